@@ -1,0 +1,72 @@
+# luws: the verbs. `make` alone lists them.
+#
+#   LUA=lua5.3       the interpreter to build for (lua5.1 by default; its module serves LuaJIT, too)
+
+LUA ?= lua5.1
+CARGO ?= cargo
+MODULE := build/luws.so
+SERVER := build/luws-demo-server
+
+# The Cargo feature for the interpreter's version: lua51 for Lua 5.1 and for LuaJIT.
+FEATURE := $(shell $(LUA) -e 'print("lua" .. _VERSION:gsub("%D", ""))' 2>/dev/null || echo lua51)
+
+# Where `make install` puts the module and the stub.
+LUA_CPATH_DIR ?= /usr/local/lib/lua/5.1
+LUA_DIR ?= /usr/local/share/lua/5.1
+
+.PHONY: help build demo test test-rust test-lua test-rockspec lint install clean setup-demo setup-test setup-lint server
+
+help:
+	@echo "make build      the loadable module, $(MODULE), for $(LUA)"
+	@echo "make demo       a Lua program talks to a WebSocket server, over ws and wss"
+	@echo "make test       every test: engine, module on lua5.1 and luajit, rockspec"
+	@echo "make lint       formatting, clippy, luacheck, and who may depend on whom"
+	@echo "make install    LUA_CPATH_DIR=... (luws.so)  LUA_DIR=... (the stub for plugins)"
+	@echo "make clean      removes what was built"
+
+build:
+	$(CARGO) build --quiet --release --lib --features $(FEATURE)
+	@mkdir -p build
+	@cp target/release/libluws.so $(MODULE).part 2>/dev/null || cp target/release/libluws.dylib $(MODULE).part
+	@mv $(MODULE).part $(MODULE)
+
+server:
+	$(CARGO) build --quiet --release --bin luws-demo-server --features demo-server
+	@mkdir -p build
+	@cp target/release/luws-demo-server $(SERVER).part
+	@mv $(SERVER).part $(SERVER)
+
+setup-demo setup-test setup-lint: setup-%:
+	@scripts/setup.sh $*
+
+demo: setup-demo
+	@echo "building the module and the demo server (the first time, this takes a minute or two) ..."
+	@$(MAKE) --no-print-directory build server
+	@scripts/demo.sh $(LUA)
+
+test: setup-test
+	@$(MAKE) --no-print-directory test-rust build server
+	@$(MAKE) --no-print-directory test-lua test-rockspec
+
+# The engine needs no Lua.
+test-rust:
+	$(CARGO) test --quiet
+
+test-lua:
+	scripts/busted.sh lua5.1 luajit
+
+test-rockspec:
+	scripts/try-rockspec.sh
+
+lint: setup-lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --quiet --all-targets --features lua51,demo-server -- --deny warnings
+	luacheck --quiet lua spec examples
+	$(CARGO) test --quiet --test dependencies
+
+install: build
+	install -D -m 755 $(MODULE) "$(LUA_CPATH_DIR)/luws.so"
+	install -D -m 644 lua/L_MyPlugin_LuWS.lua "$(LUA_DIR)/L_MyPlugin_LuWS.lua"
+
+clean:
+	rm -rf build target

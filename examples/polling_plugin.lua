@@ -1,0 +1,72 @@
+--[[
+A plugin's receive loop: polls once a second, and opens the connection anew when it is lost, waiting
+longer after each failure.
+
+    lua5.1 examples/polling_plugin.lua [URL] [SECONDS]
+
+On a Luup system each turn of the loop is a luup.call_delay; here it is a sleep. Ends after SECONDS (10).
+--]]
+
+local luws = require "luws"
+
+local url, seconds = arg[1] or "ws://127.0.0.1:8080/echo", tonumber(arg[2]) or 10
+
+local SILENCE = 90 -- a connection that has said nothing for so many seconds is taken for dead
+local RETRY, LONGEST_RETRY = 1, 60 -- seconds between attempts: at first, and at most
+
+local conn
+local retry = RETRY
+
+local function log(...) print(os.date("%H:%M:%S"), ...) end
+
+local function message_handler(_, opcode, data)
+  if opcode == false then
+    log("lost: " .. data)
+    luws.wsclose(conn)
+    conn = nil
+  else
+    log("received: " .. data)
+  end
+end
+
+local function open()
+  local err
+  conn, err = luws.wsopen(url, message_handler, { receive_timeout = SILENCE })
+  if not conn then
+    log("cannot connect: " .. err .. "; again in " .. retry .. " s")
+    return
+  end
+  log("connected to " .. url)
+  retry = RETRY
+  luws.wssend(conn, 1, "hello from the plugin")
+end
+
+--- One turn: returns after how many seconds the next is due.
+local function turn()
+  if not conn then
+    open()
+    if conn then return 0 end
+    local delay = retry
+    retry = math.min(retry * 2, LONGEST_RETRY)
+    return delay
+  end
+  local ok, more, err = pcall(luws.wsreceive, conn)
+  if not ok or more == nil then
+    log("receiving failed: " .. tostring(ok and err or more))
+    luws.wsclose(conn)
+    conn = nil
+    return RETRY
+  end
+  if more then return 0 end -- there is more to read: at once
+  if os.difftime(os.time(), luws.wslastping(conn)) > SILENCE / 2 then
+    luws.wssend(conn, 9, "") -- a ping, so that a healthy connection is not silent
+  end
+  return 1
+end
+
+local stop = luws.gettime() + seconds
+while luws.gettime() < stop do
+  luws.sleep(math.min(turn(), math.max(0, stop - luws.gettime())))
+end
+luws.wsclose(conn)
+log("done")

@@ -1,0 +1,64 @@
+--[[
+Log messages: to luup.log where a Luup system runs us, else to print.
+
+`luup` is looked up at each call, for it may appear after the module was loaded. Knows nothing of
+connections.
+--]]
+
+local log = {
+  name = "luws", -- what the messages begin with
+  settings = {}, -- the module table, whose debug_mode is read at each call
+}
+
+local ERROR, WARNING, NORMAL = 1, 2, 50
+
+local function write(level, format, ...)
+  local ok, text = pcall(string.format, format, ...)
+  local message = log.name .. ": " .. (ok and text or format)
+  local luup = rawget(_G, "luup")
+  if luup and luup.log then
+    luup.log(message, level)
+  else
+    print(level, message)
+  end
+end
+
+function log.error(...) write(ERROR, ...) end
+
+function log.warning(...) write(WARNING, ...) end
+
+--- Whether debug messages are wanted; to be asked before one is put together.
+function log.debugging() return log.settings.debug_mode and true or false end
+
+function log.debug(...)
+  if log.settings.debug_mode then write(NORMAL, ...) end
+end
+
+--- bytes(data): for a message: all of a short string, the beginning of a long one, on one line.
+function log.bytes(data)
+  local shown = data:sub(1, 64):gsub("[%c\127-\255]", function(c) return ("\\%03d"):format(c:byte()) end)
+  return '"' .. shown .. (#data > 64 and '"...' or '"')
+end
+
+local function key_text(key)
+  if type(key) == "string" and key:match("^[%a_][%w_]*$") then return key end
+  return "[" .. (type(key) == "string" and ("%q"):format(key) or tostring(key)) .. "]"
+end
+
+--- dump(value): the value as text, tables with their contents; a table inside itself is named only.
+function log.dump(value, seen)
+  if type(value) == "string" then return ("%q"):format(value) end
+  if type(value) ~= "table" then return tostring(value) end
+  seen = seen or {}
+  if seen[value] then return "(recursion)" end
+  seen[value] = true
+  local parts = {}
+  for k, v in next, value do
+    parts[#parts + 1] = key_text(k) .. "=" .. log.dump(v, seen)
+  end
+  seen[value] = nil
+  table.sort(parts)
+  return "{ " .. table.concat(parts, ", ") .. " }"
+end
+
+return log

@@ -1,0 +1,139 @@
+--[[
+Moves bytes between a session and its socket: opens, reads once, flushes, closes. Calls no handlers
+and does not look at messages.
+
+A connection's state, as the other parts see it too:
+  session   the native session: bytes in, events out
+  wire      what the bytes go through, see below
+  buffered  bytes that were read while something was being sent, for the next wsreceive to count
+  ended     why no more bytes will come, once that is known
+
+A wire has: read(session, max) -> bytes of plaintext, more | nil, why; write(session) -> true | nil,
+why; wait(read, write, seconds) -> ready; shutdown(); close(). "timeout" as a reason means: not now.
+--]]
+
+local native = ...
+
+local pump = {}
+
+-- While a send waits for room, what the peer sends is read, up to this many bytes: enough for two
+-- peers that send to each other to get on, and a bound on memory.
+local BACKLOG = 1024 * 1024
+
+-- One read where the user has no say in its size.
+local DISCARD = 65536
+
+local CLOSE = 8
+
+--- native_wire(socket): the fast one: the bytes do not become Lua strings.
+function pump.native_wire(socket)
+  return {
+    read = function(session, max) return session:read(max) end,
+    write = function(session) return session:write() end,
+    wait = function(read, write, seconds) return socket:wait(read, write, seconds) end,
+    shutdown = function() socket:shutdown() end,
+    close = function() socket:close() end,
+  }
+end
+
+--- dial(host, port, seconds): a native socket, or nil and why not.
+function pump.dial(host, port, seconds)
+  return native.dial(host, port):advance(seconds)
+end
+
+--- read(state, max): one read. Returns the bytes that came, and whether there may be more at once.
+-- When no more will ever come, state.ended says why.
+function pump.read(state, max)
+  if state.ended then return 0, false end
+  local session = state.session
+  local count, more = state.wire.read(session, max)
+  if not count then
+    if more ~= "timeout" then state.ended = more end
+    return 0, false
+  end
+  if session:ended() then state.ended = "closed" end
+  return count, more
+end
+
+--- flush(state, seconds): writes what is queued; waits for at most so long while there is no room, and
+-- reads meanwhile. Returns true, or nil and why something is left.
+function pump.flush(state, seconds)
+  local session, wire = state.session, state.wire
+  local ok, why = wire.write(session)
+  if ok or why ~= "timeout" or seconds <= 0 then return ok, why end
+  local deadline = native.monotonic() + seconds
+  repeat
+    local left = deadline - native.monotonic()
+    if left <= 0 then return nil, "timeout" end
+    local reading = not state.ended and session:incoming() < BACKLOG
+    wire.wait(reading, true, left)
+    if reading then state.buffered = state.buffered + pump.read(state, DISCARD) end
+    ok, why = wire.write(session)
+  until ok or why ~= "timeout"
+  return ok, why
+end
+
+--- open(state, connect_deadline, upgrade_timeout): TLS and the upgrade. Returns true; or nil, "tls" or
+-- "upgrade", and why.
+function pump.open(state, connect_deadline, upgrade_timeout)
+  local session, wire = state.session, state.wire
+  local deadline, step = connect_deadline, "tls"
+  while true do
+    local written, why = wire.write(session)
+    local count, more = pump.read(state, DISCARD)
+    if step == "tls" and session:secured() then
+      step, deadline = "upgrade", native.monotonic() + upgrade_timeout
+    end
+    local event, text = session:next_event()
+    if event then return true end
+    if event == false then
+      wire.write(session) -- a TLS alert, so that the peer knows why, too
+      return nil, step, text
+    end
+    if state.ended then return nil, step, "the peer closed the connection" end
+    if not written and why ~= "timeout" then return nil, step, why end
+    local left = deadline - native.monotonic()
+    if left <= 0 then return nil, step, "timeout" end
+    if count == 0 and not more then wire.wait(true, session:outgoing() > 0, left) end
+  end
+end
+
+--- drain(state, seconds, to_end): reads and forgets until the peer's close frame has come (or, with
+-- `to_end`, until the peer has ended), or the time is over. Reads once even without any time.
+local function drain(state, seconds, to_end)
+  local session, wire = state.session, state.wire
+  local deadline = native.monotonic() + seconds
+  while not state.ended do
+    local count, more = pump.read(state, DISCARD)
+    repeat
+      local event = session:next_event()
+      if (event == false or event == CLOSE) and not to_end then return end
+    until not event
+    local left = deadline - native.monotonic()
+    if left <= 0 then return end
+    if count == 0 and not more and not state.ended then
+      wire.wait(true, session:outgoing() > 0, left)
+      wire.write(session)
+    end
+  end
+end
+
+--- close(state, seconds): the end of the connection. Waits for at most so long until what is queued is
+-- sent and the peer has answered our close frame.
+function pump.close(state, seconds)
+  local session, wire = state.session, state.wire
+  local deadline = native.monotonic() + seconds
+  pump.flush(state, seconds)
+  local sent, received, failed = session:close_state()
+  if sent and not received and not failed then drain(state, deadline - native.monotonic()) end
+  session:shutdown()
+  wire.write(session)
+  wire.shutdown()
+  -- Closing a socket with unread bytes in it would reset the connection, and so take from the peer
+  -- what it has not read yet. After a failure (RFC 6455 section 7.1.7) the peer may still be sending,
+  -- and is given the time to read why it should not.
+  drain(state, failed and deadline - native.monotonic() or 0, true)
+  wire.close()
+end
+
+return pump

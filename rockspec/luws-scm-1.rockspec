@@ -1,0 +1,31 @@
+rockspec_format = "3.0"
+package = "luws"
+version = "scm-1"
+source = {
+  url = "git+file://.",
+}
+description = {
+  summary = "A WebSocket client (RFC 6455) with the interface of LuWS",
+  detailed = [[
+    wsopen, wssend, wsreceive, wsclose: a WebSocket client for Lua programs that poll, ws and wss,
+    as a native module. A drop-in for LuWS, the WebSocket client for Luup plugins (openLuup).
+  ]],
+  license = "MIT",
+}
+supported_platforms = { "unix" }
+dependencies = {
+  "lua >= 5.1, < 5.5",
+}
+build = {
+  type = "make",
+  build_target = "build",
+  install_target = "install",
+  build_variables = {
+    LUA = "$(LUA)",
+  },
+  install_variables = {
+    LUA = "$(LUA)",
+    LUA_CPATH_DIR = "$(LIBDIR)",
+    LUA_DIR = "$(LUADIR)",
+  },
+}

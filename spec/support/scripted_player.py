@@ -1,0 +1,271 @@
+"""One connection of a scripted peer: the steps that it can play, and the record of all that came meanwhile.
+
+It does not know where a script comes from, nor who asks for the record: those are scripted_server.py's. Each method
+`Player.step_*` is a step; its parameters, with their annotations and defaults, are the step's options.
+
+Steps wait for bytes, they do not own them: the record has everything, also what no step waited for. A step that does
+not get done within the script's deadline ends its script.
+"""
+
+import base64
+import hashlib
+import socket
+import ssl
+import struct
+import threading
+import time
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+
+
+class Failure(Exception):
+    """What ends a script early; its text becomes the record's `error`."""
+
+
+def parse_frame(data, at):
+    """The frame that begins at `at` and where it ends (RFC 6455 section 5.2), or None while it is incomplete."""
+    if len(data) < at + 2:
+        return None
+    first, second = data[at], data[at + 1]
+    size, at = second & 127, at + 2
+    if size > 125:
+        width = 2 if size == 126 else 8
+        if len(data) < at + width:
+            return None
+        size, at = int.from_bytes(data[at:at + width], "big"), at + width
+    key = b""
+    if second & 128:
+        key, at = bytes(data[at:at + 4]), at + 4
+    if len(data) < at + size:
+        return None
+    payload = bytes(data[at:at + size])
+    if key:
+        # One addition of big numbers instead of a loop over bytes: specs send megabytes.
+        stretched = (key * (size // 4 + 1))[:size]
+        payload = (int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")).to_bytes(size, "big")
+    head = (first >> 7, first >> 4 & 7, first & 15, second >> 7)
+    return (*head, key, payload), at + size
+
+
+class Player(threading.Thread):
+    """One connection: plays the steps and records what comes. The record's fields change under `script.changed`."""
+
+    def __init__(self, script, sock):
+        super().__init__(daemon=True)
+        self.script, self.sock = script, sock
+        self.began = time.monotonic()
+        self.until = None  # the deadline of the step that is being played; None: without one
+        self.taken = 0  # the bytes of `raw` that a step has waited for
+        self.frames_from = None  # where in `raw` frames begin; None: no step said that they do
+        self.raw, self.heads, self.sent, self.step, self.ended = bytearray(), [], 0, (0, "start"), False
+        self.eof = self.reset = self.close_notify = self.sni = self.alpn = self.error = None
+
+    def run(self):
+        try:
+            for number, (name, options) in self.script.steps:
+                with self.script.changed:
+                    self.step, self.until = (number, name), time.monotonic() + self.script.deadline
+                    self.script.changed.notify_all()
+                getattr(self, "step_" + name)(**options)
+            if self.sock.fileno() >= 0:
+                self.until = time.monotonic() + self.script.deadline
+                self.step_close()
+        except (Failure, OSError) as error:
+            what = "the deadline passed" if isinstance(error, TimeoutError) else error
+            self.error = f"step {self.step[0]} ({self.step[1]}): {what}"
+        finally:
+            self.sock.close()
+            with self.script.changed:
+                self.ended = True
+                self.script.changed.notify_all()
+
+    # Waiting and moving bytes
+
+    def left(self):
+        """The seconds that the step has left; None when it may last."""
+        if self.script.closing.is_set():
+            raise Failure("the spec closed the peer")
+        if self.until is None:
+            return None
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise Failure("the deadline passed")
+        return left
+
+    def receive(self):
+        """Adds what comes next to the record; False once the peer has ended or reset the stream."""
+        data = b""
+        if self.eof is None and self.reset is None:
+            self.sock.settimeout(self.left())
+            try:
+                data = self.sock.recv(1 << 16)
+            except ConnectionResetError:
+                self.reset = time.monotonic() - self.began
+                return False
+            except ssl.SSLEOFError:
+                self.close_notify = False
+            if not data:
+                self.left()  # raises when it was the spec that ended the stream
+                self.eof = time.monotonic() - self.began
+                if self.close_notify is None and isinstance(self.sock, ssl.SSLSocket):
+                    self.close_notify = True
+        with self.script.changed:
+            self.raw += data
+        return bool(data)
+
+    def await_more(self):
+        if not self.receive():
+            raise Failure("the peer reset the connection" if self.reset else "the peer ended the stream")
+
+    def write(self, data):
+        view = memoryview(data)
+        while view:
+            self.sock.settimeout(self.left())
+            count = self.sock.send(view)
+            self.sent, view = self.sent + count, view[count:]
+
+    def pause(self, seconds):
+        left = self.left()
+        self.script.closing.wait(seconds if left is None else min(seconds, left))
+        self.left()
+
+    def notify_close(self):
+        """TLS's own goodbye; the answer to it is read like anything else, or not at all."""
+        self.sock.settimeout(0)
+        try:
+            self.sock.unwrap()
+        except (OSError, ValueError):  # WANT_READ is one of these: sent, and not waited for
+            pass
+
+    def end_writing(self):
+        # The base class's, for SSLSocket's own forgets its TLS state, in which bytes may wait that were not read yet.
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)
+
+    # The steps
+
+    def step_tls(self):
+        """The TLS handshake; everything after it is inside TLS."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.script.certificate)
+        context.set_alpn_protocols(["http/1.1"])
+        context.num_tickets = 0  # a client that closes before it has read them would reset the connection
+        context.sni_callback = lambda _sock, name, _context: setattr(self, "sni", name)
+        self.sock = context.wrap_socket(
+            self.sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+        self.sock.settimeout(self.left())
+        self.sock.do_handshake()
+        self.alpn = self.sock.selected_alpn_protocol()
+
+    def step_read_until(self, end: bytes):
+        while (at := self.raw.find(end, self.taken)) < 0:
+            self.await_more()
+        self.taken = at + len(end)
+
+    def step_request(self):
+        """Waits for a request's head and records it; what follows it is taken for frames."""
+        start = self.taken
+        self.step_read_until(b"\r\n\r\n")
+        with self.script.changed:
+            self.heads.append(self.raw[start:self.taken])
+            self.frames_from = self.taken
+
+    def step_upgrade(self, response: bytes, tail: bytes = b"", pieces: int = 0, interval: float = 0.002):
+        """A request and its response; `{accept}` in the response stands for the right hash. One write by default."""
+        self.step_request()
+        for line in self.heads[-1].split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name.lower() == b"sec-websocket-key":
+                accept = base64.b64encode(hashlib.sha1(value.strip() + GUID).digest())
+                break
+        else:
+            raise Failure("the request has no Sec-WebSocket-Key")
+        data = response.replace(b"{accept}", accept) + tail
+        self.step_pieces(data, pieces or len(data), interval)
+
+    def step_send(self, data: bytes, times: int = 1):
+        for _ in range(times):
+            self.write(data)
+
+    def step_pieces(self, data: bytes, size: int, interval: float = 0.002):
+        for at in range(0, len(data), size):
+            if at:
+                self.pause(interval)
+            self.write(data[at:at + size])
+
+    def step_drip(self, data: bytes, interval: float = 0.01):
+        self.step_pieces(data, 1, interval)
+
+    def step_read(self, count: int):
+        while len(self.raw) < self.taken + count:
+            self.await_more()
+        self.taken += count
+
+    def step_read_frame(self, count: int = 1):
+        if self.frames_from is None:
+            self.frames_from = self.taken
+        for _ in range(count):
+            while (parsed := parse_frame(self.raw, self.taken)) is None:
+                self.await_more()
+            self.taken = parsed[1]
+
+    def step_read_to_eof(self):
+        while self.receive():
+            pass
+
+    def step_sleep(self, seconds: float):
+        self.pause(seconds)
+
+    def step_wait(self):
+        """Waits until the spec says `go`. Nothing is read meanwhile, so that the peer's sends get stuck."""
+        if not self.script.tickets.acquire(timeout=self.left()):
+            raise Failure("the spec did not say go")
+        self.left()
+
+    def step_hold(self):
+        """Keeps the connection, reading, until the peer ends it; without a deadline."""
+        self.until = None
+        self.step_read_to_eof()
+
+    def step_shutdown(self, notify: bool = True):
+        """Ends our half of the stream; the other half can still be read."""
+        if notify and isinstance(self.sock, ssl.SSLSocket):
+            self.notify_close()
+        self.end_writing()
+
+    def step_close(self, notify: bool = True):
+        """Ends the stream with a FIN. What has already come is read first: closing on unread bytes sends a RST."""
+        self.sock.settimeout(0)
+        try:
+            while data := self.sock.recv(1 << 16):
+                self.raw += data
+        except (OSError, ValueError):
+            pass
+        if notify and isinstance(self.sock, ssl.SSLSocket):
+            self.notify_close()
+        self.sock.close()
+
+    def step_reset(self):
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def report(self):
+        """The record as the lines of an answer."""
+        yield f"step {self.step[0]} {self.step[1]}"
+        yield f"ended {int(self.ended)}"
+        yield f"sent {self.sent}"
+        yield f"raw {self.raw.hex()}"
+        yield from (f"head {head.hex()}" for head in self.heads)
+        at = self.frames_from
+        while at is not None and (parsed := parse_frame(self.raw, at)):
+            (fin, rsv, opcode, masked, key, payload), at = parsed
+            yield f"frame {fin} {rsv} {opcode} {masked} {key.hex() or '-'} {payload.hex() or '-'}"
+        if at is not None:
+            yield f"rest {self.raw[at:].hex()}"
+        for name in ("eof", "reset"):
+            if (value := getattr(self, name)) is not None:
+                yield f"{name} {value:.6f}"
+        if self.close_notify is not None:
+            yield f"close_notify {int(self.close_notify)}"
+        for name in ("sni", "alpn", "error"):
+            if value := getattr(self, name):
+                yield f"{name} {value.encode().hex()}"

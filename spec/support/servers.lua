@@ -1,0 +1,165 @@
+-- The servers that specs talk to, as child processes: started when a spec first asks for one, ended with the run.
+--
+-- Each child holds the other end of a pipe on its standard input and ends when that ends. So nothing can outlive the
+-- run, however it dies: the collector, exit and the kernel all close the pipe. A child says that it is ready, and on
+-- which ports, in a file that it is given. This file knows how to start them, not what they do.
+
+local socket = require "socket"
+
+local servers = {}
+
+local PATIENCE = 10 -- seconds that a child has until it is ready
+
+-- The directory of the project, as seen from where the run was started: "" or a path with its slash.
+local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/support/servers%.lua$" or ""
+ROOT = ROOT:gsub("^%./", "")
+
+-- What to run, the ports that it reports, and the file without which it was not built.
+local KNOWN = {
+  demo = {
+    command = { ROOT .. "build/luws-demo-server", "--until-stdin-closes" },
+    ports = { "ws", "wss" },
+    needs = ROOT .. "build/luws-demo-server",
+  },
+  websockets = {
+    command = { ROOT .. "build/interop/venv/bin/python", ROOT .. "spec/interop/websockets_server.py" },
+    ports = { "ws", "wss" },
+    needs = ROOT .. "build/interop/venv/bin/python",
+  },
+  ws = {
+    command = { "node", ROOT .. "spec/interop/ws_server.js" },
+    ports = { "ws", "wss" },
+    needs = ROOT .. "build/interop/node_modules/ws/package.json",
+  },
+  scripted = {
+    command = { "python3", "-B", ROOT .. "spec/support/scripted_server.py" },
+    ports = { "control" },
+    needs = ROOT .. "spec/support/scripted_server.py",
+  },
+}
+
+-- Sockets of LuaSocket are inherited by children. A child that had one would keep a connection open that a spec has
+-- closed, so it starts with no descriptor but the standard three. And Ctrl-C is for the run: its end ends the child.
+local LAUNCHER = "import os, signal, sys; os.closerange(3, 65536); "
+  .. "signal.signal(signal.SIGINT, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
+
+-- busted loads modules afresh for each spec file, so what lives as long as the run is kept where it does not look.
+local registry = debug.getregistry()
+registry["luws.spec.servers"] = registry["luws.spec.servers"] or {}
+local children = registry["luws.spec.servers"] -- name -> { pipe =, ports = { [port's name] = number } }
+
+local function quote(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+local function exists(path)
+  local file = io.open(path, "rb")
+  if file then
+    file:close()
+  end
+  return file ~= nil
+end
+
+local function read_ports(path, names)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  local ports = {}
+  for _, name in ipairs(names) do
+    ports[name] = tonumber(("\n" .. text):match("\n" .. name .. " (%d+)\n"))
+    if not ports[name] then
+      return nil, text
+    end
+  end
+  return ports
+end
+
+--- The directory of the test certificates, which are made when they are missing or about to expire.
+local pki_dir
+local function pki()
+  if not pki_dir then
+    local dir = ROOT .. "build/pki"
+    local status = os.execute("bash " .. quote(ROOT .. "spec/support/pki.sh") .. " " .. quote(dir))
+    assert(status == 0 or status == true, "the test certificates could not be made (spec/support/pki.sh)")
+    pki_dir = dir
+  end
+  return pki_dir
+end
+
+--- The file with the certificate authority that signed every server's certificate.
+function servers.ca_file()
+  return pki() .. "/ca.pem"
+end
+
+--- The files of the servers' certificate (with its chain) and of its key, both PEM.
+function servers.certificate()
+  return pki() .. "/server.pem", pki() .. "/server.key"
+end
+
+--- Why a server can't be started here, as a sentence for `pending`; nil when it can.
+function servers.missing(name)
+  local server = assert(KNOWN[name], "there is no server " .. tostring(name))
+  if not exists(server.needs) then
+    return server.needs .. " is missing; scripts/setup.sh and make provide it"
+  end
+end
+
+--- Starts a server unless it runs; its ports by name (`ws`, `wss`). Raises an error when it does not get ready.
+function servers.start(name)
+  if children[name] then
+    return children[name].ports
+  end
+  local missing = servers.missing(name)
+  if missing then
+    error(missing, 2)
+  end
+  local server = KNOWN[name]
+  local ready = os.tmpname()
+  local cert, key = servers.certificate()
+  local words = { "python3", "-c", LAUNCHER }
+  for _, word in ipairs(server.command) do
+    words[#words + 1] = word
+  end
+  for _, word in ipairs { "--ready", ready, "--cert", cert, "--key", key } do
+    words[#words + 1] = word
+  end
+  for i, word in ipairs(words) do
+    words[i] = quote(word)
+  end
+  -- The shell waits for the child, so an early end shows at once and not as a deadline that passes.
+  local command = table.concat(words, " ")
+  local pipe = assert(io.popen(command .. " || { [ ! -e " .. ready .. " ] || echo failed >" .. ready .. "; }", "w"))
+  local deadline = socket.gettime() + PATIENCE
+  local ports, said
+  repeat
+    socket.sleep(0.005)
+    ports, said = read_ports(ready, server.ports)
+  until ports or said == "failed\n" or socket.gettime() > deadline
+  os.remove(ready)
+  if not ports then
+    local reason = said == "failed\n" and "ended before it was ready"
+      or ("was not ready after " .. PATIENCE .. " s")
+    -- The pipe is left to the collector: closing it here would wait for a child that may not end.
+    error("the server " .. name .. " " .. reason .. ": " .. table.concat(server.command, " "), 2)
+  end
+  children[name] = { pipe = pipe, ports = ports }
+  return ports
+end
+
+--- The URL of a path on a server, which is started if need be: `servers.url("demo", "ws", "/echo")`.
+function servers.url(name, scheme, path)
+  local ports = servers.start(name)
+  local port = assert(ports[scheme], "there is no port for the scheme " .. tostring(scheme))
+  local host = scheme == "wss" and "localhost" or "127.0.0.1"
+  return ("%s://%s:%d%s"):format(scheme, host, port, path or "/")
+end
+
+--- Ends all servers and waits until they have. A later `start` starts them again.
+function servers.stop()
+  for name, child in pairs(children) do
+    children[name] = nil
+    child.pipe:close()
+  end
+end
+
+return servers

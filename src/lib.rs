@@ -1,0 +1,25 @@
+//! luws: WebSocket (RFC 6455) for Lua programs, by polling.
+//!
+//! ```text
+//!   Lua program          wsopen  wssend  wsreceive  wsclose, handlers
+//!        |
+//!   lua/luws.lua         the API; lua/luws/: options, dispatch (events -> handlers), pump (socket <-> session)
+//!        |
+//!   src/lua              the binding: sessions and sockets as Lua objects (feature lua51 and its like)
+//!      /    \
+//!    net    session      TLS -> upgrade -> frames: bytes of the wire in, events out
+//!            /    \
+//!          tls    protocol   RFC 6455; knows nothing of all the others
+//! ```
+//!
+//! The engine ([`session`], [`tls`], [`protocol`]) does no I/O: it is fed bytes and asked for events.
+//! Without any of the Lua features the crate is just this engine, with both roles of the protocol.
+
+pub mod net;
+pub mod protocol;
+pub mod session;
+pub mod tls;
+pub mod url;
+
+#[cfg(feature = "lua")]
+mod lua;

@@ -1,0 +1,89 @@
+//! The only place that names mlua: what the Lua driver (`lua/`) is given to work with, and the
+//! module's entry point.
+//!
+//! Nothing here calls user code, so no borrow is alive and no Rust frame is on the stack when a
+//! handler runs; and nothing here returns an error for what a user can cause, because mlua would
+//! hand it on as userdata. Failures are values: `nil` or `false`, and a string.
+
+mod options;
+mod session;
+mod socket;
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use mlua::{Function, IntoLua, Lua, LuaString, Result, Table, Value};
+
+use crate::url::Target;
+
+/// The driver, compiled in so that one file is the whole library.
+const SOURCES: &[(&str, &str)] = &[
+    ("loader", include_str!("../../lua/luws/loader.lua")),
+    ("luws", include_str!("../../lua/luws.lua")),
+    ("dispatch", include_str!("../../lua/luws/dispatch.lua")),
+    ("log", include_str!("../../lua/luws/log.lua")),
+    ("options", include_str!("../../lua/luws/options.lua")),
+    ("pump", include_str!("../../lua/luws/pump.lua")),
+];
+
+/// `luaopen_luws`: what `require "luws"` calls.
+// The export of a symbol is unsafe to the lint; the code behind it is mlua's.
+#[allow(unsafe_code)]
+#[mlua::lua_module(skip_memory_check)]
+fn luws(lua: &Lua) -> Result<Table> {
+    // mlua goes on using the coroutine in which it was first loaded; without this, its collection
+    // would leave a dangling state behind (Lua 5.1 does not register the main thread).
+    lua.set_named_registry_value("luws.loader_thread", lua.current_thread())?;
+    let native = lua.create_table()?;
+    let origin = Instant::now();
+    native.set("source", lua.create_function(source)?)?;
+    native.set("parse_url", lua.create_function(parse_url)?)?;
+    native.set("check_header", lua.create_function(check_header)?)?;
+    native.set("dial", lua.create_function(socket::dial)?)?;
+    native.set("session", lua.create_function(session::create)?)?;
+    native.set("time", lua.create_function(|_, ()| Ok(time()))?)?;
+    native.set("monotonic", lua.create_function(move |_, ()| Ok(origin.elapsed().as_secs_f64()))?)?;
+    native.set("sleep", lua.create_function(socket::sleep)?)?;
+    source(lua, "loader".into())?.call(native)
+}
+
+/// A part of the driver, compiled.
+fn source(lua: &Lua, name: String) -> Result<Function> {
+    let (_, text) = SOURCES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| mlua::Error::runtime(format!("luws has no part {name}")))?;
+    lua.load(*text).set_name(format!("@luws/{name}.lua")).into_function()
+}
+
+/// Seconds since 1970, as `socket.gettime` and `os.time` have them.
+fn time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// `parse_url(url)`: a table of the fields of [`Target`], or `nil` and what is wrong with it.
+fn parse_url(lua: &Lua, url: LuaString) -> Result<(Value, Option<String>)> {
+    let text = url.to_string_lossy();
+    let target = match Target::parse(&text) {
+        Ok(target) => target,
+        Err(why) => return Ok((Value::Nil, Some(why))),
+    };
+    let table = lua.create_table()?;
+    table.set("secure", target.secure)?;
+    table.set("host", target.host)?;
+    table.set("port", target.port)?;
+    table.set("resource", target.resource)?;
+    table.set("host_header", target.host_header)?;
+    table.set("authorization", target.authorization)?;
+    Ok((Value::Table(table), None))
+}
+
+/// `check_header(name, value)`: `nil`, or what is wrong with it.
+fn check_header(_: &Lua, (name, value): (LuaString, LuaString)) -> Result<Option<String>> {
+    let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+    Ok(crate::protocol::handshake::check_header(&name, &value).err())
+}
+
+/// `nil` and a message: how everything here fails.
+fn failure<T: IntoLua>(lua: &Lua, message: T) -> Result<(Value, Value)> {
+    Ok((Value::Nil, message.into_lua(lua)?))
+}

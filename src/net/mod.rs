@@ -1,0 +1,25 @@
+//! TCP for a client: names to addresses, addresses to a non-blocking socket. Knows no WebSocket.
+
+pub mod resolve;
+pub mod tcp;
+
+use std::io;
+
+/// An error in LuaSocket's words where it has some, else in the system's.
+#[must_use]
+pub fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "timeout".into(),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => "closed".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => {
+            let text = error.to_string();
+            let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+            text.split(" (os error").next().unwrap_or(text).to_owned()
+        }
+    }
+}

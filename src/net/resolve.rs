@@ -1,0 +1,59 @@
+//! Names to addresses without blocking the caller: the system's resolver knows no deadline, so it
+//! runs in a thread of its own.
+//!
+//! The thread shares nothing but a channel with the rest, and ends when the resolver returns. If
+//! nobody waits for it any more by then, its answer is dropped; the library stays loaded for it
+//! (`build.rs`: nodelete).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+type Answer = io::Result<Vec<SocketAddr>>;
+
+/// A look-up under way.
+#[derive(Debug)]
+pub struct Lookup(Receiver<Answer>);
+
+impl Lookup {
+    /// Begins to look `host` up. An address needs no looking up, but is answered in the same way.
+    #[must_use]
+    pub fn start(host: &str, port: u16) -> Self {
+        let (sender, receiver) = sync_channel(1);
+        if let Ok(address) = host.parse::<IpAddr>() {
+            let _ = sender.send(Ok(vec![SocketAddr::new(address, port)]));
+            return Self(receiver);
+        }
+        let name = host.to_owned();
+        let at_work = sender.clone();
+        let look_up = move || {
+            let answer = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
+            // The receiver may have given up.
+            let _ = at_work.send(answer);
+        };
+        if let Err(error) = thread::Builder::new().name("luws-resolve".into()).spawn(look_up) {
+            let _ = sender.send(Err(error));
+        }
+        Self(receiver)
+    }
+
+    /// The addresses, in the order in which to try them; waits for at most `wait`. `None`: not yet.
+    #[must_use]
+    pub fn poll(&self, wait: Duration) -> Option<Answer> {
+        let lost = || Some(Err(io::Error::other("the resolver's thread ended")));
+        if wait.is_zero() {
+            return match self.0.try_recv() {
+                Ok(answer) => Some(answer),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => lost(),
+            };
+        }
+        match self.0.recv_timeout(wait) {
+            Ok(answer) => Some(answer),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => lost(),
+        }
+    }
+}

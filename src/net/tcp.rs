@@ -1,0 +1,226 @@
+//! A non-blocking TCP socket: dialled, read, written, waited for. Time-outs are the caller's.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::resolve::Lookup;
+
+/// When an address has not answered for so long, the next one is tried beside it (RFC 8305
+/// section 5), so that an address family that leads nowhere does not use up the deadline.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Keepalive probes begin when nothing has been heard for so long.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// A connection being made: look-up, then every address of the name.
+#[derive(Debug)]
+pub struct Dial {
+    lookup: Option<Lookup>,
+    untried: VecDeque<SocketAddr>,
+    attempts: Vec<Socket>,
+    next_attempt: Option<Instant>,
+    last_error: Option<io::Error>,
+}
+
+/// How far a [`Dial`] has come.
+#[derive(Debug)]
+pub enum Progress {
+    Connected(TcpSocket),
+    Pending,
+    /// No address could be reached; the error is that of the last one to fail.
+    Failed(io::Error),
+}
+
+impl Dial {
+    /// Begins to connect to a name or an address. Never blocks.
+    #[must_use]
+    pub fn start(host: &str, port: u16) -> Self {
+        Self {
+            lookup: Some(Lookup::start(host, port)),
+            untried: VecDeque::new(),
+            attempts: Vec::new(),
+            next_attempt: None,
+            last_error: None,
+        }
+    }
+
+    /// Goes on for at most `wait`; zero does what can be done at once.
+    pub fn advance(&mut self, wait: Duration) -> Progress {
+        let deadline = Instant::now() + wait;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(lookup) = &self.lookup {
+                match lookup.poll(left) {
+                    None => return Progress::Pending,
+                    Some(Err(error)) => return Progress::Failed(error),
+                    Some(Ok(addresses)) => self.untried.extend(addresses),
+                }
+                self.lookup = None;
+            }
+            self.begin_attempts();
+            match self.await_attempts(left) {
+                Ok(Some(socket)) => return Progress::Connected(socket),
+                Ok(None) => {}
+                Err(error) => self.last_error = Some(error),
+            }
+            if self.attempts.is_empty() && self.untried.is_empty() {
+                let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                return Progress::Failed(self.last_error.take().unwrap_or_else(unknown));
+            }
+            if Instant::now() >= deadline {
+                return Progress::Pending;
+            }
+        }
+    }
+
+    /// Begins the next attempt, if it is time for it.
+    fn begin_attempts(&mut self) {
+        while self.attempts.is_empty() || self.next_attempt.is_some_and(|time| time <= Instant::now()) {
+            let Some(address) = self.untried.pop_front() else {
+                self.next_attempt = None;
+                return;
+            };
+            match begin(address) {
+                Ok(socket) => {
+                    self.attempts.push(socket);
+                    self.next_attempt = Some(Instant::now() + ATTEMPT_DELAY);
+                }
+                Err(error) => self.last_error = Some(error),
+            }
+        }
+    }
+
+    /// Waits until an attempt has come to an end, or it is time for the next one.
+    fn await_attempts(&mut self, left: Duration) -> io::Result<Option<TcpSocket>> {
+        let wait = match self.next_attempt {
+            Some(time) if !self.untried.is_empty() => {
+                left.min(time.saturating_duration_since(Instant::now()))
+            }
+            _ => left,
+        };
+        let mut polled: Vec<_> =
+            self.attempts.iter().map(|socket| PollFd::new(socket, PollFlags::OUT)).collect();
+        wait_for(&mut polled, Some(wait))?;
+        let ended = polled.iter().position(|fd| !fd.revents().is_empty());
+        drop(polled);
+        let Some(index) = ended else { return Ok(None) };
+        let socket = self.attempts.swap_remove(index);
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        Ok(Some(TcpSocket { stream: socket.into() }))
+    }
+}
+
+/// Begins to connect to one address.
+fn begin(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    match socket.connect(&address.into()) {
+        Ok(()) => Ok(socket),
+        Err(error) if in_progress(&error) => Ok(socket),
+        Err(error) => Err(error),
+    }
+}
+
+fn in_progress(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+        || error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
+}
+
+/// A connected socket. Reading and writing never block.
+#[derive(Debug)]
+pub struct TcpSocket {
+    stream: TcpStream,
+}
+
+impl TcpSocket {
+    /// # Errors
+    /// `WouldBlock` if there is nothing to read, and the system's. `Ok(0)`: the peer has ended.
+    pub fn read(&self, target: &mut [u8]) -> io::Result<usize> {
+        retry(|| (&self.stream).read(target))
+    }
+
+    /// Never raises SIGPIPE.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is no room, and the system's.
+    pub fn write(&self, source: &[u8]) -> io::Result<usize> {
+        retry(|| (&self.stream).write(source))
+    }
+
+    /// Waits until the socket can be read from (or has ended), or written to, for at most `timeout`;
+    /// `None`: without end. Returns whether it can.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn wait(&self, read: bool, write: bool, timeout: Option<Duration>) -> io::Result<bool> {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::IN, read);
+        flags.set(PollFlags::OUT, write);
+        wait_for(&mut [PollFd::new(&self.stream, flags)], timeout)
+    }
+
+    /// Says to the peer that nothing more will be sent.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// # Errors
+    /// The system's.
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        self.stream.set_nodelay(on)
+    }
+
+    /// # Errors
+    /// The system's.
+    pub fn set_keepalive(&self, on: bool) -> io::Result<()> {
+        SockRef::from(&self.stream).set_keepalive(on)
+    }
+
+    /// The descriptor's number, for an event loop.
+    #[must_use]
+    pub fn fd(&self) -> i32 {
+        self.stream.as_raw_fd()
+    }
+}
+
+impl AsFd for TcpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+fn retry(mut operation: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match operation() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// poll(2) for at most `timeout`, whatever signals interrupt it.
+fn wait_for(polled: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<bool> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(polled, left.as_ref()) {
+            Ok(count) => return Ok(count > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A byte queue that is filled at its end and consumed at its start, without copying per message.
+//!
+//! Both queues of a connection are of this type: what has come from the peer and has not been
+//! interpreted yet, and what is to go to the peer and has not been written yet. It knows nothing
+//! of what the bytes mean.
+
+/// An empty buffer keeps this many bytes of storage for the next use and gives back what is above
+/// it, so that one large message does not pin its memory for the life of the connection.
+const KEEP: usize = 256 * 1024;
+
+/// The bytes `start..end` of `storage` are the queue. `storage` is always initialised to its whole
+/// length, so that a socket may write into the free end of it.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    storage: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// The number of bytes in the queue.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The queue, oldest byte first.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.storage[self.start..self.end]
+    }
+
+    /// The queue, to be changed in place (unmasking).
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.storage[self.start..self.end]
+    }
+
+    /// Takes the oldest `count` bytes off the queue.
+    ///
+    /// `count` is never more than [`len`](Self::len); if it were, the queue would just be empty.
+    pub fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        if self.is_empty() {
+            self.start = 0;
+            self.end = 0;
+            if self.storage.len() > KEEP {
+                self.storage = Vec::new();
+            }
+        }
+    }
+
+    /// Free space of exactly `count` bytes behind the queue, for a reader to fill; what was filled
+    /// is then made part of the queue by [`commit`](Self::commit).
+    pub fn space(&mut self, count: usize) -> &mut [u8] {
+        if self.storage.len() - self.end < count && self.start > 0 {
+            self.storage.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let wanted = self.end + count;
+        if self.storage.len() < wanted {
+            // Doubling keeps a queue that grows by small pieces linear in its bytes.
+            let length = wanted.max(self.storage.len().saturating_mul(2).min(wanted.saturating_mul(2)));
+            self.storage.resize(length, 0);
+        }
+        &mut self.storage[self.end..wanted]
+    }
+
+    /// Makes the first `count` bytes of the last [`space`](Self::space) part of the queue.
+    pub fn commit(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.storage.len());
+    }
+
+    /// Appends a copy of `bytes`.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.space(bytes.len()).copy_from_slice(bytes);
+        self.commit(bytes.len());
+    }
+
+    /// Forgets what is behind the oldest `count` bytes.
+    pub fn truncate(&mut self, count: usize) {
+        self.end = self.end.min(self.start + count);
+    }
+
+    /// Forgets everything in the queue.
+    pub fn clear(&mut self) {
+        self.consume(self.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_order_across_compaction_and_growth() {
+        let mut buffer = Buffer::default();
+        let mut expected = std::collections::VecDeque::new();
+        let mut next = 0_u8;
+        for step in 0..500_usize {
+            let bytes: Vec<u8> = (0..step % 37)
+                .map(|_| {
+                    next = next.wrapping_add(1);
+                    next
+                })
+                .collect();
+            buffer.extend(&bytes);
+            expected.extend(bytes);
+            let take = (step * 7 % 41).min(buffer.len());
+            assert!(buffer.as_slice()[..take].iter().eq(expected.iter().take(take)));
+            buffer.consume(take);
+            expected.drain(..take);
+        }
+        assert!(buffer.as_slice().iter().eq(expected.iter()));
+    }
+
+    #[test]
+    fn gives_back_the_storage_of_a_large_message() {
+        let mut buffer = Buffer::default();
+        buffer.extend(&vec![7; KEEP + 1]);
+        buffer.consume(KEEP + 1);
+        assert_eq!(buffer.storage.len(), 0);
+        buffer.extend(&vec![7; KEEP]);
+        buffer.consume(KEEP);
+        assert_eq!(buffer.storage.len(), KEEP);
+    }
+}

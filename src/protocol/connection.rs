@@ -1,0 +1,461 @@
+//! The open connection (RFC 6455 sections 5 to 8): every transition of its state is in this file.
+//!
+//! Interprets what is in its input queue one event at a time and only when asked, and appends what
+//! is sent to its output queue. It knows neither where the bytes come from nor where they go.
+
+use std::ops::Range;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::Role;
+use super::buffer::Buffer;
+use super::close::CloseFrame;
+use super::error::{ProtocolError, SendError};
+use super::frame::{self, FrameHeader, MAX_CONTROL_PAYLOAD, Opcode};
+use super::mask;
+use super::message::Assembler;
+use super::utf8::Validator;
+
+/// What may be chosen about a connection.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The most bytes of one message; a larger one fails the connection with 1009.
+    pub max_message_size: usize,
+    /// Whether a client masks its frames. RFC 6455 section 5.1 wants it; some private servers do
+    /// without. A server never masks.
+    pub use_masking: bool,
+    /// Messages of more bytes than this are sent in fragments of this size; 0: never.
+    pub fragment_size: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_message_size: 65535, use_masking: true, fragment_size: 0 }
+    }
+}
+
+/// What the peer did. The data is borrowed from the connection: use it before the next call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A complete message: text (then `data` is UTF-8) or binary.
+    Message {
+        opcode: Opcode,
+        data: &'a [u8],
+    },
+    /// Wants a pong with the same payload (section 5.5.2), which the caller sends.
+    Ping(&'a [u8]),
+    Pong(&'a [u8]),
+    /// The last event of a connection. Wants a close frame in reply, which the caller sends
+    /// ([`Connection::reply_close`]).
+    Close(&'a CloseFrame),
+}
+
+/// A frame whose payload has not all arrived.
+#[derive(Debug)]
+struct PartialFrame {
+    header: FrameHeader,
+    /// Payload bytes that were taken off the input already.
+    taken: u64,
+    /// Whether the payload belongs to a message, or is to be skipped.
+    wanted: bool,
+}
+
+/// Where the data of an event lies; resolved to a slice when the event is handed out.
+enum Found {
+    MessageInPlace(Opcode, Range<usize>),
+    MessageAssembled(Opcode),
+    Ping(Range<usize>),
+    Pong(Range<usize>),
+    Close,
+}
+
+/// A message that is being sent in fragments.
+#[derive(Debug)]
+struct Sending {
+    is_text: bool,
+    utf8: Validator,
+}
+
+/// Inputs: [`input`](Self::input), then [`next_event`](Self::next_event) until it is `None`;
+/// [`send`](Self::send), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close).
+/// Output: [`output`](Self::output), which the caller writes somewhere and consumes.
+#[derive(Debug)]
+pub struct Connection {
+    role: Role,
+    config: Config,
+    rng: StdRng,
+    input: Buffer,
+    output: Buffer,
+    /// Bytes at the start of `input` that the last event borrowed.
+    borrowed: usize,
+    /// The last event borrowed the assembler's data.
+    assembled: bool,
+    frame: Option<PartialFrame>,
+    assembler: Assembler,
+    sending: Option<Sending>,
+    close_sent: Option<CloseFrame>,
+    close_received: Option<CloseFrame>,
+    failed: bool,
+    frames_received: u64,
+}
+
+impl Connection {
+    /// A connection whose opening handshake is complete. `input` may hold what came right behind
+    /// it, `output` what has not been written yet.
+    #[must_use]
+    pub fn new(role: Role, config: Config, rng: StdRng, input: Buffer, output: Buffer) -> Self {
+        Self {
+            role,
+            config,
+            rng,
+            input,
+            output,
+            borrowed: 0,
+            assembled: false,
+            frame: None,
+            assembler: Assembler::default(),
+            sending: None,
+            close_sent: None,
+            close_received: None,
+            failed: false,
+            frames_received: 0,
+        }
+    }
+
+    /// The queue of bytes from the peer, to be appended to. What comes behind a close frame or
+    /// an error is of no interest any more (section 1.4) and is dropped by `next_event`.
+    pub fn input(&mut self) -> &mut Buffer {
+        &mut self.input
+    }
+
+    /// The queue of bytes to the peer, to be written and consumed.
+    pub fn output(&mut self) -> &mut Buffer {
+        &mut self.output
+    }
+
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Bytes that have arrived and were not interpreted yet.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        self.input.len() - self.borrowed
+    }
+
+    /// The number of complete frames that the peer has sent, of any kind.
+    #[must_use]
+    pub fn frames_received(&self) -> u64 {
+        self.frames_received
+    }
+
+    #[must_use]
+    pub fn close_received(&self) -> Option<&CloseFrame> {
+        self.close_received.as_ref()
+    }
+
+    #[must_use]
+    pub fn close_sent(&self) -> Option<&CloseFrame> {
+        self.close_sent.as_ref()
+    }
+
+    /// Whether the peer has broken a rule.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Changes the message limit, from the next frame header on.
+    pub fn set_max_message_size(&mut self, bytes: usize) {
+        self.config.max_message_size = bytes;
+    }
+
+    /// Forgets a partly received frame and message; the next byte of input begins a frame. What
+    /// still comes of a forgotten fragmented message is skipped.
+    pub fn reset(&mut self) {
+        self.settle();
+        self.frame = None;
+        self.assembler.reset();
+        let complete = self.complete_frames();
+        self.input.truncate(complete);
+    }
+
+    /// The length of the whole frames at the start of the input.
+    fn complete_frames(&self) -> usize {
+        let mut complete = 0;
+        loop {
+            let rest = &self.input.as_slice()[complete..];
+            match FrameHeader::parse(rest) {
+                Ok(Some((header, length))) if header.payload_length <= (rest.len() - length) as u64 => {
+                    complete += length + header.payload_length as usize;
+                }
+                Ok(_) => return complete,
+                // For `next_event` to report.
+                Err(_) => return self.input.len(),
+            }
+        }
+    }
+
+    /// The next thing that the peer did, or `None` when more input is needed. After a close
+    /// event and after an error it is `None` for good.
+    ///
+    /// # Errors
+    /// The peer broke a rule. The close frame that says so (section 7.1.7) is in the output already.
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
+        self.settle();
+        if self.failed || self.close_received.is_some() {
+            self.input.clear();
+            return Ok(None);
+        }
+        match self.find_event() {
+            Ok(None) => Ok(None),
+            Ok(Some(found)) => Ok(Some(match found {
+                Found::MessageInPlace(opcode, range) => {
+                    Event::Message { opcode, data: &self.input.as_slice()[range] }
+                }
+                Found::MessageAssembled(opcode) => Event::Message { opcode, data: self.assembler.data() },
+                Found::Ping(range) => Event::Ping(&self.input.as_slice()[range]),
+                Found::Pong(range) => Event::Pong(&self.input.as_slice()[range]),
+                Found::Close => Event::Close(self.close_received.get_or_insert_default()),
+            })),
+            Err(error) => {
+                self.failed = true;
+                if self.close_sent.is_none() {
+                    self.write_close(CloseFrame::about(&error));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives back what the last event borrowed.
+    fn settle(&mut self) {
+        self.input.consume(std::mem::take(&mut self.borrowed));
+        if std::mem::take(&mut self.assembled) {
+            self.assembler.release();
+        }
+    }
+
+    fn find_event(&mut self) -> Result<Option<Found>, ProtocolError> {
+        loop {
+            if let Some(partial) = self.frame.take() {
+                if let Some(found) = self.continue_frame(partial)? {
+                    return Ok(Some(found));
+                }
+                if self.frame.is_some() {
+                    return Ok(None);
+                }
+                continue;
+            }
+            let Some((header, length)) = FrameHeader::parse(self.input.as_slice())? else {
+                return Ok(None);
+            };
+            self.check_header(&header)?;
+            if header.opcode.is_control() {
+                return self.control_frame(&header, length);
+            }
+            let wanted = self.assembler.begin_frame(&header, self.config.max_message_size)?;
+            // A message in one frame that is all there is handed out where it lies.
+            let available = (self.input.len() - length) as u64;
+            if header.opcode != Opcode::Continuation && header.fin && header.payload_length <= available {
+                return self.message_in_place(&header, length).map(Some);
+            }
+            self.input.consume(length);
+            self.frame = Some(PartialFrame { header, taken: 0, wanted });
+        }
+    }
+
+    /// The rules about headers for which one must know the connection.
+    fn check_header(&self, header: &FrameHeader) -> Result<(), ProtocolError> {
+        if header.rsv != 0 {
+            // Section 5.2: zero unless an extension that was negotiated gives them a meaning.
+            let bits: Vec<_> = (1..=3).filter(|bit| header.rsv & (8 >> bit) != 0).collect();
+            let names: Vec<_> = bits.iter().map(|bit| format!("RSV{bit}")).collect();
+            return Err(ProtocolError::framing(format!("reserved bit set ({})", names.join(", "))));
+        }
+        match (self.role, header.masking_key) {
+            (Role::Client, Some(_)) => Err(ProtocolError::framing("masked frame from a server")),
+            (Role::Server, None) => Err(ProtocolError::framing("unmasked frame from a client")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Unmasks a payload that is all in the input; its place there.
+    fn whole_payload(&mut self, header: &FrameHeader, length: usize) -> Range<usize> {
+        let range = length..length + header.payload_length as usize;
+        if let Some(key) = header.masking_key {
+            mask::apply(key, 0, &mut self.input.as_mut_slice()[range.clone()]);
+        }
+        self.borrowed = range.end;
+        self.frames_received += 1;
+        range
+    }
+
+    fn message_in_place(&mut self, header: &FrameHeader, length: usize) -> Result<Found, ProtocolError> {
+        let range = self.whole_payload(header, length);
+        let data = &self.input.as_slice()[range.clone()];
+        if header.opcode == Opcode::Text && simdutf8::basic::from_utf8(data).is_err() {
+            return Err(ProtocolError::not_utf8("text message"));
+        }
+        Ok(Found::MessageInPlace(self.assembler.finish()?, range))
+    }
+
+    fn control_frame(&mut self, header: &FrameHeader, length: usize) -> Result<Option<Found>, ProtocolError> {
+        if self.input.len() - length < header.payload_length as usize {
+            return Ok(None);
+        }
+        let range = self.whole_payload(header, length);
+        Ok(Some(match header.opcode {
+            Opcode::Ping => Found::Ping(range),
+            Opcode::Pong => Found::Pong(range),
+            _ => {
+                self.close_received = Some(CloseFrame::parse(&self.input.as_slice()[range])?);
+                Found::Close
+            }
+        }))
+    }
+
+    /// Takes what has arrived of a data frame's payload; an event if that completes a message.
+    fn continue_frame(&mut self, mut partial: PartialFrame) -> Result<Option<Found>, ProtocolError> {
+        let expected = partial.header.payload_length - partial.taken;
+        let count = expected.min(self.input.len() as u64) as usize;
+        if count > 0 {
+            let piece = &mut self.input.as_mut_slice()[..count];
+            if let Some(key) = partial.header.masking_key {
+                mask::apply(key, (partial.taken % 4) as usize, piece);
+            }
+            if partial.wanted {
+                self.assembler.push(piece, expected)?;
+            }
+            self.input.consume(count);
+            partial.taken += count as u64;
+        }
+        if (count as u64) < expected {
+            self.frame = Some(partial);
+            return Ok(None);
+        }
+        self.frames_received += 1;
+        if !partial.header.fin || !partial.wanted {
+            return Ok(None);
+        }
+        self.assembled = true;
+        Ok(Some(Found::MessageAssembled(self.assembler.finish()?)))
+    }
+
+    /// Sends a message, a fragment of one, a ping or a pong.
+    ///
+    /// A message in fragments is a text or binary frame without `fin`, then
+    /// [`Opcode::Continuation`] up to the one with `fin`; control frames may come between.
+    ///
+    /// # Errors
+    /// See [`SendError`]. Nothing was sent then, and the connection is as it was.
+    pub fn send(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
+        self.check_open()?;
+        match opcode {
+            Opcode::Close => {
+                let frame = CloseFrame::parse(data).map_err(|error| SendError::Close(error.to_string()))?;
+                self.send_close(frame)
+            }
+            Opcode::Ping | Opcode::Pong => {
+                if !fin {
+                    return Err(SendError::ControlFragmented);
+                }
+                if data.len() > MAX_CONTROL_PAYLOAD {
+                    return Err(SendError::ControlTooLong(data.len()));
+                }
+                self.write_frame(true, opcode, data);
+                Ok(())
+            }
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => self.send_data(opcode, data, fin),
+        }
+    }
+
+    fn send_data(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
+        match (&mut self.sending, opcode) {
+            (None, Opcode::Continuation) => return Err(SendError::Opcode(0)),
+            (Some(_), Opcode::Text | Opcode::Binary) => return Err(SendError::MessageInProgress),
+            (None, _) if fin => {
+                if opcode == Opcode::Text && simdutf8::basic::from_utf8(data).is_err() {
+                    return Err(SendError::TextNotUtf8);
+                }
+            }
+            (None, _) => {
+                let mut sending = Sending { is_text: opcode == Opcode::Text, utf8: Validator::default() };
+                sending.check(data, fin)?;
+                self.sending = Some(sending);
+            }
+            (Some(sending), _) => {
+                sending.check(data, fin)?;
+                if fin {
+                    self.sending = None;
+                }
+            }
+        }
+        let size = self.config.fragment_size;
+        if size == 0 || data.len() <= size {
+            self.write_frame(fin, opcode, data);
+            return Ok(());
+        }
+        let mut opcode = opcode;
+        let mut rest = data;
+        while !rest.is_empty() {
+            let (fragment, after) = rest.split_at(size.min(rest.len()));
+            self.write_frame(fin && after.is_empty(), opcode, fragment);
+            opcode = Opcode::Continuation;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Begins the closing handshake, or answers the peer's. Nothing can be sent afterwards.
+    ///
+    /// # Errors
+    /// [`SendError::Closing`] if a close frame was sent before, [`SendError::NotOpen`] after a failure.
+    pub fn send_close(&mut self, frame: CloseFrame) -> Result<(), SendError> {
+        self.check_open()?;
+        self.write_close(frame);
+        Ok(())
+    }
+
+    /// Answers the peer's close frame with its own code (section 5.5.1), if no close frame was sent yet.
+    pub fn reply_close(&mut self) {
+        if self.close_sent.is_none() {
+            let code = self.close_received.as_ref().and_then(|frame| frame.code);
+            self.write_close(CloseFrame { code, reason: String::new() });
+        }
+    }
+
+    fn check_open(&self) -> Result<(), SendError> {
+        if self.close_sent.is_some() {
+            Err(SendError::Closing)
+        } else if self.failed {
+            Err(SendError::NotOpen)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn write_close(&mut self, close: CloseFrame) {
+        self.write_frame(true, Opcode::Close, &close.payload());
+        self.close_sent = Some(close);
+    }
+
+    fn write_frame(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) {
+        let masked = self.role == Role::Client && self.config.use_masking;
+        // Section 5.3: a fresh key for each frame, not to be predicted.
+        let key = masked.then(|| self.rng.next_u32().to_ne_bytes());
+        frame::write(fin, opcode, key, payload, &mut self.output);
+    }
+}
+
+impl Sending {
+    fn check(&mut self, data: &[u8], fin: bool) -> Result<(), SendError> {
+        if !self.is_text {
+            return Ok(());
+        }
+        let valid = self.utf8.push(data).and_then(|()| if fin { self.utf8.finish() } else { Ok(()) });
+        valid.map_err(|_| SendError::TextNotUtf8)
+    }
+}

@@ -1,0 +1,160 @@
+//! The frame header of RFC 6455 section 5.2, parsed and written by pure functions.
+//!
+//! What depends on the connection (who masks, which reserved bits an extension has claimed, what may
+//! follow what) is for [`connection`](super::connection) to judge.
+
+use super::buffer::Buffer;
+use super::error::ProtocolError;
+use super::mask;
+
+/// The most bytes that a control frame may carry (section 5.5).
+pub const MAX_CONTROL_PAYLOAD: usize = 125;
+
+/// The longest frame header: two bytes, a 64-bit length and a masking key.
+pub const MAX_HEADER: usize = 14;
+
+/// The opcodes that section 5.2 defines; all others are reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    Continuation = 0,
+    Text = 1,
+    Binary = 2,
+    Close = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+impl Opcode {
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Continuation),
+            1 => Some(Self::Text),
+            2 => Some(Self::Binary),
+            8 => Some(Self::Close),
+            9 => Some(Self::Ping),
+            10 => Some(Self::Pong),
+            _ => None,
+        }
+    }
+
+    /// Close, ping and pong (section 5.5).
+    #[must_use]
+    pub fn is_control(self) -> bool {
+        self as u8 >= 8
+    }
+}
+
+/// A frame header that obeys every rule that can be judged without knowing the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    pub fin: bool,
+    /// RSV1, RSV2 and RSV3 as the bits 4, 2 and 1.
+    pub rsv: u8,
+    pub opcode: Opcode,
+    pub masking_key: Option<[u8; 4]>,
+    /// In bytes, below 2^63.
+    pub payload_length: u64,
+}
+
+impl FrameHeader {
+    /// The header at the start of `bytes` and its own length in bytes, or `None` if it has not all
+    /// arrived. A broken rule is reported as soon as its byte is there.
+    ///
+    /// # Errors
+    /// A reserved opcode, a control frame that is fragmented or over 125 bytes, a length that is
+    /// not in its shortest form or that has its highest bit set: all close code 1002.
+    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
+        let Some(&first) = bytes.first() else { return Ok(None) };
+        let fin = first & 0x80 != 0;
+        let number = first & 0x0f;
+        let Some(opcode) = Opcode::from_number(number.into()) else {
+            return Err(ProtocolError::framing(format!("reserved opcode {number}")));
+        };
+        if opcode.is_control() && !fin {
+            return Err(ProtocolError::framing("fragmented control frame"));
+        }
+        let Some(&second) = bytes.get(1) else { return Ok(None) };
+        let (payload_length, mut length) = match second & 0x7f {
+            126 | 127 if opcode.is_control() => {
+                return Err(ProtocolError::framing("control frame over 125 bytes"));
+            }
+            126 => {
+                let Some(extended) = array(bytes, 2) else { return Ok(None) };
+                let extended = u64::from(u16::from_be_bytes(extended));
+                if extended < 126 {
+                    return Err(ProtocolError::framing("payload length not in its shortest form"));
+                }
+                (extended, 4)
+            }
+            127 => {
+                let Some(extended) = array(bytes, 2) else { return Ok(None) };
+                let extended = u64::from_be_bytes(extended);
+                if extended >> 63 != 0 {
+                    return Err(ProtocolError::framing("payload length of 2^63 or more"));
+                }
+                if u16::try_from(extended).is_ok() {
+                    return Err(ProtocolError::framing("payload length not in its shortest form"));
+                }
+                (extended, 10)
+            }
+            short => (u64::from(short), 2),
+        };
+        let mut masking_key = None;
+        if second & 0x80 != 0 {
+            let Some(key) = array(bytes, length) else { return Ok(None) };
+            masking_key = Some(key);
+            length += 4;
+        }
+        let rsv = first >> 4 & 7;
+        Ok(Some((Self { fin, rsv, opcode, masking_key, payload_length }, length)))
+    }
+
+    /// Appends the header in its shortest form.
+    pub fn write(&self, output: &mut Buffer) {
+        let mut bytes = [0; MAX_HEADER];
+        bytes[0] = u8::from(self.fin) << 7 | self.rsv << 4 | self.opcode as u8;
+        let mut length = match self.payload_length {
+            short @ 0..=125 => {
+                bytes[1] = short as u8;
+                2
+            }
+            medium @ 126..=0xffff => {
+                bytes[1] = 126;
+                bytes[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
+                4
+            }
+            long => {
+                bytes[1] = 127;
+                bytes[2..10].copy_from_slice(&long.to_be_bytes());
+                10
+            }
+        };
+        if let Some(key) = self.masking_key {
+            bytes[1] |= 0x80;
+            bytes[length..length + 4].copy_from_slice(&key);
+            length += 4;
+        }
+        output.extend(&bytes[..length]);
+    }
+}
+
+/// Appends a whole frame, masked if there is a key.
+pub fn write(fin: bool, opcode: Opcode, masking_key: Option<[u8; 4]>, payload: &[u8], output: &mut Buffer) {
+    // One growth for header and payload together.
+    output.space(MAX_HEADER + payload.len());
+    let payload_length = payload.len() as u64;
+    FrameHeader { fin, rsv: 0, opcode, masking_key, payload_length }.write(output);
+    match masking_key {
+        None => output.extend(payload),
+        Some(key) => {
+            mask::copy(key, payload, output.space(payload.len()));
+            output.commit(payload.len());
+        }
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}

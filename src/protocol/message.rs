@@ -1,0 +1,108 @@
+//! Fragments to messages (RFC 6455 section 5.4): order, size limit, UTF-8 as the bytes arrive.
+//!
+//! Is given payload bytes as they come, whole frames or parts of frames; knows no headers.
+
+use super::error::ProtocolError;
+use super::frame::{FrameHeader, Opcode};
+use super::utf8::Validator;
+
+/// A message's storage is kept for the next one up to this many bytes.
+const KEEP: usize = 256 * 1024;
+
+/// Storage is reserved ahead of the bytes up to this size, however long a header says that its
+/// payload will be: a promise alone must not cost memory.
+const RESERVE: u64 = 1024 * 1024;
+
+#[derive(Debug, Default)]
+pub struct Assembler {
+    /// The opcode of the message whose fragments are arriving.
+    opcode: Option<Opcode>,
+    data: Vec<u8>,
+    utf8: Validator,
+    /// Continuation frames of a message that the user has had forgotten are to be skipped.
+    orphans: bool,
+}
+
+impl Assembler {
+    /// A data frame begins. Says whether it belongs to a message (`false`: its payload is to be
+    /// skipped), and checks the order of fragments and the size of the message so far and to come.
+    ///
+    /// # Errors
+    /// 1002 for a continuation of nothing or a new message inside another, 1009 for a message that
+    /// will be over `limit` bytes.
+    pub fn begin_frame(&mut self, header: &FrameHeader, limit: usize) -> Result<bool, ProtocolError> {
+        match (header.opcode, self.opcode) {
+            (Opcode::Continuation, None) if self.orphans => {
+                self.orphans = !header.fin;
+                return Ok(false);
+            }
+            (Opcode::Continuation, None) => {
+                return Err(ProtocolError::framing("continuation frame with no message to continue"));
+            }
+            (Opcode::Continuation, Some(_)) => {}
+            (_, Some(_)) => {
+                return Err(ProtocolError::framing("new message inside a fragmented message"));
+            }
+            (opcode, None) => {
+                self.opcode = Some(opcode);
+                self.orphans = false;
+            }
+        }
+        let room = limit.saturating_sub(self.data.len());
+        if header.payload_length > room as u64 {
+            return Err(ProtocolError::too_big(limit));
+        }
+        Ok(true)
+    }
+
+    /// Payload of the frame that was begun, in order.
+    ///
+    /// # Errors
+    /// 1007 if a text message can no longer be UTF-8. `expected` is how much of the frame is to
+    /// come, this piece included.
+    pub fn push(&mut self, piece: &[u8], expected: u64) -> Result<(), ProtocolError> {
+        if self.opcode == Some(Opcode::Text) && self.utf8.push(piece).is_err() {
+            return Err(ProtocolError::not_utf8("text message"));
+        }
+        self.data.reserve(piece.len().max(expected.min(RESERVE) as usize));
+        self.data.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// The frame that ends the message is complete: the message's opcode. Its data stays readable
+    /// by [`data`](Self::data) until [`release`](Self::release).
+    ///
+    /// # Errors
+    /// 1007 if a text message ends within a character.
+    pub fn finish(&mut self) -> Result<Opcode, ProtocolError> {
+        let opcode = self.opcode.take().unwrap_or(Opcode::Binary);
+        if self.utf8.finish().is_err() {
+            return Err(ProtocolError::not_utf8("text message"));
+        }
+        Ok(opcode)
+    }
+
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Nothing of a message is here, so that a message of one frame needs no assembling.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.opcode.is_none()
+    }
+
+    /// Forgets the data of a message that was delivered.
+    pub fn release(&mut self) {
+        self.data.clear();
+        self.data.shrink_to(KEEP);
+    }
+
+    /// Forgets a message that has partly arrived; the rest of its fragments will be skipped.
+    pub fn reset(&mut self) {
+        self.orphans |= self.opcode.take().is_some();
+        self.utf8.reset();
+        self.release();
+    }
+}

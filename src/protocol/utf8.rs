@@ -1,0 +1,101 @@
+//! UTF-8 over pieces: a text message is checked as its bytes arrive, and fails at the first byte
+//! that no valid continuation could follow (RFC 6455 section 8.1), wherever the pieces are cut.
+//!
+//! Keeps at most three bytes, the beginning of a character whose end has not come yet.
+
+/// The bytes are not UTF-8, and no bytes to come could make them so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotUtf8;
+
+#[derive(Debug, Default)]
+pub struct Validator {
+    partial: [u8; 4],
+    length: usize,
+}
+
+impl Validator {
+    /// Checks the next piece.
+    ///
+    /// # Errors
+    /// [`NotUtf8`]; the validator is then of no further use until [`reset`](Self::reset).
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), NotUtf8> {
+        let mut rest = piece;
+        while self.length > 0 {
+            let Some((&octet, after)) = rest.split_first() else { return Ok(()) };
+            rest = after;
+            self.partial[self.length] = octet;
+            self.length += 1;
+            match std::str::from_utf8(&self.partial[..self.length]) {
+                Ok(_) => self.length = 0,
+                Err(error) if error.error_len().is_some() => return Err(NotUtf8),
+                Err(_) => {}
+            }
+        }
+        let Err(error) = simdutf8::compat::from_utf8(rest) else { return Ok(()) };
+        if error.error_len().is_some() {
+            return Err(NotUtf8);
+        }
+        let tail = &rest[error.valid_up_to()..];
+        self.partial[..tail.len()].copy_from_slice(tail);
+        self.length = tail.len();
+        Ok(())
+    }
+
+    /// Ends the text: a character must not be left unfinished. Ready for the next text afterwards.
+    ///
+    /// # Errors
+    /// [`NotUtf8`] if the last character is incomplete.
+    pub fn finish(&mut self) -> Result<(), NotUtf8> {
+        let complete = self.length == 0;
+        self.reset();
+        if complete { Ok(()) } else { Err(NotUtf8) }
+    }
+
+    pub fn reset(&mut self) {
+        self.length = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pieces: &[&[u8]]) -> Result<(), NotUtf8> {
+        let mut validator = Validator::default();
+        for piece in pieces {
+            validator.push(piece)?;
+        }
+        validator.finish()
+    }
+
+    #[test]
+    fn agrees_with_std_at_every_cut() {
+        let texts: &[&[u8]] = &[
+            b"",
+            b"plain",
+            "κόσμε €uro 😀 end".as_bytes(),
+            b"\xed\xa0\x80",     // a surrogate
+            b"\xf4\x90\x80\x80", // above U+10FFFF
+            b"\xc0\xaf",         // overlong
+            b"ok\xf0\x9f\x98",   // cut off
+            b"\xff",
+            b"a\x80b",
+        ];
+        for text in texts {
+            let expected = std::str::from_utf8(text).is_ok();
+            for i in 0..=text.len() {
+                for j in i..=text.len() {
+                    let cut = check(&[&text[..i], &text[i..j], &text[j..]]);
+                    assert_eq!(cut.is_ok(), expected, "{text:x?} cut at {i} and {j}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fails_at_the_first_impossible_byte() {
+        let mut validator = Validator::default();
+        assert_eq!(validator.push(b"\xf4"), Ok(()));
+        assert_eq!(validator.push(b"\x90"), Err(NotUtf8)); // 0xF4 is followed by 0x80..0x8F only
+    }
+}

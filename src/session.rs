@@ -1,0 +1,419 @@
+//! A connection through all its hops, in order: TLS, upgrade, frames. Bytes of the wire in, events
+//! out; sends in, bytes of the wire out.
+//!
+//! Knows no sockets, no Lua and no clock: whoever owns one of these reads for it, writes for it, and
+//! gives up on it when its time is over.
+
+use std::fmt;
+
+use native_tls::TlsAcceptor;
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
+
+use crate::protocol::Role;
+use crate::protocol::buffer::Buffer;
+use crate::protocol::close::CloseFrame;
+use crate::protocol::connection::{self, Config, Connection};
+use crate::protocol::error::{HandshakeError, ProtocolError, SendError};
+use crate::protocol::frame::Opcode;
+use crate::protocol::handshake::{self, ClientHandshake, Request, Response, ServerHandshake, UpgradeRequest};
+use crate::tls::{Tls, TlsError, TlsOptions};
+
+/// Why a session is over, by the hop that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The system has no random numbers to give.
+    Random(String),
+    Tls(TlsError),
+    Handshake(HandshakeError),
+    Protocol(ProtocolError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random(error) => write!(f, "no random numbers: {error}"),
+            Self::Tls(error) => error.fmt(f),
+            Self::Handshake(error) => error.fmt(f),
+            Self::Protocol(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What has happened. Borrowed from the session: use it before the next call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A server's first event: answer with [`Session::accept`] or [`Session::refuse`].
+    Request(&'a Request),
+    /// A client's first event: the upgrade is complete.
+    Open(&'a Response),
+    /// What the peer sent.
+    Received(connection::Event<'a>),
+}
+
+/// The upgrade, as far as it has come.
+#[derive(Debug)]
+enum Upgrade {
+    Client(ClientHandshake),
+    Server(ServerHandshake),
+    /// A request that waits for the server's decision.
+    Requested(Request),
+    /// Refused or failed.
+    Over,
+}
+
+/// While this many bytes wait to be sent, pings are not answered one by one but only the most recent
+/// one is (RFC 6455 section 5.5.3), so that a peer that asks and never reads costs no memory.
+const PONG_BACKLOG: usize = 64 * 1024;
+
+/// Inputs: [`receive_with`](Self::receive_with) or [`receive`](Self::receive),
+/// [`receive_end`](Self::receive_end), and what is to be sent: [`send`](Self::send),
+/// [`send_pong`](Self::send_pong), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close).
+/// Outputs: [`next_event`](Self::next_event) until it is `None`, and [`send_with`](Self::send_with).
+/// After each input there may be output of both kinds.
+#[derive(Debug)]
+pub struct Session {
+    role: Role,
+    config: Config,
+    tls: Option<Tls>,
+    tls_error: Option<TlsError>,
+    upgrade: Upgrade,
+    response: Response,
+    connection: Option<Connection>,
+    /// Plaintext in both directions, until the connection takes it over.
+    input: Buffer,
+    output: Buffer,
+    /// Taken over by the connection, too.
+    rng: Option<StdRng>,
+    waiting_pong: Option<Vec<u8>>,
+}
+
+impl Session {
+    /// A client that wants to upgrade, over TLS if there are options for it. Its first bytes can
+    /// be sent at once. `host` is the name for TLS.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if the options cannot be met, [`Error::Random`].
+    pub fn client(
+        request: &UpgradeRequest,
+        tls: Option<(&TlsOptions, &str)>,
+        config: Config,
+    ) -> Result<Self, Error> {
+        let mut rng = seed()?;
+        let (handshake, head) = ClientHandshake::new(request, &mut rng);
+        let tls = tls.map(|(options, host)| Tls::client(options, host)).transpose();
+        let mut session =
+            Self::new(Role::Client, Upgrade::Client(handshake), tls.map_err(Error::Tls)?, config, rng);
+        session.output.extend(&head);
+        session.seal();
+        Ok(session)
+    }
+
+    /// A server that waits for a request.
+    ///
+    /// # Errors
+    /// As [`client`](Self::client).
+    pub fn server(tls: Option<&TlsAcceptor>, config: Config) -> Result<Self, Error> {
+        let rng = seed()?;
+        let tls = tls.map(Tls::server).transpose().map_err(Error::Tls)?;
+        Ok(Self::new(Role::Server, Upgrade::Server(ServerHandshake::default()), tls, config, rng))
+    }
+
+    fn new(role: Role, upgrade: Upgrade, tls: Option<Tls>, config: Config, rng: StdRng) -> Self {
+        Self {
+            role,
+            config,
+            tls,
+            tls_error: None,
+            upgrade,
+            response: Response::default(),
+            connection: None,
+            input: Buffer::default(),
+            output: Buffer::default(),
+            rng: Some(rng),
+            waiting_pong: None,
+        }
+    }
+
+    /// Has `read` put at most `max` bytes from the wire into a buffer and takes them; returns how
+    /// many bytes of plaintext they became.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn receive_with<E>(
+        &mut self,
+        max: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Received, E> {
+        if let Some(tls) = &mut self.tls {
+            let wire = tls.receive_with(max, read)?;
+            let before = self.plain_input().len();
+            self.unseal();
+            Ok(Received { wire, plain: self.plain_input().len() - before })
+        } else {
+            let input = self.plain_input();
+            let wire = read(input.space(max))?;
+            input.commit(wire);
+            Ok(Received { wire, plain: wire })
+        }
+    }
+
+    /// Takes bytes from the wire; returns how many bytes of plaintext they became.
+    pub fn receive(&mut self, bytes: &[u8]) -> usize {
+        let received = self.receive_with(bytes.len(), |space| {
+            space.copy_from_slice(bytes);
+            Ok::<_, std::convert::Infallible>(bytes.len())
+        });
+        received.map_or(0, |received| received.plain)
+    }
+
+    /// The wire has ended. What came before can still become events.
+    pub fn receive_end(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.receive_end();
+            self.unseal();
+        }
+    }
+
+    /// Whether TLS has said that the peer will send no more.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.tls.as_ref().is_some_and(Tls::is_ended)
+    }
+
+    /// Has `write` take bytes for the wire; returns how many it took.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn send_with<E>(&mut self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<usize, E> {
+        // The connection writes its own close frame when it fails.
+        self.seal();
+        let count = if let Some(tls) = &mut self.tls {
+            tls.send_with(write)?
+        } else {
+            let output = self.plain_output();
+            let count = write(output.as_slice())?;
+            output.consume(count);
+            count
+        };
+        if self.outgoing_len() < PONG_BACKLOG
+            && let Some(payload) = self.waiting_pong.take()
+        {
+            // The connection may have begun to close since; then the ping needs no answer.
+            let _ = self.send(Opcode::Pong, &payload, true);
+        }
+        Ok(count)
+    }
+
+    /// The bytes that wait to be put on the wire.
+    #[must_use]
+    pub fn outgoing_len(&self) -> usize {
+        let plain = self.connection.as_ref().map_or(self.output.len(), Connection::output_len);
+        match &self.tls {
+            Some(tls) if tls.is_open() => tls.outgoing_len() + plain,
+            // The upgrade request waits for TLS.
+            Some(tls) => tls.outgoing_len(),
+            None => plain,
+        }
+    }
+
+    /// Bytes that have come and were not interpreted yet.
+    #[must_use]
+    pub fn incoming_len(&self) -> usize {
+        self.connection.as_ref().map_or(self.input.len(), Connection::input_len)
+    }
+
+    /// Whether TLS, if there is to be any, has been agreed upon.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.tls.as_ref().is_none_or(Tls::is_open)
+    }
+
+    /// The open connection, for what can be asked of it.
+    #[must_use]
+    pub fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
+    }
+
+    /// The next thing that has happened, or `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// The session is over. There may still be bytes to send that tell the peer.
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Error> {
+        if self.connection.is_none() {
+            return self.next_upgrade_event();
+        }
+        let Self { connection: Some(connection), tls_error, .. } = self else { return Ok(None) };
+        match connection.next_event() {
+            Ok(None) => tls_error.take().map_or(Ok(None), |error| Err(Error::Tls(error))),
+            Ok(Some(event)) => Ok(Some(Event::Received(event))),
+            Err(error) => Err(Error::Protocol(error)),
+        }
+    }
+
+    fn next_upgrade_event(&mut self) -> Result<Option<Event<'_>>, Error> {
+        let result = match &mut self.upgrade {
+            Upgrade::Client(handshake) => {
+                handshake.parse(self.input.as_slice()).map(|found| found.map(|(r, n)| (Ok(r), n)))
+            }
+            Upgrade::Server(handshake) => {
+                handshake.parse(self.input.as_slice()).map(|found| found.map(|(r, n)| (Err(r), n)))
+            }
+            Upgrade::Requested(_) | Upgrade::Over => Ok(None),
+        };
+        match result {
+            Ok(None) => self.tls_error.take().map_or(Ok(None), |error| Err(Error::Tls(error))),
+            Ok(Some((Ok(response), length))) => {
+                self.input.consume(length);
+                self.response = response;
+                self.open();
+                Ok(Some(Event::Open(&self.response)))
+            }
+            Ok(Some((Err(request), length))) => {
+                self.input.consume(length);
+                self.upgrade = Upgrade::Requested(request);
+                match &self.upgrade {
+                    Upgrade::Requested(request) => Ok(Some(Event::Request(request))),
+                    _ => Ok(None),
+                }
+            }
+            Err(error) => {
+                if let HandshakeError::BadRequest { status, message } = &error {
+                    self.refuse(*status, message);
+                }
+                self.upgrade = Upgrade::Over;
+                Err(Error::Handshake(error))
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        let Some(rng) = self.rng.take() else { return };
+        self.upgrade = Upgrade::Over;
+        let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
+        self.connection = Some(Connection::new(self.role, self.config.clone(), rng, input, output));
+    }
+
+    /// Accepts the request that was the last event; `subprotocol` is one that it offers.
+    pub fn accept(&mut self, subprotocol: Option<&str>) {
+        if let Upgrade::Requested(request) = &self.upgrade {
+            self.output.extend(&request.acceptance(subprotocol));
+            self.open();
+            self.seal();
+        }
+    }
+
+    /// Refuses the request that was the last event with an HTTP status of 400 or above.
+    pub fn refuse(&mut self, status: u16, message: &str) {
+        self.output.extend(&handshake::refusal(status, message));
+        self.upgrade = Upgrade::Over;
+        self.seal();
+    }
+
+    /// Sends a message, a fragment, or a control frame: [`Connection::send`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
+        let connection = self.connection.as_mut().ok_or(SendError::NotOpen)?;
+        connection.send(opcode, data, fin)?;
+        self.seal();
+        Ok(())
+    }
+
+    /// Answers a ping, at once or, if the peer does not read what it is sent, when it reads again.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        if self.outgoing_len() >= PONG_BACKLOG {
+            self.waiting_pong = Some(payload.to_vec());
+            return Ok(());
+        }
+        self.send(Opcode::Pong, payload, true)
+    }
+
+    /// Begins the closing handshake: [`Connection::send_close`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_close(&mut self, frame: CloseFrame) -> Result<(), SendError> {
+        let connection = self.connection.as_mut().ok_or(SendError::NotOpen)?;
+        connection.send_close(frame)?;
+        self.seal();
+        Ok(())
+    }
+
+    /// Answers the peer's close frame: [`Connection::reply_close`].
+    pub fn reply_close(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.reply_close();
+            self.seal();
+        }
+    }
+
+    /// Says goodbye on the TLS level, after the last frame.
+    pub fn shutdown(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.shutdown();
+        }
+    }
+
+    /// Forgets a partly received message: [`Connection::reset`].
+    pub fn reset(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.reset();
+        }
+    }
+
+    /// Changes the message limit: [`Connection::set_max_message_size`].
+    pub fn set_max_message_size(&mut self, bytes: usize) {
+        self.config.max_message_size = bytes;
+        if let Some(connection) = &mut self.connection {
+            connection.set_max_message_size(bytes);
+        }
+    }
+
+    fn plain_input(&mut self) -> &mut Buffer {
+        self.connection.as_mut().map_or(&mut self.input, Connection::input)
+    }
+
+    fn plain_output(&mut self) -> &mut Buffer {
+        self.connection.as_mut().map_or(&mut self.output, Connection::output)
+    }
+
+    /// Ciphertext that has come becomes plaintext; the handshake may have an answer to send.
+    fn unseal(&mut self) {
+        let Self { tls: Some(tls), connection, input, .. } = self else { return };
+        let plain = connection.as_mut().map_or(input, Connection::input);
+        if let Err(error) = tls.decrypt(plain) {
+            self.tls_error.get_or_insert(error);
+        }
+        self.seal();
+    }
+
+    /// Plaintext to be sent becomes ciphertext, as soon as TLS is agreed upon.
+    fn seal(&mut self) {
+        let Self { tls: Some(tls), connection, output, .. } = self else { return };
+        let plain = connection.as_mut().map_or(output, Connection::output);
+        if let Err(error) = tls.encrypt(plain) {
+            self.tls_error.get_or_insert(error);
+        }
+    }
+}
+
+/// How much a read has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes on the wire.
+    pub wire: usize,
+    /// Bytes of plaintext, for TLS may hold back an incomplete record, or have held one back before.
+    pub plain: usize,
+}
+
+/// RFC 6455 sections 4.1 and 5.3 want numbers that cannot be predicted.
+fn seed() -> Result<StdRng, Error> {
+    StdRng::try_from_rng(&mut SysRng).map_err(|error| Error::Random(error.to_string()))
+}

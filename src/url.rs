@@ -1,0 +1,135 @@
+//! A ws or wss URL to what is needed to open it (RFC 6455 section 3).
+//!
+//! The URL grammar is the `url` crate's. Knows no sockets: a name is not looked up here.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+
+/// Where a WebSocket is and what is asked for there. A value that exists is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Over TLS (`wss`).
+    pub secure: bool,
+    /// A name (IDN as ASCII), an IPv4 address, or an IPv6 address without its brackets.
+    pub host: String,
+    /// 80 and 443 by default.
+    pub port: u16,
+    /// Path and query for the request line; at least `/`.
+    pub resource: String,
+    /// The value of the Host header (section 4.1, item 4).
+    pub host_header: String,
+    /// The value of an Authorization header for the URL's user and password, if it has them.
+    pub authorization: Option<String>,
+}
+
+impl Target {
+    /// # Errors
+    /// Says what is wrong with the URL, without repeating it: it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let secure = match scheme.as_deref() {
+            Some("ws") => false,
+            Some("wss") => true,
+            _ => return Err("it does not begin with ws:// or wss://".into()),
+        };
+        // The parser would drop tabs and line ends without a word.
+        if text.bytes().any(|b| b.is_ascii_control()) {
+            return Err("it has a control character in it".into());
+        }
+        let url = Url::parse(text).map_err(|error| error.to_string())?;
+        if url.fragment().is_some() {
+            return Err("it has a fragment (#), which a WebSocket URL cannot have".into());
+        }
+        let host = match url.host() {
+            Some(Host::Ipv6(address)) => address.to_string(),
+            Some(host) => host.to_string(),
+            None => return Err("it has no host".into()),
+        };
+        let bracketed = url.host_str().unwrap_or_default();
+        let resource = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        Ok(Self {
+            secure,
+            port: url.port_or_known_default().unwrap_or(if secure { 443 } else { 80 }),
+            host_header: match url.port() {
+                Some(port) => format!("{bracketed}:{port}"),
+                None => bracketed.to_owned(),
+            },
+            authorization: authorization(&url),
+            host,
+            resource,
+        })
+    }
+}
+
+/// RFC 7617: user and password, decoded, joined by a colon, in base64.
+fn authorization(url: &Url) -> Option<String> {
+    let password = url.password();
+    if url.username().is_empty() && password.is_none() {
+        return None;
+    }
+    let mut credentials: Vec<u8> = percent_decode_str(url.username()).collect();
+    credentials.push(b':');
+    credentials.extend(percent_decode_str(password.unwrap_or_default()));
+    Some(format!("Basic {}", BASE64.encode(credentials)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+
+    #[test]
+    fn urls() {
+        #[rustfmt::skip]
+        let cases = [
+            // URL, TLS, host, port, resource, Host header (RFC 6455 sections 3 and 4.1)
+            ("ws://host", false, "host", 80, "/", "host"),
+            ("wss://host", true, "host", 443, "/", "host"),
+            ("WS://Host:8080/a/b?c=d&e", false, "host", 8080, "/a/b?c=d&e", "host:8080"),
+            ("ws://host:80/", false, "host", 80, "/", "host"),
+            ("wss://host:80/", true, "host", 80, "/", "host:80"),
+            ("ws://host?x=1", false, "host", 80, "/?x=1", "host"),
+            ("ws://[::1]:9/x", false, "::1", 9, "/x", "[::1]:9"),
+            ("wss://[2001:DB8::7]/", true, "2001:db8::7", 443, "/", "[2001:db8::7]"),
+            ("ws://192.168.0.1/a%20b", false, "192.168.0.1", 80, "/a%20b", "192.168.0.1"),
+            ("ws://host/a b", false, "host", 80, "/a%20b", "host"),
+            ("ws://bücher.example/ü", false, "xn--bcher-kva.example", 80, "/%C3%BC", "xn--bcher-kva.example"),
+        ];
+        for (url, secure, host, port, resource, host_header) in cases {
+            let target = Target::parse(url).expect(url);
+            let seen = (target.secure, &*target.host, target.port, &*target.resource, &*target.host_header);
+            assert_eq!(seen, (secure, host, port, resource, host_header), "{url}");
+            assert_eq!(target.authorization, None, "{url}");
+        }
+    }
+
+    #[test]
+    fn credentials_become_basic_authorization() {
+        let authorization = |url| Target::parse(url).unwrap().authorization;
+        assert_eq!(authorization("ws://user:pw@host/").as_deref(), Some("Basic dXNlcjpwdw=="));
+        assert_eq!(authorization("ws://us%40er:p%3Aw@host/").as_deref(), Some("Basic dXNAZXI6cDp3"));
+        assert_eq!(authorization("ws://user@host/").as_deref(), Some("Basic dXNlcjo="));
+        assert_eq!(Target::parse("ws://user:pw@host/").unwrap().host_header, "host");
+    }
+
+    #[test]
+    fn what_is_not_a_websocket_url() {
+        for (url, why) in [
+            ("", "it does not begin with ws:// or wss://"),
+            ("http://host/", "it does not begin with ws:// or wss://"),
+            ("ws:host", "it does not begin with ws:// or wss://"),
+            ("host:80", "it does not begin with ws:// or wss://"),
+            ("ws://", "empty host"),
+            ("ws://host:99999/", "invalid port number"),
+            ("ws://[::1/", "invalid IPv6 address"),
+            ("ws://host/#part", "it has a fragment (#), which a WebSocket URL cannot have"),
+            ("ws://host/\r\nX: y", "it has a control character in it"),
+        ] {
+            assert_eq!(Target::parse(url), Err(why.to_owned()), "{url}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests of the engine from outside, without Lua and without sockets.
+
+mod connection;
+mod feeding;
+mod handshake;
+mod session;
