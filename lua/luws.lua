@@ -117,13 +117,14 @@ function luws.wsopen(url, handler, given)
   if not wire then return false, socket end
   local state = { session = session, wire = wire, buffered = 0, frames = 0 }
   local ok, step
-  ok, step, why = pump.open(state, deadline, options.get(settings, "upgrade_timeout"))
+  ok, step, why = pump.open(state, options.chunk_size(settings), deadline, options.get(settings, "upgrade_timeout"))
   if not ok then
     wire.close()
     return false, (step == "tls" and "Failed SSL negotation: " or "upgrade failed; ") .. why
   end
 
   local now = native.time()
+  local subprotocol, headers = session:response()
   state.size, state.heard, state.buffered = settings.max_payload_size, native.monotonic(), session:incoming()
   local conn = setmetatable({
     [STATE] = state,
@@ -133,6 +134,8 @@ function luws.wsopen(url, handler, given)
     ip = target.host,
     port = target.port,
     path = target.resource,
+    subprotocol = subprotocol,
+    response_headers = headers,
     options = settings,
     msghandler = handler,
     socket = socket,

@@ -231,6 +231,12 @@ impl Session {
         self.tls.as_ref().is_none_or(Tls::is_open)
     }
 
+    /// A client's view: the response that completed the upgrade; empty before.
+    #[must_use]
+    pub fn response(&self) -> &Response {
+        &self.response
+    }
+
     /// The open connection, for what can be asked of it.
     #[must_use]
     pub fn connection(&self) -> Option<&Connection> {

@@ -145,8 +145,7 @@ function dispatch.receive(conn, state)
     state.size = size
     state.session:limit(options.number(settings, "max_payload_size"))
   end
-  local count, more = pump.read(state, options.chunk_size(settings))
-  count, state.buffered = count + state.buffered, 0
+  local count, more = pump.receive(state, options.chunk_size(settings))
   dispatch.incoming(conn, state)
   if state.session and state.ended then
     local why = state.ended

@@ -55,6 +55,17 @@ function pump.read(state, max)
   return count, more
 end
 
+--- receive(state, size): what one wsreceive takes in: at most `size` bytes, of which some may have been
+-- read before. Returns what pump.read does.
+function pump.receive(state, size)
+  local buffered = state.buffered
+  if buffered == 0 then return pump.read(state, size) end
+  state.buffered = 0
+  if buffered >= size then return buffered, not state.ended end
+  local count, more = pump.read(state, size - buffered)
+  return buffered + count, more
+end
+
 --- flush(state, seconds): writes what is queued; waits for at most so long while there is no room, and
 -- reads meanwhile. Returns true, or nil and why something is left.
 function pump.flush(state, seconds)
@@ -73,14 +84,14 @@ function pump.flush(state, seconds)
   return ok, why
 end
 
---- open(state, connect_deadline, upgrade_timeout): TLS and the upgrade. Returns true; or nil, "tls" or
--- "upgrade", and why.
-function pump.open(state, connect_deadline, upgrade_timeout)
+--- open(state, size, connect_deadline, upgrade_timeout): TLS and the upgrade, by reads of at most `size`
+-- bytes. Returns true; or nil, "tls" or "upgrade", and why.
+function pump.open(state, size, connect_deadline, upgrade_timeout)
   local session, wire = state.session, state.wire
   local deadline, step = connect_deadline, "tls"
   while true do
     local written, why = wire.write(session)
-    local count, more = pump.read(state, DISCARD)
+    local count, more = pump.read(state, size)
     if step == "tls" and session:secured() then
       step, deadline = "upgrade", native.monotonic() + upgrade_timeout
     end

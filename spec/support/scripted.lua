@@ -234,6 +234,8 @@ end
 
 --- Gives up the port, which then refuses, and ends its connections.
 function Peer:close()
+  if self.closed then return end
+  self.closed = true
   ask("close " .. self.port, 0, 2)
 end
 

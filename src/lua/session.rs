@@ -148,6 +148,21 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
         };
         Ok((Value::Integer(opcode as _), Value::String(data)))
     });
+    // response(): the response that completed the upgrade, or refused it: its subprotocol (or nil), and
+    // its headers as a table: names in lower case, values of the same name joined by ", ".
+    methods.add_method("response", |lua, this, ()| {
+        let response = this.refused.as_deref().unwrap_or(this.session.response());
+        let headers = lua.create_table()?;
+        for (name, value) in &response.headers.0 {
+            let name = name.to_ascii_lowercase();
+            let value = match headers.get::<Option<LuaString>>(name.as_str())? {
+                Some(before) => [&before.as_bytes(), &b", "[..], value].concat(),
+                None => value.clone(),
+            };
+            headers.set(name, lua.create_string(value)?)?;
+        }
+        Ok((response.subprotocol(), headers))
+    });
     // frames(): how many complete frames have come.
     methods.add_method("frames", |_, this, ()| {
         Ok(this

@@ -1,0 +1,249 @@
+-- Handlers: what they are given, what they may do to the connection from within, and what becomes of their errors.
+
+local luws = require "luws"
+local poll = require "spec.support.poll"
+local scripted = require "spec.support.scripted"
+
+local CLOSED = "receiver error: closed"
+
+describe("handlers", function()
+  local peer, conn, logged
+
+  local function open(steps, handler, options)
+    local script = { { "upgrade" } }
+    for _, step in ipairs(steps) do script[#script + 1] = step end
+    peer = scripted.peer(script)
+    options = options or {}
+    options.close_timeout = 0
+    conn = assert(luws.wsopen(peer.url, handler, options))
+    return conn
+  end
+
+  before_each(function()
+    logged = {}
+    rawset(_G, "luup", { log = function(text, level) logged[#logged + 1] = { text, level } end })
+  end)
+
+  after_each(function()
+    rawset(_G, "luup", nil)
+    luws.wsclose(conn)
+    if peer then peer:close() end
+    conn, peer = nil, nil
+  end)
+
+  --- All that came, as { conn, opcode, data, ... } with its length in n.
+  local function recorder()
+    local calls = {}
+    return calls, function(...) calls[#calls + 1] = { n = select("#", ...), ... } end
+  end
+
+  describe("are given handler_args", function()
+    for name, case in pairs {
+      ["in their order"] = { { "a", 2, false }, { "a", 2, false, n = 3 } },
+      ["with holes"] = { { "a", nil, "c" }, { "a", nil, "c", n = 3 } },
+      ["with trailing nils, if n says so"] = { { "a", nil, nil, n = 3 }, { "a", nil, nil, n = 3 } },
+      ["none of them"] = { {}, { n = 0 } },
+    } do
+      it(name, function()
+        local calls, handler = recorder()
+        local control_calls, control_handler = recorder()
+        open({ { "send", "\137\1p\129\2hi" }, { "hold" } }, handler,
+          { handler_args = case[1], control_handler = control_handler })
+        poll(luws, conn, function() return calls[1] end)
+        for i, call in ipairs { control_calls[1], calls[1] } do
+          assert.equal(conn, call[1])
+          assert.same(i == 1 and { 9, "p" } or { 1, "hi" }, { call[2], call[3] })
+          assert.equal(3 + case[2].n, call.n)
+          for k = 1, case[2].n do assert.equal(case[2][k], call[3 + k]) end
+        end
+      end)
+    end
+
+    it("as they are at the time", function()
+      local calls, handler = recorder()
+      open({ { "send", "\129\1a" }, { "wait" }, { "send", "\129\1b" }, { "hold" } }, handler)
+      poll(luws, conn, function() return calls[1] end)
+      conn.options.handler_args = { "later" }
+      peer:go()
+      poll(luws, conn, function() return calls[2] end)
+      assert.same({ 3, 4, "later" }, { calls[1].n, calls[2].n, calls[2][4] })
+    end)
+  end)
+
+  it("may be replaced while the connection lives, also by a callable table", function()
+    local first, handler = recorder()
+    local second, other = recorder()
+    open({ { "send", "\129\1a" }, { "wait" }, { "send", "\129\1b" }, { "hold" } }, handler)
+    poll(luws, conn, function() return first[1] end)
+    conn.msghandler = setmetatable({}, { __call = function(_, ...) return other(...) end })
+    peer:go()
+    poll(luws, conn, function() return second[1] end)
+    assert.same({ 1, 1, "b" }, { #first, #second, second[1][3] })
+  end)
+
+  describe("for control frames", function()
+    it("come before the default reply, which only false forbids", function()
+      local returns, seen = { [1] = false, [2] = true, [3] = 0, n = 5 }, 0
+      open({ { "send", "\137\0011\137\0012\137\0013\137\0014\137\0015" }, { "read_frame", 4 }, { "hold" } }, nil, {
+        control_handler = function(_, opcode, data)
+          assert.equal(9, opcode)
+          seen = seen + 1
+          if data == "5" then error("no answer of mine") end
+          return returns[tonumber(data)]
+        end,
+      })
+      poll(luws, conn, function() return seen == 5 end)
+      local answered = {}
+      for i, frame in ipairs(peer:at(4).frames) do
+        assert.equal(10, frame.opcode)
+        answered[i] = frame.payload -- the same payload, RFC 6455 section 5.5.3
+      end
+      assert.same({ "2", "3", "4", "5" }, answered)
+    end)
+
+    it("are told of pongs, which call for nothing", function()
+      local calls, handler = recorder()
+      open({ { "send", "\138\1x" }, { "hold" } }, nil, { control_handler = handler })
+      poll(luws, conn, function() return calls[1] end)
+      assert.same({ 10, "x" }, { calls[1][2], calls[1][3] })
+      assert.equal(0, conn.bufferedAmount)
+    end)
+  end)
+
+  describe("errors are logged with a traceback and go no further:", function()
+    for name, case in pairs {
+      ["a string"] = { "it broke", "it broke" },
+      ["a table"] = { {}, "table: " },
+      ["a table with __tostring"] = { setmetatable({}, { __tostring = function() return "my error" end }), "my error" },
+      ["a table whose __tostring fails"] = { setmetatable({}, { __tostring = function() error("x") end }), "table" },
+      ["nil"] = { nil, "nil" },
+      ["a number"] = { 42, "42" },
+    } do
+      it(name, function()
+        local count = 0
+        open({ { "send", "\129\1a\129\1b" }, { "hold" } }, function()
+          count = count + 1
+          error(case[1], 0)
+        end)
+        local _, more = poll(luws, conn, function() return count == 2 end)
+        assert.is_false(more)
+        assert.equal(2, #logged)
+        assert.equal(1, logged[1][2])
+        assert.truthy(logged[1][1]:find(case[2], 1, true), logged[1][1])
+        assert.truthy(logged[1][1]:find("handlers_spec.lua", 1, true), logged[1][1])
+      end)
+    end
+
+    it("nor do they keep the end from being dealt with", function()
+      open({ { "send", "\136\2\3\232" }, { "read_frame" } }, function() error("it broke") end)
+      local _, more, why = poll(luws, conn)
+      assert.same({ nil, "closed" }, { more, why })
+      assert.is_true(conn.was_clean)
+      assert.equal(1, #logged)
+    end)
+  end)
+
+  describe("may, on the same connection,", function()
+    it("send", function()
+      open({ { "send", "\129\1a\129\1b" }, { "read_frame", 2 }, { "hold" } },
+        function(c, opcode, data) assert(luws.wssend(c, opcode, data .. data)) end)
+      poll(luws, conn, nil, 0.05)
+      local frames = peer:at(4).frames
+      assert.same({ "aa", "bb" }, { frames[1].payload, frames[2].payload })
+    end)
+
+    it("close: no handler is called any more, and wsreceive says so", function()
+      for _, place in ipairs { "message", "control" } do
+        local calls = 0
+        local function handler(c)
+          calls = calls + 1
+          luws.wsclose(c)
+        end
+        open({ { "send", (place == "control" and "\137\0" or "") .. "\129\1a\129\1b\136\0" }, { "hold" } }, handler,
+          { control_handler = place == "control" and handler or nil })
+        local _, more, why = poll(luws, conn)
+        assert.same({ nil, "not connected", 1 }, { more, why, calls }, place)
+        peer:close()
+      end
+    end)
+
+    it("close when they are told of the end", function()
+      for _, steps in ipairs {
+        { { "close" } },
+        { { "send", "\136\0" }, { "read_frame" } },
+        { { "send", "\131\0" }, { "hold" } },
+      } do
+        local told = 0
+        open(steps, function(c, opcode)
+          told = told + 1
+          assert.is_false(opcode)
+          luws.wsclose(c)
+        end)
+        local _, more, why = poll(luws, conn)
+        assert.is_nil(more)
+        assert.equal("string", type(why))
+        assert.equal(1, told)
+        peer:close()
+      end
+      assert.same({}, logged)
+    end)
+
+    it("receive: each message is delivered once, in order", function()
+      local got, depth, deepest = {}, 0, 0
+      open({ { "send", "\129\1a\129\1b\1\1c\128\1d\129\1e" }, { "hold" } }, function(c, _, data)
+        depth = depth + 1
+        deepest = math.max(deepest, depth)
+        got[#got + 1] = data
+        luws.wsreceive(c)
+        depth = depth - 1
+      end)
+      poll(luws, conn, function() return #got == 4 end)
+      assert.same({ "a", "b", "cd", "e" }, got)
+      assert.is_true(deepest > 1)
+    end)
+
+    it("receive when they are told of the end", function()
+      local told = {}
+      open({ { "close" } }, function(c, opcode, data)
+        told[#told + 1] = { opcode, data, luws.wsreceive(c) }
+      end)
+      poll(luws, conn)
+      assert.same({ { false, CLOSED, nil, "closed" } }, told)
+    end)
+
+    it("open another one, and use it", function()
+      local inner
+      open({ { "send", "\129\1a" }, { "hold" } }, function()
+        inner = assert(luws.wsopen(peer.url, nil, { close_timeout = 0 }))
+        assert(luws.wssend(inner, 1, "from within"))
+        luws.wsclose(inner)
+      end)
+      poll(luws, conn, function() return inner end)
+      assert.is_false(inner.connected)
+      assert.is_true(conn.connected)
+      assert.same({}, logged)
+    end)
+
+    it("replace conn.options by anything", function()
+      local count = 0
+      open({ { "send", "\129\1a\137\0\129\1b" }, { "read_frame" }, { "hold" } }, function(c)
+        count = count + 1
+        c.options = count
+      end)
+      poll(luws, conn, function() return count == 2 end)
+      assert.equal(10, peer:at(4).frames[1].opcode)
+    end)
+  end)
+
+  it("find plugins' own fields in conn, and conn as a key", function()
+    local mine = {}
+    local count
+    open({ { "send", "\129\1a" }, { "hold" } }, function(c)
+      c.counter = c.counter + 1
+      count = mine[c]
+    end)
+    conn.counter, mine[conn] = 41, "found"
+    poll(luws, conn, function() return count end)
+    assert.same({ 42, "found" }, { conn.counter, count })
+  end)
+end)

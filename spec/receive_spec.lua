@@ -1,0 +1,231 @@
+-- wsreceive: the situations of the contract's table, one by one, over ws and over wss.
+
+local luws = require "luws"
+local poll = require "spec.support.poll"
+local scripted = require "spec.support.scripted"
+
+local CLOSED = "receiver error: closed"
+
+for _, tls in ipairs { false, true } do
+  describe(("wsreceive over %s"):format(tls and "wss" or "ws"), function()
+    local peer, conn, seen
+
+    --- A connection to a peer that plays these steps behind the upgrade; `seen` gets what the handler is told.
+    local function open(steps, options)
+      local script = { tls = tls, { "upgrade" } }
+      for _, step in ipairs(steps) do script[#script + 1] = step end
+      peer = scripted.peer(script)
+      seen = {}
+      options = options or {}
+      options.close_timeout = 0 -- the scripts do not answer
+      conn = assert(luws.wsopen(peer.url, function(...)
+        assert.equal(conn, (...))
+        seen[#seen + 1] = { select(2, ...) }
+      end, options))
+    end
+
+    local function seen_all(count)
+      return function() return #seen >= count end
+    end
+
+    after_each(function()
+      luws.wsclose(conn)
+      peer:close()
+    end)
+
+    it("says false, 0 when nothing is waiting, at once", function()
+      open { { "hold" } }
+      luws.wsreceive(conn) -- TLS may have had its tickets to deliver
+      local started = luws.gettime()
+      assert.same({ false, 0 }, { luws.wsreceive(conn) })
+      assert.is_true(luws.gettime() - started < 0.1)
+      assert.same({}, seen)
+    end)
+
+    it("delivers each complete message, and says how many bytes came", function()
+      open { { "wait" }, { "send", "\129\5Hello\130\3\0\255\1" }, { "hold" } }
+      luws.wsreceive(conn)
+      peer:go()
+      local _, more, nb = poll(luws, conn, seen_all(2))
+      assert.same({ false, 12 }, { more, nb })
+      assert.same({ { 1, "Hello" }, { 2, "\0\255\1" } }, seen)
+    end)
+
+    it("reads at most receive_chunk_size bytes, and then says that there may be more", function()
+      open({ { "send", "\130\126\39\16" .. ("x"):rep(10000) }, { "hold" } }, { receive_chunk_size = 1000 })
+      local most, turns = 0, 0
+      repeat
+        luws.wswait(conn, 5)
+        local more, nb = luws.wsreceive(conn)
+        most, turns = math.max(most, nb), turns + 1
+        if nb < 1000 and not tls then assert.is_false(more) end
+        if nb == 1000 and not tls then assert.is_true(more) end
+      until #seen > 0
+      assert.same({ { 2, ("x"):rep(10000) } }, seen)
+      if tls then
+        assert.is_true(most <= 10004) -- TLS delivers records: this was one
+      else
+        assert.is_true(most == 1000 and turns >= 11)
+      end
+    end)
+
+    it("reassembles fragments and keeps the first frame's opcode", function()
+      open { { "pieces", "\2\0\0\2ab\137\1p\128\1c", 1, 0.001 }, { "hold" } }
+      poll(luws, conn, seen_all(1))
+      assert.same({ { 2, "abc" } }, seen)
+    end)
+
+    it("tells the handler once that the peer has closed, and stays closed", function()
+      open { { "close" } }
+      local _, more, why = poll(luws, conn)
+      assert.same({ nil, "closed" }, { more, why })
+      assert.same({ { false, CLOSED } }, seen)
+      assert.same({ nil, "closed" }, { luws.wsreceive(conn) })
+      assert.equal(1, #seen)
+      assert.same({ false, 1006, "", false }, { conn.connected, conn.close_code, conn.close_reason, conn.was_clean })
+      assert.same({ false, "not connected" }, { luws.wssend(conn, 1, "late") })
+      assert.equal(-1, conn.socket:getfd())
+      luws.wsclose(conn)
+      assert.same({ nil, "not connected" }, { luws.wsreceive(conn) })
+    end)
+
+    it("delivers what came together with the end", function()
+      -- found broken in the original: data read together with the peer's FIN was lost
+      open { { "send", "\129\4last\129\9w" }, { "close" } }
+      poll(luws, conn)
+      assert.same({ { 1, "last" }, { false, CLOSED } }, seen)
+    end)
+
+    it("takes half a frame and then the end for the end", function()
+      open { { "send", "\129\10half" }, { "close" } }
+      local _, more, why = poll(luws, conn)
+      assert.same({ nil, "closed" }, { more, why })
+      assert.same({ { false, CLOSED } }, seen)
+    end)
+
+    it("takes a reset for the end", function()
+      open { { "send", "\129\1a" }, { "wait" }, { "reset" } }
+      poll(luws, conn, seen_all(1))
+      peer:go()
+      local _, more, why = poll(luws, conn)
+      assert.same({ nil, "closed" }, { more, why })
+      assert.same({ { 1, "a" }, { false, CLOSED } }, seen)
+    end)
+
+    it("says that no message came within receive_timeout", function()
+      open({ { "wait" }, { "send", "\129\2ok" }, { "hold" } }, { receive_timeout = 0.1 })
+      repeat
+        luws.wswait(conn, 0.02)
+        local more, why = luws.wsreceive(conn)
+        if more == nil then assert.equal("message timeout", why) end
+      until more == nil
+      assert.same({ { false, "message timeout" } }, seen)
+      -- The connection is not over for that.
+      assert.is_true(conn.connected)
+      peer:go()
+      poll(luws, conn, seen_all(2))
+      assert.same({ 1, "ok" }, seen[2])
+    end)
+
+    it("is content with a control frame or a fragment where a timeout is set", function()
+      local frames = {}
+      for i = 1, 6 do frames[i] = i % 2 == 0 and { "send", "\137\0" } or { "send", "\1\1a\128\0" } end
+      local steps = {}
+      for _, frame in ipairs(frames) do
+        steps[#steps + 1] = frame
+        steps[#steps + 1] = { "sleep", 0.05 }
+      end
+      steps[#steps + 1] = { "send", "\129\3end" }
+      steps[#steps + 1] = { "hold" }
+      open(steps, { receive_timeout = 0.2 })
+      poll(luws, conn, function() return seen[#seen] and seen[#seen][2] == "end" end)
+      for _, told in ipairs(seen) do assert.equal(1, told[1]) end
+    end)
+
+    it("notes when it heard from the peer", function()
+      open { { "wait" }, { "send", "\1\1a" }, { "wait" }, { "send", "\128\1b" }, { "hold" } }
+      local opened = luws.wslastping(conn)
+      assert.equal(conn.lastPing, opened)
+      luws.sleep(0.01)
+      peer:go()
+      poll(luws, conn, function() return luws.wslastping(conn) > opened end)
+      assert.is_true(conn.lastMessage == opened) -- a fragment is no message
+      luws.sleep(0.01)
+      peer:go()
+      poll(luws, conn, seen_all(1))
+      assert.is_true(conn.lastMessage > opened and conn.lastPing == conn.lastMessage)
+      assert.is_true(math.abs(os.difftime(os.time(), luws.wslastping(conn))) < 5)
+    end)
+
+    it("fails the connection where a rule is broken: 1002, 1007, 1009", function()
+      local frame = scripted.frame
+      for _, case in ipairs {
+        { frame { opcode = 1, payload = "x", mask = true }, 1002, "masked frame from a server" },
+        { frame { opcode = 1, rsv = 4 }, 1002, "reserved bit set (RSV1)" },
+        { frame { opcode = 3 }, 1002, "reserved opcode 3" },
+        { frame { opcode = 0 }, 1002, "continuation frame with no message to continue" },
+        { frame { opcode = 9, fin = false }, 1002, "fragmented control frame" },
+        { frame { opcode = 2, payload = "x", length_form = 16 }, 1002, "payload length not in its shortest form" },
+        { "\136\1x", 1002, "close frame with a body of one byte" },
+        { frame { opcode = 8, payload = "\3\237" }, 1002, "invalid close code 1005" },
+        { frame { opcode = 1, payload = "\255" }, 1007, "text message is not valid UTF-8" },
+        { "\130\127\0\0\0\0\0\1\0\0", 1009, "message too big (over 65535 bytes)" },
+      } do
+        local bytes, code, text = unpack(case)
+        open { { "send", "\129\2ok" .. bytes .. "\129\4lost" }, { "read_frame" }, { "read_to_eof" } }
+        local _, more, why = poll(luws, conn)
+        assert.same({ nil, text }, { more, why })
+        assert.same({ { 1, "ok" }, { false, text } }, seen)
+        local close = peer:result().frames[1]
+        assert.same({ 8, scripted.close_payload(code, text), true }, { close.opcode, close.payload, close.masked })
+        assert.same({ false, 1006, false }, { conn.connected, conn.close_code, conn.was_clean })
+        peer:close()
+      end
+    end)
+
+    it("takes a message of exactly max_payload_size, and reads the option live", function()
+      local ten = scripted.frame { opcode = 2, payload = ("x"):rep(10) }
+      local eleven = scripted.frame { opcode = 2, payload = ("x"):rep(11) }
+      open({ { "send", ten }, { "wait" }, { "send", eleven }, { "wait" }, { "send", eleven }, { "hold" } },
+        { max_payload_size = 10 })
+      poll(luws, conn, seen_all(1))
+      conn.options.max_payload_size = 11
+      luws.wsreceive(conn)
+      peer:go()
+      poll(luws, conn, seen_all(2))
+      conn.options.max_payload_size = 10
+      luws.wsreceive(conn)
+      peer:go()
+      poll(luws, conn, seen_all(3))
+      assert.same({ 2, ("x"):rep(11) }, seen[2])
+      assert.same({ false, "message too big (over 10 bytes)" }, seen[3])
+    end)
+
+    it("takes bytes by another way: wshandleincoming", function()
+      if tls then return end -- there they would have to be encrypted
+      open { { "hold" } }
+      assert.is_true(luws.wshandleincoming("\129\2h", conn))
+      assert.same({}, seen)
+      assert.is_true(luws.wshandleincoming("i\129\1x", conn))
+      assert.same({ { 1, "hi" }, { 1, "x" } }, seen)
+      luws.wshandleincoming("\129\9partly", conn)
+      luws.wsreset(conn)
+      luws.wshandleincoming("\129\2ok", conn)
+      assert.same({ 1, "ok" }, seen[3])
+      assert.same({ nil, "bad argument #1 to 'wshandleincoming' (string expected, got nil)" },
+        { luws.wshandleincoming(nil, conn) })
+    end)
+  end)
+end
+
+describe("wsreceive", function()
+  it("says that what is no connection is not connected", function()
+    for _, thing in ipairs { false, 1, "x", {}, print, setmetatable({}, { __index = error }) } do
+      assert.same({ nil, "not connected" }, { luws.wsreceive(thing) })
+    end
+    assert.same({ nil, "not connected" }, { luws.wsreceive() })
+    assert.same({ nil, "not connected" }, { luws.wshandleincoming("x") })
+    assert.equal(0, luws.wslastping())
+    luws.wsreset()
+  end)
+end)

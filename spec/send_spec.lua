@@ -1,0 +1,219 @@
+-- wssend: what goes on the wire, what is refused without harm, and what happens when the peer does not read.
+
+local luws = require "luws"
+local poll = require "spec.support.poll"
+local scripted = require "spec.support.scripted"
+
+local function ignore() end
+
+--- An LTN12 source of these chunks, then of what follows them.
+local function source(chunks, ...)
+  local i, last = 0, { ... }
+  return function()
+    i = i + 1
+    if chunks[i] ~= nil then return chunks[i] end
+    return unpack(last)
+  end
+end
+
+describe("wssend", function()
+  local peer, conn
+
+  --- A connection to a peer that reads so many frames, and then to the end.
+  local function open(frames, options)
+    peer = scripted.peer { { "upgrade" }, { "read_frame", frames }, { "hold" } }
+    options = options or {}
+    options.close_timeout = 0
+    conn = assert(luws.wsopen(peer.url, ignore, options))
+  end
+
+  --- The first `count` frames that the peer got, as { fin, opcode, payload }.
+  local function sent(count)
+    local frames = {}
+    for i, frame in ipairs(peer:at(3).frames) do
+      if i <= count then frames[i] = { frame.fin, frame.opcode, frame.payload } end
+      assert.is_true(frame.masked) -- RFC 6455 section 5.1
+    end
+    return frames
+  end
+
+  after_each(function()
+    luws.wsclose(conn)
+    if peer then peer:close() end
+    conn, peer = nil, nil
+  end)
+
+  describe("sends", function()
+    local big = ("0123456789"):rep(7000)
+    for name, case in pairs {
+      ["a text"] = { { 1, "Hello" }, { true, 1, "Hello" } },
+      ["binary"] = { { 2, "\0\255" }, { true, 2, "\0\255" } },
+      ["an empty message"] = { { 1, "" }, { true, 1, "" } },
+      ["an opcode that is a numeral"] = { { "1", "x" }, { true, 1, "x" } },
+      ["a number, by tostring"] = { { 1, 42 }, { true, 1, "42" } },
+      ["a boolean, by tostring"] = { { 1, true }, { true, 1, "true" } },
+      ["nil, by tostring"] = { { 1, nil }, { true, 1, "nil" } },
+      ["an object, by its __tostring"] = {
+        { 1, setmetatable({}, { __tostring = function() return "object" end }) },
+        { true, 1, "object" },
+      },
+      ["a ping"] = { { 9, "p" }, { true, 9, "p" } },
+      ["a ping without data"] = { { 9 }, { true, 9, "" } },
+      ["a pong that nobody asked for"] = { { 10, "p" }, { true, 10, "p" } },
+      ["over 65535 bytes in one frame"] = { { 2, big }, { true, 2, big } },
+      ["an empty source as an empty message"] = { { 1, source {} }, { true, 1, "" } },
+      ["each chunk of a source as a fragment"] = {
+        { 1, source { "a", "", "b" } },
+        { false, 1, "a" }, { false, 0, "" }, { true, 0, "b" },
+      },
+      ["a source's numbers, by tostring"] = { { 1, source { 1, 2 } }, { false, 1, "1" }, { true, 0, "2" } },
+      ["characters across a source's chunks"] = {
+        { 1, source { "\226", "\130\172" } },
+        { false, 1, "\226" }, { true, 0, "\130\172" },
+      },
+    } do
+      it(name, function()
+        open(#case - 1)
+        assert.same({ true }, { luws.wssend(conn, case[1][1], case[1][2]) })
+        local expected = {}
+        for i = 2, #case do expected[i - 1] = case[i] end
+        assert.same(expected, sent(#expected))
+      end)
+    end
+
+    it("large messages in fragments, if fragment_size says so", function()
+      open(3, { fragment_size = 4 })
+      assert.is_true(luws.wssend(conn, 2, "0123456789"))
+      assert.same({ { false, 2, "0123" }, { false, 0, "4567" }, { true, 0, "89" } }, sent(3))
+    end)
+
+    it("without masks, if use_masking is false", function()
+      peer = scripted.peer { { "upgrade" }, { "read", 4 }, { "hold" } }
+      conn = assert(luws.wsopen(peer.url, ignore, { use_masking = false, close_timeout = 0 }))
+      assert.is_true(luws.wssend(conn, 1, "hi"))
+      assert.equal("\129\2hi", peer:at(3).raw:sub(-4))
+    end)
+
+    it("with a fresh masking key for each frame", function()
+      open(20)
+      for _ = 1, 20 do luws.wssend(conn, 1, "same") end
+      local keys, count = {}, 0
+      for _, frame in ipairs(peer:at(3).frames) do
+        if not keys[frame.key] then count = count + 1 end
+        keys[frame.key] = true
+      end
+      assert.equal(20, count) -- RFC 6455 section 5.3
+    end)
+  end)
+
+  describe("refuses, sends nothing, and goes on:", function()
+    for text, args in pairs {
+      ["bad argument #2 to 'wssend' (opcode 1, 2, 8, 9 or 10 expected, got 0)"] = { 0, "x" },
+      ["bad argument #2 to 'wssend' (opcode 1, 2, 8, 9 or 10 expected, got 1.5)"] = { 1.5, "x" },
+      ["bad argument #2 to 'wssend' (opcode 1, 2, 8, 9 or 10 expected, got nil)"] = {},
+      ["bad argument #2 to 'wssend' (opcode 1, 2, 8, 9 or 10 expected, got text)"] = { "text", "x" },
+      ["bad argument #2 to 'wssend' (opcode 1, 2, 8, 9 or 10 expected, got 16)"] = { 16, "x" },
+      ["send error: opcode 3 cannot be sent (1 text, 2 binary, 8 close, 9 ping, 10 pong)"] = { 3, "x" },
+      ["send error: a text message must be valid UTF-8"] = { 1, "\255" },
+      ["send error: a control frame holds at most 125 bytes, not 126"] = { 9, ("x"):rep(126) },
+      ["send error: invalid close frame: close frame with a body of one byte"] = { 8, "x" },
+      ["send error: invalid close frame: invalid close code 1005"] = { 8, "\3\237" },
+      ["send error: a control frame cannot be fragmented"] = { 9, source { "a", "b" } },
+      ["the disk is gone"] = { 1, source({}, nil, "the disk is gone") },
+      ["bad argument #3 to 'wssend' (no text)"] = {
+        1,
+        setmetatable({}, { __tostring = function() error("no text", 0) end }),
+      },
+    } do
+      it(text, function()
+        open(1)
+        assert.same({ false, text }, { luws.wssend(conn, args[1], args[2]) })
+        assert.is_true(luws.wssend(conn, 1, "goes on"))
+        assert.same({ { true, 1, "goes on" } }, sent(1))
+      end)
+    end
+  end)
+
+  it("closes the connection when a source fails midway: the message could never be ended", function()
+    peer = scripted.peer { { "upgrade" }, { "read_frame", 3 }, { "close" } }
+    conn = assert(luws.wsopen(peer.url, ignore))
+    assert.same({ false, "the disk is gone" }, { luws.wssend(conn, 1, source({ "a", "b" }, nil, "the disk is gone")) })
+    assert.is_false(conn.connected)
+    local frames = peer:result().frames
+    assert.same({ "a", "b", 8 }, { frames[1].payload, frames[2].payload, frames[3].opcode })
+  end)
+
+  it("lets a source's error through", function()
+    open(1)
+    local ok, err = pcall(luws.wssend, conn, 1, function() error("raised", 0) end)
+    assert.same({ false, "raised" }, { ok, err })
+  end)
+
+  it("says closing behind a close frame, and not connected behind the end", function()
+    open(1)
+    assert.is_true(luws.wssend(conn, 8, scripted.close_payload(4000, "bye")))
+    assert.is_true(conn.closing)
+    assert.same({ false, "closing" }, { luws.wssend(conn, 1, "late") })
+    luws.wsclose(conn)
+    assert.same({ false, "not connected" }, { luws.wssend(conn, 1, "later") })
+    for _, thing in ipairs { false, 1, "x", {}, print } do
+      assert.same({ false, "not connected" }, { luws.wssend(thing, 1, "x") })
+    end
+  end)
+
+  it("waits for at most send_timeout, loses nothing and cuts nothing off", function()
+    local message = ("x"):rep(12 * 1024 * 1024) -- more than the sockets hold
+    peer = scripted.peer { receive_buffer = 65536, { "upgrade" }, { "wait" }, { "read_frame", 3 }, { "hold" } }
+    conn = assert(luws.wsopen(peer.url, ignore, { send_timeout = 0.1, close_timeout = 0 }))
+    local started = luws.gettime()
+    assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 2, message) })
+    local took = luws.gettime() - started
+    assert.is_true(took >= 0.1 and took < 2, took)
+    local waiting = conn.bufferedAmount
+    assert.is_true(waiting > 0 and waiting <= #message + 14)
+    -- What would be piled upon it is not taken.
+    assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 1, "not sent") })
+    assert.is_true(conn.bufferedAmount <= waiting)
+    peer:go()
+    conn.options.send_timeout = 10
+    assert.is_true(luws.wssend(conn, 1, "second"))
+    assert.equal(0, conn.bufferedAmount)
+    assert.is_true(luws.wssend(conn, 1, "third"))
+    local frames = peer:at(4).frames
+    assert.equal(message, frames[1].payload)
+    assert.same({ "second", "third" }, { frames[2].payload, frames[3].payload })
+  end)
+
+  it("reads while it waits, so that two who send to each other get on", function()
+    local size, count = 65536, 128
+    local frame = scripted.frame { opcode = 2, payload = ("y"):rep(size) }
+    local steps = { { "upgrade" }, { "send", frame, times = count }, { "read_frame" }, { "hold" } }
+    steps.receive_buffer = 65536
+    peer = scripted.peer(steps)
+    local got = 0
+    conn = assert(luws.wsopen(peer.url, function(_, opcode) if opcode then got = got + 1 end end,
+      { max_payload_size = size, close_timeout = 0, send_timeout = 0.5 }))
+    -- The peer reads nothing before it has sent everything, which is more than the sockets hold.
+    local message = ("x"):rep(12 * 1024 * 1024) -- more than the sockets hold
+    local ok, why = luws.wssend(conn, 2, message)
+    if not ok then
+      -- The bound on what is read ahead was reached: receiving makes room.
+      assert.equal("send error: timeout", why)
+    end
+    poll(luws, conn, function() return got == count and conn.bufferedAmount == 0 end)
+    assert.equal(count, got)
+    assert.equal(message, peer:at(4).frames[1].payload)
+  end)
+
+  it("says so when the peer is gone, and raises no signal", function()
+    open(0)
+    peer:close()
+    local ok, why
+    for _ = 1, 100 do
+      ok, why = luws.wssend(conn, 1, "anybody there?")
+      if not ok then break end
+      luws.sleep(0.01)
+    end
+    assert.same({ false, "send error: closed" }, { ok, why })
+  end)
+end)
