@@ -230,19 +230,30 @@ function luws.wswait(conn, seconds)
   return state.wire.wait(true, session:outgoing() > 0, tonumber(seconds) or math.huge)
 end
 
+--- A close code as a number that the engine can judge; 1000 for none.
+local function close_code(code)
+  local number = tonumber(code) or 1000
+  return number >= 0 and number <= 65535 and math.floor(number) or 0
+end
+
 --- wsclose(conn [, code [, reason]]): ends the connection and frees everything; 1000 is the default code.
 -- May be called at any time, any number of times, on anything. Waits for at most close_timeout
 -- for the peer's close frame.
 function luws.wsclose(conn, code, reason)
   local state = state_of(conn)
   if not state then return end
-  local why
+  local wait = options.number(options.of(conn), "close_timeout")
   if state.session then
-    local ok
-    ok, why = state.session:close(tonumber(code) or 1000, type(reason) == "string" and reason or "")
-    if not ok and why ~= "closing" then state.session:close(1000, "") end
-    dispatch.finish(conn, state, "not connected", options.number(options.of(conn), "close_timeout"))
+    local ok, why = state.session:close(close_code(code), type(reason) == "string" and reason or "")
+    if not ok and why ~= "closing" then
+      log.warning("%s is closed with code 1000: %s", tostring(conn), why)
+      state.session:close(1000, "")
+    end
+    dispatch.finish(conn, state, "not connected", wait)
     log.debug("%s is closed", tostring(conn))
+  elseif state.lingering then
+    pump.linger(state.lingering, wait)
+    state.lingering = nil
   end
   state.over = "not connected"
 end

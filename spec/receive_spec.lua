@@ -103,6 +103,14 @@ for _, tls in ipairs { false, true } do
       assert.same({ { false, CLOSED } }, seen)
     end)
 
+    it("takes an end without TLS's goodbye for the end, too", function()
+      open { { "send", "\129\1a" }, { "close", notify = false } }
+      local _, more, why = poll(luws, conn)
+      assert.same({ nil, "closed" }, { more, why })
+      assert.same({ { 1, "a" }, { false, CLOSED } }, seen)
+      assert.same({ 1006, false }, { conn.close_code, conn.was_clean })
+    end)
+
     it("takes a reset for the end", function()
       open { { "send", "\129\1a" }, { "wait" }, { "reset" } }
       poll(luws, conn, seen_all(1))

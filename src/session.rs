@@ -171,9 +171,15 @@ impl Session {
 
     /// The wire has ended. What came before can still become events.
     pub fn receive_end(&mut self) {
-        if let Some(tls) = &mut self.tls {
-            tls.receive_end();
-            self.unseal();
+        let Some(tls) = &mut self.tls else { return };
+        let open = tls.is_open();
+        tls.receive_end();
+        let before = self.tls_error.clone();
+        self.unseal();
+        if open {
+            // A peer that ends without close_notify is a lost connection, which is what the caller
+            // knows already, and not an error of TLS.
+            self.tls_error = before;
         }
     }
 

@@ -58,13 +58,20 @@ local function tell(conn, opcode, data)
   end
 end
 
---- finish(conn, state, reason, wait): ends the connection from within; the user is not told here.
--- `reason` is what wsreceive says from then on. Waits for at most `wait` seconds for the peer.
+--- finish(conn, state, reason, wait): ends the connection from within; the user is not told here. `reason`
+-- is what wsreceive says from then on. Waits for at most `wait` seconds for the peer. Without a `wait`, the
+-- socket stays: a peer that has broken a rule and is still sending needs time to read that it did, and
+-- wsclose is where there is time.
 function dispatch.finish(conn, state, reason, wait)
   state.over = reason
   conn.connected, conn.closing = false, true
-  pump.close(state, wait)
-  local sent, received, _, code, text = state.session:close_state()
+  if wait then
+    pump.close(state, wait)
+  else
+    pump.goodbye(state)
+    state.lingering = { session = state.session, wire = state.wire, ended = state.ended }
+  end
+  local sent, received, code, text = state.session:close_state()
   conn.close_code, conn.close_reason, conn.was_clean = code, text, sent and received
   state.session, state.wire = nil, nil
 end
@@ -108,7 +115,7 @@ local function events(conn, state)
       if state.log then state.log(conn, "received", opcode, data) end
       control(conn, state, opcode, data)
     else
-      end_with(conn, state, data, data, options.number(options.of(conn), "close_timeout"))
+      end_with(conn, state, data, data)
     end
   end
 end

@@ -129,22 +129,30 @@ local function drain(state, seconds, to_end)
   end
 end
 
---- close(state, seconds): the end of the connection. Waits for at most so long until what is queued is
--- sent and the peer has answered our close frame.
+--- goodbye(state): nothing more will be sent, and the peer is told so, without waiting; `linger` is to follow.
+function pump.goodbye(state)
+  state.wire.write(state.session)
+  state.session:shutdown()
+  state.wire.write(state.session)
+  state.wire.shutdown()
+end
+
+--- linger(state, seconds): frees the socket, once the peer has ended or the time is over. Closing a socket
+-- with unread bytes in it resets the connection, and so takes from the peer what it has not read yet.
+function pump.linger(state, seconds)
+  drain(state, seconds, true)
+  state.wire.close()
+end
+
+--- close(state, seconds): ends the connection and frees the socket. Waits for at most so long until what is
+-- queued is sent and the peer has answered our close frame.
 function pump.close(state, seconds)
-  local session, wire = state.session, state.wire
   local deadline = native.monotonic() + seconds
   pump.flush(state, seconds)
-  local sent, received, failed = session:close_state()
-  if sent and not received and not failed then drain(state, deadline - native.monotonic()) end
-  session:shutdown()
-  wire.write(session)
-  wire.shutdown()
-  -- Closing a socket with unread bytes in it would reset the connection, and so take from the peer
-  -- what it has not read yet. After a failure (RFC 6455 section 7.1.7) the peer may still be sending,
-  -- and is given the time to read why it should not.
-  drain(state, failed and deadline - native.monotonic() or 0, true)
-  wire.close()
+  local sent, received = state.session:close_state()
+  if sent and not received then drain(state, deadline - native.monotonic()) end
+  pump.goodbye(state)
+  pump.linger(state, 0)
 end
 
 return pump

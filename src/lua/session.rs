@@ -170,18 +170,17 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
             .connection()
             .map_or(0, super::super::protocol::connection::Connection::frames_received))
     });
-    // close_state(): whether a close frame was sent, whether one came, whether the peer has broken a
-    // rule; then the code that came (1005: there was none in the frame; 1006: no frame) and the reason.
+    // close_state(): whether a close frame was sent, whether one came, the code that came (1005: there
+    // was none in the frame; 1006: no frame) and its reason.
     methods.add_method("close_state", |_, this, ()| {
         let Some(connection) = this.session.connection() else {
-            return Ok((false, false, false, CloseCode::ABNORMAL.0, String::new()));
+            return Ok((false, false, CloseCode::ABNORMAL.0, String::new()));
         };
         let (code, reason) = match connection.close_received() {
             Some(frame) => (frame.code.unwrap_or(CloseCode::NO_STATUS), frame.reason.clone()),
             None => (CloseCode::ABNORMAL, String::new()),
         };
-        let received = connection.close_received().is_some();
-        Ok((connection.close_sent().is_some(), received, connection.has_failed(), code.0, reason))
+        Ok((connection.close_sent().is_some(), connection.close_received().is_some(), code.0, reason))
     });
     // reset(): forgets a partly received message.
     methods.add_method_mut("reset", |_, this, ()| {

@@ -161,12 +161,6 @@ impl Connection {
         self.close_sent.as_ref()
     }
 
-    /// Whether the peer has broken a rule.
-    #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.failed
-    }
-
     /// Changes the message limit, from the next frame header on.
     pub fn set_max_message_size(&mut self, bytes: usize) {
         self.config.max_message_size = bytes;
