@@ -80,6 +80,8 @@ end
 local function new_session(target, settings)
   local headers, subprotocols, host = options.headers(settings, target)
   if not headers then return nil, subprotocols end
+  local deflate, why = options.deflate(settings)
+  if deflate == false then return nil, why end
   return native.session({
     host = target.host,
     host_header = host,
@@ -91,6 +93,7 @@ local function new_session(target, settings)
     max_payload_size = options.get(settings, "max_payload_size"),
     use_masking = options.get(settings, "use_masking"),
     fragment_size = options.get(settings, "fragment_size"),
+    deflate = deflate,
   })
 end
 

@@ -14,9 +14,12 @@ use crate::protocol::Role;
 use crate::protocol::buffer::Buffer;
 use crate::protocol::close::CloseFrame;
 use crate::protocol::connection::{self, Config, Connection};
+use crate::protocol::deflate::Agreement;
 use crate::protocol::error::{HandshakeError, ProtocolError, SendError};
 use crate::protocol::frame::Opcode;
-use crate::protocol::handshake::{self, ClientHandshake, Request, Response, ServerHandshake, UpgradeRequest};
+use crate::protocol::handshake::{
+    self, Accepted, ClientHandshake, Request, Response, ServerHandshake, UpgradeRequest,
+};
 use crate::tls::{Tls, TlsError, TlsOptions};
 
 /// Why a session is over, by the hop that failed.
@@ -266,24 +269,28 @@ impl Session {
     }
 
     fn next_upgrade_event(&mut self) -> Result<Option<Event<'_>>, Error> {
+        /// A head that is complete.
+        enum Head {
+            Response(Accepted),
+            Request(Request, usize),
+        }
+        let input = self.input.as_slice();
         let result = match &mut self.upgrade {
-            Upgrade::Client(handshake) => {
-                handshake.parse(self.input.as_slice()).map(|found| found.map(|(r, n)| (Ok(r), n)))
-            }
+            Upgrade::Client(handshake) => handshake.parse(input).map(|found| found.map(Head::Response)),
             Upgrade::Server(handshake) => {
-                handshake.parse(self.input.as_slice()).map(|found| found.map(|(r, n)| (Err(r), n)))
+                handshake.parse(input).map(|found| found.map(|(request, n)| Head::Request(request, n)))
             }
             Upgrade::Requested(_) | Upgrade::Over => Ok(None),
         };
         match result {
             Ok(None) => self.tls_error.take().map_or(Ok(None), |error| Err(Error::Tls(error))),
-            Ok(Some((Ok(response), length))) => {
-                self.input.consume(length);
-                self.response = response;
-                self.open();
+            Ok(Some(Head::Response(accepted))) => {
+                self.input.consume(accepted.length);
+                self.response = accepted.response;
+                self.open(accepted.compression);
                 Ok(Some(Event::Open(&self.response)))
             }
-            Ok(Some((Err(request), length))) => {
+            Ok(Some(Head::Request(request, length))) => {
                 self.input.consume(length);
                 self.upgrade = Upgrade::Requested(request);
                 match &self.upgrade {
@@ -301,18 +308,20 @@ impl Session {
         }
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, compression: Option<Agreement>) {
         let Some(rng) = self.rng.take() else { return };
         self.upgrade = Upgrade::Over;
         let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
-        self.connection = Some(Connection::new(self.role, self.config.clone(), rng, input, output));
+        let config = self.config.clone();
+        self.connection = Some(Connection::new(self.role, config, compression, rng, input, output));
     }
 
     /// Accepts the request that was the last event; `subprotocol` is one that it offers.
     pub fn accept(&mut self, subprotocol: Option<&str>) {
         if let Upgrade::Requested(request) = &self.upgrade {
-            self.output.extend(&request.acceptance(subprotocol));
-            self.open();
+            let (head, compression) = request.acceptance(subprotocol, self.config.deflate.as_ref());
+            self.output.extend(&head);
+            self.open(compression);
             self.seal();
         }
     }

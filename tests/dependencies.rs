@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A part of the crate, the other parts that it may name, and the outside crates that it may name.
 const CRATE: &[(&str, &[&str], &[&str])] = &[
-    ("src/protocol", &[], &["base64", "httparse", "rand", "sha1", "simdutf8"]),
+    ("src/protocol", &[], &["base64", "flate2", "httparse", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
     ("src/tls.rs", &["protocol"], &["native_tls"]),
     ("src/session.rs", &["protocol", "tls"], &["native_tls", "rand"]),
@@ -28,6 +28,7 @@ const DRIVER: &[(&str, &[&str])] = &[
 /// The crates of Cargo.toml, as they are named in code.
 const OUTSIDE: &[&str] = &[
     "base64",
+    "flate2",
     "httparse",
     "mlua",
     "native_tls",

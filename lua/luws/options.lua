@@ -48,6 +48,7 @@ local rows = {
   { "max_payload_size", 65535, at_least(0) }, -- bytes of one message
   -- sending
   { "use_masking", true, of_type("boolean") },
+  { "deflate", false, of_type("boolean", "table") }, -- permessage-deflate: its own options are checked below
   { "fragment_size", 0, at_least(0) }, -- larger messages are sent in fragments; 0: never
   { "send_timeout", 5, at_least(0) }, -- s that wssend waits for room
   -- opening and closing
@@ -76,6 +77,39 @@ function options.check(given)
     local wrong = value ~= nil and check(value)
     if wrong then return ("bad option '%s' (%s)"):format(name, wrong) end
   end
+end
+
+-- The options of permessage-deflate (RFC 7692 section 7.1), and how to compress: name, default, and the range of a
+-- number, or true for a flag.
+local deflate_rows = {
+  { "server_no_context_takeover", false, true },
+  { "client_no_context_takeover", false, true },
+  { "server_max_window_bits", nil, { 8, 15 } },
+  { "client_max_window_bits", nil, { 8, 15 } },
+  { "level", 6, { 1, 9 } }, -- 1 is the fastest, 9 makes the smallest
+  { "threshold", 128, { 0, math.huge } }, -- bytes; smaller messages go as they are
+}
+
+--- deflate(given): a complete table of the options of compression, or nil if it is not wanted; or false and
+-- what is wrong with them.
+function options.deflate(given)
+  local wanted = given.deflate
+  if not wanted then return nil end
+  local complete = {}
+  for _, row in ipairs(deflate_rows) do
+    local name, usual, range = row[1], row[2], row[3]
+    local value = type(wanted) == "table" and wanted[name] or nil
+    if value == nil then
+      value = usual
+    elseif range == true then
+      if type(value) ~= "boolean" then return false, ("bad option 'deflate' (%s: boolean expected)"):format(name) end
+    elseif type(value) ~= "number" or value % 1 ~= 0 or value < range[1] or value > range[2] then
+      local text = "bad option 'deflate' (%s: whole number from %d %s expected)"
+      return false, text:format(name, range[1], range[2] < math.huge and "to " .. range[2] or "up")
+    end
+    complete[name] = value
+  end
+  return complete
 end
 
 --- of(conn): the options table of a connection, which may have been replaced by anything.

@@ -1,17 +1,30 @@
-//! LuaSec's words for TLS, as far as they can be kept.
+//! Options from Lua tables: those of compression, and LuaSec's words for TLS as far as they can be kept.
 //!
-//! The rule: what is harmless is accepted; what would fail to give a restriction that was asked for
+//! The rule for the latter: what is harmless is accepted; what would fail to give a restriction that was asked for
 //! is refused, with a string that names the option.
 
 use mlua::{Result as LuaResult, Table, Value};
 use native_tls::Protocol;
 
+use crate::protocol::deflate;
 use crate::tls::TlsOptions;
 
 /// A size in bytes that Lua may hold as a float (`math.huge` is as much as there is).
 pub(super) fn field(table: &Table, name: &str) -> LuaResult<usize> {
     // Rust's conversion saturates, and makes 0 of what is negative or not a number.
     Ok(table.get::<f64>(name)? as usize)
+}
+
+/// The options of permessage-deflate from a table that the driver has checked and completed.
+pub(super) fn deflate(table: &Table) -> LuaResult<deflate::Options> {
+    Ok(deflate::Options {
+        server_no_context_takeover: table.get("server_no_context_takeover")?,
+        client_no_context_takeover: table.get("client_no_context_takeover")?,
+        server_max_window_bits: table.get("server_max_window_bits")?,
+        client_max_window_bits: table.get("client_max_window_bits")?,
+        level: table.get("level")?,
+        threshold: field(table, "threshold")?,
+    })
 }
 
 /// LuaSec's names of the versions, oldest first.

@@ -28,7 +28,7 @@ struct LuaSession {
 /// `session(parameters)`: a client session with its first bytes queued, or `nil` and why not. The
 /// parameters: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`),
 /// `subprotocols` (array), `secure`, `tls` (LuaSec's names), `max_payload_size`, `use_masking`,
-/// `fragment_size`.
+/// `fragment_size`, `deflate` (a table of all that [`options::deflate`] reads, or nothing).
 pub(super) fn create(lua: &Lua, parameters: Table) -> Result<(Value, Value)> {
     let mut headers = Vec::new();
     for pair in parameters.get::<Vec<Vec<LuaString>>>("headers")? {
@@ -36,7 +36,10 @@ pub(super) fn create(lua: &Lua, parameters: Table) -> Result<(Value, Value)> {
             headers.push((name.to_string_lossy(), value.to_string_lossy()));
         }
     }
+    let deflate =
+        parameters.get::<Option<Table>>("deflate")?.map(|table| options::deflate(&table)).transpose()?;
     let request = UpgradeRequest {
+        deflate: deflate.clone(),
         host: parameters.get("host_header")?,
         resource: parameters.get("resource")?,
         subprotocols: parameters.get::<Option<_>>("subprotocols")?.unwrap_or_default(),
@@ -46,6 +49,7 @@ pub(super) fn create(lua: &Lua, parameters: Table) -> Result<(Value, Value)> {
         max_message_size: field(&parameters, "max_payload_size")?,
         use_masking: parameters.get("use_masking")?,
         fragment_size: field(&parameters, "fragment_size")?,
+        deflate,
     };
     let host: String = parameters.get("host")?;
     let tls = match parameters.get::<bool>("secure")?.then(|| parameters.get::<Table>("tls")).transpose()? {

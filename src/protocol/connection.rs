@@ -5,17 +5,17 @@
 
 use std::ops::Range;
 
-use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::Role;
 use super::buffer::Buffer;
 use super::close::CloseFrame;
+use super::deflate::{self, Agreement, Deflater, Inflater};
 use super::error::{ProtocolError, SendError};
-use super::frame::{self, FrameHeader, MAX_CONTROL_PAYLOAD, Opcode};
+use super::frame::{FrameHeader, Opcode, RSV1};
 use super::mask;
 use super::message::Assembler;
-use super::utf8::Validator;
+use super::outgoing::Outgoing;
 
 /// What may be chosen about a connection.
 #[derive(Clone, Debug)]
@@ -27,11 +27,13 @@ pub struct Config {
     pub use_masking: bool,
     /// Messages of more bytes than this are sent in fragments of this size; 0: never.
     pub fragment_size: usize,
+    /// What to offer or to accept of permessage-deflate; `None`: nothing.
+    pub deflate: Option<deflate::Options>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_message_size: 65535, use_masking: true, fragment_size: 0 }
+        Self { max_message_size: 65535, use_masking: true, fragment_size: 0, deflate: None }
     }
 }
 
@@ -70,30 +72,23 @@ enum Found {
     Close,
 }
 
-/// A message that is being sent in fragments.
-#[derive(Debug)]
-struct Sending {
-    is_text: bool,
-    utf8: Validator,
-}
-
 /// Inputs: [`input`](Self::input), then [`next_event`](Self::next_event) until it is `None`;
 /// [`send`](Self::send), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close).
 /// Output: [`output`](Self::output), which the caller writes somewhere and consumes.
 #[derive(Debug)]
 pub struct Connection {
     role: Role,
-    config: Config,
-    rng: StdRng,
+    max_message_size: usize,
     input: Buffer,
-    output: Buffer,
     /// Bytes at the start of `input` that the last event borrowed.
     borrowed: usize,
     /// The last event borrowed the assembler's data.
     assembled: bool,
     frame: Option<PartialFrame>,
     assembler: Assembler,
-    sending: Option<Sending>,
+    outgoing: Outgoing,
+    /// RSV1 if permessage-deflate was agreed upon.
+    message_rsv: u8,
     close_sent: Option<CloseFrame>,
     close_received: Option<CloseFrame>,
     failed: bool,
@@ -102,20 +97,27 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose opening handshake is complete. `input` may hold what came right behind
-    /// it, `output` what has not been written yet.
+    /// it, `output` what has not been written yet; `compression` is what was agreed upon.
     #[must_use]
-    pub fn new(role: Role, config: Config, rng: StdRng, input: Buffer, output: Buffer) -> Self {
+    pub fn new(
+        role: Role,
+        config: Config,
+        compression: Option<Agreement>,
+        rng: StdRng,
+        input: Buffer,
+        output: Buffer,
+    ) -> Self {
+        let keys = (role == Role::Client && config.use_masking).then_some(rng);
         Self {
             role,
-            config,
-            rng,
+            max_message_size: config.max_message_size,
             input,
-            output,
             borrowed: 0,
             assembled: false,
             frame: None,
-            assembler: Assembler::default(),
-            sending: None,
+            assembler: Assembler::new(compression.as_ref().map(Inflater::new)),
+            message_rsv: if compression.is_some() { RSV1 } else { 0 },
+            outgoing: Outgoing::new(output, keys, compression.map(Deflater::new), config.fragment_size),
             close_sent: None,
             close_received: None,
             failed: false,
@@ -131,12 +133,12 @@ impl Connection {
 
     /// The queue of bytes to the peer, to be written and consumed.
     pub fn output(&mut self) -> &mut Buffer {
-        &mut self.output
+        self.outgoing.queue()
     }
 
     #[must_use]
     pub fn output_len(&self) -> usize {
-        self.output.len()
+        self.outgoing.queue_len()
     }
 
     /// Bytes that have arrived and were not interpreted yet.
@@ -163,7 +165,7 @@ impl Connection {
 
     /// Changes the message limit, from the next frame header on.
     pub fn set_max_message_size(&mut self, bytes: usize) {
-        self.config.max_message_size = bytes;
+        self.max_message_size = bytes;
     }
 
     /// Forgets a partly received frame and message; the next byte of input begins a frame. What
@@ -250,10 +252,11 @@ impl Connection {
             if header.opcode.is_control() {
                 return self.control_frame(&header, length);
             }
-            let wanted = self.assembler.begin_frame(&header, self.config.max_message_size)?;
+            let wanted = self.assembler.begin_frame(&header, self.max_message_size)?;
             // A message in one frame that is all there is handed out where it lies.
             let available = (self.input.len() - length) as u64;
-            if header.opcode != Opcode::Continuation && header.fin && header.payload_length <= available {
+            let is_whole = header.opcode != Opcode::Continuation && header.fin && !header.is_compressed();
+            if is_whole && header.payload_length <= available {
                 return self.message_in_place(&header, length).map(Some);
             }
             self.input.consume(length);
@@ -263,10 +266,13 @@ impl Connection {
 
     /// The rules about headers for which one must know the connection.
     fn check_header(&self, header: &FrameHeader) -> Result<(), ProtocolError> {
-        if header.rsv != 0 {
-            // Section 5.2: zero unless an extension that was negotiated gives them a meaning.
-            let bits: Vec<_> = (1..=3).filter(|bit| header.rsv & (8 >> bit) != 0).collect();
-            let names: Vec<_> = bits.iter().map(|bit| format!("RSV{bit}")).collect();
+        // Section 5.2: zero unless an extension that was negotiated gives them a meaning. RFC 7692 section 6
+        // gives one to RSV1, on the first frame of a message.
+        let starts_message = matches!(header.opcode, Opcode::Text | Opcode::Binary);
+        let known = if starts_message { self.message_rsv } else { 0 };
+        if header.rsv & !known != 0 {
+            let unknown = (1..=3).filter(|bit| header.rsv & !known & (8 >> bit) != 0);
+            let names: Vec<_> = unknown.map(|bit| format!("RSV{bit}")).collect();
             return Err(ProtocolError::framing(format!("reserved bit set ({})", names.join(", "))));
         }
         match (self.role, header.masking_key) {
@@ -356,51 +362,10 @@ impl Connection {
                 if !fin {
                     return Err(SendError::ControlFragmented);
                 }
-                if data.len() > MAX_CONTROL_PAYLOAD {
-                    return Err(SendError::ControlTooLong(data.len()));
-                }
-                self.write_frame(true, opcode, data);
-                Ok(())
+                self.outgoing.control(opcode, data)
             }
-            Opcode::Text | Opcode::Binary | Opcode::Continuation => self.send_data(opcode, data, fin),
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => self.outgoing.data(opcode, data, fin),
         }
-    }
-
-    fn send_data(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
-        match (&mut self.sending, opcode) {
-            (None, Opcode::Continuation) => return Err(SendError::Opcode(0)),
-            (Some(_), Opcode::Text | Opcode::Binary) => return Err(SendError::MessageInProgress),
-            (None, _) if fin => {
-                if opcode == Opcode::Text && simdutf8::basic::from_utf8(data).is_err() {
-                    return Err(SendError::TextNotUtf8);
-                }
-            }
-            (None, _) => {
-                let mut sending = Sending { is_text: opcode == Opcode::Text, utf8: Validator::default() };
-                sending.check(data, fin)?;
-                self.sending = Some(sending);
-            }
-            (Some(sending), _) => {
-                sending.check(data, fin)?;
-                if fin {
-                    self.sending = None;
-                }
-            }
-        }
-        let size = self.config.fragment_size;
-        if size == 0 || data.len() <= size {
-            self.write_frame(fin, opcode, data);
-            return Ok(());
-        }
-        let mut opcode = opcode;
-        let mut rest = data;
-        while !rest.is_empty() {
-            let (fragment, after) = rest.split_at(size.min(rest.len()));
-            self.write_frame(fin && after.is_empty(), opcode, fragment);
-            opcode = Opcode::Continuation;
-            rest = after;
-        }
-        Ok(())
     }
 
     /// Begins the closing handshake, or answers the peer's. Nothing can be sent afterwards.
@@ -432,24 +397,8 @@ impl Connection {
     }
 
     fn write_close(&mut self, close: CloseFrame) {
-        self.write_frame(true, Opcode::Close, &close.payload());
+        // It fits: CloseFrame sees to that.
+        let _ = self.outgoing.control(Opcode::Close, &close.payload());
         self.close_sent = Some(close);
-    }
-
-    fn write_frame(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) {
-        let masked = self.role == Role::Client && self.config.use_masking;
-        // Section 5.3: a fresh key for each frame, not to be predicted.
-        let key = masked.then(|| self.rng.next_u32().to_ne_bytes());
-        frame::write(fin, opcode, key, payload, &mut self.output);
-    }
-}
-
-impl Sending {
-    fn check(&mut self, data: &[u8], fin: bool) -> Result<(), SendError> {
-        if !self.is_text {
-            return Ok(());
-        }
-        let valid = self.utf8.push(data).and_then(|()| if fin { self.utf8.finish() } else { Ok(()) });
-        valid.map_err(|_| SendError::TextNotUtf8)
     }
 }

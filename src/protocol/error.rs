@@ -26,6 +26,11 @@ impl ProtocolError {
         Self { code: CloseCode::INVALID_PAYLOAD, message: format!("{what} is not valid UTF-8") }
     }
 
+    /// Close code 1007: a compressed message is not DEFLATE (RFC 7692 section 7.2.2).
+    pub(crate) fn not_deflate() -> Self {
+        Self { code: CloseCode::INVALID_PAYLOAD, message: "compressed message is not valid DEFLATE".into() }
+    }
+
     /// Close code 1009: a message is over the limit (section 10.4).
     pub(crate) fn too_big(limit: usize) -> Self {
         Self { code: CloseCode::TOO_BIG, message: format!("message too big (over {limit} bytes)") }

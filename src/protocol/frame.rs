@@ -58,7 +58,17 @@ pub struct FrameHeader {
     pub payload_length: u64,
 }
 
+/// RSV1 in [`FrameHeader::rsv`]: permessage-deflate's mark on the first frame of a compressed message (RFC 7692
+/// section 6).
+pub const RSV1: u8 = 4;
+
 impl FrameHeader {
+    /// Whether RSV1 is set.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.rsv & RSV1 != 0
+    }
+
     /// The header at the start of `bytes` and its own length in bytes, or `None` if it has not all
     /// arrived. A broken rule is reported as soon as its byte is there.
     ///
@@ -140,13 +150,12 @@ impl FrameHeader {
     }
 }
 
-/// Appends a whole frame, masked if there is a key.
-pub fn write(fin: bool, opcode: Opcode, masking_key: Option<[u8; 4]>, payload: &[u8], output: &mut Buffer) {
+/// Appends a whole frame: a header, whose length is the payload's, and the payload, masked if there is a key.
+pub fn write(header: FrameHeader, payload: &[u8], output: &mut Buffer) {
     // One growth for header and payload together.
     output.space(MAX_HEADER + payload.len());
-    let payload_length = payload.len() as u64;
-    FrameHeader { fin, rsv: 0, opcode, masking_key, payload_length }.write(output);
-    match masking_key {
+    FrameHeader { payload_length: payload.len() as u64, ..header }.write(output);
+    match header.masking_key {
         None => output.extend(payload),
         Some(key) => {
             mask::copy(key, payload, output.space(payload.len()));

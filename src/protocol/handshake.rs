@@ -9,7 +9,9 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use sha1::{Digest, Sha1};
 
+use super::deflate::{self, Agreement};
 use super::error::HandshakeError;
+use super::extensions::{self, Extension};
 
 /// The longest head that is accepted, in bytes: request or response line, headers, blank line.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -39,6 +41,12 @@ impl Headers {
         self.all(name).flat_map(|v| v.split(|b| *b == b',')).map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
     }
 
+    /// What stands in Sec-WebSocket-Extensions, over all its lines (section 9.1).
+    fn extensions(&self) -> Result<Vec<Extension>, String> {
+        let lines: Vec<_> = self.all("Sec-WebSocket-Extensions").map(String::from_utf8_lossy).collect();
+        extensions::parse(&lines.join(",")).map_err(|why| format!("Sec-WebSocket-Extensions: {why}"))
+    }
+
     fn lists(&self, name: &str, token: &str) -> bool {
         self.list(name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
     }
@@ -62,6 +70,8 @@ pub struct UpgradeRequest {
     pub resource: String,
     /// Offered subprotocols, the preferred one first (section 1.9).
     pub subprotocols: Vec<String>,
+    /// What to offer of permessage-deflate.
+    pub deflate: Option<deflate::Options>,
     /// Further headers, sent as they are. See [`check_header`].
     pub headers: Vec<(String, String)>,
 }
@@ -71,14 +81,19 @@ pub struct UpgradeRequest {
 /// # Errors
 /// Says what is wrong; with CR, LF or NUL in it, one header could smuggle in others.
 pub fn check_header(name: &str, value: &str) -> Result<(), String> {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.is_empty() || !name.bytes().all(is_token) {
+    if !is_token(name) {
         return Err(format!("header name {name:?} is not a token"));
     }
     if value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
         return Err(format!("the value of header {name} has a control character in it"));
     }
     Ok(())
+}
+
+/// RFC 9110 section 5.6.2.
+pub(super) fn is_token(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 /// A head that was answered to an upgrade request.
@@ -104,11 +119,22 @@ impl Response {
     }
 }
 
+/// A response that completes the handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub response: Response,
+    /// What was agreed upon of permessage-deflate.
+    pub compression: Option<Agreement>,
+    /// In bytes; what follows are frames.
+    pub length: usize,
+}
+
 /// The client's end: has sent its request and waits for the response.
 #[derive(Debug)]
 pub struct ClientHandshake {
     accept: String,
     subprotocols: Vec<String>,
+    deflate: Option<deflate::Options>,
     /// The length of the informational responses before the one to come.
     skipped: usize,
     scanned: usize,
@@ -131,23 +157,29 @@ impl ClientHandshake {
         if !request.subprotocols.is_empty() {
             head += &format!("Sec-WebSocket-Protocol: {}\r\n", request.subprotocols.join(", "));
         }
+        if let Some(options) = &request.deflate {
+            head += &format!("Sec-WebSocket-Extensions: {}\r\n", options.offer());
+        }
         for (name, value) in &request.headers {
             head += &format!("{name}: {value}\r\n");
         }
         head += "\r\n";
-        let subprotocols = request.subprotocols.clone();
-        (
-            Self { accept: accept_value(key.as_bytes()), subprotocols, skipped: 0, scanned: 0 },
-            head.into_bytes(),
-        )
+        let handshake = Self {
+            accept: accept_value(key.as_bytes()),
+            subprotocols: request.subprotocols.clone(),
+            deflate: request.deflate.clone(),
+            skipped: 0,
+            scanned: 0,
+        };
+        (handshake, head.into_bytes())
     }
 
-    /// Looks for the response at the start of `input`, which is all that has come so far: the
-    /// response and its length in bytes, or `None` if it is not complete.
+    /// Looks for the response at the start of `input`, which is all that has come so far; `None` if it is
+    /// not complete.
     ///
     /// # Errors
     /// Whatever must fail the connection by section 4.1.
-    pub fn parse(&mut self, input: &[u8]) -> Result<Option<(Response, usize)>, HandshakeError> {
+    pub fn parse(&mut self, input: &[u8]) -> Result<Option<Accepted>, HandshakeError> {
         loop {
             let rest = &input[self.skipped..];
             check_start(rest)?;
@@ -163,16 +195,16 @@ impl ClientHandshake {
                     }
                 }
                 101 => {
-                    self.verify(&response).map_err(HandshakeError::Invalid)?;
-                    return Ok(Some((response, self.skipped + length)));
+                    let compression = self.verify(&response).map_err(HandshakeError::Invalid)?;
+                    return Ok(Some(Accepted { response, compression, length: self.skipped + length }));
                 }
                 _ => return Err(HandshakeError::Refused(Box::new(response))),
             }
         }
     }
 
-    /// The rules of section 4.1 for a 101 response, in their order there.
-    fn verify(&self, response: &Response) -> Result<(), String> {
+    /// The rules of section 4.1 for a 101 response, in their order there. What was agreed upon.
+    fn verify(&self, response: &Response) -> Result<Option<Agreement>, String> {
         let headers = &response.headers;
         if !headers.single("Upgrade")?.is_some_and(|v| v.eq_ignore_ascii_case(b"websocket")) {
             return Err("the response has no \"Upgrade: websocket\"".into());
@@ -187,17 +219,32 @@ impl ClientHandshake {
             }
             Some(_) => {}
         }
-        if let Some(extension) = headers.list("Sec-WebSocket-Extensions").next() {
-            let name = String::from_utf8_lossy(extension);
-            return Err(format!("the server selected an extension that was not offered: {name}"));
-        }
+        let compression = self.agree(&headers.extensions()?)?;
         if let Some(selected) = headers.single("Sec-WebSocket-Protocol")?
             && !self.subprotocols.iter().any(|offered| offered.as_bytes() == selected)
         {
             let name = String::from_utf8_lossy(selected);
             return Err(format!("the server selected a subprotocol that was not offered: {name}"));
         }
-        Ok(())
+        Ok(compression)
+    }
+
+    /// Item 5 of section 4.1: only what was offered may be selected.
+    fn agree(&self, selected: &[Extension]) -> Result<Option<Agreement>, String> {
+        let mut compression = None;
+        for extension in selected {
+            match &self.deflate {
+                Some(options) if extension.name == deflate::NAME && compression.is_none() => {
+                    let agreement = options.agree(extension);
+                    compression = Some(agreement.map_err(|why| format!("{}: {why}", extension.name))?);
+                }
+                _ => {
+                    let name = &extension.name;
+                    return Err(format!("the server selected an extension that was not offered: {name}"));
+                }
+            }
+        }
+        Ok(compression)
     }
 }
 
@@ -209,6 +256,7 @@ pub struct Request {
     pub headers: Headers,
     /// What the client offers, its preferred one first.
     pub subprotocols: Vec<String>,
+    extensions: Vec<Extension>,
     key: Vec<u8>,
 }
 
@@ -264,15 +312,20 @@ impl ServerHandshake {
         }
         let text = |element: &[u8]| String::from_utf8_lossy(element).into_owned();
         let subprotocols = headers.list("Sec-WebSocket-Protocol").map(text).collect();
-        Ok(Request { resource, headers, subprotocols, key })
+        let extensions = headers.extensions().map_err(bad)?;
+        Ok(Request { resource, headers, subprotocols, extensions, key })
     }
 }
 
 impl Request {
-    /// The response that completes the handshake (section 4.2.2). `subprotocol` is one of those that
-    /// the client offered.
+    /// The response that completes the handshake (section 4.2.2), and what is agreed upon of
+    /// permessage-deflate. `subprotocol` is one of those that the client offered.
     #[must_use]
-    pub fn acceptance(&self, subprotocol: Option<&str>) -> Vec<u8> {
+    pub fn acceptance(
+        &self,
+        subprotocol: Option<&str>,
+        deflate: Option<&deflate::Options>,
+    ) -> (Vec<u8>, Option<Agreement>) {
         let mut head = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n",
@@ -281,8 +334,12 @@ impl Request {
         if let Some(name) = subprotocol {
             head += &format!("Sec-WebSocket-Protocol: {name}\r\n");
         }
+        let accepted = deflate.and_then(|options| options.accept(&self.extensions));
+        if let Some((_, answer)) = &accepted {
+            head += &format!("Sec-WebSocket-Extensions: {answer}\r\n");
+        }
         head += "\r\n";
-        head.into_bytes()
+        (head.into_bytes(), accepted.map(|(agreement, _)| agreement))
     }
 }
 

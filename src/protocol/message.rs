@@ -1,7 +1,8 @@
-//! Fragments to messages (RFC 6455 section 5.4): order, size limit, UTF-8 as the bytes arrive.
+//! Fragments to messages (RFC 6455 section 5.4): order, decompression, size limit, UTF-8 as the bytes arrive.
 //!
 //! Is given payload bytes as they come, whole frames or parts of frames; knows no headers.
 
+use super::deflate::Inflater;
 use super::error::ProtocolError;
 use super::frame::{FrameHeader, Opcode};
 use super::utf8::Validator;
@@ -17,6 +18,10 @@ const RESERVE: u64 = 1024 * 1024;
 pub struct Assembler {
     /// The opcode of the message whose fragments are arriving.
     opcode: Option<Opcode>,
+    /// Its bytes are to be inflated (RFC 7692 section 6.2).
+    compressed: bool,
+    inflater: Option<Inflater>,
+    limit: usize,
     data: Vec<u8>,
     utf8: Validator,
     /// Continuation frames of a message that the user has had forgotten are to be skipped.
@@ -24,6 +29,12 @@ pub struct Assembler {
 }
 
 impl Assembler {
+    /// Compressed messages can be taken only with an inflater.
+    #[must_use]
+    pub fn new(inflater: Option<Inflater>) -> Self {
+        Self { inflater, ..Self::default() }
+    }
+
     /// A data frame begins. Says whether it belongs to a message (`false`: its payload is to be
     /// skipped), and checks the order of fragments and the size of the message so far and to come.
     ///
@@ -31,6 +42,7 @@ impl Assembler {
     /// 1002 for a continuation of nothing or a new message inside another, 1009 for a message that
     /// will be over `limit` bytes.
     pub fn begin_frame(&mut self, header: &FrameHeader, limit: usize) -> Result<bool, ProtocolError> {
+        self.limit = limit;
         match (header.opcode, self.opcode) {
             (Opcode::Continuation, None) if self.orphans => {
                 self.orphans = !header.fin;
@@ -45,11 +57,13 @@ impl Assembler {
             }
             (opcode, None) => {
                 self.opcode = Some(opcode);
+                self.compressed = header.is_compressed();
                 self.orphans = false;
             }
         }
         let room = limit.saturating_sub(self.data.len());
-        if header.payload_length > room as u64 {
+        // What a compressed frame becomes shows only as it is inflated.
+        if !self.compressed && header.payload_length > room as u64 {
             return Err(ProtocolError::too_big(limit));
         }
         Ok(true)
@@ -58,14 +72,26 @@ impl Assembler {
     /// Payload of the frame that was begun, in order.
     ///
     /// # Errors
-    /// 1007 if a text message can no longer be UTF-8. `expected` is how much of the frame is to
+    /// 1007 if a text message can no longer be UTF-8 or a compressed one is not DEFLATE, 1009 for one that
+    /// inflates to more than the limit. `expected` is how much of the frame is to
     /// come, this piece included.
     pub fn push(&mut self, piece: &[u8], expected: u64) -> Result<(), ProtocolError> {
-        if self.opcode == Some(Opcode::Text) && self.utf8.push(piece).is_err() {
+        let before = self.data.len();
+        match &mut self.inflater {
+            Some(inflater) if self.compressed => inflater.push(piece, &mut self.data, self.limit)?,
+            _ => {
+                self.data.reserve(piece.len().max(expected.min(RESERVE) as usize));
+                self.data.extend_from_slice(piece);
+            }
+        }
+        self.check_text(before)
+    }
+
+    /// Checks what has been added to a text behind its first `before` bytes.
+    fn check_text(&mut self, before: usize) -> Result<(), ProtocolError> {
+        if self.opcode == Some(Opcode::Text) && self.utf8.push(&self.data[before..]).is_err() {
             return Err(ProtocolError::not_utf8("text message"));
         }
-        self.data.reserve(piece.len().max(expected.min(RESERVE) as usize));
-        self.data.extend_from_slice(piece);
         Ok(())
     }
 
@@ -73,8 +99,13 @@ impl Assembler {
     /// by [`data`](Self::data) until [`release`](Self::release).
     ///
     /// # Errors
-    /// 1007 if a text message ends within a character.
+    /// 1007 if a text message ends within a character, and what [`push`](Self::push) says.
     pub fn finish(&mut self) -> Result<Opcode, ProtocolError> {
+        if let Some(inflater) = self.inflater.as_mut().filter(|_| self.compressed) {
+            let before = self.data.len();
+            inflater.finish(&mut self.data, self.limit)?;
+            self.check_text(before)?;
+        }
         let opcode = self.opcode.take().unwrap_or(Opcode::Binary);
         if self.utf8.finish().is_err() {
             return Err(ProtocolError::not_utf8("text message"));
@@ -102,6 +133,9 @@ impl Assembler {
     /// Forgets a message that has partly arrived; the rest of its fragments will be skipped.
     pub fn reset(&mut self) {
         self.orphans |= self.opcode.take().is_some();
+        if let Some(inflater) = &mut self.inflater {
+            inflater.forget();
+        }
         self.utf8.reset();
         self.release();
     }

@@ -7,7 +7,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotUtf8;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Validator {
     partial: [u8; 4],
     length: usize,

@@ -32,7 +32,7 @@ pub(crate) fn server(config: Config) -> Connection {
 }
 
 fn connection(role: Role, config: Config) -> Connection {
-    Connection::new(role, config, StdRng::seed_from_u64(1), Buffer::default(), Buffer::default())
+    Connection::new(role, config, None, StdRng::seed_from_u64(1), Buffer::default(), Buffer::default())
 }
 
 /// The next event as text; empty when there is none.

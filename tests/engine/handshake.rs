@@ -2,7 +2,7 @@
 
 use luws::protocol::error::HandshakeError;
 use luws::protocol::handshake::{
-    ClientHandshake, MAX_HEAD, Response, ServerHandshake, UpgradeRequest, check_header, refusal,
+    Accepted, ClientHandshake, MAX_HEAD, ServerHandshake, UpgradeRequest, check_header, refusal,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -13,6 +13,7 @@ fn request() -> UpgradeRequest {
         resource: "/chat?x=1".into(),
         subprotocols: vec!["chat".into(), "superchat".into()],
         headers: vec![("Origin".into(), "http://example.com".into())],
+        ..UpgradeRequest::default()
     }
 }
 
@@ -25,10 +26,10 @@ fn client() -> (ClientHandshake, String) {
 fn right_answer() -> String {
     let (_, head) = client();
     let (request, _) = ServerHandshake::default().parse(head.as_bytes()).unwrap().unwrap();
-    String::from_utf8(request.acceptance(Some("chat"))).unwrap()
+    String::from_utf8(request.acceptance(Some("chat"), None).0).unwrap()
 }
 
-fn outcome(answer: &str) -> Result<Option<(Response, usize)>, String> {
+fn outcome(answer: &str) -> Result<Option<Accepted>, String> {
     client().0.parse(answer.as_bytes()).map_err(|error| error.to_string())
 }
 
@@ -62,7 +63,7 @@ fn the_example_of_section_1_3() {
     let (request, length) = ServerHandshake::default().parse(head.as_bytes()).unwrap().unwrap();
     assert_eq!((length, request.resource.as_str()), (head.len(), "/chat"));
     assert_eq!(request.subprotocols, ["chat", "superchat"]);
-    let answer = String::from_utf8(request.acceptance(Some("chat"))).unwrap();
+    let answer = String::from_utf8(request.acceptance(Some("chat"), None).0).unwrap();
     assert!(answer.starts_with("HTTP/1.1 101 "));
     assert!(answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{answer}");
     assert!(answer.contains("\r\nSec-WebSocket-Protocol: chat\r\n"), "{answer}");
@@ -73,14 +74,15 @@ fn a_right_answer_is_accepted_however_it_arrives() {
     let mut answer = right_answer().into_bytes();
     let length = answer.len();
     answer.extend(b"\x81\x02hi"); // frames may follow at once
-    let (response, consumed) = client().0.parse(&answer).unwrap().unwrap();
-    assert_eq!((response.status, consumed), (101, length));
-    assert_eq!(response.subprotocol().as_deref(), Some("chat"));
+    let accepted = client().0.parse(&answer).unwrap().unwrap();
+    assert_eq!((accepted.response.status, accepted.length), (101, length));
+    assert_eq!(accepted.response.subprotocol().as_deref(), Some("chat"));
+    assert_eq!(accepted.compression, None);
     let (mut handshake, _) = client();
     for end in 0..length {
         assert_eq!(handshake.parse(&answer[..end]), Ok(None), "after {end} bytes");
     }
-    assert_eq!(handshake.parse(&answer[..length]).unwrap().unwrap().1, length);
+    assert_eq!(handshake.parse(&answer[..length]).unwrap().unwrap().length, length);
 }
 
 #[test]
@@ -91,7 +93,7 @@ fn informational_responses_are_skipped() {
     for end in 0..answer.len() {
         assert_eq!(handshake.parse(&answer.as_bytes()[..end]), Ok(None), "after {end} bytes");
     }
-    assert_eq!(handshake.parse(answer.as_bytes()).unwrap().unwrap().1, answer.len());
+    assert_eq!(handshake.parse(answer.as_bytes()).unwrap().unwrap().length, answer.len());
 }
 
 #[test]

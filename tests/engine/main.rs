@@ -1,6 +1,7 @@
 //! Tests of the engine from outside, without Lua and without sockets.
 
 mod connection;
+mod deflate;
 mod feeding;
 mod handshake;
 mod session;

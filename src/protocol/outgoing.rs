@@ -1,0 +1,134 @@
+//! Messages to frames (RFC 6455 sections 5.3 to 5.6): order of fragments, UTF-8, compression, masking.
+//!
+//! Whether anything may be sent at all is for [`connection`](super::connection) to know.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::buffer::Buffer;
+use super::deflate::Deflater;
+use super::error::SendError;
+use super::frame::{self, FrameHeader, MAX_CONTROL_PAYLOAD, Opcode, RSV1};
+use super::utf8::Validator;
+
+/// A message of which fragments are still to be sent.
+#[derive(Clone, Debug)]
+struct Unfinished {
+    is_text: bool,
+    is_compressed: bool,
+    utf8: Validator,
+}
+
+/// The sending half of a connection: appends frames to a queue of bytes.
+#[derive(Debug)]
+pub struct Outgoing {
+    queue: Buffer,
+    keys: Option<StdRng>,
+    deflater: Option<Deflater>,
+    fragment_size: usize,
+    unfinished: Option<Unfinished>,
+}
+
+impl Outgoing {
+    /// Frames are appended to `queue`, masked with numbers from `keys` if there are any, messages of more than
+    /// `fragment_size` bytes in several of them (0: never).
+    #[must_use]
+    pub fn new(
+        queue: Buffer,
+        keys: Option<StdRng>,
+        deflater: Option<Deflater>,
+        fragment_size: usize,
+    ) -> Self {
+        Self { queue, keys, deflater, fragment_size, unfinished: None }
+    }
+
+    /// The bytes to be written.
+    pub fn queue(&mut self) -> &mut Buffer {
+        &mut self.queue
+    }
+
+    #[must_use]
+    pub fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Sends a ping, a pong or a close frame.
+    ///
+    /// # Errors
+    /// It holds more than 125 bytes.
+    pub fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
+        if payload.len() > MAX_CONTROL_PAYLOAD {
+            return Err(SendError::ControlTooLong(payload.len()));
+        }
+        self.write_frame(true, 0, opcode, payload);
+        Ok(())
+    }
+
+    /// Sends a text or binary message; or, without `fin`, its first fragment, then further ones as
+    /// [`Opcode::Continuation`].
+    ///
+    /// # Errors
+    /// Fragments out of order, or text that is not UTF-8. Nothing was sent then, and what is to follow is as before.
+    pub fn data(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
+        let mut message = match (&self.unfinished, opcode) {
+            (None, Opcode::Continuation) => return Err(SendError::Opcode(0)),
+            (Some(_), Opcode::Text | Opcode::Binary) => return Err(SendError::MessageInProgress),
+            (Some(unfinished), _) => unfinished.clone(),
+            (None, _) => Unfinished {
+                is_text: opcode == Opcode::Text,
+                is_compressed: self.deflater.as_ref().is_some_and(|d| d.wants(data.len(), fin)),
+                utf8: Validator::default(),
+            },
+        };
+        message.check(data, fin)?;
+        let is_compressed = message.is_compressed;
+        self.unfinished = (!fin).then_some(message);
+        // Taken out, for its output is borrowed while the frames are written.
+        let mut deflater = self.deflater.take();
+        match deflater.as_mut().filter(|_| is_compressed) {
+            None => self.write_fragments(0, opcode, data, fin),
+            Some(deflater) if opcode == Opcode::Continuation || !fin => {
+                // RFC 7692 section 6.1: on the first frame only
+                let rsv = if opcode == Opcode::Continuation { 0 } else { RSV1 };
+                self.write_fragments(rsv, opcode, deflater.fragment(data, fin), fin);
+            }
+            Some(deflater) => match deflater.message(data) {
+                Some(compressed) => self.write_fragments(RSV1, opcode, compressed, true),
+                None => self.write_fragments(0, opcode, data, true),
+            },
+        }
+        self.deflater = deflater;
+        Ok(())
+    }
+
+    /// One frame, or several where the user wants them smaller.
+    fn write_fragments(&mut self, rsv: u8, opcode: Opcode, data: &[u8], fin: bool) {
+        let size = self.fragment_size;
+        if size == 0 || data.len() <= size {
+            return self.write_frame(fin, rsv, opcode, data);
+        }
+        let (mut rsv, mut opcode, mut rest) = (rsv, opcode, data);
+        while !rest.is_empty() {
+            let (fragment, after) = rest.split_at(size.min(rest.len()));
+            self.write_frame(fin && after.is_empty(), rsv, opcode, fragment);
+            (rsv, opcode, rest) = (0, Opcode::Continuation, after);
+        }
+    }
+
+    fn write_frame(&mut self, fin: bool, rsv: u8, opcode: Opcode, payload: &[u8]) {
+        // Section 5.3: a fresh key for each frame, not to be predicted.
+        let masking_key = self.keys.as_mut().map(|keys| keys.next_u32().to_ne_bytes());
+        let header = FrameHeader { fin, rsv, opcode, masking_key, payload_length: 0 };
+        frame::write(header, payload, &mut self.queue);
+    }
+}
+
+impl Unfinished {
+    fn check(&mut self, data: &[u8], fin: bool) -> Result<(), SendError> {
+        if !self.is_text {
+            return Ok(());
+        }
+        let valid = self.utf8.push(data).and_then(|()| if fin { self.utf8.finish() } else { Ok(()) });
+        valid.map_err(|_| SendError::TextNotUtf8)
+    }
+}

@@ -1,0 +1,347 @@
+//! permessage-deflate against RFC 7692: what is offered and agreed upon, the examples of section 7.2.3, and
+//! messages through every agreement.
+
+use luws::protocol::Role;
+use luws::protocol::buffer::Buffer;
+use luws::protocol::connection::{Config, Connection};
+use luws::protocol::deflate::{Agreement, Inflater, Options};
+use luws::protocol::extensions;
+use luws::protocol::frame::{Opcode, RSV1};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::feeding::{self, bytes, next, transfer};
+
+/// Options from a short text: s, c for the two "no context takeover", S9, C9 for the window bits.
+fn options(text: &str) -> Options {
+    let mut options = Options { threshold: 0, ..Options::default() };
+    for word in text.split_whitespace() {
+        let bits = word[1..].parse().ok();
+        match &word[..1] {
+            "s" => options.server_no_context_takeover = true,
+            "c" => options.client_no_context_takeover = true,
+            "S" => options.server_max_window_bits = bits,
+            "C" => options.client_max_window_bits = bits,
+            _ => panic!("{word}"),
+        }
+    }
+    options
+}
+
+#[test]
+fn offers() {
+    for (wish, offer) in [
+        ("", "permessage-deflate; client_max_window_bits"),
+        (
+            "s c",
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits",
+        ),
+        ("S10 C9", "permessage-deflate; server_max_window_bits=10; client_max_window_bits=9"),
+    ] {
+        assert_eq!(options(wish).offer(), offer);
+    }
+}
+
+fn agree(wish: &str, answer: &str) -> Result<Agreement, String> {
+    options(wish).agree(&extensions::parse(answer).unwrap()[0])
+}
+
+#[test]
+fn answers_that_a_client_takes() {
+    for (wish, answer) in [
+        ("", "permessage-deflate"),
+        ("", "permessage-deflate; server_no_context_takeover; client_no_context_takeover"),
+        ("", "permessage-deflate; server_max_window_bits=8; client_max_window_bits=8"),
+        ("", "permessage-deflate; client_max_window_bits=\"15\""),
+        ("s", "permessage-deflate; server_no_context_takeover"),
+        ("S10", "permessage-deflate; server_max_window_bits=10"),
+        ("S10", "permessage-deflate; server_max_window_bits=9"),
+        ("C10", "permessage-deflate"),
+        ("C10", "permessage-deflate; client_max_window_bits=10"),
+        ("c", "permessage-deflate"),
+    ] {
+        assert!(agree(wish, answer).is_ok(), "{wish}: {answer}");
+    }
+}
+
+#[test]
+fn answers_that_fail_the_connection() {
+    for (wish, answer, why) in [
+        ("s", "permessage-deflate", "server_no_context_takeover was asked for and is missing"),
+        ("S10", "permessage-deflate", "server_max_window_bits was asked for and is missing"),
+        (
+            "S10",
+            "permessage-deflate; server_max_window_bits=11",
+            "server_max_window_bits is 11, over the 10 that was asked for",
+        ),
+        (
+            "C10",
+            "permessage-deflate; client_max_window_bits=11",
+            "client_max_window_bits is 11, over the 10 that was offered",
+        ),
+        ("", "permessage-deflate; client_max_window_bits", "client_max_window_bits has no value"),
+        ("", "permessage-deflate; server_max_window_bits", "server_max_window_bits has no value"),
+        ("", "permessage-deflate; server_max_window_bits=7", "server_max_window_bits is 7, not 8 to 15"),
+        ("", "permessage-deflate; server_max_window_bits=16", "server_max_window_bits is 16, not 8 to 15"),
+        ("", "permessage-deflate; server_max_window_bits=08", "server_max_window_bits is 08, not 8 to 15"),
+        (
+            "",
+            "permessage-deflate; server_no_context_takeover=1",
+            "server_no_context_takeover has a value (1)",
+        ),
+        (
+            "",
+            "permessage-deflate; client_no_context_takeover; client_no_context_takeover",
+            "client_no_context_takeover is there twice",
+        ),
+        ("", "permessage-deflate; fast", "unknown parameter fast"),
+    ] {
+        assert_eq!(agree(wish, answer), Err(why.to_owned()), "{wish}: {answer}");
+    }
+}
+
+#[test]
+fn what_a_server_accepts() {
+    for (allowed, offers, answer) in [
+        ("", "permessage-deflate", Some("permessage-deflate")),
+        ("", "other, permessage-deflate", Some("permessage-deflate")),
+        ("", "other", None),
+        ("", "permessage-deflate; client_max_window_bits", Some("permessage-deflate")),
+        // An offer that breaks the rules is passed over for the next one.
+        ("", "permessage-deflate; x, permessage-deflate", Some("permessage-deflate")),
+        ("", "permessage-deflate; server_max_window_bits=16", None),
+        ("", "permessage-deflate; server_max_window_bits", None),
+        (
+            "",
+            "permessage-deflate; server_max_window_bits=10; client_max_window_bits=9",
+            Some("permessage-deflate; server_max_window_bits=10; client_max_window_bits=9"),
+        ),
+        (
+            "S12 C12 s",
+            "permessage-deflate; client_max_window_bits; server_max_window_bits=15",
+            Some(
+                "permessage-deflate; server_no_context_takeover; server_max_window_bits=12; client_max_window_bits=12",
+            ),
+        ),
+        // A client that does not know the parameter cannot be told.
+        ("C12", "permessage-deflate", Some("permessage-deflate")),
+        ("c", "permessage-deflate", Some("permessage-deflate; client_no_context_takeover")),
+    ] {
+        let seen = options(allowed).accept(&extensions::parse(offers).unwrap()).map(|(_, answer)| answer);
+        assert_eq!(seen.as_deref(), answer, "{allowed}: {offers}");
+    }
+}
+
+/// Two ends that have agreed: the client wishes, the server allows.
+fn pair(wish: &str, allowed: &str, limit: usize) -> (Connection, Connection) {
+    let offer = extensions::parse(&options(wish).offer()).unwrap();
+    let (for_server, answer) = options(allowed).accept(&offer).unwrap();
+    let for_client = agree(wish, &answer).unwrap();
+    let config = Config { max_message_size: limit, ..Config::default() };
+    let end = |role, agreement| {
+        let rng = StdRng::seed_from_u64(1);
+        Connection::new(role, config.clone(), Some(agreement), rng, Buffer::default(), Buffer::default())
+    };
+    (end(Role::Client, for_client), end(Role::Server, for_server))
+}
+
+fn client() -> Connection {
+    pair("", "", 65_535).0
+}
+
+#[test]
+fn the_examples_of_section_7_2_3() {
+    for (name, input, events) in [
+        ("7.2.3.1 one block", "c1 07 f248cdc9c90700", &["text Hello"][..]),
+        ("7.2.3.1 fragments", "41 03 f248cd 80 04 c9c90700", &["text Hello"]),
+        (
+            "7.2.3.2 sharing the window",
+            "c1 07 f248cdc9c90700 c1 05 f200110000",
+            &["text Hello", "text Hello"],
+        ),
+        ("7.2.3.3 no compression", "c1 0b 000500faff48656c6c6f00", &["text Hello"]),
+        ("7.2.3.4 a final block", "c1 08 f348cdc9c9070000", &["text Hello"]),
+        (
+            "7.2.3.4 a final block, twice",
+            "c1 08 f348cdc9c9070000 c1 08 f348cdc9c9070000",
+            &["text Hello", "text Hello"],
+        ),
+        ("7.2.3.5 two blocks", "c1 0d f248050000 00ffffcac9c90700", &["text Hello"]),
+        ("7.2.3.6 an empty message", "c1 01 00", &["text "]),
+        (
+            "6 uncompressed between them",
+            "c1 07 f248cdc9c90700 81 01 78 c1 05 f200110000",
+            &["text Hello", "text x", "text Hello"],
+        ),
+        ("6.1 a ping between fragments", "41 03 f248cd 89 00 80 04 c9c90700", &["ping ", "text Hello"]),
+        ("6.1 RSV1 on a continuation", "41 03 f248cd c0 04 c9c90700", &["error reserved bit set (RSV1)"]),
+        ("6 RSV1 on a ping", "c9 00", &["error reserved bit set (RSV1)"]),
+        ("RSV2 stays reserved", "e1 00", &["error reserved bit set (RSV2)"]),
+        ("7.2.2 not DEFLATE", "c1 04 ffffffff", &["error compressed message is not valid DEFLATE"]),
+        (
+            "8.1 text is checked when it is inflated",
+            "c1 0b 000500faff486500ff6f00",
+            &["error text message is not valid UTF-8"],
+        ),
+    ] {
+        let input = bytes(input);
+        for piece in 1..=input.len() {
+            let mut connection = client();
+            let mut seen = Vec::new();
+            for chunk in input.chunks(piece) {
+                connection.input().extend(chunk);
+                loop {
+                    let event = next(&mut connection);
+                    if event.is_empty() {
+                        break;
+                    }
+                    seen.push(event);
+                }
+            }
+            assert_eq!(seen, events, "{name}, {piece} bytes at a time");
+        }
+    }
+}
+
+/// Data that compresses well, badly, and with matches as far back as a window of 32 KiB.
+fn samples() -> Vec<Vec<u8>> {
+    let mut state = 1_u32;
+    let mut noise = |length: usize| -> Vec<u8> {
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(length)
+        .collect()
+    };
+    let far = |mut data: Vec<u8>, distance: usize| {
+        let copy = data[data.len() - distance..][..100].to_vec();
+        data.extend(copy);
+        data
+    };
+    vec![
+        Vec::new(),
+        b"a".to_vec(),
+        b"Hello, Hello, Hello, Hello".to_vec(),
+        vec![b'x'; 70_000],
+        noise(1000),
+        noise(70_000),
+        far(noise(240), 240),
+        far(noise(300), 260),
+        far(noise(1000), 510),
+        far(noise(40_000), 32_000),
+        (0..20_000_u32).flat_map(|i| format!("{{\"id\":{i},\"value\":{}}},", i * i).into_bytes()).collect(),
+    ]
+}
+
+#[test]
+fn messages_through_every_agreement() {
+    for (wish, allowed) in [
+        ("", ""),
+        ("s", ""),
+        ("c", ""),
+        ("s c", ""),
+        ("", "s c"),
+        ("S8 C8", ""),
+        ("S9 C9", ""),
+        ("S12 C10", ""),
+        ("s c S8 C8", ""),
+        ("", "S9 C9"),
+    ] {
+        let (mut client, mut server) = pair(wish, allowed, 1 << 20);
+        for (round, data) in samples().iter().chain(&samples()).enumerate() {
+            let expected = format!("binary {}", feeding::hex(data));
+            client.send(Opcode::Binary, data, true).unwrap();
+            // In fragments too, of which some are empty.
+            let (first, second) = data.split_at(data.len() / 3);
+            client.send(Opcode::Binary, first, false).unwrap();
+            client.send(Opcode::Continuation, b"", false).unwrap();
+            client.send(Opcode::Continuation, second, round % 2 == 0).unwrap();
+            if round % 2 != 0 {
+                client.send(Opcode::Continuation, b"", true).unwrap();
+            }
+            transfer(&mut client, &mut server);
+            for _ in 0..2 {
+                assert!(next(&mut server) == expected, "{wish}/{allowed}, message {round} to the server");
+            }
+            server.send(Opcode::Binary, data, true).unwrap();
+            transfer(&mut server, &mut client);
+            assert!(next(&mut client) == expected, "{wish}/{allowed}, message {round} to the client");
+        }
+    }
+}
+
+#[test]
+fn small_windows_are_kept_to() {
+    // A peer whose window has 2^8 bytes inflates with just that much memory; Python's zlib, asked for
+    // windows of 8 bits, has agreed with this for the samples. Here the distances are read off the stream:
+    // with a window of 2^8, nothing that lies more than 256 bytes back may be used.
+    let near: Vec<u8> = samples()[6].clone(); // repeats 240 bytes back
+    let far: Vec<u8> = samples()[7].clone(); // repeats 260 bytes back
+    for (data, shrinks) in [(near, true), (far, false)] {
+        let (mut client, _) = pair("C8", "", 65_535);
+        client.send(Opcode::Binary, &data, true).unwrap();
+        let frames = feeding::frames(client.output().as_slice());
+        assert_eq!(frames[0].0.rsv == RSV1, shrinks);
+        assert_eq!(frames[0].1.len() < data.len(), shrinks);
+    }
+}
+
+#[test]
+fn what_does_not_shrink_goes_as_it_is() {
+    let (mut client, mut server) = pair("", "", 1 << 20);
+    let noise = &samples()[5];
+    client.send(Opcode::Binary, noise, true).unwrap();
+    assert_eq!(client.output().len(), 14 + noise.len());
+    assert_eq!(feeding::frames(client.output().as_slice())[0].0.rsv, 0);
+    transfer(&mut client, &mut server);
+    next(&mut server);
+    // The two windows still agree.
+    client.send(Opcode::Binary, &[noise.clone(), noise[..500].to_vec()].concat(), true).unwrap();
+    client.send(Opcode::Text, &[b'x'; 500], true).unwrap();
+    transfer(&mut client, &mut server);
+    assert!(next(&mut server).len() > 2 * noise.len());
+    assert_eq!(next(&mut server), format!("text {}", "x".repeat(500)));
+}
+
+#[test]
+fn messages_under_the_threshold_are_not_compressed() {
+    let offer = extensions::parse("permessage-deflate").unwrap();
+    let (agreement, _) = Options { threshold: 100, ..Options::default() }.accept(&offer).unwrap();
+    let mut server = Connection::new(
+        Role::Server,
+        Config::default(),
+        Some(agreement),
+        StdRng::seed_from_u64(1),
+        Buffer::default(),
+        Buffer::default(),
+    );
+    for (length, rsv) in [(99, 0), (100, RSV1)] {
+        server.send(Opcode::Text, &vec![b'x'; length], true).unwrap();
+        assert_eq!(feeding::frames(server.output().as_slice())[0].0.rsv, rsv);
+        server.output().clear();
+    }
+}
+
+#[test]
+fn a_bomb_stops_at_the_limit() {
+    // 64 MiB of zeros in 64 KiB; the limit is 100,000 bytes.
+    let (mut sender, _) = pair("", "", usize::MAX);
+    sender.send(Opcode::Binary, &vec![0; 64 << 20], true).unwrap();
+    let frames = feeding::frames(sender.output().as_slice());
+    assert!(frames[0].1.len() < 70_000);
+    let limit = 100_000;
+    let (agreement, _) = options("").accept(&extensions::parse("permessage-deflate").unwrap()).unwrap();
+    let mut data = Vec::new();
+    let error = Inflater::new(&agreement).push(&frames[0].1, &mut data, limit).unwrap_err();
+    assert_eq!((error.code.0, error.to_string().as_str()), (1009, "message too big (over 100000 bytes)"));
+    assert!(data.capacity() <= limit + 16 * 1024, "{}", data.capacity());
+
+    // Exactly the limit is a message.
+    let (mut sender, mut receiver) = pair("", "", limit);
+    sender.send(Opcode::Binary, &vec![0; limit], true).unwrap();
+    sender.send(Opcode::Binary, &vec![0; limit + 1], true).unwrap();
+    transfer(&mut sender, &mut receiver);
+    assert_eq!(next(&mut receiver).len(), "binary ".len() + 2 * limit);
+    assert_eq!(next(&mut receiver), "error message too big (over 100000 bytes)");
+}
