@@ -5,7 +5,7 @@
 //! luws-demo-server [--port N] [--tls-port N] [--cert PEM --key PEM] [--ready FILE] [--until-stdin-closes]
 //! ```
 //!
-//! Listens on 127.0.0.1, by default on free ports, and says on which by the lines `ws PORT` and (with a
+//! Compresses for clients that offer it. Listens on 127.0.0.1, by default on free ports, and says on which by the lines `ws PORT` and (with a
 //! certificate) `wss PORT`, in FILE or else on standard output.
 //!
 //! | path | what it does |
@@ -24,6 +24,7 @@ use std::{env, fs, process, thread};
 
 use luws::protocol::close::{CloseCode, CloseFrame};
 use luws::protocol::connection::{Config, Event as Received};
+use luws::protocol::deflate;
 use luws::protocol::frame::Opcode;
 use luws::session::{Event, Session};
 use native_tls::{Identity, TlsAcceptor};
@@ -100,7 +101,8 @@ fn listen(listener: &TcpListener, acceptor: Option<&Arc<TlsAcceptor>>) {
 
 fn serve(stream: TcpStream, acceptor: Option<&TlsAcceptor>) -> Outcome<()> {
     stream.set_nodelay(true)?;
-    let config = Config { max_message_size: MAX_MESSAGE, ..Config::default() };
+    let deflate = Some(deflate::Options { threshold: 0, ..deflate::Options::default() });
+    let config = Config { max_message_size: MAX_MESSAGE, deflate, ..Config::default() };
     let mut peer = Peer { stream, session: Session::server(acceptor, config)? };
     let Some((path, query)) = peer.request()? else { return Ok(()) };
     let number = |name: &str, default| query.get(name).and_then(|n| n.parse().ok()).unwrap_or(default);
