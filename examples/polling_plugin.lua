@@ -51,6 +51,7 @@ local function turn()
     return delay
   end
   local ok, more, err = pcall(luws.wsreceive, conn)
+  if not conn then return RETRY end -- the handler was told
   if not ok or more == nil then
     log("receiving failed: " .. tostring(ok and err or more))
     luws.wsclose(conn)

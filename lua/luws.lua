@@ -37,6 +37,9 @@ end
 
 local CLOSE = 8
 
+-- Of a refused upgrade's body, so many bytes are waited for, and for so many seconds.
+local BODY, BODY_TIME = 4096, 0.5
+
 -- Under this key a connection table holds its state. When the table is dropped, so is the state, and
 -- with it go the native objects that own the socket.
 local STATE = {}
@@ -97,9 +100,18 @@ local function new_session(target, settings)
   })
 end
 
+--- What a server that refused the upgrade has said, or nil if it was none.
+local function refusal(state, settings)
+  local _, headers, status, reason = state.session:response()
+  if status == 0 then return nil end
+  local body = pump.body(state, options.chunk_size(settings), BODY, BODY_TIME)
+  return { status = status, reason = reason, headers = headers, body = body }
+end
+
 --- wsopen(url, handler [, options]): opens a connection. Blocks until it is open, or for at most
 -- connect_timeout and upgrade_timeout.
--- Returns the connection, or false and why not. A URL that is none raises an error, as in LuWS.
+-- Returns the connection, or false and why not; and, if the server refused the upgrade by an HTTP response, a
+-- table of its status, reason, headers and body (the first 4096 bytes). A URL that is none raises an error, as in LuWS.
 function luws.wsopen(url, handler, given)
   local target, why = parse(url)
   if not target then error("Invalid protocol/address for WebSocket open in URL " .. why, 2) end
@@ -122,8 +134,9 @@ function luws.wsopen(url, handler, given)
   local ok, step
   ok, step, why = pump.open(state, options.chunk_size(settings), deadline, options.get(settings, "upgrade_timeout"))
   if not ok then
+    local response = refusal(state, settings)
     wire.close()
-    return false, (step == "tls" and "Failed SSL negotation: " or "upgrade failed; ") .. why
+    return false, (step == "tls" and "Failed SSL negotation: " or "upgrade failed; ") .. why, response
   end
 
   local now = native.time()
@@ -230,7 +243,7 @@ function luws.wswait(conn, seconds)
   local state = state_of(conn)
   local session = state and state.session
   if not session or state.ended or session:incoming() > 0 then return true end
-  return state.wire.wait(true, session:outgoing() > 0, tonumber(seconds) or math.huge)
+  return state.wire.wait(true, session:outgoing() > 0, seconds == nil and math.huge or tonumber(seconds) or 0)
 end
 
 --- A close code as a number that the engine can judge; 1000 for none.

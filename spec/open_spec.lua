@@ -284,12 +284,28 @@ describe("wsopen", function()
           for i, step in ipairs(steps) do script[i] = step end
           local peer = keep(scripted.peer(script))
           local before, started = open_sockets(), socket.gettime()
-          assert.same({ false, message }, { luws.wsopen(peer.url, ignore, options) })
+          local result, text = luws.wsopen(peer.url, ignore, options)
+          assert.same({ false, message }, { result, text })
           assert.is_true(socket.gettime() - started < 3)
           assert.equal(before, open_sockets())
         end)
       end
     end
+
+    it("and what the server has said, if it refused", function()
+      local head = "HTTP/1.1 403 Forbidden\r\nX-Why: token\r\nx-why: expired\r\n"
+      for _, case in ipairs {
+        { head .. "Content-Length: 7\r\n\r\nexpired and more", "expired" },
+        { head .. "Content-Length: 9999\r\n\r\n" .. ("x"):rep(9999), ("x"):rep(4096) },
+        { head .. "\r\nuntil the end", "until the end" },
+      } do
+        local peer = keep(scripted.peer { { "request" }, { "pieces", case[1], 1000, 0.001 }, { "close" } })
+        local result, message, response = luws.wsopen(peer.url, ignore)
+        assert.same({ false, "upgrade failed; HTTP/1.1 403 Forbidden" }, { result, message })
+        assert.same({ 403, "Forbidden", "token, expired", case[2] },
+          { response.status, response.reason, response.headers["x-why"], response.body })
+      end
+    end)
 
     it("when nobody listens", function()
       local peer = keep(scripted.refused())

@@ -20,7 +20,7 @@ use crate::protocol::frame::Opcode;
 use crate::protocol::handshake::{
     self, Accepted, ClientHandshake, Request, Response, ServerHandshake, UpgradeRequest,
 };
-use crate::tls::{Tls, TlsError, TlsOptions};
+use crate::tls::{Connector, Tls, TlsError};
 
 /// Why a session is over, by the hop that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,19 +94,19 @@ pub struct Session {
 }
 
 impl Session {
-    /// A client that wants to upgrade, over TLS if there are options for it. Its first bytes can
-    /// be sent at once. `host` is the name for TLS.
+    /// A client that wants to upgrade, over TLS if there is a connector and the name of the host. Its first
+    /// bytes can be sent at once.
     ///
     /// # Errors
-    /// [`Error::Tls`] if the options cannot be met, [`Error::Random`].
+    /// [`Error::Tls`] if TLS cannot begin, [`Error::Random`].
     pub fn client(
         request: &UpgradeRequest,
-        tls: Option<(&TlsOptions, &str)>,
+        tls: Option<(&Connector, &str)>,
         config: Config,
     ) -> Result<Self, Error> {
         let mut rng = seed()?;
         let (handshake, head) = ClientHandshake::new(request, &mut rng);
-        let tls = tls.map(|(options, host)| Tls::client(options, host)).transpose();
+        let tls = tls.map(|(connector, host)| Tls::client(connector, host)).transpose();
         let mut session =
             Self::new(Role::Client, Upgrade::Client(handshake), tls.map_err(Error::Tls)?, config, rng);
         session.output.extend(&head);
@@ -240,10 +240,17 @@ impl Session {
         self.tls.as_ref().is_none_or(Tls::is_open)
     }
 
-    /// A client's view: the response that completed the upgrade; empty before.
+    /// A client's view: the response that completed the upgrade or refused it; empty before.
     #[must_use]
     pub fn response(&self) -> &Response {
         &self.response
+    }
+
+    /// A client's view of a refused upgrade: what has come of the response's body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        let length = self.response.content_length().unwrap_or(usize::MAX);
+        &self.input.as_slice()[..self.input.len().min(length)]
     }
 
     /// The open connection, for what can be asked of it.
@@ -299,8 +306,13 @@ impl Session {
                 }
             }
             Err(error) => {
-                if let HandshakeError::BadRequest { status, message } = &error {
-                    self.refuse(*status, message);
+                match (&error, &self.upgrade) {
+                    (HandshakeError::BadRequest { status, message }, _) => self.refuse(*status, message),
+                    (HandshakeError::Refused(response), Upgrade::Client(handshake)) => {
+                        self.input.consume(handshake.body_start());
+                        self.response = (**response).clone();
+                    }
+                    _ => {}
                 }
                 self.upgrade = Upgrade::Over;
                 Err(Error::Handshake(error))
@@ -377,6 +389,7 @@ impl Session {
 
     /// Says goodbye on the TLS level, after the last frame.
     pub fn shutdown(&mut self) {
+        self.seal();
         if let Some(tls) = &mut self.tls {
             tls.shutdown();
         }

@@ -30,12 +30,33 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    Tls10,
+    Tls11,
+    Tls12,
+    Tls13,
+}
+
+impl From<Version> for Protocol {
+    fn from(version: Version) -> Self {
+        match version {
+            Version::Tls10 => Self::Tlsv10,
+            Version::Tls11 => Self::Tlsv11,
+            Version::Tls12 => Self::Tlsv12,
+            Version::Tls13 => Self::Tlsv13,
+        }
+    }
+}
+
 /// What a client wants of TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// The oldest and the newest version of the protocol; `None`: the library's own.
-    pub min: Option<Protocol>,
-    pub max: Option<Protocol>,
+    /// The oldest version of the protocol that is allowed.
+    pub min: Version,
+    /// The newest; `None`: whatever the library knows.
+    pub max: Option<Version>,
     /// Whether the certificate must be trusted, and be for the host.
     pub verify: bool,
     /// PEM certificates; if there are any, only these are trusted.
@@ -44,14 +65,19 @@ pub struct TlsOptions {
 
 impl Default for TlsOptions {
     fn default() -> Self {
-        Self { min: Some(Protocol::Tlsv12), max: None, verify: true, ca: None }
+        Self { min: Version::Tls12, max: None, verify: true, ca: None }
     }
 }
 
 impl TlsOptions {
-    fn connector(&self) -> Result<TlsConnector, TlsError> {
+    /// What connections are made with. To make one is dear, for the library reads all of the system's
+    /// certificates (50 ms were seen); it can be used again and again.
+    ///
+    /// # Errors
+    /// The options cannot be met.
+    pub fn connector(&self) -> Result<Connector, TlsError> {
         let mut builder = TlsConnector::builder();
-        builder.min_protocol_version(self.min).max_protocol_version(self.max);
+        builder.min_protocol_version(Some(self.min.into())).max_protocol_version(self.max.map(Into::into));
         // This turns the check of the name off as well. SNI stays on.
         builder.danger_accept_invalid_certs(!self.verify);
         builder.danger_accept_invalid_hostnames(!self.verify);
@@ -61,9 +87,13 @@ impl TlsOptions {
                 builder.add_root_certificate(certificate);
             }
         }
-        builder.build().map_err(TlsError::new)
+        builder.build().map(Connector).map_err(TlsError::new)
     }
 }
+
+/// What connections of a client are made with; see [`TlsOptions::connector`]. Copies are cheap.
+#[derive(Clone, Debug)]
+pub struct Connector(TlsConnector);
 
 /// The two directions of ciphertext.
 #[derive(Debug, Default)]
@@ -127,11 +157,10 @@ impl Tls {
     /// Begins a client's handshake with `host` (SNI, and the name that the certificate must have).
     ///
     /// # Errors
-    /// What the options ask for cannot be had.
-    pub fn client(options: &TlsOptions, host: &str) -> Result<Self, TlsError> {
-        let connector = options.connector()?;
+    /// The library's, before anything was received.
+    pub fn client(connector: &Connector, host: &str) -> Result<Self, TlsError> {
         let pipe = Pipe::default();
-        let state = State::after(connector.connect(host, pipe.clone()))?;
+        let state = State::after(connector.0.connect(host, pipe.clone()))?;
         Ok(Self { pipe, state })
     }
 

@@ -12,7 +12,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/tls.rs", &["protocol"], &["native_tls"]),
     ("src/session.rs", &["protocol", "tls"], &["native_tls", "rand"]),
     ("src/net", &[], &["rustix", "socket2"]),
-    ("src/lua", &["net", "protocol", "session", "tls", "url"], &["mlua", "native_tls"]),
+    ("src/lua", &["net", "protocol", "session", "tls", "url"], &["mlua"]),
 ];
 
 /// A part of the Lua driver, and the parts that it may import.

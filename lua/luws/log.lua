@@ -40,14 +40,21 @@ function log.bytes(data)
   return '"' .. shown .. (#data > 64 and '"...' or '"')
 end
 
+--- A string as in a Lua program, on one line.
+local function quoted(text)
+  return '"' .. text:gsub('[%c"\\]', function(c)
+    return (c == '"' or c == "\\") and "\\" .. c or ("\\%03d"):format(c:byte())
+  end) .. '"'
+end
+
 local function key_text(key)
   if type(key) == "string" and key:match("^[%a_][%w_]*$") then return key end
-  return "[" .. (type(key) == "string" and ("%q"):format(key) or tostring(key)) .. "]"
+  return "[" .. (type(key) == "string" and quoted(key) or tostring(key)) .. "]"
 end
 
 --- dump(value): the value as text, tables with their contents; a table inside itself is named only.
 function log.dump(value, seen)
-  if type(value) == "string" then return ("%q"):format(value) end
+  if type(value) == "string" then return quoted(value) end
   if type(value) ~= "table" then return tostring(value) end
   seen = seen or {}
   if seen[value] then return "(recursion)" end

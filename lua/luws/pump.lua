@@ -109,6 +109,19 @@ function pump.open(state, size, connect_deadline, upgrade_timeout)
   end
 end
 
+--- body(state, size, most, seconds): the beginning of a refused upgrade's body, at most `most` bytes; waits for
+-- at most so long until it has come.
+function pump.body(state, size, most, seconds)
+  local deadline = native.monotonic() + seconds
+  while true do
+    local body, complete = state.session:body(most)
+    local left = deadline - native.monotonic()
+    if complete or state.ended or left <= 0 then return body end
+    local count, more = pump.read(state, size)
+    if count == 0 and not more and not state.ended then state.wire.wait(true, false, left) end
+  end
+end
+
 --- drain(state, seconds, to_end): reads and forgets until the peer's close frame has come (or, with
 -- `to_end`, until the peer has ended), or the time is over. Reads once even without any time.
 local function drain(state, seconds, to_end)

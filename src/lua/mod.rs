@@ -25,15 +25,21 @@ const SOURCES: &[(&str, &str)] = &[
     ("pump", include_str!("../../lua/luws/pump.lua")),
 ];
 
+const LOADER_THREAD: &str = "luws.loader_thread";
+
 /// `luaopen_luws`: what `require "luws"` calls.
 // The export of a symbol is unsafe to the lint; the code behind it is mlua's.
 #[allow(unsafe_code)]
 #[mlua::lua_module(skip_memory_check)]
 fn luws(lua: &Lua) -> Result<Table> {
     // mlua goes on using the coroutine in which it was first loaded; without this, its collection
-    // would leave a dangling state behind (Lua 5.1 does not register the main thread).
-    lua.set_named_registry_value("luws.loader_thread", lua.current_thread())?;
+    // would leave a dangling state behind (Lua 5.1 does not register the main thread). A second load
+    // does not change which one that is.
+    if lua.named_registry_value::<Value>(LOADER_THREAD)?.is_nil() {
+        lua.set_named_registry_value(LOADER_THREAD, lua.current_thread())?;
+    }
     let native = lua.create_table()?;
+    lua.set_app_data(session::Connectors::default());
     let origin = Instant::now();
     native.set("source", lua.create_function(source)?)?;
     native.set("parse_url", lua.create_function(parse_url)?)?;

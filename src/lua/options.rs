@@ -3,11 +3,9 @@
 //! The rule for the latter: what is harmless is accepted; what would fail to give a restriction that was asked for
 //! is refused, with a string that names the option.
 
-use mlua::{Result as LuaResult, Table, Value};
-use native_tls::Protocol;
-
 use crate::protocol::deflate;
-use crate::tls::TlsOptions;
+use crate::tls::{TlsOptions, Version};
+use mlua::{Result as LuaResult, Table, Value};
 
 /// A size in bytes that Lua may hold as a float (`math.huge` is as much as there is).
 pub(super) fn field(table: &Table, name: &str) -> LuaResult<usize> {
@@ -28,11 +26,11 @@ pub(super) fn deflate(table: &Table) -> LuaResult<deflate::Options> {
 }
 
 /// LuaSec's names of the versions, oldest first.
-const VERSIONS: [(&str, Protocol); 4] = [
-    ("tlsv1", Protocol::Tlsv10),
-    ("tlsv1_1", Protocol::Tlsv11),
-    ("tlsv1_2", Protocol::Tlsv12),
-    ("tlsv1_3", Protocol::Tlsv13),
+const VERSIONS: [(&str, Version); 4] = [
+    ("tlsv1", Version::Tls10),
+    ("tlsv1_1", Version::Tls11),
+    ("tlsv1_2", Version::Tls12),
+    ("tlsv1_3", Version::Tls13),
 ];
 
 /// Which of [`VERSIONS`] are allowed where nothing else was asked for.
@@ -85,7 +83,7 @@ pub(super) fn tls(table: &Table) -> Result<TlsOptions, String> {
 }
 
 /// The oldest and the newest version that `protocol` asks for and `options` leave.
-fn versions(protocol: &[String], options: &[String]) -> Result<(Option<Protocol>, Option<Protocol>), String> {
+fn versions(protocol: &[String], options: &[String]) -> Result<(Version, Option<Version>), String> {
     let mut allowed = DEFAULT_VERSIONS;
     for word in protocol {
         if ["any", "all", "sslv23"].contains(&word.as_str()) {
@@ -114,7 +112,7 @@ fn versions(protocol: &[String], options: &[String]) -> Result<(Option<Protocol>
     }
     // Where the newest is not ruled out, nor is one that does not exist yet.
     let newest = if allowed == DEFAULT_VERSIONS { None } else { Some(VERSIONS[last].1) };
-    Ok((Some(VERSIONS[first].1), newest))
+    Ok((VERSIONS[first].1, newest))
 }
 
 /// The words of an option: a string (the original also had several in one, separated by commas), or

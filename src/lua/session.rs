@@ -12,17 +12,15 @@ use super::socket::{Shared, Socket};
 use crate::net::describe;
 use crate::protocol::close::{CloseCode, CloseFrame};
 use crate::protocol::connection::{Config, Event as Received};
-use crate::protocol::error::HandshakeError;
 use crate::protocol::frame::Opcode;
-use crate::protocol::handshake::{Response, UpgradeRequest};
-use crate::session::{Error, Event, Session};
+use crate::protocol::handshake::UpgradeRequest;
+use crate::session::{Event, Session};
+use crate::tls::{Connector, TlsOptions};
 
 struct LuaSession {
     session: Session,
     /// Reads and writes go here without becoming Lua strings.
     socket: Option<Rc<Shared>>,
-    /// The head of a refused upgrade, for the driver to show.
-    refused: Option<Box<Response>>,
 }
 
 /// `session(parameters)`: a client session with its first bytes queued, or `nil` and why not. The
@@ -52,19 +50,46 @@ pub(super) fn create(lua: &Lua, parameters: Table) -> Result<(Value, Value)> {
         deflate,
     };
     let host: String = parameters.get("host")?;
-    let tls = match parameters.get::<bool>("secure")?.then(|| parameters.get::<Table>("tls")).transpose()? {
-        Some(table) => match options::tls(&table) {
-            Ok(options) => Some(options),
-            Err(why) => return failure(lua, why),
-        },
-        None => None,
-    };
-    match Session::client(&request, tls.as_ref().map(|options| (options, host.as_str())), config) {
+    let connector =
+        match parameters.get::<bool>("secure")?.then(|| parameters.get::<Table>("tls")).transpose()? {
+            Some(table) => match Connectors::get(lua, &table) {
+                Ok(connector) => Some(connector),
+                Err(why) => return failure(lua, why),
+            },
+            None => None,
+        };
+    let tls = connector.as_ref().map(|connector| (connector, host.as_str()));
+    match Session::client(&request, tls, config) {
         Ok(session) => {
-            let session = LuaSession { session, socket: None, refused: None };
+            let session = LuaSession { session, socket: None };
             Ok((Value::UserData(lua.create_userdata(session)?), Value::Nil))
         }
         Err(error) => failure(lua, error.to_string()),
+    }
+}
+
+/// The connectors of a Lua state, most recently made last: a program that reconnects has them made once.
+#[derive(Default)]
+pub(super) struct Connectors(Vec<(TlsOptions, Connector)>);
+
+impl Connectors {
+    /// More sets of options than this are not remembered.
+    const MOST: usize = 8;
+
+    fn get(lua: &Lua, table: &Table) -> std::result::Result<Connector, String> {
+        let options = options::tls(table)?;
+        let Some(mut known) = lua.app_data_mut::<Self>() else {
+            return options.connector().map_err(|error| error.to_string());
+        };
+        if let Some((_, connector)) = known.0.iter().find(|(o, _)| *o == options) {
+            return Ok(connector.clone());
+        }
+        let connector = options.connector().map_err(|error| error.to_string())?;
+        if known.0.len() == Self::MOST {
+            known.0.remove(0);
+        }
+        known.0.push((options, connector.clone()));
+        Ok(connector)
     }
 }
 
@@ -86,7 +111,7 @@ fn add_wire_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // it brought and whether there may be more at once; or nil and "timeout" (nothing there),
     // "closed", or the error.
     methods.add_method_mut("read", |lua, this, max: usize| {
-        let LuaSession { session, socket: Some(socket), .. } = this else { return failure(lua, "closed") };
+        let LuaSession { session, socket: Some(socket) } = this else { return failure(lua, "closed") };
         match socket.with(|tcp| session.receive_with(max, |space| tcp.read(space))) {
             Some(Ok(received)) if received.wire > 0 => {
                 let more = received.wire == max && !session.is_ended();
@@ -102,7 +127,7 @@ fn add_wire_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // write(): writes to the socket what it takes. Returns true when nothing is left; or nil and
     // "timeout" (no room), "closed", or the error.
     methods.add_method_mut("write", |lua, this, ()| {
-        let LuaSession { session, socket: Some(socket), .. } = this else { return failure(lua, "closed") };
+        let LuaSession { session, socket: Some(socket) } = this else { return failure(lua, "closed") };
         while session.outgoing_len() > 0 {
             match socket.with(|tcp| session.send_with(|bytes| tcp.write(bytes))) {
                 Some(Ok(count)) if count > 0 => {}
@@ -143,19 +168,15 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
                 Received::Close(frame) => (Opcode::Close, lua.create_string(frame.payload())?),
             },
             Err(error) => {
-                let message = error.to_string();
-                if let Error::Handshake(HandshakeError::Refused(response)) = error {
-                    this.refused = Some(response);
-                }
-                return Ok((Value::Boolean(false), message.into_lua(lua)?));
+                return Ok((Value::Boolean(false), error.to_string().into_lua(lua)?));
             }
         };
         Ok((Value::Integer(opcode as _), Value::String(data)))
     });
-    // response(): the response that completed the upgrade, or refused it: its subprotocol (or nil), and
-    // its headers as a table: names in lower case, values of the same name joined by ", ".
+    // response(): the response that completed the upgrade, or refused it: its subprotocol (or nil), its
+    // headers as a table (names in lower case, values of the same name joined by ", "), its status and reason.
     methods.add_method("response", |lua, this, ()| {
-        let response = this.refused.as_deref().unwrap_or(this.session.response());
+        let response = this.session.response();
         let headers = lua.create_table()?;
         for (name, value) in &response.headers.0 {
             let name = name.to_ascii_lowercase();
@@ -165,7 +186,15 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
             };
             headers.set(name, lua.create_string(value)?)?;
         }
-        Ok((response.subprotocol(), headers))
+        Ok((response.subprotocol(), headers, response.status, response.reason.clone()))
+    });
+    // body(most): of a refused upgrade: at most so many bytes of the body, and whether that is all that is
+    // to come of them.
+    methods.add_method("body", |lua, this, most: usize| {
+        let body = this.session.body();
+        let wanted = this.session.response().content_length().unwrap_or(usize::MAX).min(most);
+        let shown = &body[..body.len().min(most)];
+        Ok((lua.create_string(shown)?, shown.len() >= wanted))
     });
     // frames(): how many complete frames have come.
     methods.add_method("frames", |_, this, ()| {

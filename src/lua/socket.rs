@@ -73,6 +73,11 @@ impl UserData for LuaDial {
     }
 }
 
+/// A Lua number, whichever of its two kinds it is.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or(value.as_i64().map(|integer| integer as f64))
+}
+
 /// The socket behind a method call, whatever the method was called on.
 fn socket(value: &Value) -> Option<Rc<Shared>> {
     let socket = value.as_userdata()?.borrow::<Socket>().ok()?;
@@ -90,8 +95,7 @@ impl UserData for Socket {
         // settimeout(seconds): for send and receive; nil or negative blocks. Returns 1.
         methods.add_function("settimeout", |_, (this, seconds): (Value, Value)| {
             if let Some(shared) = socket(&this) {
-                let seconds = seconds.as_f64().or(seconds.as_i64().map(|s| s as f64));
-                shared.timeout.set(seconds.filter(|s| *s >= 0.0).map(duration));
+                shared.timeout.set(number(&seconds).filter(|s| *s >= 0.0).map(duration));
             }
             Ok(1)
         });
@@ -123,7 +127,7 @@ impl UserData for Socket {
         });
         // receive(count): exactly so many bytes, or nil, why not, and what came.
         methods.add_function("receive", |lua, (this, count): (Value, Value)| {
-            let count = count.as_usize().or(count.as_f64().map(|count| count as usize)).unwrap_or(0);
+            let count = number(&count).unwrap_or(0.0) as usize; // which makes 0 of what is negative
             let Some(shared) = socket(&this) else {
                 return Ok((None, Some(lua.create_string("closed")?), Some(lua.create_string("")?)));
             };
@@ -135,10 +139,10 @@ impl UserData for Socket {
             })
         });
         // wait(read, write, seconds): whether it can be read from or written to by then.
-        methods.add_function("wait", |_, (this, read, write, seconds): (Value, bool, bool, f64)| {
-            let ready = socket(&this).and_then(|shared| {
-                shared.with(|tcp| tcp.wait(read, write, Some(duration(seconds))).unwrap_or(true))
-            });
+        methods.add_function("wait", |_, (this, read, write, seconds): (Value, bool, bool, Value)| {
+            let seconds = Some(duration(number(&seconds).unwrap_or(0.0)));
+            let ready = socket(&this)
+                .and_then(|shared| shared.with(|tcp| tcp.wait(read, write, seconds).unwrap_or(true)));
             // A closed socket, or one that cannot be waited for, says so when it is used.
             Ok(ready.unwrap_or(true))
         });
@@ -160,7 +164,7 @@ impl UserData for Socket {
 }
 
 fn send(shared: &Shared, data: &[u8]) -> std::result::Result<usize, (usize, String)> {
-    let deadline = shared.timeout.get().map(|timeout| Instant::now() + timeout);
+    let deadline = shared.timeout.get().and_then(|timeout| Instant::now().checked_add(timeout));
     let mut sent = 0;
     while sent < data.len() {
         match shared.with(|tcp| tcp.write(&data[sent..])) {
@@ -181,7 +185,7 @@ fn send(shared: &Shared, data: &[u8]) -> std::result::Result<usize, (usize, Stri
 fn receive(shared: &Shared, count: usize) -> (Vec<u8>, Option<String>) {
     /// However many bytes are asked for, space is made only for what comes.
     const PIECE: usize = 64 * 1024;
-    let deadline = shared.timeout.get().map(|timeout| Instant::now() + timeout);
+    let deadline = shared.timeout.get().and_then(|timeout| Instant::now().checked_add(timeout));
     let mut data = Vec::new();
     while data.len() < count {
         let before = data.len();

@@ -52,9 +52,10 @@ impl Dial {
 
     /// Goes on for at most `wait`; zero does what can be done at once.
     pub fn advance(&mut self, wait: Duration) -> Progress {
-        let deadline = Instant::now() + wait;
+        // A time that cannot be represented never comes.
+        let deadline = Instant::now().checked_add(wait);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.map_or(wait, |deadline| deadline.saturating_duration_since(Instant::now()));
             if let Some(lookup) = &self.lookup {
                 match lookup.poll(left) {
                     None => return Progress::Pending,
@@ -73,7 +74,7 @@ impl Dial {
                 let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
                 return Progress::Failed(self.last_error.take().unwrap_or_else(unknown));
             }
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Progress::Pending;
             }
         }

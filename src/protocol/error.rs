@@ -49,7 +49,7 @@ impl std::error::Error for ProtocolError {}
 /// Connection_", or a request that a server must refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandshakeError {
-    /// A complete HTTP response other than 101; its status line is the message.
+    /// An HTTP response other than 101, whose head is complete; its status line is the message.
     Refused(Box<Response>),
     /// What came is not the handshake that it should be.
     Invalid(String),

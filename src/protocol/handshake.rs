@@ -111,6 +111,12 @@ impl Response {
         format!("HTTP/1.1 {} {}", self.status, self.reason).trim_end().to_owned()
     }
 
+    /// The length of the body in bytes, as far as the head says it.
+    #[must_use]
+    pub fn content_length(&self) -> Option<usize> {
+        std::str::from_utf8(self.headers.all("Content-Length").next()?).ok()?.trim().parse().ok()
+    }
+
     /// The subprotocol that the server selected.
     #[must_use]
     pub fn subprotocol(&self) -> Option<String> {
@@ -135,7 +141,7 @@ pub struct ClientHandshake {
     accept: String,
     subprotocols: Vec<String>,
     deflate: Option<deflate::Options>,
-    /// The length of the informational responses before the one to come.
+    /// The length of the complete heads at the start of the input that did not complete the handshake.
     skipped: usize,
     scanned: usize,
 }
@@ -198,9 +204,18 @@ impl ClientHandshake {
                     let compression = self.verify(&response).map_err(HandshakeError::Invalid)?;
                     return Ok(Some(Accepted { response, compression, length: self.skipped + length }));
                 }
-                _ => return Err(HandshakeError::Refused(Box::new(response))),
+                _ => {
+                    self.skipped += length;
+                    return Err(HandshakeError::Refused(Box::new(response)));
+                }
             }
         }
+    }
+
+    /// Behind a refusal: where its body begins in the input.
+    #[must_use]
+    pub fn body_start(&self) -> usize {
+        self.skipped
     }
 
     /// The rules of section 4.1 for a 101 response, in their order there. What was agreed upon.

@@ -1,0 +1,223 @@
+-- Whatever a function is given, what it raises or returns as a reason is a string: programs do `"..." .. err`, and
+-- Lua's own handlers print nothing useful of a userdata. And nothing ends the process.
+
+local luws = require "luws"
+local scripted = require "spec.support.scripted"
+local servers = require "spec.support.servers"
+
+local function ignore() end
+
+-- What no argument should be; and numbers, for what becomes an integer or a time.
+local VALUES = {
+  { "nil", nil }, { "true", true }, { "false", false }, { "1", 1 }, { '"x"', "x" }, { "a table", {} },
+  { "a function", function() end }, { "a coroutine", coroutine.create(ignore) }, { "io.stdout", io.stdout },
+  { "bytes that are no text", "\255\254\0" }, { "a callable table", setmetatable({}, { __call = ignore }) },
+  { "0.5", 0.5 }, { "-1", -1 }, { "70000", 70000 }, { "2^53", 2 ^ 53 }, { "1e300", 1e300 },
+  { "infinity", math.huge }, { "-infinity", -math.huge }, { "NaN", 0 / 0 }, { '"4000"', "4000" },
+}
+
+-- Good arguments, of which one after the other is replaced. What waits is never let.
+local CALLS = {
+  wsopen = function(_, url) return url, ignore, {} end,
+  wssend = function(conn) return conn, 1, "data" end,
+  wsreceive = function(conn) return conn end,
+  wswait = function(conn) return conn, 0 end,
+  wshandleincoming = function(conn) return "\129\1x", conn end,
+  wsreset = function(conn) return conn end,
+  wslastping = function(conn) return conn end,
+  wsclose = function(conn) return conn, 1000, "reason" end,
+  dump = function() return {} end,
+  gettime = function() end,
+  sleep = function() return 0 end,
+}
+
+-- The same for the methods of conn.socket.
+local METHODS = {
+  getfd = {}, settimeout = { 0 }, setoption = { "keepalive", true }, send = { "" }, receive = { 1 },
+  wait = { true, true, 0 }, shutdown = {}, close = {},
+}
+
+local OPTIONS = {
+  "handler_args", "control_handler", "receive_timeout", "receive_chunk_size", "max_payload_size", "use_masking",
+  "fragment_size", "send_timeout", "connect", "connect_timeout", "upgrade_timeout", "close_timeout", "upgrade_headers",
+  "subprotocols", "ssl_protocol", "ssl_verify", "ssl_mode", "ssl_options", "ssl_cafile",
+}
+
+local FIELDS = {
+  "connected", "closing", "proto", "ip", "port", "path", "options", "msghandler", "socket", "lastMessage", "lastPing",
+  "bufferedAmount", "subprotocol", "close_code", "close_reason", "was_clean",
+}
+
+--- Whether sleeping for so long would take long.
+local function long(value) return (tonumber(value) or 0) > 0 end
+
+describe("without userdata:", function()
+  local refused, refused_tls, conns, problems
+
+  setup(function()
+    refused, refused_tls = scripted.refused(), scripted.refused { tls = true }
+    _G.luup = { log = ignore } -- handlers that are none are logged as errors
+  end)
+
+  teardown(function()
+    _G.luup = nil
+    refused:close()
+    refused_tls:close()
+  end)
+
+  before_each(function() conns, problems = {}, {} end)
+
+  after_each(function()
+    for _, conn in ipairs(conns) do pcall(luws.wsclose, conn) end
+  end)
+
+  --- An open connection, on which there is always something to read.
+  local function connect()
+    local last = conns[#conns]
+    if last and last.connected == true and last.closing == false then return last end
+    conns[#conns + 1] = assert(luws.wsopen(servers.url("demo", "ws", "/flood?size=1000&count=100"), ignore))
+    return conns[#conns]
+  end
+
+  local function problem(...)
+    if #problems < 10 then problems[#problems + 1] = string.format(...) end
+  end
+
+  --- Notes what is wrong with what pcall returned.
+  local function check(name, ...)
+    local ok, first, second = ...
+    if not ok and type(first) ~= "string" then
+      problem("%s raises a %s: %s", name, type(first), tostring(first):match "^[^\n]*")
+    elseif not first and second ~= nil and type(second) ~= "string" and type(second) ~= "number" then
+      problem("%s gives a %s as the reason", name, type(second))
+    end
+    for i = 2, ok and select("#", ...) or 0 do
+      if type((select(i, ...))) == "userdata" then problem("%s returns a userdata", name) end
+    end
+  end
+
+  --- Calls f with one argument after the other replaced, and with all of them.
+  local function try(name, f, good, value)
+    local count = math.max(good.n, 1)
+    for i = 1, count + 1 do
+      local args = { unpack(good, 1, count) }
+      args[i] = value
+      check(("%s, argument #%d"):format(name, i), pcall(f, unpack(args, 1, count + 1)))
+    end
+    check(name .. ", all arguments", pcall(f, value, value, value, value))
+  end
+
+  local function pack(...) return { n = select("#", ...), ... } end
+
+  it("every function is tried", function()
+    for name, f in pairs(luws) do
+      if type(f) == "function" and name ~= "instance" then assert.is_function(CALLS[name], name) end
+    end
+  end)
+
+  for name, arguments in pairs(CALLS) do
+    it(name .. " given anything", function()
+      for _, case in ipairs(VALUES) do
+        local shown, value = unpack(case)
+        if not (name == "sleep" and long(value)) then
+          try(name .. " given " .. shown, luws[name], pack(arguments(connect(), refused.url)), value)
+        end
+      end
+      assert.same({}, problems)
+    end)
+  end
+
+  it("wsopen given anything that is no URL, but for what LuWS says of it", function()
+    for _, case in ipairs(VALUES) do
+      local ok, why = pcall(luws.wsopen, case[2])
+      assert.is_false(ok, case[1])
+      assert.equal("string", type(why), case[1])
+      assert.truthy(why:find("Invalid protocol/address for WebSocket open in URL", 1, true), why)
+    end
+  end)
+
+  it("wsopen given options that are anything", function()
+    for _, name in ipairs(OPTIONS) do
+      for _, case in ipairs(VALUES) do
+        local shown, value = unpack(case)
+        local text, tls = name .. " = " .. shown, name:match "^ssl_"
+        for _, whole in ipairs { { value = value }, { value = { value } }, { value = not tls and { X = value } } } do
+          local url = (tls and refused_tls or refused).url
+          check(text, pcall(luws.wsopen, url, ignore, { [name] = whole.value }))
+        end
+      end
+    end
+    assert.same({}, problems)
+  end)
+
+  --- Calls every function that takes a connection.
+  local function use(text, conn)
+    for _, name in ipairs { "wswait", "wsreceive", "wssend", "wshandleincoming", "wslastping", "wsreset", "wsclose" } do
+      check(text .. ": " .. name, pcall(luws[name], CALLS[name](conn)))
+    end
+  end
+
+  it("connections whose options have become anything", function()
+    for _, name in ipairs(OPTIONS) do
+      for _, case in ipairs(VALUES) do
+        local conn = connect()
+        conn.options[name] = case[2]
+        use(name .. " = " .. case[1], conn)
+      end
+    end
+    assert.same({}, problems)
+  end)
+
+  it("connections whose fields have become anything", function()
+    for _, name in ipairs(FIELDS) do
+      for _, case in ipairs(VALUES) do
+        local conn = connect()
+        conn[name] = case[2]
+        use(("conn.%s = %s"):format(name, case[1]), conn)
+      end
+    end
+    assert.same({}, problems)
+  end)
+
+  for name, good in pairs(METHODS) do
+    it(("conn.socket:%s given anything"):format(name), function()
+      for _, case in ipairs(VALUES) do
+        local socket = connect().socket
+        socket:settimeout(0)
+        try(("conn.socket.%s given %s"):format(name, case[1]), socket[name], pack(socket, unpack(good)), case[2])
+        luws.wsclose(conns[#conns])
+        assert.equal(-1, socket:getfd())
+        try(("conn.socket.%s given %s"):format(name, case[1]), socket[name], pack(socket, unpack(good)), case[2])
+      end
+      assert.same({}, problems)
+    end)
+  end
+
+  it("conn.socket with any timeout", function()
+    for _, case in ipairs(VALUES) do
+      local socket = connect().socket
+      check("settimeout given " .. case[1], pcall(socket.settimeout, socket, case[2]))
+      check("send after it", pcall(socket.send, socket, ""))
+      check("receive after it", pcall(socket.receive, socket, 1)) -- which is there
+      luws.wsclose(conns[#conns])
+    end
+    assert.same({}, problems)
+  end)
+
+  it("conn.socket itself", function()
+    local socket = connect().socket
+    assert.is_true(socket:getfd() >= 0)
+    for name, f in pairs {
+      index = function() return socket.nothing end,
+      newindex = function() socket.new = 1 end,
+      length = function() return #socket end,
+      call = function() return socket() end,
+      order = function() return socket < socket end,
+      concatenation = function() return socket .. "" end,
+      text = function() return tostring(socket) end,
+    } do
+      check("conn.socket, " .. name, pcall(f))
+    end
+    assert.same({}, problems)
+  end)
+end)

@@ -1,0 +1,47 @@
+-- Runs Lua programs in interpreters of their own, for specs of what only a fresh state or an exit status shows.
+--
+-- The interpreter is the one of the run (LUWS_SPEC_LUA). It knows nothing of what the programs do.
+
+local child = {}
+
+local INTERPRETER = os.getenv "LUWS_SPEC_LUA" or "lua5.1"
+
+local function quote(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+--- start{ argument, ... }: an interpreter with these arguments; `input`, if given, is its program. `environment`:
+-- assignments for the shell. Returns a function that waits for the end, and returns the output (both streams) and the
+-- exit status.
+function child.start(arguments)
+  local words = { arguments.environment or "", quote(INTERPRETER) }
+  for _, argument in ipairs(arguments) do words[#words + 1] = quote(argument) end
+  local script
+  if arguments.input then
+    script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    assert(file:write(arguments.input))
+    file:close()
+    table.insert(words, 3, quote(script))
+  end
+  -- popen does not tell the status in Lua 5.1. With `exec` a signal would be the shell's own end.
+  local pipe = assert(io.popen(table.concat(words, " ") .. " 2>&1 </dev/null; echo \"status $?\"", "r"))
+  return function()
+    local output, status = pipe:read("*a"):match "^(.*)status (%d+)\n$"
+    pipe:close()
+    if script then os.remove(script) end
+    return output, tonumber(status)
+  end
+end
+
+--- The same, waiting for the end at once.
+function child.run(arguments)
+  return child.start(arguments)()
+end
+
+--- Runs this program, with these arguments, in a fresh interpreter: its output and exit status.
+function child.program(text, ...)
+  return child.run { input = text, ... }
+end
+
+return child
