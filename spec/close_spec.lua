@@ -120,7 +120,7 @@ for _, tls in ipairs { false, true } do
 
     it("control_handler can forbid the answer, and give its own", function()
       local control = {}
-      open({ { "send", "\136\2\3\233" }, { "read_frame" }, { "close" } }, {
+      open({ { "send", "\136\2\3\233" }, { "read_frame" }, { "hold" } }, {
         control_handler = function(c, opcode, data)
           control[#control + 1] = { opcode, data }
           luws.wssend(c, 8, payload(4999, "mine"))
@@ -130,7 +130,7 @@ for _, tls in ipairs { false, true } do
       poll(luws, conn)
       assert.same({ { 8, "\3\233" } }, control)
       assert.same({ { false, CLOSED } }, seen)
-      local frames = peer:result().frames
+      local frames = peer:at(4).frames
       assert.equal(1, #frames)
       assert.equal(payload(4999, "mine"), frames[1].payload)
       assert.same({ false, 1001, "", true }, state())

@@ -144,6 +144,12 @@ function dispatch.incoming(conn, state)
   if session and session:outgoing() > 0 then state.wire.write(session) end
 end
 
+--- Whether both close frames are through; where control_handler has forbidden our answer, the user gives it.
+local function is_closed(state)
+  local sent, received = state.session:close_state()
+  return sent and received
+end
+
 --- receive(conn, state): what wsreceive does with a connection that is not over.
 function dispatch.receive(conn, state)
   local settings = options.of(conn)
@@ -154,8 +160,8 @@ function dispatch.receive(conn, state)
   end
   local count, more = pump.receive(state, options.chunk_size(settings))
   dispatch.incoming(conn, state)
-  if state.session and state.ended then
-    local why = state.ended
+  if state.session and (state.ended or conn.closing and is_closed(state)) then
+    local why = state.ended or "closed"
     end_with(conn, state, why, "receiver error: " .. why, 0)
   end
   if state.over then return nil, state.over end
