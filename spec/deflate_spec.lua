@@ -29,7 +29,9 @@ local MESSAGES = {
 local WISHES = {
   ["by default"] = true,
   ["of everything"] = { threshold = 0 },
-  ["without context takeover"] = { threshold = 0, client_no_context_takeover = true, server_no_context_takeover = true },
+  ["without context takeover"] = {
+    threshold = 0, client_no_context_takeover = true, server_no_context_takeover = true,
+  },
   ["with small windows"] = { threshold = 0, client_max_window_bits = 9, server_max_window_bits = 9 },
   ["with the smallest window of ours"] = { threshold = 0, client_max_window_bits = 8 },
   ["at its fastest"] = { level = 1 },

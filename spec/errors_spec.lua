@@ -21,6 +21,7 @@ local CALLS = {
   wsopen = function(_, url) return url, ignore, {} end,
   wssend = function(conn) return conn, 1, "data" end,
   wsreceive = function(conn) return conn end,
+  watch = function(conn) return conn end,
   wswait = function(conn) return conn, 0 end,
   wshandleincoming = function(conn) return "\129\1x", conn end,
   wsreset = function(conn) return conn end,

@@ -101,6 +101,33 @@ describe("handlers", function()
       assert.same({ "2", "3", "4", "5" }, answered)
     end)
 
+    it("may yield, where the caller is in a coroutine", function()
+      local resumed_with
+      open({ { "send", "\137\1a\137\1b" }, { "read_frame", 2 }, { "hold" } }, nil, {
+        control_handler = function(_, _, data)
+          resumed_with = coroutine.yield("from " .. data)
+          if data == "b" then error("after a yield") end
+        end,
+      })
+      local yielded = {}
+      local thread = coroutine.create(function()
+        repeat luws.wswait(conn, 5) until luws.wsreceive(conn) == nil or #yielded == 2
+      end)
+      local value
+      repeat
+        local ok
+        ok, value = coroutine.resume(thread, "resumed")
+        assert.is_true(ok, value)
+        yielded[#yielded + 1] = value
+      until coroutine.status(thread) == "dead"
+      assert.same({ "from a", "from b" }, yielded)
+      assert.equal("resumed", resumed_with)
+      assert.truthy(logged[1][1]:find("after a yield", 1, true))
+      assert.truthy(logged[1][1]:find("handlers_spec.lua", 1, true))
+      local frames = peer:at(4).frames
+      assert.same({ "a", "b" }, { frames[1].payload, frames[2].payload })
+    end)
+
     it("are told of pongs, which call for nothing", function()
       local calls, handler = recorder()
       open({ { "send", "\138\1x" }, { "hold" } }, nil, { control_handler = handler })
@@ -200,6 +227,17 @@ describe("handlers", function()
       poll(luws, conn, function() return #got == 4 end)
       assert.same({ "a", "b", "cd", "e" }, got)
       assert.is_true(deepest > 1)
+    end)
+
+    it("receive so deep that the C stack would not do: nothing is lost", function()
+      local count, got = 1000, {}
+      open({ { "send", "\129\1x", times = count }, { "hold" } }, function(c, _, data)
+        got[#got + 1] = data
+        luws.wsreceive(c)
+      end)
+      poll(luws, conn, function() return #got == count end)
+      assert.equal(count, #got)
+      assert.same({}, logged)
     end)
 
     it("receive when they are told of the end", function()

@@ -28,7 +28,8 @@ end
 ]]
 
 local FUNCTIONS = {
-  "wsopen", "wssend", "wsreceive", "wsclose", "wsreset", "wslastping", "wshandleincoming", "wswait", "dump", "gettime",
+  "wsopen", "wssend", "wsreceive", "wsclose", "wsreset", "wslastping", "wshandleincoming", "wswait", "watch",
+  "dump", "gettime",
   "sleep",
 }
 

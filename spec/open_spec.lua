@@ -102,11 +102,14 @@ describe("wsopen", function()
       local url = peer.url:gsub("//", "//user:p%%40ss@")
       luws.wsclose(assert(luws.wsopen(url, ignore, {
         -- people in the field added the line end that the original forgot
-        upgrade_headers = { ["X-Token"] = "secret\r\n", Origin = "http://hub", ["X-Number"] = 5, Host = "other" },
+        upgrade_headers = {
+          ["X-Token"] = "secret\r\n", Origin = "http://hub", ["X-Number"] = 5, Host = "other", ["X-Latin"] = "caf\233",
+        },
       })))
       local headers = peer:result().headers
-      assert.same({ "secret", "http://hub", "5", "other", "Basic dXNlcjpwQHNz" }, {
+      assert.same({ "secret", "http://hub", "5", "other", "Basic dXNlcjpwQHNz", "caf\233" }, {
         headers["x-token"], headers.origin, headers["x-number"], headers.host, headers.authorization,
+        headers["x-latin"],
       })
     end)
 
@@ -154,8 +157,12 @@ describe("wsopen", function()
     end
 
     it("without its password", function()
-      local _, err = pcall(luws.wsopen, "ws://user:hunter2@host:x/", ignore)
-      assert.is_nil(err:find("hunter2", 1, true))
+      for _, url in ipairs {
+        "ws://user:hunter2@host:x/", "ws://user:p@hunter2@host:x/", "ws://u:se/hunter2@host:x", "wss:/u:hunter2@host",
+      } do
+        local _, err = pcall(luws.wsopen, url, ignore)
+        assert.is_nil(err:find("hunter2", 1, true), err)
+      end
     end)
   end)
 
@@ -196,6 +203,17 @@ describe("wsopen", function()
         { upgrade_headers = { ["Sec-WebSocket-Key"] = "x" } },
       },
       { "bad option 'subprotocols' (an element is not a token)", ignore, { subprotocols = { "a b" } } },
+      { "bad option 'ssl_verfy' (unknown)", ignore, { ssl_verfy = "peer" } },
+      { "bad option 'ssl_options': invalid option (no_renegotiation)", ignore, { ssl_options = "no_renegotiation" } },
+      {
+        "bad option 'upgrade_headers' (the value of header Host is not ASCII)",
+        ignore,
+        { upgrade_headers = { Host = "\255" } },
+      },
+      { "bad option 'sockproxy' (port: whole number from 1 to 65535 expected)", ignore, { sockproxy = { port = 0 } } },
+      { "bad option 'sockproxy' (service: missing)", ignore, { sockproxy = { device = 1 } } },
+      { "bad option 'deflate' (levle: unknown)", ignore, { deflate = { levle = 9 } } },
+      { "bad option 'connect' (function expected, got string)", ignore, { connect = "socket" } },
       { "bad option 'ssl_mode': a WebSocket client is a TLS client (server)", ignore, { ssl_mode = "server" } },
       { "bad option 'ssl_protocol': invalid protocol (sslv3)", ignore, { ssl_protocol = "sslv3" } },
       { "bad option 'ssl_verify': invalid verify option (maybe)", ignore, { ssl_verify = { "peer", "maybe" } } },
@@ -231,12 +249,12 @@ describe("wsopen", function()
       {
         "answers garbage",
         { { "send", "\0\1\2garbage" }, { "hold" } },
-        'upgrade failed; the answer is not HTTP/1.1: "\\x00\\x01\\x02garbage"',
+        'upgrade failed; the answer is not HTTP: "\\x00\\x01\\x02garbage"',
       },
       {
         "is another service",
         { { "send", "220 mail.example ESMTP\r\n" }, { "hold" } },
-        'upgrade failed; the answer is not HTTP/1.1: "220 mail.example ESMTP"',
+        'upgrade failed; the answer is not HTTP: "220 mail.example ESMTP"',
       },
       {
         "has a wrong Sec-WebSocket-Accept",
@@ -267,6 +285,11 @@ describe("wsopen", function()
         "sends a head without end",
         { { "request" }, { "send", "HTTP/1.1 101 x\r\nX: " }, { "send", ("y"):rep(1024), times = 17 }, { "hold" } },
         "upgrade failed; the head is over 16384 bytes",
+      },
+      {
+        "is an old one and refuses",
+        { { "request" }, { "send", "HTTP/1.0 401 Unauthorized\r\n\r\n" }, { "close" } },
+        "upgrade failed; HTTP/1.0 401 Unauthorized",
       },
       { "never answers", { { "hold" } }, "upgrade failed; timeout", { upgrade_timeout = 0.2 } },
       {

@@ -135,6 +135,24 @@ for _, tls in ipairs { false, true } do
       assert.same({ 1, "ok" }, seen[2])
     end)
 
+    it("says so of a peer that drips bytes and never ends a frame, too", function()
+      open({ { "drip", "\130\126\1\0" .. ("x"):rep(200), 0.02 }, { "hold" } }, { receive_timeout = 0.2 })
+      local _, more, why = poll(luws, conn, function() return #seen > 0 end)
+      assert.same({ nil, "message timeout" }, { more, why })
+      assert.same({ { false, "message timeout" } }, seen)
+    end)
+
+    it("wswait sleeps while half a frame waits for the rest, and wakes for the time-out", function()
+      open({ { "send", "\137\125xyz" }, { "hold" } }, { receive_timeout = 0.3 })
+      local turns = 0
+      repeat
+        luws.wswait(conn, 5)
+        local more = luws.wsreceive(conn)
+        turns = turns + 1
+      until more == nil
+      assert.is_true(turns < 10, turns)
+    end)
+
     it("is content with a control frame or a fragment where a timeout is set", function()
       local frames = {}
       for i = 1, 6 do frames[i] = i % 2 == 0 and { "send", "\137\0" } or { "send", "\1\1a\128\0" } end
@@ -209,8 +227,17 @@ for _, tls in ipairs { false, true } do
       assert.same({ false, "message too big (over 10 bytes)" }, seen[3])
     end)
 
+    it("forgets a message that has come in part, but not what is still to come of it: wsreset", function()
+      open { { "send", "\2\20\129\2no" }, { "wait" }, { "send", ("x"):rep(16) .. "\128\1y\129\2ok" }, { "hold" } }
+      luws.wswait(conn, 5)
+      luws.wsreceive(conn)
+      luws.wsreset(conn)
+      peer:go()
+      poll(luws, conn, seen_all(1))
+      assert.same({ { 1, "ok" } }, seen)
+    end)
+
     it("takes bytes by another way: wshandleincoming", function()
-      if tls then return end -- there they would have to be encrypted
       open { { "hold" } }
       assert.is_true(luws.wshandleincoming("\129\2h", conn))
       assert.same({}, seen)

@@ -118,7 +118,11 @@ describe("wssend", function()
       ["send error: a control frame holds at most 125 bytes, not 126"] = { 9, ("x"):rep(126) },
       ["send error: invalid close frame: close frame with a body of one byte"] = { 8, "x" },
       ["send error: invalid close frame: invalid close code 1005"] = { 8, "\3\237" },
-      ["send error: a control frame cannot be fragmented"] = { 9, source { "a", "b" } },
+      ["bad argument #3 to 'wssend' (a control frame takes no source)"] = { 9, source { "a", "b" } },
+      ["bad argument #3 to 'wssend' (its __tostring returns no string)"] = {
+        1,
+        setmetatable({}, { __tostring = function() return {} end }),
+      },
       ["the disk is gone"] = { 1, source({}, nil, "the disk is gone") },
       ["bad argument #3 to 'wssend' (no text)"] = {
         1,
@@ -143,10 +147,47 @@ describe("wssend", function()
     assert.same({ "a", "b", 8 }, { frames[1].payload, frames[2].payload, frames[3].opcode })
   end)
 
-  it("lets a source's error through", function()
-    open(1)
-    local ok, err = pcall(luws.wssend, conn, 1, function() error("raised", 0) end)
-    assert.same({ false, "raised" }, { ok, err })
+  it("closes it also when a chunk cannot be sent, or the source raises an error: which is let through", function()
+    for name, case in pairs {
+      ["is not UTF-8"] = {
+        source { "a", "\255", "c" },
+        { true, false, "send error: a text message must be valid UTF-8" },
+      },
+      ["raises"] = { function() error("raised", 0) end, { false, "raised" }, still_open = true },
+      ["raises midway"] = {
+        (function()
+          local chunks = source { "a", "b" }
+          return function() return chunks() or error({ "raised" }, 0) end
+        end)(),
+        { false, { "raised" } },
+      },
+    } do
+      peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "hold" } }
+      conn = assert(luws.wsopen(peer.url, ignore, { close_timeout = 0 }))
+      assert.same(case[2], { pcall(luws.wssend, conn, 1, case[1]) }, name)
+      assert.equal(case.still_open or false, conn.connected, name)
+      luws.wsclose(conn)
+      peer:close()
+    end
+  end)
+
+  it("takes a source that yields", function()
+    open(3)
+    local chunks = source { "a", "b", "c" }
+    local thread = coroutine.create(function()
+      return luws.wssend(conn, 1, function()
+        assert(coroutine.yield("turn") == "go on")
+        return chunks()
+      end)
+    end)
+    local turns = 0
+    local resumed, result
+    repeat
+      resumed, result = coroutine.resume(thread, "go on")
+      turns = turns + 1
+    until coroutine.status(thread) == "dead"
+    assert.same({ true, true, 5 }, { resumed, result, turns })
+    assert.same({ { false, 1, "a" }, { false, 0, "b" }, { true, 0, "c" } }, sent(3))
   end)
 
   it("says closing behind a close frame, and not connected behind the end", function()
@@ -172,7 +213,7 @@ describe("wssend", function()
     local waiting = conn.bufferedAmount
     assert.is_true(waiting > 0 and waiting <= #message + 14)
     -- What would be piled upon it is not taken.
-    assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 1, "not sent") })
+    assert.same({ false, "send error: timeout; nothing of this was sent" }, { luws.wssend(conn, 1, "not sent") })
     assert.is_true(conn.bufferedAmount <= waiting)
     peer:go()
     conn.options.send_timeout = 10

@@ -7,16 +7,17 @@
 //!        |
 //!   src/lua              the binding: sessions and sockets as Lua objects (feature lua51 and its like)
 //!      /    \
-//!    net    session      TLS -> upgrade -> frames: bytes of the wire in, events out
-//!            /    \
-//!          tls    protocol   RFC 6455; knows nothing of all the others
+//!    net    session      proxy -> TLS -> upgrade -> frames: bytes of the wire in, events out
+//!          /   |   \
+//!     proxy   tls   protocol   RFC 6455 and 7692; knows nothing of all the others
 //! ```
 //!
-//! The engine ([`session`], [`tls`], [`protocol`]) does no I/O: it is fed bytes and asked for events.
+//! The engine ([`session`], [`proxy`], [`tls`], [`protocol`]) does no I/O: it is fed bytes and asked for events.
 //! Without any of the Lua features the crate is just this engine, with both roles of the protocol.
 
 pub mod net;
 pub mod protocol;
+pub mod proxy;
 pub mod session;
 pub mod tls;
 pub mod url;

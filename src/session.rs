@@ -1,4 +1,4 @@
-//! A connection through all its hops, in order: TLS, upgrade, frames. Bytes of the wire in, events
+//! A connection through all its hops, in order: proxy, TLS, upgrade, frames. Bytes of the wire in, events
 //! out; sends in, bytes of the wire out.
 //!
 //! Knows no sockets, no Lua and no clock: whoever owns one of these reads for it, writes for it, and
@@ -20,6 +20,7 @@ use crate::protocol::frame::Opcode;
 use crate::protocol::handshake::{
     self, Accepted, ClientHandshake, Request, Response, ServerHandshake, UpgradeRequest,
 };
+use crate::proxy::sockproxy::{ProxyError, SockProxy};
 use crate::tls::{Connector, Tls, TlsError};
 
 /// Why a session is over, by the hop that failed.
@@ -27,6 +28,7 @@ use crate::tls::{Connector, Tls, TlsError};
 pub enum Error {
     /// The system has no random numbers to give.
     Random(String),
+    Proxy(ProxyError),
     Tls(TlsError),
     Handshake(HandshakeError),
     Protocol(ProtocolError),
@@ -36,6 +38,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Random(error) => write!(f, "no random numbers: {error}"),
+            Self::Proxy(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
             Self::Handshake(error) => error.fmt(f),
             Self::Protocol(error) => error.fmt(f),
@@ -67,9 +70,22 @@ enum Upgrade {
     Over,
 }
 
+/// A negotiation that comes before all else, and its own bytes in both directions.
+#[derive(Debug)]
+struct Proxy {
+    negotiation: SockProxy,
+    error: Option<ProxyError>,
+    input: Buffer,
+    output: Buffer,
+}
+
 /// While this many bytes wait to be sent, pings are not answered one by one but only the most recent
 /// one is (RFC 6455 section 5.5.3), so that a peer that asks and never reads costs no memory.
 const PONG_BACKLOG: usize = 64 * 1024;
+
+/// More than this TLS may not have to say of its own accord while the peer does not read: a peer can ask for
+/// answers (key updates) without end.
+const TLS_BACKLOG: usize = 64 * 1024;
 
 /// Inputs: [`receive_with`](Self::receive_with) or [`receive`](Self::receive),
 /// [`receive_end`](Self::receive_end), and what is to be sent: [`send`](Self::send),
@@ -80,8 +96,11 @@ const PONG_BACKLOG: usize = 64 * 1024;
 pub struct Session {
     role: Role,
     config: Config,
+    proxy: Option<Proxy>,
     tls: Option<Tls>,
     tls_error: Option<TlsError>,
+    /// Bytes that TLS has queued in answer to what it received, since the queue was last empty.
+    tls_answers: usize,
     upgrade: Upgrade,
     response: Response,
     connection: Option<Connection>,
@@ -128,8 +147,10 @@ impl Session {
         Self {
             role,
             config,
+            proxy: None,
             tls,
             tls_error: None,
+            tls_answers: 0,
             upgrade,
             response: Response::default(),
             connection: None,
@@ -138,6 +159,24 @@ impl Session {
             rng: Some(rng),
             waiting_pong: None,
         }
+    }
+
+    /// Goes through a proxy, which is to be negotiated with before anything else is sent or received.
+    pub fn set_proxy(&mut self, negotiation: SockProxy) {
+        let (input, output) = (Buffer::default(), Buffer::default());
+        self.proxy = Some(Proxy { negotiation, error: None, input, output });
+    }
+
+    /// Whether everything goes through a proxy that has agreed to it, or none was asked for.
+    #[must_use]
+    pub fn is_routed(&self) -> bool {
+        self.proxy.as_ref().is_none_or(|proxy| proxy.negotiation.is_done())
+    }
+
+    /// What SockProxy calls this connection.
+    #[must_use]
+    pub fn proxy_pid(&self) -> Option<&str> {
+        self.proxy.as_ref().and_then(|proxy| proxy.negotiation.pid())
     }
 
     /// Has `read` put at most `max` bytes from the wire into a buffer and takes them; returns how
@@ -150,6 +189,13 @@ impl Session {
         max: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<Received, E> {
+        if !self.is_routed()
+            && let Some(proxy) = &mut self.proxy
+        {
+            let wire = read(proxy.input.space(max))?;
+            proxy.input.commit(wire);
+            return Ok(Received { wire, plain: self.negotiate() });
+        }
         if let Some(tls) = &mut self.tls {
             let wire = tls.receive_with(max, read)?;
             let before = self.plain_input().len();
@@ -161,6 +207,32 @@ impl Session {
             input.commit(wire);
             Ok(Received { wire, plain: wire })
         }
+    }
+
+    /// Hands the proxy's negotiation what has come; what comes behind it is for the next hop.
+    fn negotiate(&mut self) -> usize {
+        let Some(proxy) = &mut self.proxy else { return 0 };
+        while !proxy.negotiation.is_done() {
+            match proxy.negotiation.feed(proxy.input.as_slice()) {
+                Ok((0, _)) => return 0,
+                Ok((used, answer)) => {
+                    proxy.output.extend(answer);
+                    proxy.input.consume(used);
+                }
+                Err(error) => {
+                    proxy.input.clear();
+                    proxy.error.get_or_insert(error);
+                    return 0;
+                }
+            }
+        }
+        let rest = std::mem::take(&mut proxy.input);
+        self.receive(rest.as_slice())
+    }
+
+    /// Takes bytes that are plaintext, whatever the wire carries, and have come in another way.
+    pub fn receive_plain(&mut self, bytes: &[u8]) {
+        self.plain_input().extend(bytes);
     }
 
     /// Takes bytes from the wire; returns how many bytes of plaintext they became.
@@ -197,6 +269,13 @@ impl Session {
     /// # Errors
     /// Those of `write`.
     pub fn send_with<E>(&mut self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<usize, E> {
+        if let Some(proxy) =
+            self.proxy.as_mut().filter(|proxy| !proxy.output.is_empty() || !proxy.negotiation.is_done())
+        {
+            let count = write(proxy.output.as_slice())?;
+            proxy.output.consume(count);
+            return Ok(count);
+        }
         // The connection writes its own close frame when it fails.
         self.seal();
         let count = if let Some(tls) = &mut self.tls {
@@ -216,16 +295,25 @@ impl Session {
         Ok(count)
     }
 
-    /// The bytes that wait to be put on the wire.
+    /// The bytes that [`send_with`](Self::send_with) would offer now.
+    #[must_use]
+    pub fn sendable_len(&self) -> usize {
+        match (&self.proxy, &self.tls) {
+            (Some(proxy), _) if !self.is_routed() || !proxy.output.is_empty() => proxy.output.len(),
+            (_, Some(tls)) => tls.outgoing_len(),
+            (_, None) => self.plain_output_len(),
+        }
+    }
+
+    /// The bytes that wait to be put on the wire, some of them perhaps for something that must come first.
     #[must_use]
     pub fn outgoing_len(&self) -> usize {
-        let plain = self.connection.as_ref().map_or(self.output.len(), Connection::output_len);
-        match &self.tls {
-            Some(tls) if tls.is_open() => tls.outgoing_len() + plain,
-            // The upgrade request waits for TLS.
-            Some(tls) => tls.outgoing_len(),
-            None => plain,
-        }
+        let proxied = self.proxy.as_ref().map_or(0, |proxy| proxy.output.len());
+        proxied + self.plain_output_len() + self.tls.as_ref().map_or(0, Tls::outgoing_len)
+    }
+
+    fn plain_output_len(&self) -> usize {
+        self.connection.as_ref().map_or(self.output.len(), Connection::output_len)
     }
 
     /// Bytes that have come and were not interpreted yet.
@@ -264,6 +352,9 @@ impl Session {
     /// # Errors
     /// The session is over. There may still be bytes to send that tell the peer.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Error> {
+        if let Some(error) = self.proxy.as_mut().and_then(|proxy| proxy.error.take()) {
+            return Err(Error::Proxy(error));
+        }
         if self.connection.is_none() {
             return self.next_upgrade_event();
         }
@@ -395,7 +486,14 @@ impl Session {
         }
     }
 
-    /// Forgets a partly received message: [`Connection::reset`].
+    /// Forgets a partly received message, though not what still comes of it: [`Connection::forget_message`].
+    pub fn forget_message(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.forget_message();
+        }
+    }
+
+    /// Forgets a partly received frame and message: [`Connection::reset`].
     pub fn reset(&mut self) {
         if let Some(connection) = &mut self.connection {
             connection.reset();
@@ -422,7 +520,14 @@ impl Session {
     fn unseal(&mut self) {
         let Self { tls: Some(tls), connection, input, .. } = self else { return };
         let plain = connection.as_mut().map_or(input, Connection::input);
-        if let Err(error) = tls.decrypt(plain) {
+        let before = tls.outgoing_len();
+        let mut result = tls.decrypt(plain);
+        self.tls_answers = if before == 0 { 0 } else { self.tls_answers };
+        self.tls_answers += tls.outgoing_len() - before;
+        if self.tls_answers > TLS_BACKLOG && result.is_ok() {
+            result = Err(tls.give_up("the peer asks for more answers than it reads"));
+        }
+        if let Err(error) = result {
             self.tls_error.get_or_insert(error);
         }
         self.seal();

@@ -159,6 +159,7 @@ impl Tls {
     /// # Errors
     /// The library's, before anything was received.
     pub fn client(connector: &Connector, host: &str) -> Result<Self, TlsError> {
+        forget_errors_of_others();
         let pipe = Pipe::default();
         let state = State::after(connector.0.connect(host, pipe.clone()))?;
         Ok(Self { pipe, state })
@@ -197,7 +198,10 @@ impl Tls {
     ) -> Result<usize, E> {
         let incoming = &mut self.pipe.0.borrow_mut().incoming;
         let count = read(incoming.space(max))?;
-        incoming.commit(count);
+        // Nobody will ever look at what comes behind a failure or the end.
+        if matches!(self.state, State::Handshake(_) | State::Open(_)) {
+            incoming.commit(count);
+        }
         Ok(count)
     }
 
@@ -229,6 +233,15 @@ impl Tls {
     /// # Errors
     /// The connection has failed; `plain` has what came before.
     pub fn decrypt(&mut self, plain: &mut Buffer) -> Result<(), TlsError> {
+        let result = self.try_decrypt(plain);
+        if matches!(self.state, State::Failed | State::Ended(_)) {
+            self.pipe.0.borrow_mut().incoming.clear();
+        }
+        result
+    }
+
+    fn try_decrypt(&mut self, plain: &mut Buffer) -> Result<(), TlsError> {
+        forget_errors_of_others();
         if let State::Handshake(_) = self.state {
             let State::Handshake(handshake) = std::mem::replace(&mut self.state, State::Failed) else {
                 return Ok(());
@@ -253,11 +266,23 @@ impl Tls {
         Ok(())
     }
 
+    /// Ends the connection as failed, for a reason that the library does not know of.
+    pub fn give_up(&mut self, why: &str) -> TlsError {
+        self.state = State::Failed;
+        let mut cipher = self.pipe.0.borrow_mut();
+        cipher.incoming.clear();
+        cipher.outgoing.clear();
+        TlsError::new(why)
+    }
+
     /// Encrypts all of `plain`, if the handshake is complete; before, it is left where it is.
     ///
     /// # Errors
     /// The connection has failed.
     pub fn encrypt(&mut self, plain: &mut Buffer) -> Result<(), TlsError> {
+        if !plain.is_empty() {
+            forget_errors_of_others();
+        }
         while !plain.is_empty() {
             let (State::Open(stream) | State::Ended(stream)) = &mut self.state else { break };
             match stream.write(plain.as_slice()) {
@@ -275,11 +300,19 @@ impl Tls {
 
     /// Says to the peer that nothing more will be sent (close_notify).
     pub fn shutdown(&mut self) {
+        forget_errors_of_others();
         if let State::Open(stream) | State::Ended(stream) = &mut self.state {
             // It cannot be told to anybody if the library has no wish to say goodbye.
             let _ = stream.shutdown();
         }
     }
+}
+
+/// OpenSSL keeps its errors in a queue of the thread, and takes what it finds there for its own. Other users of
+/// it in this process (LuaSec, in other plugins) leave some there.
+fn forget_errors_of_others() {
+    #[cfg(not(any(windows, target_vendor = "apple")))]
+    drop(openssl::error::ErrorStack::get());
 }
 
 impl State {

@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use url::{Host, Url};
 
 /// Where a WebSocket is and what is asked for there. A value that exists is valid.
@@ -48,8 +48,8 @@ impl Target {
             None => return Err("it has no host".into()),
         };
         let bracketed = url.host_str().unwrap_or_default();
-        let resource = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
+        let resource = match text.split_once('?') {
+            Some((_, query)) => format!("{}?{}", url.path(), visible(query)),
             None => url.path().to_owned(),
         };
         Ok(Self {
@@ -65,6 +65,14 @@ impl Target {
         })
     }
 }
+
+/// The query as it was given (the parser would escape more than it must), but for what cannot stand in a
+/// request line.
+fn visible(query: &str) -> String {
+    percent_encode(query.as_bytes(), NOT_VISIBLE).to_string()
+}
+
+const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b' ');
 
 /// RFC 7617: user and password, decoded, joined by a colon, in base64.
 fn authorization(url: &Url) -> Option<String> {
@@ -93,6 +101,7 @@ mod tests {
             ("ws://host:80/", false, "host", 80, "/", "host"),
             ("wss://host:80/", true, "host", 80, "/", "host:80"),
             ("ws://host?x=1", false, "host", 80, "/?x=1", "host"),
+            ("ws://host/?x='a'&y=\"b c\"&z=%41ü", false, "host", 80, "/?x='a'&y=\"b%20c\"&z=%41%C3%BC", "host"),
             ("ws://[::1]:9/x", false, "::1", 9, "/x", "[::1]:9"),
             ("wss://[2001:DB8::7]/", true, "2001:db8::7", 443, "/", "[2001:db8::7]"),
             ("ws://192.168.0.1/a%20b", false, "192.168.0.1", 80, "/a%20b", "192.168.0.1"),

@@ -9,20 +9,26 @@ use std::path::{Path, PathBuf};
 const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/protocol", &[], &["base64", "flate2", "httparse", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
-    ("src/tls.rs", &["protocol"], &["native_tls"]),
-    ("src/session.rs", &["protocol", "tls"], &["native_tls", "rand"]),
+    ("src/tls.rs", &["protocol"], &["native_tls", "openssl"]),
+    ("src/proxy", &[], &[]),
+    ("src/session.rs", &["protocol", "proxy", "tls"], &["native_tls", "rand"]),
     ("src/net", &[], &["rustix", "socket2"]),
-    ("src/lua", &["net", "protocol", "session", "tls", "url"], &["mlua"]),
+    ("src/lua", &["net", "protocol", "proxy", "session", "tls", "url"], &["mlua"]),
 ];
 
 /// A part of the Lua driver, and the parts that it may import.
 const DRIVER: &[(&str, &[&str])] = &[
-    ("lua/luws.lua", &["dispatch", "log", "options", "pump"]),
-    ("lua/luws/dispatch.lua", &["log", "options", "pump"]),
+    ("lua/luws.lua", &["dispatch", "log", "loop", "open", "options", "protect", "send"]),
+    ("lua/luws/dispatch.lua", &["log", "options", "protect", "pump"]),
+    ("lua/luws/foreign.lua", &[]),
     ("lua/luws/loader.lua", &["log", "luws"]),
     ("lua/luws/log.lua", &[]),
+    ("lua/luws/loop.lua", &["log", "options"]),
+    ("lua/luws/open.lua", &["foreign", "log", "options", "protect", "pump"]),
     ("lua/luws/options.lua", &[]),
+    ("lua/luws/protect.lua", &[]),
     ("lua/luws/pump.lua", &[]),
+    ("lua/luws/send.lua", &["dispatch", "options", "protect", "pump"]),
 ];
 
 /// The crates of Cargo.toml, as they are named in code.
@@ -32,6 +38,7 @@ const OUTSIDE: &[&str] = &[
     "httparse",
     "mlua",
     "native_tls",
+    "openssl",
     "percent_encoding",
     "rand",
     "rustix",

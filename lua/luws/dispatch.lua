@@ -6,7 +6,7 @@ A handler's error goes to the log and no further.
 --]]
 
 local native, import = ...
-local log, options, pump = import("log"), import("options"), import("pump")
+local log, options, protect, pump = import("log"), import("options"), import("protect"), import("pump")
 
 local dispatch = {}
 
@@ -14,14 +14,17 @@ local TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 
 local unpack = unpack or table.unpack -- luacheck: ignore (Lua 5.2 and later)
 
+-- More arguments than this do not fit on every Lua's stack.
+local MOST_ARGUMENTS = 200
+
 --- The length of an array with holes; `n` says more than the keys can where the last values are nil.
 local function length(array)
-  if type(array.n) == "number" then return array.n end
+  if type(array.n) == "number" then return math.min(array.n, MOST_ARGUMENTS) end
   local last = 0
   for k in pairs(array) do
     if type(k) == "number" and k > last then last = k end
   end
-  return last
+  return math.min(last, MOST_ARGUMENTS)
 end
 
 -- The arguments of `run`, for xpcall takes none in Lua 5.1. They are read before any code of the user's
@@ -36,17 +39,17 @@ local function run()
   return handler(conn, opcode, data, unpack(args, 1, length(args)))
 end
 
-local function describe(err)
-  local ok, text = pcall(tostring, err)
-  return debug.traceback(ok and tostring(text) or type(err), 2)
-end
-
---- call(handler, conn, opcode, data): what the handler returns; nil if it raised an error.
-local function call(handler, conn, opcode, data)
+--- call(handler, conn, opcode, data, may_yield): what the handler returns; nil if it raised an error.
+local function call(handler, conn, opcode, data, may_yield)
   callee, connection, opcode_argument, data_argument = handler, conn, opcode, data
-  local ok, result = xpcall(run, describe)
+  local ok, result
+  if may_yield then
+    ok, result = protect.call(run, protect.trace)
+  else
+    ok, result = xpcall(run, protect.trace)
+  end
   if ok then return result end
-  log.error("the handler of %s raised an error: %s", tostring(conn), result)
+  log.error("the handler of %s raised an error: %s", protect.text(conn) or "a connection", result)
 end
 
 local function tell(conn, opcode, data)
@@ -54,52 +57,90 @@ local function tell(conn, opcode, data)
   if handler ~= nil then
     call(handler, conn, opcode, data)
   elseif log.debugging() then
-    log.debug("%s has no handler for %s", tostring(conn), log.bytes(data))
+    log.debug("%s has no handler for %s", protect.text(conn), log.bytes(data))
   end
 end
 
---- finish(conn, state, reason, wait): ends the connection from within; the user is not told here. `reason`
--- is what wsreceive says from then on. Waits for at most `wait` seconds for the peer. Without a `wait`, the
--- socket stays: a peer that has broken a rule and is still sending needs time to read that it did, and
--- wsclose is where there is time.
-function dispatch.finish(conn, state, reason, wait)
-  state.over = reason
-  conn.connected, conn.closing = false, true
-  if wait then
-    pump.close(state, wait)
-  else
-    pump.goodbye(state)
-    state.lingering = { session = state.session, wire = state.wire, ended = state.ended }
-  end
+--- leave(conn, state, reason): the connection is over; `reason` is what wsreceive says from then on. What the
+-- closing handshake has come to is for the user to read, and the socket is left to `linger`.
+local function leave(conn, state, reason)
   local sent, received, code, text = state.session:close_state()
   conn.close_code, conn.close_reason, conn.was_clean = code, text, sent and received
-  state.session, state.wire = nil, nil
+  state.lingering = { session = state.session, wire = state.wire, ended = state.ended }
+  state.over, state.session, state.wire = reason, nil, nil
 end
 
-local function end_with(conn, state, reason, text, wait)
-  dispatch.finish(conn, state, reason, wait)
-  tell(conn, false, text)
+--- begin_end(conn, state): to come before anything is closed.
+local function begin_end(conn, state)
+  conn.connected, conn.closing = false, true
+  if state.unwatch then state.unwatch() end
+end
+
+--- linger(state, seconds): frees the socket of a connection that is over; the peer has so long to end first.
+function dispatch.linger(state, seconds)
+  local lingering = state.lingering
+  state.lingering = nil
+  if lingering then pump.linger(lingering, seconds) end
+end
+
+--- finish(conn, state, reason, seconds): ends the connection; the user is not told here. Waits for at most so
+-- long for the peer's part in it.
+function dispatch.finish(conn, state, reason, seconds)
+  begin_end(conn, state)
+  pump.close(state, seconds)
+  leave(conn, state, reason)
+  dispatch.linger(state, 0)
+end
+
+--- A close code as a number that the engine can judge; 1000 for none.
+local function close_code(code)
+  local number = tonumber(code) or 1000
+  return number >= 0 and number <= 65535 and math.floor(number) or 0
+end
+
+--- close(conn, state, code, reason): ends the connection from our side, with this close frame if none was sent.
+function dispatch.close(conn, state, code, reason)
+  local ok, why = state.session:close(close_code(code), type(reason) == "string" and reason or "")
+  if not ok and why ~= "closing" then
+    log.warning("%s is closed with code 1000: %s", protect.text(conn), why)
+    state.session:close(1000, "")
+  end
+  dispatch.finish(conn, state, "not connected", options.number(options.of(conn), "close_timeout"))
+  log.debug("%s is closed", protect.text(conn))
+end
+
+--- fail(conn, state, reason): ends the connection with a peer that has broken a rule. It may still be sending
+-- and needs time to read that it did; wsclose is where there is time, so the socket stays until then.
+local function fail(conn, state, reason)
+  begin_end(conn, state)
+  pump.goodbye(state)
+  leave(conn, state, reason)
 end
 
 --- control(conn, state, opcode, data): the user's handler, and the default reply unless it forbids that.
 local function control(conn, state, opcode, data)
   local session = state.session
   local handler = options.of(conn).control_handler
-  if handler ~= nil and call(handler, conn, opcode, data) == false then return end
+  if handler ~= nil and call(handler, conn, opcode, data, true) == false then return end
   if state.session ~= session then return end
   if opcode == PING then
     session:pong(data)
   elseif opcode == CLOSE then
     session:reply_close()
-    end_with(conn, state, "closed", "receiver error: closed", 0)
+    dispatch.finish(conn, state, "closed", 0)
+    tell(conn, false, "receiver error: closed")
   end
 end
+
+-- Where pcall can be yielded through, it takes no room on the C stack; and a handler may never come back.
+local deeper = protect.yields_through_pcall and 0 or 1
 
 --- events(conn, state): delivers everything that has come. Stops when the connection is over.
 local function events(conn, state)
   local session, now = state.session, native.time()
   while state.session == session do
     local opcode, data = session:next_event()
+    if state.session ~= session then return end -- a finaliser has closed it
     if opcode == nil then
       local frames = session:frames()
       if frames ~= state.frames then
@@ -109,19 +150,22 @@ local function events(conn, state)
     elseif opcode == TEXT or opcode == BINARY then
       conn.lastMessage, conn.lastPing = now, now
       if state.log then state.log(conn, "received", opcode, data) end
+      state.depth = state.depth + deeper
       tell(conn, opcode, data)
+      state.depth = state.depth - deeper
     elseif opcode then
       conn.lastPing = now
       if state.log then state.log(conn, "received", opcode, data) end
       control(conn, state, opcode, data)
     else
-      end_with(conn, state, data, data)
+      fail(conn, state, data)
+      tell(conn, false, data)
     end
   end
 end
 
 local function log_frame(conn, verb, opcode, data)
-  log.debug("%s %s opcode %d, %d bytes %s", tostring(conn), verb, opcode, #data, log.bytes(data))
+  log.debug("%s %s opcode %d, %d bytes %s", protect.text(conn), verb, opcode, #data, log.bytes(data))
 end
 
 --- logger(): log_frame, when debugging.
@@ -150,8 +194,13 @@ local function is_closed(state)
   return sent and received
 end
 
+-- A handler may call wsreceive, whose handler may, and so on. Where each of them is a C call deep (under a
+-- pcall that cannot be yielded through), there is an end to that: further down nothing is received.
+local DEEPEST = 50
+
 --- receive(conn, state): what wsreceive does with a connection that is not over.
 function dispatch.receive(conn, state)
+  if state.depth >= DEEPEST then return false, 0 end
   local settings = options.of(conn)
   local size = settings.max_payload_size
   if size ~= state.size then
@@ -159,13 +208,15 @@ function dispatch.receive(conn, state)
     state.session:limit(options.number(settings, "max_payload_size"))
   end
   local count, more = pump.receive(state, options.chunk_size(settings))
+  if count > 0 then state.injected = false end
   dispatch.incoming(conn, state)
-  if state.session and (state.ended or conn.closing and is_closed(state)) then
+  if state.session and (state.ended or state.closing and is_closed(state)) then
     local why = state.ended or "closed"
-    end_with(conn, state, why, "receiver error: " .. why, 0)
+    dispatch.finish(conn, state, why, 0)
+    tell(conn, false, "receiver error: " .. why)
   end
   if state.over then return nil, state.over end
-  if count == 0 and timed_out(conn, state) then return nil, "message timeout" end
+  if timed_out(conn, state) then return nil, "message timeout" end
   return more, count
 end
 

@@ -14,7 +14,7 @@ local function instance(name)
     if loaded[part] == nil then loaded[part] = native.source(part)(native, import) end
     return loaded[part]
   end
-  import("log").name = name or "luws"
+  import("log").name = type(name) == "string" and name or "luws"
   local luws = import("luws")
   import("log").settings = luws
 

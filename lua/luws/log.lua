@@ -15,12 +15,9 @@ local ERROR, WARNING, NORMAL = 1, 2, 50
 local function write(level, format, ...)
   local ok, text = pcall(string.format, format, ...)
   local message = log.name .. ": " .. (ok and text or format)
-  local luup = rawget(_G, "luup")
-  if luup and luup.log then
-    luup.log(message, level)
-  else
-    print(level, message)
-  end
+  -- Whatever becomes of the message, it must not become the user's error.
+  local logged = pcall(function() rawget(_G, "luup").log(message, level) end)
+  if not logged then pcall(print, level, message) end
 end
 
 function log.error(...) write(ERROR, ...) end
@@ -52,20 +49,25 @@ local function key_text(key)
   return "[" .. (type(key) == "string" and quoted(key) or tostring(key)) .. "]"
 end
 
---- dump(value): the value as text, tables with their contents; a table inside itself is named only.
-function log.dump(value, seen)
+-- So many tables are shown, and so deep; what a plugin puts in a log is for reading.
+local MOST, DEEPEST = 1000, 40
+
+local function dump(value, shown, depth)
   if type(value) == "string" then return quoted(value) end
   if type(value) ~= "table" then return tostring(value) end
-  seen = seen or {}
-  if seen[value] then return "(recursion)" end
-  seen[value] = true
+  if shown[value] then return "(recursion)" end
+  if shown.count >= MOST or depth > DEEPEST then return "(...)" end
+  shown[value], shown.count = true, shown.count + 1
   local parts = {}
   for k, v in next, value do
-    parts[#parts + 1] = key_text(k) .. "=" .. log.dump(v, seen)
+    parts[#parts + 1] = key_text(k) .. "=" .. dump(v, shown, depth + 1)
   end
-  seen[value] = nil
+  shown[value] = nil
   table.sort(parts)
   return "{ " .. table.concat(parts, ", ") .. " }"
 end
+
+--- dump(value): the value as text, tables with their contents; a table inside itself is named only.
+function log.dump(value) return dump(value, { count = 0 }, 1) end
 
 return log

@@ -20,8 +20,8 @@ local function of_type(...)
 end
 
 local function callable(value)
-  local meta = type(value) == "table" and getmetatable(value)
-  if type(value) == "function" or type(meta) == "table" and meta.__call then return nil end
+  local meta = debug.getmetatable(value)
+  if type(value) == "function" or meta and meta.__call then return nil end
   return "function expected, got " .. type(value)
 end
 options.callable = callable
@@ -56,6 +56,7 @@ local rows = {
   { "connect_timeout", 15, at_least(0) }, -- s for the look-up, TCP and TLS together
   { "upgrade_timeout", 5, at_least(0) }, -- s for the upgrade
   { "close_timeout", 0.5, at_least(0) }, -- s that wsclose waits for the peer's close frame
+  { "sockproxy", false, of_type("boolean", "table") }, -- its own options are checked below
   { "upgrade_headers", nil, of_type("table") }, -- header name to value
   { "subprotocols", nil, words }, -- one or an array, the preferred one first
   -- TLS: LuaSec's words
@@ -66,8 +67,8 @@ local rows = {
   { "ssl_cafile", nil, words },
 }
 
-local default = {}
-for _, row in ipairs(rows) do default[row[1]] = row[2] end
+local default, known = {}, {}
+for _, row in ipairs(rows) do default[row[1]], known[row[1]] = row[2], true end
 
 --- check(given): nil, or what is wrong with the options table.
 function options.check(given)
@@ -77,39 +78,83 @@ function options.check(given)
     local wrong = value ~= nil and check(value)
     if wrong then return ("bad option '%s' (%s)"):format(name, wrong) end
   end
+  -- Of LuaSec's options none may be passed over in silence: it might be a restriction.
+  for name in pairs(given) do
+    if type(name) == "string" and name:match("^ssl_") and not known[name] then
+      return ("bad option '%s' (unknown)"):format(name)
+    end
+  end
 end
 
+local FLAG, TEXT = "boolean", "string"
+
 -- The options of permessage-deflate (RFC 7692 section 7.1), and how to compress: name, default, and the range of a
--- number, or true for a flag.
+-- whole number, or the type.
 local deflate_rows = {
-  { "server_no_context_takeover", false, true },
-  { "client_no_context_takeover", false, true },
+  { "server_no_context_takeover", false, FLAG },
+  { "client_no_context_takeover", false, FLAG },
   { "server_max_window_bits", nil, { 8, 15 } },
   { "client_max_window_bits", nil, { 8, 15 } },
   { "level", 6, { 1, 9 } }, -- 1 is the fastest, 9 makes the smallest
   { "threshold", 128, { 0, math.huge } }, -- bytes; smaller messages go as they are
 }
 
+-- The options of SockProxy.
+local sockproxy_rows = {
+  { "host", "127.0.0.1", TEXT },
+  { "port", 2504, { 1, 65535 } },
+  -- whom to notify: without a device, nobody
+  { "device", nil, { 0, math.huge } },
+  { "service", nil, TEXT },
+  { "action", "HandleReceive", TEXT },
+  { "pid", nil, TEXT },
+  { "rtim", 0, { 0, math.huge } }, -- ms of silence until SockProxy gives up; 0: never
+  { "pace", 0, { 0, math.huge } }, -- s between notifications
+  { "timeout", 10, { 0, math.huge } }, -- s for SockProxy to connect, which takes it up to 5
+  { "required", false, FLAG }, -- whether to fail where there is no SockProxy
+}
+
+--- complete(option, rows, given): a table of options with all defaults; or false and what is wrong with it.
+local function complete(option, table_rows, given)
+  given = type(given) == "table" and given or {}
+  local result, names = {}, {}
+  for _, row in ipairs(table_rows) do
+    local name, usual, kind = row[1], row[2], row[3]
+    local value = given[name]
+    names[name] = true
+    if value == nil then
+      value = usual
+    elseif type(kind) == "string" then
+      if type(value) ~= kind then
+        return false, ("bad option '%s' (%s: %s expected)"):format(option, name, kind)
+      end
+    elseif type(value) ~= "number" or value % 1 ~= 0 or value < kind[1] or value > kind[2] then
+      local text = "bad option '%s' (%s: whole number from %d %s expected)"
+      return false, text:format(option, name, kind[1], kind[2] < math.huge and "to " .. kind[2] or "up")
+    end
+    result[name] = value
+  end
+  for name in pairs(given) do
+    if not names[name] then return false, ("bad option '%s' (%s: unknown)"):format(option, tostring(name)) end
+  end
+  return result
+end
+
 --- deflate(given): a complete table of the options of compression, or nil if it is not wanted; or false and
 -- what is wrong with them.
 function options.deflate(given)
-  local wanted = given.deflate
-  if not wanted then return nil end
-  local complete = {}
-  for _, row in ipairs(deflate_rows) do
-    local name, usual, range = row[1], row[2], row[3]
-    local value = type(wanted) == "table" and wanted[name] or nil
-    if value == nil then
-      value = usual
-    elseif range == true then
-      if type(value) ~= "boolean" then return false, ("bad option 'deflate' (%s: boolean expected)"):format(name) end
-    elseif type(value) ~= "number" or value % 1 ~= 0 or value < range[1] or value > range[2] then
-      local text = "bad option 'deflate' (%s: whole number from %d %s expected)"
-      return false, text:format(name, range[1], range[2] < math.huge and "to " .. range[2] or "up")
-    end
-    complete[name] = value
-  end
-  return complete
+  if given.deflate then return complete("deflate", deflate_rows, given.deflate) end
+end
+
+--- sockproxy(given, target): the same for SockProxy.
+function options.sockproxy(given, target)
+  if not given.sockproxy then return nil end
+  local proxy, why = complete("sockproxy", sockproxy_rows, given.sockproxy)
+  if not proxy then return false, why end
+  if proxy.device and not proxy.service then return false, "bad option 'sockproxy' (service: missing)" end
+  proxy.target_host, proxy.target_port = target.host, target.port
+  proxy.device = proxy.device and ("%d"):format(proxy.device)
+  return proxy
 end
 
 --- of(conn): the options table of a connection, which may have been replaced by anything.
@@ -159,42 +204,47 @@ local function header_value(value)
   if type(value) == "string" then return (value:gsub("\r\n$", "")) end
 end
 
-local function add_subprotocols(list, text)
-  for name in text:gmatch("[^%s,]+") do list[#list + 1] = name end
-end
-
 --- headers(given, target): an array of { name, value } for the upgrade request, the subprotocols to
 -- offer, and the value for the Host header; or nil and what is wrong with them.
 function options.headers(given, target)
-  local headers, subprotocols, host = {}, {}, target.host_header
-  local offered = given.subprotocols
-  for _, name in ipairs(type(offered) == "string" and { offered } or offered or {}) do
+  local headers, host, authorization = {}, target.host_header, target.authorization
+  local subprotocols, offered = {}, {}
+  local function offer(name)
+    if not offered[name] then subprotocols[#subprotocols + 1] = name end
+    offered[name] = true
+  end
+  local wanted = given.subprotocols
+  for _, name in ipairs(type(wanted) == "string" and { wanted } or wanted or {}) do
     if type(name) ~= "string" or native.check_header(name, "") then
       return nil, "bad option 'subprotocols' (an element is not a token)"
     end
-    subprotocols[#subprotocols + 1] = name
+    offer(name)
   end
-  if target.authorization then headers[1] = { "Authorization", target.authorization } end
   for name, value in pairs(given.upgrade_headers or {}) do
     local text = header_value(value)
     if type(name) ~= "string" or not text then
       return nil, ("bad option 'upgrade_headers' (%s: string or number expected, got %s)")
-        :format(tostring(name), type(value))
+        :format(type(name) == "string" and name or type(name), type(value))
     end
-    local wrong = native.check_header(name, text)
-    if wrong then return nil, ("bad option 'upgrade_headers' (%s)"):format(wrong) end
     local lower = name:lower()
+    local wrong = native.check_header(name, text)
+    if not wrong and (lower == "host" or lower == "sec-websocket-protocol") and text:find("[\128-\255]") then
+      wrong = "the value of header " .. name .. " is not ASCII"
+    end
+    if wrong then return nil, ("bad option 'upgrade_headers' (%s)"):format(wrong) end
     if lower == "host" then
       host = text
     elseif lower == "sec-websocket-protocol" then
-      add_subprotocols(subprotocols, text)
+      for protocol in text:gmatch("[^%s,]+") do offer(protocol) end
     elseif fixed[lower] ~= text:lower() then
       if fixed[lower] or lower:match("^sec%-websocket%-") then
         return nil, ("bad option 'upgrade_headers' (%s belongs to the handshake)"):format(name)
       end
+      if lower == "authorization" then authorization = nil end -- the URL's is not wanted then
       headers[#headers + 1] = { name, text }
     end
   end
+  if authorization then headers[#headers + 1] = { "Authorization", authorization } end
   table.sort(headers, function(a, b) return a[1] < b[1] end)
   return headers, subprotocols, host
 end

@@ -9,7 +9,8 @@ A connection's state, as the other parts see it too:
   ended     why no more bytes will come, once that is known
 
 A wire has: read(session, max) -> bytes of plaintext, more | nil, why; write(session) -> true | nil,
-why; wait(read, write, seconds) -> ready; shutdown(); close(). "timeout" as a reason means: not now.
+why; wait(read, write, seconds) -> ready; shutdown(); close(); dirty() -> whether it holds bytes that its
+descriptor does not tell of. "timeout" as a reason means: not now.
 --]]
 
 local native = ...
@@ -33,12 +34,16 @@ function pump.native_wire(socket)
     wait = function(read, write, seconds) return socket:wait(read, write, seconds) end,
     shutdown = function() socket:shutdown() end,
     close = function() socket:close() end,
+    dirty = function() return false end,
   }
 end
 
 --- dial(host, port, seconds): a native socket, or nil and why not.
 function pump.dial(host, port, seconds)
-  return native.dial(host, port):advance(seconds)
+  local dial = native.dial(host, port)
+  local socket, why = dial:advance(seconds)
+  dial:cancel()
+  return socket, why
 end
 
 --- read(state, max): one read. Returns the bytes that came, and whether there may be more at once.
@@ -77,21 +82,25 @@ function pump.flush(state, seconds)
     local left = deadline - native.monotonic()
     if left <= 0 then return nil, "timeout" end
     local reading = not state.ended and session:incoming() < BACKLOG
-    wire.wait(reading, true, left)
+    wire.wait(reading, session:sendable() > 0, left)
     if reading then state.buffered = state.buffered + pump.read(state, DISCARD) end
     ok, why = wire.write(session)
   until ok or why ~= "timeout"
   return ok, why
 end
 
---- open(state, size, connect_deadline, upgrade_timeout): TLS and the upgrade, by reads of at most `size`
--- bytes. Returns true; or nil, "tls" or "upgrade", and why.
-function pump.open(state, size, connect_deadline, upgrade_timeout)
+--- open(state, size, deadline, tls_timeout, upgrade_timeout): the proxy's negotiation, TLS and the upgrade, by
+-- reads of at most `size` bytes. `deadline` is that of the first step; a later one has its own time. Returns
+-- true; or nil, "proxy", "tls" or "upgrade", and why.
+function pump.open(state, size, deadline, tls_timeout, upgrade_timeout)
   local session, wire = state.session, state.wire
-  local deadline, step = connect_deadline, "tls"
+  local step = session:routed() and "tls" or "proxy"
   while true do
     local written, why = wire.write(session)
     local count, more = pump.read(state, size)
+    if step == "proxy" and session:routed() then
+      step, deadline = "tls", native.monotonic() + tls_timeout
+    end
     if step == "tls" and session:secured() then
       step, deadline = "upgrade", native.monotonic() + upgrade_timeout
     end
@@ -105,7 +114,7 @@ function pump.open(state, size, connect_deadline, upgrade_timeout)
     if not written and why ~= "timeout" then return nil, step, why end
     local left = deadline - native.monotonic()
     if left <= 0 then return nil, step, "timeout" end
-    if count == 0 and not more then wire.wait(true, session:outgoing() > 0, left) end
+    if count == 0 and not more then wire.wait(true, session:sendable() > 0, left) end
   end
 end
 
@@ -136,8 +145,9 @@ local function drain(state, seconds, to_end)
     local left = deadline - native.monotonic()
     if left <= 0 then return end
     if count == 0 and not more and not state.ended then
-      wire.wait(true, session:outgoing() > 0, left)
-      wire.write(session)
+      -- Behind our goodbye nothing can be written any more.
+      wire.wait(true, not to_end and session:sendable() > 0, left)
+      if not to_end then wire.write(session) end
     end
   end
 end
@@ -155,17 +165,17 @@ end
 function pump.linger(state, seconds)
   drain(state, seconds, true)
   state.wire.close()
+  state.session:free()
 end
 
---- close(state, seconds): ends the connection and frees the socket. Waits for at most so long until what is
--- queued is sent and the peer has answered our close frame.
+--- close(state, seconds): ends the connection and tells the peer. Waits for at most so long until what is
+-- queued is sent and the peer has answered our close frame; `linger` is to follow.
 function pump.close(state, seconds)
   local deadline = native.monotonic() + seconds
   pump.flush(state, seconds)
   local sent, received = state.session:close_state()
   if sent and not received then drain(state, deadline - native.monotonic()) end
   pump.goodbye(state)
-  pump.linger(state, 0)
 end
 
 return pump

@@ -20,9 +20,14 @@ const SOURCES: &[(&str, &str)] = &[
     ("loader", include_str!("../../lua/luws/loader.lua")),
     ("luws", include_str!("../../lua/luws.lua")),
     ("dispatch", include_str!("../../lua/luws/dispatch.lua")),
+    ("foreign", include_str!("../../lua/luws/foreign.lua")),
     ("log", include_str!("../../lua/luws/log.lua")),
+    ("loop", include_str!("../../lua/luws/loop.lua")),
+    ("open", include_str!("../../lua/luws/open.lua")),
     ("options", include_str!("../../lua/luws/options.lua")),
+    ("protect", include_str!("../../lua/luws/protect.lua")),
     ("pump", include_str!("../../lua/luws/pump.lua")),
+    ("send", include_str!("../../lua/luws/send.lua")),
 ];
 
 const LOADER_THREAD: &str = "luws.loader_thread";
@@ -85,8 +90,7 @@ fn parse_url(lua: &Lua, url: LuaString) -> Result<(Value, Option<String>)> {
 
 /// `check_header(name, value)`: `nil`, or what is wrong with it.
 fn check_header(_: &Lua, (name, value): (LuaString, LuaString)) -> Result<Option<String>> {
-    let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
-    Ok(crate::protocol::handshake::check_header(&name, &value).err())
+    Ok(crate::protocol::handshake::check_header(&name.to_string_lossy(), &value.as_bytes()).err())
 }
 
 /// `nil` and a message: how everything here fails.

@@ -1,9 +1,10 @@
-//! Options from Lua tables: those of compression, and LuaSec's words for TLS as far as they can be kept.
+//! Options from Lua tables: those of compression and of SockProxy, and LuaSec's words for TLS as far as they can be kept.
 //!
 //! The rule for the latter: what is harmless is accepted; what would fail to give a restriction that was asked for
 //! is refused, with a string that names the option.
 
 use crate::protocol::deflate;
+use crate::proxy::sockproxy;
 use crate::tls::{TlsOptions, Version};
 use mlua::{Result as LuaResult, Table, Value};
 
@@ -22,6 +23,27 @@ pub(super) fn deflate(table: &Table) -> LuaResult<deflate::Options> {
         client_max_window_bits: table.get("client_max_window_bits")?,
         level: table.get("level")?,
         threshold: field(table, "threshold")?,
+    })
+}
+
+/// What is asked of SockProxy, from a table that the driver has checked and completed.
+pub(super) fn sockproxy(table: &Table) -> LuaResult<sockproxy::Options> {
+    let device = table.get::<Option<String>>("device")?;
+    let notify = match device {
+        Some(device) => Some(sockproxy::Notify {
+            device,
+            service: table.get("service")?,
+            action: table.get("action")?,
+            pid: table.get("pid")?,
+        }),
+        None => None,
+    };
+    Ok(sockproxy::Options {
+        host: table.get("target_host")?,
+        port: table.get("target_port")?,
+        notify,
+        rtim: field(table, "rtim")? as u64,
+        pace: field(table, "pace")? as u64,
     })
 }
 
@@ -45,7 +67,6 @@ const HARMLESS: &[&str] = &[
     "legacy_server_connect",
     "no_compression",
     "no_query_mtu",
-    "no_renegotiation",
     "no_session_resumption_on_renegotiation",
     "no_sslv2",
     "no_sslv3",
@@ -77,7 +98,7 @@ pub(super) fn tls(table: &Table) -> Result<TlsOptions, String> {
     }
     for file in words(table, "cafile")? {
         let pem = std::fs::read(&file).map_err(|error| refused("cafile", &file, &error.to_string()))?;
-        tls.ca = Some(pem);
+        tls.ca.get_or_insert_default().extend(pem);
     }
     Ok(tls)
 }

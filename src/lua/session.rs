@@ -1,37 +1,61 @@
 //! A [`Session`] as the Lua driver sees it. Only the driver holds these objects, so the types of
 //! their arguments are the driver's care.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use mlua::{AnyUserData, IntoLua, Lua, LuaString, Result, Table, UserData, UserDataMethods, Value};
+use mlua::{AnyUserData, Either, IntoLua, Lua, LuaString, Result, Table, UserData, UserDataMethods, Value};
 
-use super::failure;
 use super::options::{self, field};
 use super::socket::{Shared, Socket};
 use crate::net::describe;
 use crate::protocol::close::{CloseCode, CloseFrame};
-use crate::protocol::connection::{Config, Event as Received};
+use crate::protocol::connection::{Config, Connection, Event as Received};
+use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
 use crate::protocol::handshake::UpgradeRequest;
+use crate::proxy::sockproxy::SockProxy;
 use crate::session::{Event, Session};
 use crate::tls::{Connector, TlsOptions};
 
-struct LuaSession {
+/// A collector's step may run while a result is made for Lua, and with it a user's finaliser, which may call
+/// anything: so the session is borrowed here and not by mlua, and being busy is an answer and not an error.
+struct LuaSession(RefCell<Option<Inner>>);
+
+struct Inner {
     session: Session,
     /// Reads and writes go here without becoming Lua strings.
     socket: Option<Rc<Shared>>,
 }
 
+/// Why a method of a session did nothing.
+type Reason = Cow<'static, str>;
+
+impl LuaSession {
+    /// Runs `operation` on the session, if it has not been freed and nothing else is running on it.
+    fn with<R>(&self, operation: impl FnOnce(&mut Inner) -> R) -> std::result::Result<R, Reason> {
+        let mut inner = self.0.try_borrow_mut().map_err(|_| "busy")?;
+        Ok(operation(inner.as_mut().ok_or("closed")?))
+    }
+
+    /// The same for a question, whose answer is nothing where there is no session.
+    fn ask<R: Default>(&self, question: impl FnOnce(&Session) -> R) -> R {
+        self.with(|inner| question(&inner.session)).unwrap_or_default()
+    }
+}
+
 /// `session(parameters)`: a client session with its first bytes queued, or `nil` and why not. The
 /// parameters: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`),
 /// `subprotocols` (array), `secure`, `tls` (LuaSec's names), `max_payload_size`, `use_masking`,
-/// `fragment_size`, `deflate` (a table of all that [`options::deflate`] reads, or nothing).
-pub(super) fn create(lua: &Lua, parameters: Table) -> Result<(Value, Value)> {
+/// `fragment_size`, `deflate` (a table of all that [`options::deflate`] reads, or nothing), `sockproxy`
+/// (what [`options::sockproxy`] reads, or nothing).
+pub(super) fn create(lua: &Lua, parameters: Table) -> Result<std::result::Result<AnyUserData, Reason>> {
     let mut headers = Vec::new();
     for pair in parameters.get::<Vec<Vec<LuaString>>>("headers")? {
         if let [name, value] = &pair[..] {
-            headers.push((name.to_string_lossy(), value.to_string_lossy()));
+            headers.push((name.to_string_lossy(), value.as_bytes().to_vec()));
         }
     }
     let deflate =
@@ -50,22 +74,29 @@ pub(super) fn create(lua: &Lua, parameters: Table) -> Result<(Value, Value)> {
         deflate,
     };
     let host: String = parameters.get("host")?;
-    let connector =
-        match parameters.get::<bool>("secure")?.then(|| parameters.get::<Table>("tls")).transpose()? {
-            Some(table) => match Connectors::get(lua, &table) {
-                Ok(connector) => Some(connector),
-                Err(why) => return failure(lua, why),
-            },
-            None => None,
-        };
+    let secure = parameters.get::<bool>("secure")?;
+    // What is wrong with the options is said for ws as well.
+    let tls = match options::tls(&parameters.get("tls")?) {
+        Ok(tls) => tls,
+        Err(why) => return Ok(Err(why.into())),
+    };
+    let connector = match secure.then(|| Connectors::get(lua, tls)).transpose() {
+        Ok(connector) => connector,
+        Err(why) => return Ok(Err(why.into())),
+    };
     let tls = connector.as_ref().map(|connector| (connector, host.as_str()));
-    match Session::client(&request, tls, config) {
-        Ok(session) => {
-            let session = LuaSession { session, socket: None };
-            Ok((Value::UserData(lua.create_userdata(session)?), Value::Nil))
+    let mut session = match Session::client(&request, tls, config) {
+        Ok(session) => session,
+        Err(error) => return Ok(Err(error.to_string().into())),
+    };
+    if let Some(table) = parameters.get::<Option<Table>>("sockproxy")? {
+        match SockProxy::new(&options::sockproxy(&table)?) {
+            Ok(negotiation) => session.set_proxy(negotiation),
+            Err(error) => return Ok(Err(error.to_string().into())),
         }
-        Err(error) => failure(lua, error.to_string()),
     }
+    let inner = RefCell::new(Some(Inner { session, socket: None }));
+    Ok(Ok(lua.create_userdata(LuaSession(inner))?))
 }
 
 /// The connectors of a Lua state, most recently made last: a program that reconnects has them made once.
@@ -76,8 +107,7 @@ impl Connectors {
     /// More sets of options than this are not remembered.
     const MOST: usize = 8;
 
-    fn get(lua: &Lua, table: &Table) -> std::result::Result<Connector, String> {
-        let options = options::tls(table)?;
+    fn get(lua: &Lua, options: TlsOptions) -> std::result::Result<Connector, String> {
         let Some(mut known) = lua.app_data_mut::<Self>() else {
             return options.connector().map_err(|error| error.to_string());
         };
@@ -103,80 +133,126 @@ impl UserData for LuaSession {
 
 fn add_wire_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // attach(socket): read and write will use this native socket.
-    methods.add_method_mut("attach", |_, this, socket: AnyUserData| {
-        this.socket = Some(Rc::clone(&socket.borrow::<Socket>()?.0));
-        Ok(())
+    methods.add_method("attach", |_, this, socket: AnyUserData| {
+        let shared = Rc::clone(&socket.borrow::<Socket>()?.0);
+        Ok(this.with(|inner| inner.socket = Some(shared)).is_ok())
+    });
+    // free(): gives back all memory; every other method then says that the session is closed.
+    methods.add_method("free", |_, this, ()| {
+        let freed = this.0.try_borrow_mut().ok().and_then(|mut inner| inner.take());
+        Ok(freed.is_some())
     });
     // read(max): one read of at most max bytes from the socket. Returns how many bytes of plaintext
     // it brought and whether there may be more at once; or nil and "timeout" (nothing there),
     // "closed", or the error.
-    methods.add_method_mut("read", |lua, this, max: usize| {
-        let LuaSession { session, socket: Some(socket) } = this else { return failure(lua, "closed") };
-        match socket.with(|tcp| session.receive_with(max, |space| tcp.read(space))) {
-            Some(Ok(received)) if received.wire > 0 => {
-                let more = received.wire == max && !session.is_ended();
-                Ok((Value::Integer(received.plain as _), Value::Boolean(more)))
-            }
-            Some(Ok(_)) | None => {
-                session.receive_end();
-                failure(lua, "closed")
-            }
-            Some(Err(error)) => failure(lua, describe(&error)),
-        }
+    methods.add_method("read", |_, this, max: usize| {
+        Ok(match this.with(|inner| inner.read(max)).and_then(|result| result) {
+            Ok((count, more)) => (Some(count), Either::Left(more)),
+            Err(why) => (None, Either::Right(why)),
+        })
     });
     // write(): writes to the socket what it takes. Returns true when nothing is left; or nil and
     // "timeout" (no room), "closed", or the error.
-    methods.add_method_mut("write", |lua, this, ()| {
-        let LuaSession { session, socket: Some(socket) } = this else { return failure(lua, "closed") };
-        while session.outgoing_len() > 0 {
+    methods.add_method("write", |_, this, ()| Ok(this.with(Inner::write).and_then(|result| result)));
+    // receive_data(bytes): takes bytes of the wire that came in another way; how much plaintext they became.
+    methods.add_method("receive_data", |_, this, bytes: LuaString| {
+        Ok(this.with(|inner| inner.session.receive(&bytes.as_bytes())).unwrap_or(0))
+    });
+    // receive_plain(bytes): takes bytes that are plaintext, whatever the wire carries.
+    methods.add_method("receive_plain", |_, this, bytes: LuaString| {
+        Ok(this.with(|inner| inner.session.receive_plain(&bytes.as_bytes())).is_ok())
+    });
+    // receive_end(): no more bytes will come in that other way.
+    methods
+        .add_method("receive_end", |_, this, ()| Ok(this.with(|inner| inner.session.receive_end()).is_ok()));
+    // peek(max): at most so many of the bytes that can be written now; sent(count): so many of them were.
+    methods.add_method("peek", |lua, this, max: usize| {
+        let mut bytes = Vec::new();
+        // To take none of them is how to look at them.
+        let _ = this.with(|inner| {
+            inner.session.send_with(|outgoing| {
+                bytes = outgoing[..outgoing.len().min(max)].to_vec();
+                Ok::<_, ()>(0)
+            })
+        });
+        lua.create_string(bytes)
+    });
+    methods.add_method("sent", |_, this, count: usize| {
+        let take = |outgoing: &[u8]| Ok::<_, ()>(count.min(outgoing.len()));
+        Ok(this.with(|inner| inner.session.send_with(take)).is_ok())
+    });
+    // outgoing(): the number of bytes that wait to be written; sendable(): how many of them could be written now.
+    methods.add_method("outgoing", |_, this, ()| Ok(this.ask(Session::outgoing_len)));
+    methods.add_method("sendable", |_, this, ()| Ok(this.ask(Session::sendable_len)));
+    // incoming(): the number of bytes that have come and were not interpreted yet.
+    methods.add_method("incoming", |_, this, ()| Ok(this.ask(Session::incoming_len)));
+    // ended(): whether TLS said that nothing more will come.
+    methods.add_method("ended", |_, this, ()| Ok(this.ask(Session::is_ended)));
+    // routed(), secured(): whether the proxy, and TLS, if there is to be any, are agreed upon; pid(): what
+    // SockProxy calls the connection.
+    methods.add_method("routed", |_, this, ()| Ok(this.ask(Session::is_routed)));
+    methods.add_method("secured", |_, this, ()| Ok(this.ask(Session::is_secured)));
+    methods.add_method("pid", |_, this, ()| Ok(this.ask(|session| session.proxy_pid().map(str::to_owned))));
+}
+
+impl Inner {
+    fn read(&mut self, max: usize) -> std::result::Result<(usize, bool), Reason> {
+        let Self { session, socket: Some(socket) } = self else { return Err("closed".into()) };
+        match socket.with(|tcp| session.receive_with(max, |space| tcp.read(space))) {
+            Some(Ok(received)) if received.wire > 0 => {
+                Ok((received.plain, received.wire == max && !session.is_ended()))
+            }
+            Some(Ok(_)) | None => {
+                session.receive_end();
+                Err("closed".into())
+            }
+            Some(Err(error)) => Err(describe(&error).into()),
+        }
+    }
+
+    fn write(&mut self) -> std::result::Result<bool, Reason> {
+        let Self { session, socket: Some(socket) } = self else { return Err("closed".into()) };
+        // To offer nothing has the session prepare what is still to be encrypted.
+        let _ = session.send_with(|_| Ok::<_, ()>(0));
+        while session.sendable_len() > 0 {
             match socket.with(|tcp| session.send_with(|bytes| tcp.write(bytes))) {
                 Some(Ok(count)) if count > 0 => {}
                 Some(Err(error)) if error.kind() != io::ErrorKind::WriteZero => {
-                    return failure(lua, describe(&error));
+                    return Err(describe(&error).into());
                 }
-                _ => return failure(lua, "closed"),
+                _ => return Err("closed".into()),
             }
         }
-        Ok((Value::Boolean(true), Value::Nil))
-    });
-    // receive_data(bytes): takes bytes that came in another way; how much plaintext they became.
-    methods.add_method_mut("receive_data", |_, this, bytes: LuaString| {
-        Ok(this.session.receive(&bytes.as_bytes()))
-    });
-    // outgoing(): the number of bytes that wait to be written.
-    methods.add_method("outgoing", |_, this, ()| Ok(this.session.outgoing_len()));
-    // incoming(): the number of bytes that have come and were not interpreted yet.
-    methods.add_method("incoming", |_, this, ()| Ok(this.session.incoming_len()));
-    // ended(): whether TLS said that nothing more will come.
-    methods.add_method("ended", |_, this, ()| Ok(this.session.is_ended()));
-    // secured(): whether TLS, if there is to be any, is agreed upon.
-    methods.add_method("secured", |_, this, ()| Ok(this.session.is_secured()));
+        // What is left then has to wait for something that must come first.
+        if session.outgoing_len() > 0 { Err("timeout".into()) } else { Ok(true) }
+    }
 }
 
 fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // next_event(): nil when more bytes are needed; opcode and data; true when the upgrade is
     // complete; false and a text when the session is over.
-    methods.add_method_mut("next_event", |lua, this, ()| {
-        let (opcode, data) = match this.session.next_event() {
-            Ok(Some(Event::Open(_))) => return Ok((Value::Boolean(true), Value::Nil)),
+    methods.add_method("next_event", |lua, this, ()| {
+        let event = this.with(|inner| match inner.session.next_event() {
             // Only a server has requests.
-            Ok(None | Some(Event::Request(_))) => return Ok((Value::Nil, Value::Nil)),
-            Ok(Some(Event::Received(event))) => match event {
-                Received::Message { opcode, data } => (opcode, lua.create_string(data)?),
-                Received::Ping(data) => (Opcode::Ping, lua.create_string(data)?),
-                Received::Pong(data) => (Opcode::Pong, lua.create_string(data)?),
-                Received::Close(frame) => (Opcode::Close, lua.create_string(frame.payload())?),
-            },
-            Err(error) => {
-                return Ok((Value::Boolean(false), error.to_string().into_lua(lua)?));
+            Ok(None | Some(Event::Request(_))) => Ok((Value::Nil, Value::Nil)),
+            Ok(Some(Event::Open(_))) => Ok((Value::Boolean(true), Value::Nil)),
+            Ok(Some(Event::Received(event))) => {
+                let (opcode, data) = match event {
+                    Received::Message { opcode, data } => (opcode, lua.create_string(data)?),
+                    Received::Ping(data) => (Opcode::Ping, lua.create_string(data)?),
+                    Received::Pong(data) => (Opcode::Pong, lua.create_string(data)?),
+                    Received::Close(frame) => (Opcode::Close, lua.create_string(frame.payload())?),
+                };
+                Ok((Value::Integer(opcode as _), Value::String(data)))
             }
-        };
-        Ok((Value::Integer(opcode as _), Value::String(data)))
+            Err(error) => Ok((Value::Boolean(false), error.to_string().into_lua(lua)?)),
+        });
+        event.unwrap_or(Ok((Value::Nil, Value::Nil)))
     });
     // response(): the response that completed the upgrade, or refused it: its subprotocol (or nil), its
     // headers as a table (names in lower case, values of the same name joined by ", "), its status and reason.
     methods.add_method("response", |lua, this, ()| {
-        let response = this.session.response();
+        let response = this.ask(|session| session.response().clone());
         let headers = lua.create_table()?;
         for (name, value) in &response.headers.0 {
             let name = name.to_ascii_lowercase();
@@ -186,82 +262,80 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
             };
             headers.set(name, lua.create_string(value)?)?;
         }
-        Ok((response.subprotocol(), headers, response.status, response.reason.clone()))
+        Ok((response.subprotocol(), headers, response.status, response.reason))
     });
     // body(most): of a refused upgrade: at most so many bytes of the body, and whether that is all that is
     // to come of them.
     methods.add_method("body", |lua, this, most: usize| {
-        let body = this.session.body();
-        let wanted = this.session.response().content_length().unwrap_or(usize::MAX).min(most);
-        let shown = &body[..body.len().min(most)];
-        Ok((lua.create_string(shown)?, shown.len() >= wanted))
+        let (shown, wanted) = this.ask(|session| {
+            let body = session.body();
+            let wanted = session.response().content_length().unwrap_or(usize::MAX).min(most);
+            (body[..body.len().min(most)].to_vec(), wanted)
+        });
+        Ok((lua.create_string(&shown)?, shown.len() >= wanted))
     });
     // frames(): how many complete frames have come.
     methods.add_method("frames", |_, this, ()| {
-        Ok(this
-            .session
-            .connection()
-            .map_or(0, super::super::protocol::connection::Connection::frames_received))
+        Ok(this.ask(|session| session.connection().map_or(0, Connection::frames_received)))
     });
     // close_state(): whether a close frame was sent, whether one came, the code that came (1005: there
     // was none in the frame; 1006: no frame) and its reason.
     methods.add_method("close_state", |_, this, ()| {
-        let Some(connection) = this.session.connection() else {
-            return Ok((false, false, CloseCode::ABNORMAL.0, String::new()));
-        };
-        let (code, reason) = match connection.close_received() {
-            Some(frame) => (frame.code.unwrap_or(CloseCode::NO_STATUS), frame.reason.clone()),
-            None => (CloseCode::ABNORMAL, String::new()),
-        };
-        Ok((connection.close_sent().is_some(), connection.close_received().is_some(), code.0, reason))
+        let state = this.ask(|session| {
+            let connection = session.connection()?;
+            let received = connection.close_received();
+            let code = received.map(|frame| frame.code.unwrap_or(CloseCode::NO_STATUS).0);
+            let reason = received.map(|frame| frame.reason.clone()).unwrap_or_default();
+            Some((connection.close_sent().is_some(), code, reason))
+        });
+        let (sent, code, reason) = state.unwrap_or_default();
+        Ok((sent, code.is_some(), code.unwrap_or(CloseCode::ABNORMAL.0), reason))
     });
-    // reset(): forgets a partly received message.
-    methods.add_method_mut("reset", |_, this, ()| {
-        this.session.reset();
-        Ok(())
-    });
+    // forget(): forgets a partly received message, though not what still comes of it. reset(): forgets that, too.
+    methods.add_method("forget", |_, this, ()| Ok(this.with(|inner| inner.session.forget_message()).is_ok()));
+    methods.add_method("reset", |_, this, ()| Ok(this.with(|inner| inner.session.reset()).is_ok()));
     // limit(bytes): the most bytes of a message.
-    methods.add_method_mut("limit", |_, this, bytes: f64| {
-        this.session.set_max_message_size(bytes as usize);
-        Ok(())
+    methods.add_method("limit", |_, this, bytes: f64| {
+        Ok(this.with(|inner| inner.session.set_max_message_size(bytes as usize)).is_ok())
     });
 }
 
 fn add_send_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // send(opcode, data, fin): queues a frame or message: true; or nil and why nothing was queued.
-    methods.add_method_mut("send", |lua, this, (number, data, fin): (i64, LuaString, bool)| {
-        let Some(opcode) = Opcode::from_number(number) else {
-            return failure(lua, crate::protocol::error::SendError::Opcode(number).to_string());
-        };
-        queued(lua, this.session.send(opcode, &data.as_bytes(), fin))
+    methods.add_method("send", |_, this, (number, data, fin): (i64, LuaString, bool)| {
+        Ok(this.queue(|session| match Opcode::from_number(number) {
+            Some(opcode) => session.send(opcode, &data.as_bytes(), fin),
+            None => Err(SendError::Opcode(number)),
+        }))
     });
     // pong(data): queues the answer to a ping.
-    methods.add_method_mut("pong", |lua, this, data: LuaString| {
-        queued(lua, this.session.send_pong(&data.as_bytes()))
+    methods.add_method("pong", |_, this, data: LuaString| {
+        Ok(this.queue(|session| session.send_pong(&data.as_bytes())))
     });
     // close(code, reason): queues a close frame: true; or nil and why not.
-    methods.add_method_mut("close", |lua, this, (code, reason): (u16, LuaString)| {
-        let Ok(reason) = reason.to_str() else {
-            return failure(lua, "invalid close frame: the reason is not valid UTF-8");
-        };
-        let frame = CloseFrame::new(CloseCode(code), &reason);
-        queued(lua, frame.and_then(|frame| this.session.send_close(frame)))
+    methods.add_method("close", |_, this, (code, reason): (u16, LuaString)| {
+        Ok(this.queue(|session| match reason.to_str() {
+            Ok(reason) => {
+                CloseFrame::new(CloseCode(code), &reason).and_then(|frame| session.send_close(frame))
+            }
+            Err(_) => Err(SendError::Close("the reason is not valid UTF-8".into())),
+        }))
     });
     // reply_close(): queues the answer to the peer's close frame.
-    methods.add_method_mut("reply_close", |_, this, ()| {
-        this.session.reply_close();
-        Ok(())
-    });
+    methods
+        .add_method("reply_close", |_, this, ()| Ok(this.with(|inner| inner.session.reply_close()).is_ok()));
     // shutdown(): queues the end of TLS.
-    methods.add_method_mut("shutdown", |_, this, ()| {
-        this.session.shutdown();
-        Ok(())
-    });
+    methods.add_method("shutdown", |_, this, ()| Ok(this.with(|inner| inner.session.shutdown()).is_ok()));
 }
 
-fn queued<E: ToString>(lua: &Lua, result: std::result::Result<(), E>) -> Result<(Value, Value)> {
-    match result {
-        Ok(()) => Ok((Value::Boolean(true), Value::Nil)),
-        Err(error) => failure(lua, error.to_string()),
+impl LuaSession {
+    fn queue(
+        &self,
+        operation: impl FnOnce(&mut Session) -> std::result::Result<(), SendError>,
+    ) -> std::result::Result<bool, Reason> {
+        match self.with(|inner| operation(&mut inner.session))? {
+            Ok(()) => Ok(true),
+            Err(error) => Err(error.to_string().into()),
+        }
     }
 }

@@ -54,6 +54,11 @@ pub(super) fn sleep(_: &Lua, seconds: f64) -> Result<()> {
 
 impl UserData for LuaDial {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        // cancel(): gives up, and closes what has not been connected.
+        methods.add_method_mut("cancel", |_, this, ()| {
+            this.0.cancel();
+            Ok(())
+        });
         // advance(seconds): a socket, or nil and "timeout" (go on later), or nil and why not.
         methods.add_method_mut("advance", |lua, this, seconds: f64| {
             match this.0.advance(duration(seconds)) {

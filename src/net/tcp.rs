@@ -55,9 +55,10 @@ impl Dial {
         // A time that cannot be represented never comes.
         let deadline = Instant::now().checked_add(wait);
         loop {
-            let left = deadline.map_or(wait, |deadline| deadline.saturating_duration_since(Instant::now()));
+            let left =
+                || deadline.map_or(wait, |deadline| deadline.saturating_duration_since(Instant::now()));
             if let Some(lookup) = &self.lookup {
-                match lookup.poll(left) {
+                match lookup.poll(left()) {
                     None => return Progress::Pending,
                     Some(Err(error)) => return Progress::Failed(error),
                     Some(Ok(addresses)) => self.untried.extend(addresses),
@@ -65,8 +66,11 @@ impl Dial {
                 self.lookup = None;
             }
             self.begin_attempts();
-            match self.await_attempts(left) {
-                Ok(Some(socket)) => return Progress::Connected(socket),
+            match self.await_attempts(left()) {
+                Ok(Some(socket)) => {
+                    self.cancel();
+                    return Progress::Connected(socket);
+                }
                 Ok(None) => {}
                 Err(error) => self.last_error = Some(error),
             }
@@ -78,6 +82,13 @@ impl Dial {
                 return Progress::Pending;
             }
         }
+    }
+
+    /// Gives up: closes what has not been connected.
+    pub fn cancel(&mut self) {
+        self.attempts.clear();
+        self.untried.clear();
+        self.lookup = None;
     }
 
     /// Begins the next attempt, if it is time for it.

@@ -59,8 +59,6 @@ struct PartialFrame {
     header: FrameHeader,
     /// Payload bytes that were taken off the input already.
     taken: u64,
-    /// Whether the payload belongs to a message, or is to be skipped.
-    wanted: bool,
 }
 
 /// Where the data of an event lies; resolved to a slice when the event is handed out.
@@ -168,8 +166,14 @@ impl Connection {
         self.max_message_size = bytes;
     }
 
-    /// Forgets a partly received frame and message; the next byte of input begins a frame. What
-    /// still comes of a forgotten fragmented message is skipped.
+    /// Forgets a partly received message: what still comes of it is not delivered.
+    pub fn forget_message(&mut self) {
+        self.settle();
+        self.assembler.forget();
+    }
+
+    /// Forgets a partly received frame and message, and takes the next byte of input for the beginning of a
+    /// frame. That is right where the bytes are not those of a network, which will still send the rest.
     pub fn reset(&mut self) {
         self.settle();
         self.frame = None;
@@ -252,7 +256,7 @@ impl Connection {
             if header.opcode.is_control() {
                 return self.control_frame(&header, length);
             }
-            let wanted = self.assembler.begin_frame(&header, self.max_message_size)?;
+            self.assembler.begin_frame(&header, self.max_message_size)?;
             // A message in one frame that is all there is handed out where it lies.
             let available = (self.input.len() - length) as u64;
             let is_whole = header.opcode != Opcode::Continuation && header.fin && !header.is_compressed();
@@ -260,7 +264,7 @@ impl Connection {
                 return self.message_in_place(&header, length).map(Some);
             }
             self.input.consume(length);
-            self.frame = Some(PartialFrame { header, taken: 0, wanted });
+            self.frame = Some(PartialFrame { header, taken: 0 });
         }
     }
 
@@ -299,7 +303,8 @@ impl Connection {
         if header.opcode == Opcode::Text && simdutf8::basic::from_utf8(data).is_err() {
             return Err(ProtocolError::not_utf8("text message"));
         }
-        Ok(Found::MessageInPlace(self.assembler.finish()?, range))
+        self.assembler.finish()?;
+        Ok(Found::MessageInPlace(header.opcode, range))
     }
 
     fn control_frame(&mut self, header: &FrameHeader, length: usize) -> Result<Option<Found>, ProtocolError> {
@@ -326,9 +331,7 @@ impl Connection {
             if let Some(key) = partial.header.masking_key {
                 mask::apply(key, (partial.taken % 4) as usize, piece);
             }
-            if partial.wanted {
-                self.assembler.push(piece, expected)?;
-            }
+            self.assembler.push(piece, expected)?;
             self.input.consume(count);
             partial.taken += count as u64;
         }
@@ -337,11 +340,11 @@ impl Connection {
             return Ok(None);
         }
         self.frames_received += 1;
-        if !partial.header.fin || !partial.wanted {
+        if !partial.header.fin {
             return Ok(None);
         }
         self.assembled = true;
-        Ok(Some(Found::MessageAssembled(self.assembler.finish()?)))
+        Ok(self.assembler.finish()?.map(Found::MessageAssembled))
     }
 
     /// Sends a message, a fragment of one, a ping or a pong.

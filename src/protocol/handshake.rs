@@ -73,18 +73,18 @@ pub struct UpgradeRequest {
     /// What to offer of permessage-deflate.
     pub deflate: Option<deflate::Options>,
     /// Further headers, sent as they are. See [`check_header`].
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Vec<u8>)>,
 }
 
 /// Whether a header may be sent: its name a token (RFC 9110 section 5.6.2), its value on one line.
 ///
 /// # Errors
 /// Says what is wrong; with CR, LF or NUL in it, one header could smuggle in others.
-pub fn check_header(name: &str, value: &str) -> Result<(), String> {
+pub fn check_header(name: &str, value: &[u8]) -> Result<(), String> {
     if !is_token(name) {
         return Err(format!("header name {name:?} is not a token"));
     }
-    if value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
+    if value.iter().any(|b| *b < 0x20 && *b != b'\t' || *b == 0x7f) {
         return Err(format!("the value of header {name} has a control character in it"));
     }
     Ok(())
@@ -99,6 +99,8 @@ pub(super) fn is_token(text: &str) -> bool {
 /// A head that was answered to an upgrade request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
+    /// The minor version of HTTP/1.
+    pub version: u8,
     pub status: u16,
     pub reason: String,
     pub headers: Headers,
@@ -108,7 +110,7 @@ impl Response {
     /// The first line, as in `HTTP/1.1 404 Not Found`.
     #[must_use]
     pub fn status_line(&self) -> String {
-        format!("HTTP/1.1 {} {}", self.status, self.reason).trim_end().to_owned()
+        format!("HTTP/1.{} {} {}", self.version, self.status, self.reason).trim_end().to_owned()
     }
 
     /// The length of the body in bytes, as far as the head says it.
@@ -166,10 +168,11 @@ impl ClientHandshake {
         if let Some(options) = &request.deflate {
             head += &format!("Sec-WebSocket-Extensions: {}\r\n", options.offer());
         }
+        let mut head = head.into_bytes();
         for (name, value) in &request.headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
         }
-        head += "\r\n";
+        head.extend(b"\r\n");
         let handshake = Self {
             accept: accept_value(key.as_bytes()),
             subprotocols: request.subprotocols.clone(),
@@ -177,7 +180,7 @@ impl ClientHandshake {
             skipped: 0,
             scanned: 0,
         };
-        (handshake, head.into_bytes())
+        (handshake, head)
     }
 
     /// Looks for the response at the start of `input`, which is all that has come so far; `None` if it is
@@ -221,6 +224,9 @@ impl ClientHandshake {
     /// The rules of section 4.1 for a 101 response, in their order there. What was agreed upon.
     fn verify(&self, response: &Response) -> Result<Option<Agreement>, String> {
         let headers = &response.headers;
+        if response.version != 1 {
+            return Err("the response is not HTTP/1.1".into());
+        }
         if !headers.single("Upgrade")?.is_some_and(|v| v.eq_ignore_ascii_case(b"websocket")) {
             return Err("the response has no \"Upgrade: websocket\"".into());
         }
@@ -389,17 +395,17 @@ fn accept_value(key: &[u8]) -> String {
     BASE64.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
 
-/// Fails as soon as the bytes cannot become an HTTP/1.1 response, so that a server which speaks
+/// Fails as soon as the bytes cannot become an HTTP/1 response, so that a server which speaks
 /// something else is found out at once and not by a time-out.
 fn check_start(input: &[u8]) -> Result<(), HandshakeError> {
-    const START: &[u8] = b"HTTP/1.1 ";
+    const START: &[u8] = b"HTTP/1.";
     let count = input.len().min(START.len());
     if input[..count] == START[..count] {
         return Ok(());
     }
     let line = input.split(|b| *b == b'\r' || *b == b'\n').next().unwrap_or_default();
     let shown = line[..line.len().min(60)].escape_ascii();
-    Err(HandshakeError::invalid(format!("the answer is not HTTP/1.1: \"{shown}\"")))
+    Err(HandshakeError::invalid(format!("the answer is not HTTP: \"{shown}\"")))
 }
 
 /// The length of the head at the start of `input`, its blank line included. `scanned` remembers
@@ -426,6 +432,7 @@ fn parse_response(head: &[u8]) -> Result<Response, HandshakeError> {
         Err(error) => return Err(HandshakeError::invalid(error.to_string())),
     }
     Ok(Response {
+        version: parsed.version.unwrap_or(0),
         status: parsed.code.unwrap_or(0),
         reason: parsed.reason.unwrap_or("").to_owned(),
         headers: Headers::from_httparse(parsed.headers),

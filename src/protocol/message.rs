@@ -24,8 +24,9 @@ pub struct Assembler {
     limit: usize,
     data: Vec<u8>,
     utf8: Validator,
-    /// Continuation frames of a message that the user has had forgotten are to be skipped.
-    orphans: bool,
+    /// The message that is arriving is not wanted any more; it is followed to its end for the sake of what
+    /// comes behind it (and of the inflater, which must see all of it), and then not delivered.
+    forgotten: bool,
 }
 
 impl Assembler {
@@ -35,19 +36,14 @@ impl Assembler {
         Self { inflater, ..Self::default() }
     }
 
-    /// A data frame begins. Says whether it belongs to a message (`false`: its payload is to be
-    /// skipped), and checks the order of fragments and the size of the message so far and to come.
+    /// A data frame begins: checks the order of fragments and the size of the message so far and to come.
     ///
     /// # Errors
     /// 1002 for a continuation of nothing or a new message inside another, 1009 for a message that
     /// will be over `limit` bytes.
-    pub fn begin_frame(&mut self, header: &FrameHeader, limit: usize) -> Result<bool, ProtocolError> {
+    pub fn begin_frame(&mut self, header: &FrameHeader, limit: usize) -> Result<(), ProtocolError> {
         self.limit = limit;
         match (header.opcode, self.opcode) {
-            (Opcode::Continuation, None) if self.orphans => {
-                self.orphans = !header.fin;
-                return Ok(false);
-            }
             (Opcode::Continuation, None) => {
                 return Err(ProtocolError::framing("continuation frame with no message to continue"));
             }
@@ -58,7 +54,6 @@ impl Assembler {
             (opcode, None) => {
                 self.opcode = Some(opcode);
                 self.compressed = header.is_compressed();
-                self.orphans = false;
             }
         }
         let room = limit.saturating_sub(self.data.len());
@@ -66,7 +61,7 @@ impl Assembler {
         if !self.compressed && header.payload_length > room as u64 {
             return Err(ProtocolError::too_big(limit));
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Payload of the frame that was begun, in order.
@@ -79,6 +74,7 @@ impl Assembler {
         let before = self.data.len();
         match &mut self.inflater {
             Some(inflater) if self.compressed => inflater.push(piece, &mut self.data, self.limit)?,
+            _ if self.forgotten => {}
             _ => {
                 self.data.reserve(piece.len().max(expected.min(RESERVE) as usize));
                 self.data.extend_from_slice(piece);
@@ -89,24 +85,31 @@ impl Assembler {
 
     /// Checks what has been added to a text behind its first `before` bytes.
     fn check_text(&mut self, before: usize) -> Result<(), ProtocolError> {
+        if self.forgotten {
+            self.data.clear();
+            return Ok(());
+        }
         if self.opcode == Some(Opcode::Text) && self.utf8.push(&self.data[before..]).is_err() {
             return Err(ProtocolError::not_utf8("text message"));
         }
         Ok(())
     }
 
-    /// The frame that ends the message is complete: the message's opcode. Its data stays readable
-    /// by [`data`](Self::data) until [`release`](Self::release).
+    /// The frame that ends the message is complete: the message's opcode, or `None` if it was forgotten. Its
+    /// data stays readable by [`data`](Self::data) until [`release`](Self::release).
     ///
     /// # Errors
     /// 1007 if a text message ends within a character, and what [`push`](Self::push) says.
-    pub fn finish(&mut self) -> Result<Opcode, ProtocolError> {
+    pub fn finish(&mut self) -> Result<Option<Opcode>, ProtocolError> {
         if let Some(inflater) = self.inflater.as_mut().filter(|_| self.compressed) {
             let before = self.data.len();
             inflater.finish(&mut self.data, self.limit)?;
             self.check_text(before)?;
         }
-        let opcode = self.opcode.take().unwrap_or(Opcode::Binary);
+        let opcode = self.opcode.take();
+        if std::mem::take(&mut self.forgotten) {
+            return Ok(None);
+        }
         if self.utf8.finish().is_err() {
             return Err(ProtocolError::not_utf8("text message"));
         }
@@ -118,25 +121,26 @@ impl Assembler {
         &self.data
     }
 
-    /// Nothing of a message is here, so that a message of one frame needs no assembling.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.opcode.is_none()
-    }
-
     /// Forgets the data of a message that was delivered.
     pub fn release(&mut self) {
         self.data.clear();
         self.data.shrink_to(KEEP);
     }
 
-    /// Forgets a message that has partly arrived; the rest of its fragments will be skipped.
+    /// Forgets a message that has partly arrived; what still comes of it will not be delivered.
+    pub fn forget(&mut self) {
+        self.forgotten = self.opcode.is_some();
+        self.utf8.reset();
+        self.release();
+    }
+
+    /// Forgets everything: what comes next begins a message.
     pub fn reset(&mut self) {
-        self.orphans |= self.opcode.take().is_some();
+        self.forget();
+        self.opcode = None;
+        self.forgotten = false;
         if let Some(inflater) = &mut self.inflater {
             inflater.forget();
         }
-        self.utf8.reset();
-        self.release();
     }
 }

@@ -1,4 +1,4 @@
-//! How the tests of the engine talk to it: hex in, events as text out, and every way to cut the input.
+//! How the tests of the engine talk to it: hex in, events as text out.
 
 pub(crate) use luws::protocol::Role;
 use luws::protocol::buffer::Buffer;
@@ -79,43 +79,4 @@ pub(crate) fn frames(mut bytes: &[u8]) -> Vec<(FrameHeader, Vec<u8>)> {
     }
     assert!(bytes.is_empty());
     frames
-}
-
-/// What an input has led to.
-pub(crate) struct Outcome {
-    pub(crate) events: Vec<String>,
-    sent: Vec<u8>,
-}
-
-impl Outcome {
-    pub(crate) fn frames_sent(&self) -> Vec<(FrameHeader, Vec<u8>)> {
-        frames(&self.sent)
-    }
-}
-
-/// Feeds `input` whole, byte by byte, and cut in two at every place, to a fresh connection each time,
-/// and has `check` look at the outcome. The limit for a message is 128 bytes.
-pub(crate) fn every_way(role: Role, input: &[u8], mut check: impl FnMut(&str, &Outcome)) {
-    check("whole", &feed(role, &[input]));
-    check("byte by byte", &feed(role, &input.chunks(1).collect::<Vec<_>>()));
-    for cut in 1..input.len() {
-        let (first, second) = input.split_at(cut);
-        check(&format!("cut at {cut}"), &feed(role, &[first, second]));
-    }
-}
-
-fn feed(role: Role, pieces: &[&[u8]]) -> Outcome {
-    let mut connection = connection(role, Config { max_message_size: 128, ..Config::default() });
-    let mut events = Vec::new();
-    for piece in pieces {
-        connection.input().extend(piece);
-        loop {
-            let event = next(&mut connection);
-            if event.is_empty() {
-                break;
-            }
-            events.push(event);
-        }
-    }
-    Outcome { events, sent: connection.output().as_slice().to_vec() }
 }

@@ -5,3 +5,4 @@ mod deflate;
 mod feeding;
 mod handshake;
 mod session;
+mod vectors;

@@ -1,0 +1,127 @@
+--[[
+From a URL and options to an open state: the session, the route (a user's socket, SockProxy, or directly), and
+the deadlines. Calls no handlers; what a connection is to the user is not known here.
+--]]
+
+local native, import = ...
+local foreign, log, options, protect, pump =
+  import("foreign"), import("log"), import("options"), import("protect"), import("pump")
+
+local open = {}
+
+-- Of a refused upgrade's body, so many bytes are waited for, and for so many seconds at most.
+local BODY, BODY_TIME = 4096, 0.5
+
+--- parse(url): where to, as a table; or nil and what is wrong with the URL.
+function open.parse(url)
+  if type(url) ~= "string" then return nil, ": a string expected, got " .. type(url) end
+  local target, why = native.parse_url(url)
+  if target then return target end
+  -- What may hold a password has no business in a log.
+  return nil, url:find("@", 1, true) and ": " .. why or (" %s: %s"):format(url, why)
+end
+
+--- The user's socket, or one that is dialled: a wire, and the object for conn.socket; or nil and why not.
+local function connect(host, port, settings, deadline, session, may_be_foreign)
+  if may_be_foreign and settings.connect then
+    local socket, why = settings.connect(host, port, settings)
+    if not socket then
+      return nil, why ~= nil and (protect.text(why) or type(why))
+        or ("Connection to %s:%d failed: connect returned no socket"):format(host, port)
+    end
+    local wrong = foreign.check(socket)
+    if wrong then return nil, ("bad option 'connect' (%s)"):format(wrong) end
+    return foreign.wire(socket), socket
+  end
+  local socket, why = pump.dial(host, port, deadline - native.monotonic())
+  if not socket then return nil, ("Connection to %s:%d failed: %s"):format(host, port, why) end
+  session:attach(socket)
+  return pump.native_wire(socket), socket
+end
+
+--- parameters(target, settings): what a session is made of; or nil and what is wrong with the options.
+local function parameters(target, settings)
+  local headers, subprotocols, host = options.headers(settings, target)
+  if not headers then return nil, subprotocols end
+  local deflate, why = options.deflate(settings)
+  if deflate == false then return nil, why end
+  return {
+    host = target.host,
+    host_header = host,
+    resource = target.resource,
+    headers = headers,
+    subprotocols = subprotocols,
+    secure = target.secure,
+    tls = options.tls(settings),
+    max_payload_size = options.get(settings, "max_payload_size"),
+    use_masking = options.get(settings, "use_masking"),
+    fragment_size = options.get(settings, "fragment_size"),
+    deflate = deflate,
+  }
+end
+
+--- What a server that refused the upgrade has said, or nil if it was none.
+local function refusal(state, settings)
+  local _, headers, status, reason = state.session:response()
+  if status == 0 then return nil end
+  local time = math.min(BODY_TIME, options.get(settings, "upgrade_timeout"))
+  local body = pump.body(state, options.chunk_size(settings), BODY, time)
+  return { status = status, reason = reason, headers = headers, body = body }
+end
+
+local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", upgrade = "upgrade failed; " }
+
+--- establish(target, settings, given, proxy): one attempt. Returns the state; or nil, why not, the response that
+-- refused it if there was one, and whether the fault is the route's.
+local function establish(target, settings, given, proxy)
+  given.sockproxy = proxy
+  local session, why = native.session(given)
+  if not session then return nil, why, nil, proxy ~= nil end
+  local connect_timeout = options.get(settings, "connect_timeout")
+  local deadline = native.monotonic() + connect_timeout
+  local wire, socket = connect(proxy and proxy.host or target.host, proxy and proxy.port or target.port, settings,
+    deadline, session, not proxy)
+  if not wire then
+    session:free()
+    return nil, socket, nil, proxy ~= nil
+  end
+  -- How long the user's own function takes is the user's affair; how long SockProxy takes is its own.
+  if proxy then
+    deadline = native.monotonic() + proxy.timeout
+  elseif settings.connect then
+    deadline = native.monotonic() + connect_timeout
+  end
+  local state = { session = session, wire = wire, socket = socket, buffered = 0, frames = 0, depth = 0 }
+  state.proxied = proxy ~= nil
+  local ok, step
+  ok, step, why = pump.open(state, options.chunk_size(settings), deadline, connect_timeout,
+    options.get(settings, "upgrade_timeout"))
+  if ok then
+    state.buffered = session:incoming()
+    state.size, state.heard = settings.max_payload_size, native.monotonic()
+    return state
+  end
+  local response = refusal(state, settings)
+  wire.close()
+  session:free()
+  return nil, PREFIX[step] .. why, response, step == "proxy"
+end
+
+--- open(target, settings): a state whose upgrade is complete, or nil, why not, and what a refusing server said.
+function open.open(target, settings)
+  local wrong = options.check(settings)
+  if wrong then return nil, wrong end
+  local given, why = parameters(target, settings)
+  if not given then return nil, why end
+  local proxy
+  proxy, why = options.sockproxy(settings, target)
+  if proxy == false then return nil, why end
+  if proxy and not settings.connect then
+    local state, problem, response, is_routes = establish(target, settings, given, proxy)
+    if state or not is_routes or proxy.required then return state, problem, response end
+    log.warning("%s; connecting to %s:%d without it", problem, target.host, target.port)
+  end
+  return establish(target, settings, given, nil)
+end
+
+return open

@@ -1,0 +1,46 @@
+-- TLS in the company of others, and with peers that mean harm.
+
+local luws = require "luws"
+local poll = require "spec.support.poll"
+local scripted = require "spec.support.scripted"
+local servers = require "spec.support.servers"
+local ssl = require "ssl"
+
+--- The memory of this process in KiB.
+local function resident()
+  for line in io.lines("/proc/self/status") do
+    local size = line:match("^VmRSS:%s+(%d+)")
+    if size then return tonumber(size) end
+  end
+end
+
+describe("a wss connection", function()
+  it("does not take the errors of LuaSec, in the same thread, for its own", function()
+    local got
+    local conn = assert(luws.wsopen(servers.url("websockets", "wss", "/echo"), function(_, ...) got = { ... } end))
+    for _ = 1, 3 do
+      -- These leave something in the error queue of OpenSSL.
+      assert.is_nil(ssl.newcontext { mode = "client", protocol = "tlsv1_2", cafile = "/nonexistent.pem" })
+      pcall(ssl.loadcertificate, "junk")
+      got = nil
+      assert.is_true(luws.wssend(conn, 1, "still there"))
+      poll(luws, conn, function() return got end)
+      assert.same({ 1, "still there" }, got)
+    end
+    luws.wsclose(conn)
+    assert.is_true(conn.was_clean)
+  end)
+
+  it("costs no memory when the peer sends on behind a failure", function()
+    local peer = scripted.peer {
+      tls = true,
+      { "upgrade" }, { "send", "\131\0" }, { "send", ("x"):rep(65536), times = 2000 },
+    }
+    local conn = assert(luws.wsopen(peer.url, nil, { close_timeout = 1 }))
+    poll(luws, conn)
+    local before = resident()
+    luws.wsclose(conn)
+    assert.is_true(resident() - before < 20000, resident() - before)
+    peer:close()
+  end)
+end)

@@ -1,0 +1,218 @@
+//! SockProxy, the plugin of Luup systems that tells a plugin by an action when data has come for it.
+//!
+//! ```text
+//! greeting = "OK TOGGLEDBITS-SOCKPROXY" anything LF
+//! CONN     = "CONN " host ":" port *( SP key "=" value ) LF
+//! reply    = "OK CONN" anything LF, then a transparent pipe in both directions
+//! errors   = "ERR " text LF
+//! ```
+//!
+//! Nothing may be sent between `CONN` and its reply: it would be taken for options.
+
+use std::fmt;
+
+/// The longest line that is accepted, in bytes.
+const MAX_LINE: usize = 1024;
+
+const GREETING: &str = "OK TOGGLEDBITS-SOCKPROXY";
+
+/// What came is not what SockProxy says; or SockProxy has said ERR, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyError(String);
+
+impl ProxyError {
+    fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ProxyError {}
+
+/// Whom SockProxy is to tell that data has come: an action of a service of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    pub device: String,
+    pub service: String,
+    pub action: String,
+    /// Handed to the action; SockProxy's own number for the connection if there is none.
+    pub pid: Option<String>,
+}
+
+/// What is asked of SockProxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The server's name or IPv4 address; the grammar has no room for an IPv6 address.
+    pub host: String,
+    pub port: u16,
+    pub notify: Option<Notify>,
+    /// Milliseconds of silence, in either direction, after which SockProxy gives up; 0: never.
+    pub rtim: u64,
+    /// Seconds between notifications, at least.
+    pub pace: u64,
+}
+
+impl Options {
+    /// The request, or what in it the grammar cannot carry.
+    fn request(&self) -> Result<String, ProxyError> {
+        if self.host.contains(':') {
+            return Err(ProxyError::new("SockProxy cannot connect to an IPv6 address"));
+        }
+        let mut words = vec![format!("CONN {}:{}", self.host, self.port)];
+        if let Some(notify) = &self.notify {
+            let pid = notify.pid.as_ref().map_or(String::new(), |pid| format!("/{pid}"));
+            words.push(format!("NTFY={}/{}/{}{pid}", notify.device, notify.service, notify.action));
+        }
+        words.push(format!("RTIM={}", self.rtim));
+        words.push(format!("PACE={}", self.pace));
+        if words[1..].iter().any(|word| word.contains(char::is_whitespace) || word.contains(char::is_control))
+            || self.host.contains(char::is_whitespace)
+        {
+            return Err(ProxyError::new("SockProxy's options cannot have spaces in them"));
+        }
+        Ok(words.join(" ") + "\n")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Greeting,
+    Reply,
+    Done,
+}
+
+/// One negotiation. Whoever owns it sends what [`feed`](Self::feed) returns.
+#[derive(Debug)]
+pub struct SockProxy {
+    step: Step,
+    request: String,
+    /// What SockProxy calls this connection, once it is done.
+    pid: Option<String>,
+}
+
+impl SockProxy {
+    /// # Errors
+    /// The options cannot be said in SockProxy's grammar.
+    pub fn new(options: &Options) -> Result<Self, ProxyError> {
+        Ok(Self { step: Step::Greeting, request: options.request()?, pid: None })
+    }
+
+    /// Looks at what has come: how much of it was used, and what is to be sent.
+    ///
+    /// # Errors
+    /// The negotiation has failed.
+    pub fn feed(&mut self, input: &[u8]) -> Result<(usize, &[u8]), ProxyError> {
+        if self.step == Step::Done {
+            return Ok((0, b""));
+        }
+        let Some(end) = input.iter().position(|b| *b == b'\n') else {
+            let expected = if self.step == Step::Greeting { GREETING } else { "OK CONN" };
+            let count = input.len().min(expected.len());
+            if input[..count] != expected.as_bytes()[..count]
+                && !b"ERR "[..].starts_with(&input[..input.len().min(4)])
+                || input.len() > MAX_LINE
+            {
+                return Err(unexpected(input));
+            }
+            return Ok((0, b""));
+        };
+        let line = input[..end].trim_ascii();
+        match self.step {
+            Step::Greeting if line.starts_with(GREETING.as_bytes()) => {
+                self.step = Step::Reply;
+                Ok((end + 1, self.request.as_bytes()))
+            }
+            Step::Reply if line == b"OK CONN" || line.starts_with(b"OK CONN ") => {
+                self.step = Step::Done;
+                let pid = line[b"OK CONN".len()..].trim_ascii();
+                self.pid = Some(String::from_utf8_lossy(pid).into_owned()).filter(|pid| !pid.is_empty());
+                Ok((end + 1, b""))
+            }
+            _ if line.starts_with(b"ERR ") => {
+                Err(ProxyError::new(String::from_utf8_lossy(&line[b"ERR ".len()..])))
+            }
+            _ => Err(unexpected(line)),
+        }
+    }
+
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.step == Step::Done
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> Option<&str> {
+        self.pid.as_deref()
+    }
+}
+
+fn unexpected(line: &[u8]) -> ProxyError {
+    ProxyError(format!("this is not SockProxy: \"{}\"", line[..line.len().min(60)].escape_ascii()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        let notify =
+            Notify { device: "12".into(), service: "urn:me".into(), action: "Receive".into(), pid: None };
+        Options { host: "hub.local".into(), port: 80, notify: Some(notify), rtim: 0, pace: 0 }
+    }
+
+    #[test]
+    fn negotiation() {
+        let input = b"OK TOGGLEDBITS-SOCKPROXY 21350 4711\nOK CONN 7\nHTTP";
+        let mut proxy = SockProxy::new(&options()).unwrap();
+        for end in 0..35 {
+            assert_eq!(proxy.feed(&input[..end]), Ok((0, &b""[..])), "after {end} bytes");
+        }
+        let request = b"CONN hub.local:80 NTFY=12/urn:me/Receive RTIM=0 PACE=0\n";
+        assert_eq!(proxy.feed(input), Ok((36, &request[..])));
+        assert_eq!(proxy.feed(&input[36..40]), Ok((0, &b""[..])));
+        assert_eq!(proxy.feed(&input[36..]), Ok((10, &b""[..])));
+        assert!(proxy.is_done());
+        assert_eq!(proxy.pid(), Some("7"));
+        assert_eq!(proxy.feed(&input[46..]), Ok((0, &b""[..])));
+    }
+
+    #[test]
+    fn requests() {
+        let request = |options: Options| options.request().map_err(|error| error.to_string());
+        let plain = Options { notify: None, rtim: 5000, pace: 2, ..options() };
+        assert_eq!(request(plain), Ok("CONN hub.local:80 RTIM=5000 PACE=2\n".into()));
+        let mut named = options();
+        named.notify.as_mut().unwrap().pid = Some("mine".into());
+        assert_eq!(
+            request(named.clone()),
+            Ok("CONN hub.local:80 NTFY=12/urn:me/Receive/mine RTIM=0 PACE=0\n".into())
+        );
+        named.notify.as_mut().unwrap().service = "a b".into();
+        assert_eq!(request(named), Err("SockProxy's options cannot have spaces in them".into()));
+        let six = Options { host: "::1".into(), ..options() };
+        assert_eq!(request(six), Err("SockProxy cannot connect to an IPv6 address".into()));
+    }
+
+    #[test]
+    fn failures() {
+        for (first, second, why) in [
+            ("HTTP/1.1 400 Bad Request\r\n", "", "this is not SockProxy: \"HTTP/1.1 400 Bad Request\""),
+            ("SSH-2.0", "", "this is not SockProxy: \"SSH-2.0\""),
+            ("ERR TOOMANY connections\n", "", "TOOMANY connections"),
+            ("OK TOGGLEDBITS-SOCKPROXY 1 2\n", "ERR CONN refused\n", "CONN refused"),
+            ("OK TOGGLEDBITS-SOCKPROXY 1 2\n", "what\n", "this is not SockProxy: \"what\""),
+        ] {
+            let mut proxy = SockProxy::new(&options()).unwrap();
+            let mut result = proxy.feed(first.as_bytes()).map(|_| ());
+            if result.is_ok() {
+                result = proxy.feed(second.as_bytes()).map(|_| ());
+            }
+            assert_eq!(result.map_err(|error| error.to_string()), Err(why.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The vectors of spec/vectors, each in every way that a network could deliver it: whole, byte by byte, cut in two at
+//! every place, and with more bytes behind what ends it.
+
+pub(crate) mod format;
+
+use luws::protocol::connection::{Config, Event as Received};
+use luws::protocol::deflate::Options;
+use luws::protocol::error::HandshakeError;
+use luws::protocol::frame::Opcode;
+use luws::protocol::handshake::UpgradeRequest;
+use luws::session::{Error, Event, Session};
+
+use crate::feeding::{self, Role, hex};
+use format::{KEY, Vector, accept};
+
+/// An end, and what has come of it.
+struct Player {
+    role: Role,
+    session: Session,
+    /// That of the request.
+    key: String,
+    events: Vec<String>,
+    sent: Vec<u8>,
+}
+
+impl Player {
+    /// Where the vector begins: with an open connection, or before the upgrade.
+    fn new(vector: &Vector, role: Role) -> Self {
+        let wish = if vector.upgrade { &vector.wish } else { &vector.deflate };
+        let deflate = wish.as_deref().map(options);
+        let session = match role {
+            Role::Client => {
+                let request = UpgradeRequest {
+                    host: "server.example.com".into(),
+                    resource: "/chat".into(),
+                    subprotocols: vector.subprotocols.clone(),
+                    // What was agreed upon is to be what the answer says, so the offer is for anything.
+                    deflate: deflate.map(|wish| if vector.upgrade { wish } else { Options::default() }),
+                    headers: Vec::new(),
+                };
+                let config = Config { max_message_size: vector.limit, ..Config::default() };
+                Session::client(&request, None, config)
+            }
+            Role::Server => {
+                Session::server(None, Config { max_message_size: vector.limit, deflate, ..Config::default() })
+            }
+        };
+        let (key, events, sent) = (KEY.into(), Vec::new(), Vec::new());
+        let mut player = Self { role, session: session.unwrap(), key, events, sent };
+        if role == Role::Client {
+            player.collect();
+            let request = String::from_utf8(std::mem::take(&mut player.sent)).unwrap();
+            let key = request.split("Sec-WebSocket-Key: ").nth(1).unwrap();
+            player.key = key.split("\r\n").next().unwrap().into();
+        }
+        if !vector.upgrade {
+            player.upgrade(vector.deflate.as_deref());
+        }
+        player
+    }
+
+    /// The usual upgrade.
+    fn upgrade(&mut self, deflate: Option<&str>) {
+        let extensions = deflate.map(|header| format!("Sec-WebSocket-Extensions: {header}\r\n"));
+        let extensions = extensions.unwrap_or_default();
+        let (head, event) = match self.role {
+            Role::Client => (
+                format!(
+                    "HTTP/1.1 101\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Sec-WebSocket-Accept: {}\r\n{extensions}\r\n",
+                    accept(&self.key)
+                ),
+                "open ",
+            ),
+            Role::Server => (
+                format!(
+                    "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{extensions}\r\n"
+                ),
+                "request /",
+            ),
+        };
+        self.feed(head.as_bytes());
+        assert_eq!(self.events, [event]);
+        self.events.clear();
+        let answer = String::from_utf8(std::mem::take(&mut self.sent)).unwrap();
+        assert!(self.role == Role::Client || answer.contains(&extensions), "{answer}");
+    }
+
+    fn feed(&mut self, piece: &[u8]) {
+        assert_eq!(self.session.receive(piece), piece.len());
+        while self.step() {}
+        self.collect();
+        // Anything that is left is the beginning of something.
+        assert!(self.session.connection().is_none() || self.session.incoming_len() < 14 + 125);
+    }
+
+    /// Takes the next event and answers it; false when there is none.
+    fn step(&mut self) -> bool {
+        let (text, reply) = match self.session.next_event() {
+            Ok(None) => return false,
+            Ok(Some(event)) => seen(&event),
+            Err(error) => (failed(&error), Reply::Nothing),
+        };
+        self.events.push(text);
+        match reply {
+            Reply::Nothing => {}
+            Reply::Pong(payload) => self.session.send_pong(&payload).unwrap(),
+            Reply::Close => self.session.reply_close(),
+            Reply::Accept(subprotocol) => self.session.accept(subprotocol.as_deref()),
+        }
+        true
+    }
+
+    /// Takes what is to be sent.
+    fn collect(&mut self) {
+        while self.session.outgoing_len() > 0 {
+            let sent = &mut self.sent;
+            let taken = self.session.send_with(|bytes| {
+                sent.extend_from_slice(bytes);
+                Ok::<_, ()>(bytes.len())
+            });
+            taken.unwrap();
+        }
+    }
+}
+
+/// Options with the parameters of a header, which compress everything.
+fn options(header: &str) -> Options {
+    let mut options = Options { threshold: 0, ..Options::default() };
+    for parameter in header.split("; ").skip(1) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        match name {
+            "server_no_context_takeover" => options.server_no_context_takeover = true,
+            "client_no_context_takeover" => options.client_no_context_takeover = true,
+            "server_max_window_bits" => options.server_max_window_bits = value.parse().ok(),
+            "client_max_window_bits" => options.client_max_window_bits = value.parse().ok(),
+            _ => panic!("{header}"),
+        }
+    }
+    options
+}
+
+/// What an event calls for.
+enum Reply {
+    Nothing,
+    Pong(Vec<u8>),
+    Close,
+    Accept(Option<String>),
+}
+
+/// An event in the words of the format.
+fn seen(event: &Event<'_>) -> (String, Reply) {
+    match event {
+        Event::Open(response) => {
+            (format!("open {}", response.subprotocol().unwrap_or_default()), Reply::Nothing)
+        }
+        Event::Request(request) => {
+            (format!("request {}", request.resource), Reply::Accept(request.subprotocols.first().cloned()))
+        }
+        Event::Received(event) => match event {
+            Received::Message { opcode: Opcode::Text, data } => {
+                (format!("text {}", std::str::from_utf8(data).unwrap()), Reply::Nothing)
+            }
+            Received::Message { data, .. } => (format!("binary {}", hex(data)), Reply::Nothing),
+            Received::Ping(data) => (format!("ping {}", hex(data)), Reply::Pong(data.to_vec())),
+            Received::Pong(data) => (format!("pong {}", hex(data)), Reply::Nothing),
+            Received::Close(frame) => {
+                let code = frame.code.map(|code| code.to_string()).unwrap_or_default();
+                let space = if frame.reason.is_empty() { "" } else { " " };
+                (format!("close {code}{space}{}", frame.reason), Reply::Close)
+            }
+        },
+    }
+}
+
+fn failed(error: &Error) -> String {
+    match error {
+        Error::Protocol(error) => format!("error {} {error}", error.code),
+        Error::Handshake(HandshakeError::BadRequest { status, message }) => {
+            format!("fails {status} {message}")
+        }
+        error => format!("fails {error}"),
+    }
+}
+
+/// Whether the events are those that the lines want, of which one may end with a star.
+fn as_wanted(events: &[String], wanted: &[String]) -> bool {
+    let matches = |(event, wanted): (&String, &String)| match wanted.strip_suffix('*') {
+        Some(start) if wanted.starts_with("fails ") => event.starts_with(start),
+        _ => event == wanted,
+    };
+    events.len() == wanted.len() && events.iter().zip(wanted).all(matches)
+}
+
+/// The frames that must be sent for the events, without masks.
+fn answers(events: &[String]) -> Vec<u8> {
+    let mut frames = Vec::new();
+    for event in events {
+        let mut words = event.splitn(3, ' ');
+        let (word, mut next) = (words.next(), || words.next().unwrap_or_default());
+        let code = |code: &str| code.parse::<u16>().map_or(Vec::new(), |code| code.to_be_bytes().to_vec());
+        let (opcode, payload) = match word {
+            Some("ping") => (Opcode::Pong, feeding::bytes(next())),
+            Some("close") => (Opcode::Close, code(next())),
+            Some("error") => (Opcode::Close, [code(next()).as_slice(), next().as_bytes()].concat()),
+            _ => continue,
+        };
+        frames.extend([0x80 | opcode as u8, payload.len() as u8]);
+        frames.extend(payload);
+    }
+    frames
+}
+
+/// What came of it when `input` was fed in pieces that end at the `cuts`.
+fn outcome(vector: &Vector, role: Role, cuts: &[usize], behind: &[u8]) -> Result<(), String> {
+    let mut player = Player::new(vector, role);
+    let input = [vector.input(role, &player.key).as_slice(), behind].concat();
+    let mut start = 0;
+    for end in cuts.iter().copied().filter(|cut| *cut < input.len()).chain([input.len()]) {
+        player.feed(&input[start..end]);
+        start = end;
+    }
+    if !as_wanted(&player.events, &vector.events) {
+        return Err(format!("events {:#?}, not {:#?}", player.events, vector.events));
+    }
+    let mut sent = player.sent.as_slice();
+    if vector.upgrade && role == Role::Server && !player.events.is_empty() {
+        let end = sent.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no head was sent")? + 4;
+        let head = std::str::from_utf8(&sent[..end]).map_err(|error| error.to_string())?;
+        let status = vector.events[0].strip_prefix("fails ").map_or("101", |text| &text[..3]);
+        if !head.starts_with(&format!("HTTP/1.1 {status} ")) {
+            return Err(format!("not status {status}: {head}"));
+        }
+        if let Some(line) = vector.head(KEY).find(|line| !head.lines().any(|sent| sent == line)) {
+            return Err(format!("no {line} in {head}"));
+        }
+        // A refusal has a body.
+        sent = if status == "101" { &sent[end..] } else { &[] };
+    }
+    let mut unmasked = Vec::new();
+    for (header, payload) in feeding::frames(sent) {
+        if header.masking_key.is_some() != (role == Role::Client) {
+            return Err("the wrong end masks".into()); // section 5.1
+        }
+        unmasked.extend([0x80 | header.opcode as u8, payload.len() as u8]);
+        unmasked.extend(payload);
+    }
+    let wanted = answers(&player.events);
+    if unmasked != wanted || vector.sends.as_ref().is_some_and(|sends| *sends != wanted) {
+        return Err(format!("sent {}, not {} ({:?})", hex(&unmasked), hex(&wanted), vector.sends));
+    }
+    Ok(())
+}
+
+/// The ways to cut an input: not at all, everywhere, in two at each place; of a long one, not at all places.
+fn ways(length: usize) -> Vec<Vec<usize>> {
+    let pieces = if length > 4096 { 1009 } else { 1 };
+    let mut ways = vec![vec![], (1..length).step_by(pieces).collect()];
+    ways.extend((1..length).filter(|at| length < 700 || *at < 20 || length - *at < 4).map(|at| vec![at]));
+    ways
+}
+
+/// What may come behind the end: everything that would be an event or an error by itself.
+fn more(role: Role) -> Vec<u8> {
+    let frames = match role {
+        Role::Client => "81 01 78 89 00 88 02 03e8",
+        Role::Server => "81 81 00000000 78 89 80 00000000 88 82 00000000 03e8",
+    };
+    let head = b"HTTP/1.1 101\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+    [feeding::bytes(frames).as_slice(), head, &[0xff; 300]].concat()
+}
+
+#[test]
+fn every_vector() {
+    let mut wrong = Vec::new();
+    for vector in format::all() {
+        for role in vector.roles() {
+            let length = vector.input(role, KEY).len();
+            let mut ways: Vec<_> = ways(length).into_iter().map(|cuts| (cuts, Vec::new())).collect();
+            if vector.is_ended() {
+                let more = more(role);
+                let one_by_one = (1..length + more.len()).collect();
+                ways.extend([(vec![], more.clone()), (vec![length], more.clone()), (one_by_one, more)]);
+            }
+            let outcomes = ways.iter().map(|(cuts, behind)| (cuts, outcome(&vector, role, cuts, behind)));
+            // The first is enough to know.
+            wrong.extend(
+                outcomes
+                    .filter_map(|(cuts, result)| Some((cuts, result.err()?)))
+                    .take(1)
+                    .map(|(cuts, why)| format!("{}, as {role:?}, cut at {cuts:?}: {why}", vector.name)),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{} vectors\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn names_of_vectors_say_which_is_meant() {
+    let vectors = format::all();
+    let names: std::collections::HashSet<_> = vectors.iter().map(|vector| &vector.name).collect();
+    assert_eq!(names.len(), vectors.len());
+}

@@ -1,0 +1,202 @@
+//! Reads the files of spec/vectors; the README there has their format. Knows nothing of the engine but its roles.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha1::{Digest, Sha1};
+
+use crate::feeding::{self, Role};
+
+const FILES: [&str; 6] =
+    ["frames.txt", "messages.txt", "closing.txt", "handshake.txt", "negotiation.txt", "deflate.txt"];
+
+/// The key in `{GET}`, which is that of RFC 6455 section 1.3.
+pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+const REQUEST: [&str; 6] = [
+    "GET /chat HTTP/1.1",
+    "Host: server.example.com",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+];
+
+const ANSWER: [&str; 4] = [
+    "HTTP/1.1 101 Switching Protocols",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Accept: {accept}",
+];
+
+#[derive(Debug)]
+enum Input {
+    Line(String),
+    Bytes(Vec<u8>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Vector {
+    /// With the file that it is in.
+    pub(crate) name: String,
+    role: Option<Role>,
+    pub(crate) limit: usize,
+    pub(crate) deflate: Option<String>,
+    /// Begins before the upgrade.
+    pub(crate) upgrade: bool,
+    pub(crate) subprotocols: Vec<String>,
+    pub(crate) wish: Option<String>,
+    input: Vec<Input>,
+    /// As their lines say, but with all bytes written out, and text as text.
+    pub(crate) events: Vec<String>,
+    pub(crate) sends: Option<Vec<u8>>,
+    /// Lines of the head that is sent.
+    head: Vec<String>,
+}
+
+/// Every vector of every file.
+pub(crate) fn all() -> Vec<Vector> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/vectors");
+    let mut vectors: Vec<Vector> = Vec::new();
+    for file in FILES {
+        let text = fs::read_to_string(folder.join(file)).unwrap();
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            match line.strip_prefix("  ") {
+                None => vectors.push(Vector::new(format!("{file}: {line}"))),
+                Some(line) => vectors.last_mut().unwrap().add(line),
+            }
+        }
+    }
+    vectors
+}
+
+impl Vector {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            role: None,
+            limit: 65_535,
+            deflate: None,
+            upgrade: false,
+            subprotocols: Vec::new(),
+            wish: None,
+            input: Vec::new(),
+            events: Vec::new(),
+            sends: None,
+            head: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, line: &str) {
+        let (word, value) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "role" => {
+                let role = if value == "client" { Role::Client } else { Role::Server };
+                assert!(self.role.replace(role).is_none() && (role == Role::Client || value == "server"));
+            }
+            "limit" => self.limit = value.parse().unwrap(),
+            "deflate" => self.deflate = Some(value.into()),
+            "upgrade" => self.upgrade = true,
+            "subprotocols" => self.subprotocols = value.split(", ").map(String::from).collect(),
+            "wish" => self.wish = Some(value.into()),
+            "in" => self.input.push(Input::Bytes(bytes(value))),
+            ">" => {
+                self.upgrade = true;
+                self.input.extend(lines(value).into_iter().map(Input::Line));
+            }
+            "<" => self.head.extend(lines(value)),
+            "utf8" => self.events.push(format!("text {}", String::from_utf8(bytes(value)).unwrap())),
+            "binary" | "ping" | "pong" => self.events.push(format!("{word} {}", feeding::hex(&bytes(value)))),
+            "text" | "close" | "error" | "fails" | "open" | "request" => {
+                self.events.push(format!("{word} {value}"));
+            }
+            "sends" => self.sends = Some(bytes(value)),
+            _ => panic!("{}: {line}", self.name),
+        }
+    }
+
+    /// The ends that it is for.
+    pub(crate) fn roles(&self) -> Vec<Role> {
+        self.role.map_or(vec![Role::Client, Role::Server], |role| vec![role])
+    }
+
+    /// What comes in; `key` is what the client's request had.
+    pub(crate) fn input(&self, role: Role, key: &str) -> Vec<u8> {
+        let mask = self.role.is_none() && role == Role::Server;
+        let mut whole = Vec::new();
+        for input in &self.input {
+            match input {
+                Input::Line(line) => whole.extend(format!("{}\r\n", filled(line, key)).bytes()),
+                Input::Bytes(bytes) if mask => whole.extend(masked(bytes)),
+                Input::Bytes(bytes) => whole.extend(bytes),
+            }
+        }
+        whole
+    }
+
+    /// The lines that the head that is sent must have; `key` is what the request had.
+    pub(crate) fn head(&self, key: &str) -> impl Iterator<Item = String> {
+        self.head.iter().map(move |line| filled(line, key))
+    }
+
+    /// Whether nothing may come of what comes behind it.
+    pub(crate) fn is_ended(&self) -> bool {
+        let last = self.events.last().map_or("", |event| event.split(' ').next().unwrap_or_default());
+        ["close", "error", "fails"].contains(&last)
+    }
+}
+
+/// Groups of bytes as `0102` or, so many times, as `0102*3`.
+fn bytes(text: &str) -> Vec<u8> {
+    let groups = text.split_whitespace().map(|group| match group.split_once('*') {
+        Some((group, count)) => feeding::bytes(group).repeat(count.parse().unwrap()),
+        None => feeding::bytes(group),
+    });
+    groups.collect::<Vec<_>>().concat()
+}
+
+/// A line, or the usual ones that it stands for.
+fn lines(text: &str) -> Vec<String> {
+    let Some(named) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
+        return vec![text.into()];
+    };
+    let (name, without) = named.split_once(" without ").unwrap_or((named, "\n"));
+    let usual: &[_] = match name {
+        "101" => &ANSWER,
+        "GET" => &REQUEST,
+        _ => return vec![text.into()],
+    };
+    usual.iter().filter(|line| !line.starts_with(without)).map(|line| (*line).into()).collect()
+}
+
+fn filled(line: &str, key: &str) -> String {
+    line.replace("{accept}", &accept(key))
+        .replace("{key}", key)
+        .replace("{space}", " ")
+        .replace("{tab}", "\t")
+}
+
+/// Section 4.2.2 item 5.4, anew: the engine's own is what is to be tested.
+pub(crate) fn accept(key: &str) -> String {
+    let hash = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64.encode(hash.finalize())
+}
+
+/// A frame with a mask; what is wrong with it stays wrong.
+fn masked(frame: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    let header = match frame[1] & 127 {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    let mut masked = frame.to_vec();
+    masked[1] |= 0x80;
+    for (octet, key) in masked[header..].iter_mut().zip(MASK.iter().cycle()) {
+        *octet ^= key;
+    }
+    masked.splice(header..header, MASK);
+    masked
+}
