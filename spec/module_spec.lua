@@ -215,7 +215,7 @@ describe("logging", function()
   it("is silent unless debug_mode is set, which is looked at each time", function()
     assert.same({}, logged())
     luws.debug_mode = true
-    assert.same({ ('50 print luws: %s sends opcode 1, 5 bytes "hello"'):format(tostring(conn)) }, logged())
+    assert.same({ ('50 print luws: %s sent text (opcode 1), 5 bytes, fin=1 rsv=000'):format(tostring(conn)) }, logged())
     luws.debug_mode = false
     assert.same({}, logged())
     luws.debug_mode = 1
@@ -231,7 +231,7 @@ describe("logging", function()
       { nil, "50 print " },
     } do
       _G.luup = case[1]
-      assert.same({ ('%sluws: %s sends opcode 1, 5 bytes "hello"'):format(case[2], tostring(conn)) }, logged())
+      assert.same({ ('%sluws: %s sent text (opcode 1), 5 bytes, fin=1 rsv=000'):format(case[2], tostring(conn)) }, logged())
     end
   end)
 

@@ -486,18 +486,9 @@ impl Session {
         }
     }
 
-    /// Forgets a partly received message, though not what still comes of it: [`Connection::forget_message`].
-    pub fn forget_message(&mut self) {
-        if let Some(connection) = &mut self.connection {
-            connection.forget_message();
-        }
-    }
-
-    /// Forgets a partly received frame and message: [`Connection::reset`].
-    pub fn reset(&mut self) {
-        if let Some(connection) = &mut self.connection {
-            connection.reset();
-        }
+    /// The open connection, for what can be changed about it.
+    pub fn connection_mut(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut()
     }
 
     /// Changes the message limit: [`Connection::set_max_message_size`].

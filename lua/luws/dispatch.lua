@@ -61,13 +61,53 @@ local function tell(conn, opcode, data)
   end
 end
 
+-- Streams: a message that goes to an LTN12 sink as it comes.
+
+--- begin(conn, state, opcode): a message begins: asks the user for a sink.
+local function begin(conn, state, opcode)
+  local session, choose = state.session, options.of(conn).sink
+  local sink = choose and call(choose, conn, opcode, nil)
+  if state.session ~= session or sink == nil or sink == false then return end
+  if options.callable(sink) then
+    log.error("the sink of %s is no function but a %s", protect.text(conn), type(sink))
+    return
+  end
+  state.sink = sink
+  session:stream()
+end
+
+--- feed(conn, state, data, err): gives the sink a piece (nil: the end; with `err`, a bad one). A sink that fails gets
+-- no more, and the rest of its message goes nowhere.
+local function feed(conn, state, data, err)
+  local sink, session = state.sink, state.session
+  if data == nil then state.sink = nil end
+  local ok, taken, why = protect.call(function() return sink(data, err) end, protect.trace)
+  if ok and (taken or data == nil) then return end
+  state.sink = nil
+  if data ~= nil and state.session and state.session == session then session:forget() end
+  log.error("the sink of %s failed: %s", protect.text(conn), ok and (protect.text(why) or "?") or taken)
+end
+
+--- trace(conn, state): when debugging, a line in the log for each frame since the last call. Never the payload.
+function dispatch.trace(conn, state)
+  local wanted = log.debugging()
+  if wanted ~= state.tracing then
+    state.tracing = wanted
+    state.session:set_trace(wanted)
+  end
+  if not wanted then return end
+  for _, line in ipairs(state.session:trace()) do log.debug("%s %s", protect.text(conn), line) end
+end
+
 --- leave(conn, state, reason): the connection is over; `reason` is what wsreceive says from then on. What the
 -- closing handshake has come to is for the user to read, and the socket is left to `linger`.
 local function leave(conn, state, reason)
+  if state.tracing then dispatch.trace(conn, state) end
   local sent, received, code, text = state.session:close_state()
   conn.close_code, conn.close_reason, conn.was_clean = code, text, sent and received
   state.lingering = { session = state.session, wire = state.wire, ended = state.ended }
   state.over, state.session, state.wire = reason, nil, nil
+  if state.sink then feed(conn, state, nil, reason) end
 end
 
 --- begin_end(conn, state): to come before anything is closed.
@@ -141,6 +181,7 @@ local function events(conn, state)
   while state.session == session do
     local opcode, data = session:next_event()
     if state.session ~= session then return end -- a finaliser has closed it
+    if state.tracing then dispatch.trace(conn, state) end
     if opcode == nil then
       local frames = session:frames()
       if frames ~= state.frames then
@@ -149,13 +190,19 @@ local function events(conn, state)
       return
     elseif opcode == TEXT or opcode == BINARY then
       conn.lastMessage, conn.lastPing = now, now
-      if state.log then state.log(conn, "received", opcode, data) end
       state.depth = state.depth + deeper
       tell(conn, opcode, data)
       state.depth = state.depth - deeper
+    elseif opcode == "begin" then
+      begin(conn, state, data)
+    elseif opcode == "piece" or opcode == "last" then
+      if state.sink and data ~= "" then feed(conn, state, data) end
+      if opcode == "last" then
+        conn.lastMessage, conn.lastPing = now, now
+        if state.sink then feed(conn, state, nil) end
+      end
     elseif opcode then
       conn.lastPing = now
-      if state.log then state.log(conn, "received", opcode, data) end
       control(conn, state, opcode, data)
     else
       fail(conn, state, data)
@@ -163,13 +210,6 @@ local function events(conn, state)
     end
   end
 end
-
-local function log_frame(conn, verb, opcode, data)
-  log.debug("%s %s opcode %d, %d bytes %s", protect.text(conn), verb, opcode, #data, log.bytes(data))
-end
-
---- logger(): log_frame, when debugging.
-function dispatch.logger() return log.debugging() and log_frame or nil end
 
 --- timed_out(conn, state): whether the peer has been silent for too long. Told once in each such time.
 local function timed_out(conn, state)
@@ -182,9 +222,10 @@ end
 
 --- incoming(conn, state): delivers what the session holds, and sends what that calls for.
 function dispatch.incoming(conn, state)
-  state.log = dispatch.logger()
+  dispatch.trace(conn, state)
   events(conn, state)
   local session = state.session
+  if session and state.tracing then dispatch.trace(conn, state) end
   if session and session:outgoing() > 0 then state.wire.write(session) end
 end
 
@@ -206,6 +247,11 @@ function dispatch.receive(conn, state)
   if size ~= state.size then
     state.size = size
     state.session:limit(options.number(settings, "max_payload_size"))
+  end
+  local announce = settings.sink ~= nil
+  if announce ~= state.announce then
+    state.announce = announce
+    state.session:announce(announce)
   end
   local count, more = pump.receive(state, options.chunk_size(settings))
   if count > 0 then state.injected = false end

@@ -91,8 +91,16 @@ local function establish(target, settings, given, proxy)
   elseif settings.connect then
     deadline = native.monotonic() + connect_timeout
   end
-  local state = { session = session, wire = wire, socket = socket, buffered = 0, frames = 0, depth = 0 }
-  state.proxied = proxy ~= nil
+  local state = {
+    session = session,
+    wire = wire,
+    socket = socket,
+    proxied = proxy ~= nil,
+    buffered = 0, -- bytes that no wsreceive has counted
+    frames = 0, -- complete ones, when last looked
+    depth = 0, -- of wsreceive within wsreceive
+    tracing = false,
+  }
   local ok, step
   ok, step, why = pump.open(state, options.chunk_size(settings), deadline, connect_timeout,
     options.get(settings, "upgrade_timeout"))

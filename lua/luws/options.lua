@@ -42,6 +42,7 @@ local rows = {
   -- handlers
   { "handler_args", nil, of_type("table") }, -- array: further arguments for the handlers
   { "control_handler", nil, callable }, -- called before the default reply to a control frame
+  { "sink", nil, callable }, -- sink(conn, opcode): an LTN12 sink for the message that begins, or nil
   -- receiving
   { "receive_timeout", 0, at_least(0) }, -- s without a complete frame; 0: never
   { "receive_chunk_size", 16384, at_least(1) }, -- bytes that one wsreceive reads at most

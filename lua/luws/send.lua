@@ -23,13 +23,13 @@ function send.frame(conn, state, opcode, data, fin)
       return false, "send error: " .. why .. (why == "timeout" and "; nothing of this was sent" or ""), false
     end
   end
+  dispatch.trace(conn, state)
   local queued, why = session:send(opcode, data, fin)
   if not queued then
     return false, (why == "closing" or why == "not connected") and why or "send error: " .. why, false
   end
   if opcode == CLOSE then conn.closing, state.closing = true, true end
-  local log = dispatch.logger()
-  if log then log(conn, "sends", opcode, data) end
+  if state.tracing then dispatch.trace(conn, state) end
   local ok
   ok, why = pump.flush(state, deadline - native.monotonic())
   if not ok then return false, "send error: " .. why, true end

@@ -164,6 +164,8 @@ impl Peer {
                         Received::Ping(payload) => (Opcode::Ping, payload),
                         Received::Pong(payload) => (Opcode::Pong, payload),
                         Received::Close(_) => (Opcode::Close, &[][..]),
+                        // Not asked for.
+                        Received::Begin(_) | Received::Piece { .. } => continue,
                     };
                     data.clear();
                     data.extend_from_slice(payload);

@@ -40,6 +40,11 @@ impl LuaSession {
         Ok(operation(inner.as_mut().ok_or("closed")?))
     }
 
+    /// The same on the open connection; whether there was one.
+    fn open(&self, operation: impl FnOnce(&mut Connection)) -> bool {
+        self.with(|inner| inner.session.connection_mut().map(operation)).is_ok_and(|done| done.is_some())
+    }
+
     /// The same for a question, whose answer is nothing where there is no session.
     fn ask<R: Default>(&self, question: impl FnOnce(&Session) -> R) -> R {
         self.with(|inner| question(&inner.session)).unwrap_or_default()
@@ -230,7 +235,8 @@ impl Inner {
 
 fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // next_event(): nil when more bytes are needed; opcode and data; true when the upgrade is
-    // complete; false and a text when the session is over.
+    // complete; false and a text when the session is over; "begin" and an opcode where messages are announced;
+    // "piece" or "last" and data of a message that is streamed.
     methods.add_method("next_event", |lua, this, ()| {
         let event = this.with(|inner| match inner.session.next_event() {
             // Only a server has requests.
@@ -238,6 +244,13 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
             Ok(Some(Event::Open(_))) => Ok((Value::Boolean(true), Value::Nil)),
             Ok(Some(Event::Received(event))) => {
                 let (opcode, data) = match event {
+                    Received::Begin(opcode) => {
+                        return Ok(("begin".into_lua(lua)?, Value::Integer(opcode as _)));
+                    }
+                    Received::Piece { data, last } => {
+                        let kind = if last { "last" } else { "piece" };
+                        return Ok((kind.into_lua(lua)?, Value::String(lua.create_string(data)?)));
+                    }
                     Received::Message { opcode, data } => (opcode, lua.create_string(data)?),
                     Received::Ping(data) => (Opcode::Ping, lua.create_string(data)?),
                     Received::Pong(data) => (Opcode::Pong, lua.create_string(data)?),
@@ -292,8 +305,20 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
         Ok((sent, code.is_some(), code.unwrap_or(CloseCode::ABNORMAL.0), reason))
     });
     // forget(): forgets a partly received message, though not what still comes of it. reset(): forgets that, too.
-    methods.add_method("forget", |_, this, ()| Ok(this.with(|inner| inner.session.forget_message()).is_ok()));
-    methods.add_method("reset", |_, this, ()| Ok(this.with(|inner| inner.session.reset()).is_ok()));
+    methods.add_method("forget", |_, this, ()| Ok(this.open(Connection::forget_message)));
+    methods.add_method("reset", |_, this, ()| Ok(this.open(Connection::reset)));
+    // set_trace(on), trace(): lines for a log, one for each frame since the last call.
+    methods.add_method("set_trace", |_, this, on: bool| Ok(this.open(|connection| connection.set_trace(on))));
+    methods.add_method("trace", |_, this, ()| {
+        let taken = this.with(|inner| inner.session.connection_mut().map(Connection::take_trace));
+        let (received, sent) = taken.ok().flatten().unwrap_or_default();
+        let received = received.iter().map(|header| format!("received {header}"));
+        Ok(received.chain(sent.iter().map(|header| format!("sent {header}"))).collect::<Vec<_>>())
+    });
+    // announce(on): whether messages are announced; stream(): the one that was just announced comes in pieces.
+    methods
+        .add_method("announce", |_, this, on: bool| Ok(this.open(|connection| connection.set_announce(on))));
+    methods.add_method("stream", |_, this, ()| Ok(this.open(Connection::stream_message)));
     // limit(bytes): the most bytes of a message.
     methods.add_method("limit", |_, this, bytes: f64| {
         Ok(this.with(|inner| inner.session.set_max_message_size(bytes as usize)).is_ok())

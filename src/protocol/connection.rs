@@ -12,7 +12,7 @@ use super::buffer::Buffer;
 use super::close::CloseFrame;
 use super::deflate::{self, Agreement, Deflater, Inflater};
 use super::error::{ProtocolError, SendError};
-use super::frame::{FrameHeader, Opcode, RSV1};
+use super::frame::{FrameHeader, Opcode, RSV1, Trace};
 use super::mask;
 use super::message::Assembler;
 use super::outgoing::Outgoing;
@@ -45,6 +45,15 @@ pub enum Event<'a> {
         opcode: Opcode,
         data: &'a [u8],
     },
+    /// A message begins, if that is announced ([`Connection::set_announce`]). It will be one event when it is
+    /// complete, or, if [`Connection::stream_message`] is called now, pieces as they come.
+    Begin(Opcode),
+    /// The next piece of a message that is streamed, of at most about 100 KiB; `last` may be empty. The pieces of
+    /// a text are UTF-8 together, not each by itself.
+    Piece {
+        data: &'a [u8],
+        last: bool,
+    },
     /// Wants a pong with the same payload (section 5.5.2), which the caller sends.
     Ping(&'a [u8]),
     Pong(&'a [u8]),
@@ -52,6 +61,12 @@ pub enum Event<'a> {
     /// ([`Connection::reply_close`]).
     Close(&'a CloseFrame),
 }
+
+/// A message that is streamed is handed out in pieces of about this size, in bytes.
+const STREAM_PIECE: usize = 32 * 1024;
+
+/// So many bytes of it are taken at once: what is compressed may become a thousand times as many.
+const STREAM_STEP: usize = 64;
 
 /// A frame whose payload has not all arrived.
 #[derive(Debug)]
@@ -65,6 +80,8 @@ struct PartialFrame {
 enum Found {
     MessageInPlace(Opcode, Range<usize>),
     MessageAssembled(Opcode),
+    Begin(Opcode),
+    Piece { last: bool },
     Ping(Range<usize>),
     Pong(Range<usize>),
     Close,
@@ -84,6 +101,11 @@ pub struct Connection {
     assembled: bool,
     frame: Option<PartialFrame>,
     assembler: Assembler,
+    announce: bool,
+    /// The message whose first header is next in the input was announced.
+    announced: bool,
+    /// The message that is arriving, or was announced, goes to the user in pieces.
+    streaming: bool,
     outgoing: Outgoing,
     /// RSV1 if permessage-deflate was agreed upon.
     message_rsv: u8,
@@ -91,6 +113,7 @@ pub struct Connection {
     close_received: Option<CloseFrame>,
     failed: bool,
     frames_received: u64,
+    trace: Trace,
 }
 
 impl Connection {
@@ -113,6 +136,9 @@ impl Connection {
             borrowed: 0,
             assembled: false,
             frame: None,
+            announce: false,
+            announced: false,
+            streaming: false,
             assembler: Assembler::new(compression.as_ref().map(Inflater::new)),
             message_rsv: if compression.is_some() { RSV1 } else { 0 },
             outgoing: Outgoing::new(output, keys, compression.map(Deflater::new), config.fragment_size),
@@ -120,6 +146,7 @@ impl Connection {
             close_received: None,
             failed: false,
             frames_received: 0,
+            trace: Trace::default(),
         }
     }
 
@@ -166,9 +193,31 @@ impl Connection {
         self.max_message_size = bytes;
     }
 
+    /// Whether frame headers are kept for a log.
+    pub fn set_trace(&mut self, on: bool) {
+        self.trace.set(on);
+        self.outgoing.trace().set(on);
+    }
+
+    /// The headers that were received, and those that were sent, since the last call.
+    pub fn take_trace(&mut self) -> (Vec<FrameHeader>, Vec<FrameHeader>) {
+        (self.trace.take(), self.outgoing.trace().take())
+    }
+
+    /// Whether each message is announced by [`Event::Begin`].
+    pub fn set_announce(&mut self, announce: bool) {
+        self.announce = announce;
+    }
+
+    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it.
+    pub fn stream_message(&mut self) {
+        self.streaming = self.announced;
+    }
+
     /// Forgets a partly received message: what still comes of it is not delivered.
     pub fn forget_message(&mut self) {
         self.settle();
+        self.streaming = false;
         self.assembler.forget();
     }
 
@@ -176,7 +225,7 @@ impl Connection {
     /// frame. That is right where the bytes are not those of a network, which will still send the rest.
     pub fn reset(&mut self) {
         self.settle();
-        self.frame = None;
+        (self.frame, self.announced, self.streaming) = (None, false, false);
         self.assembler.reset();
         let complete = self.complete_frames();
         self.input.truncate(complete);
@@ -216,6 +265,8 @@ impl Connection {
                     Event::Message { opcode, data: &self.input.as_slice()[range] }
                 }
                 Found::MessageAssembled(opcode) => Event::Message { opcode, data: self.assembler.data() },
+                Found::Begin(opcode) => Event::Begin(opcode),
+                Found::Piece { last } => Event::Piece { data: self.assembler.data(), last },
                 Found::Ping(range) => Event::Ping(&self.input.as_slice()[range]),
                 Found::Pong(range) => Event::Pong(&self.input.as_slice()[range]),
                 Found::Close => Event::Close(self.close_received.get_or_insert_default()),
@@ -256,13 +307,21 @@ impl Connection {
             if header.opcode.is_control() {
                 return self.control_frame(&header, length);
             }
-            self.assembler.begin_frame(&header, self.max_message_size)?;
+            let starts_message = header.opcode != Opcode::Continuation && self.assembler.is_idle();
+            if starts_message && self.announce && !self.announced {
+                self.announced = true;
+                return Ok(Some(Found::Begin(header.opcode)));
+            }
+            let limit = if self.streaming { usize::MAX } else { self.max_message_size };
+            self.assembler.begin_frame(&header, limit)?;
+            self.announced = false;
             // A message in one frame that is all there is handed out where it lies.
             let available = (self.input.len() - length) as u64;
             let is_whole = header.opcode != Opcode::Continuation && header.fin && !header.is_compressed();
-            if is_whole && header.payload_length <= available {
+            if is_whole && header.payload_length <= available && !self.streaming {
                 return self.message_in_place(&header, length).map(Some);
             }
+            self.trace.record(header);
             self.input.consume(length);
             self.frame = Some(PartialFrame { header, taken: 0 });
         }
@@ -292,6 +351,7 @@ impl Connection {
         if let Some(key) = header.masking_key {
             mask::apply(key, 0, &mut self.input.as_mut_slice()[range.clone()]);
         }
+        self.trace.record(*header);
         self.borrowed = range.end;
         self.frames_received += 1;
         range
@@ -324,27 +384,41 @@ impl Connection {
 
     /// Takes what has arrived of a data frame's payload; an event if that completes a message.
     fn continue_frame(&mut self, mut partial: PartialFrame) -> Result<Option<Found>, ProtocolError> {
-        let expected = partial.header.payload_length - partial.taken;
-        let count = expected.min(self.input.len() as u64) as usize;
-        if count > 0 {
+        while partial.taken < partial.header.payload_length && !self.input.is_empty() {
+            if self.streaming && self.assembler.data().len() >= STREAM_PIECE {
+                break;
+            }
+            let expected = partial.header.payload_length - partial.taken;
+            let step = if self.streaming { STREAM_STEP } else { usize::MAX };
+            let count = (expected.min(self.input.len() as u64) as usize).min(step);
             let piece = &mut self.input.as_mut_slice()[..count];
             if let Some(key) = partial.header.masking_key {
                 mask::apply(key, (partial.taken % 4) as usize, piece);
             }
-            self.assembler.push(piece, expected)?;
+            self.assembler.push(piece, if self.streaming { 0 } else { expected })?;
             self.input.consume(count);
             partial.taken += count as u64;
         }
-        if (count as u64) < expected {
+        let is_complete = partial.taken == partial.header.payload_length;
+        let is_last = is_complete && partial.header.fin;
+        if is_complete {
+            self.frames_received += 1;
+        } else {
             self.frame = Some(partial);
-            return Ok(None);
         }
-        self.frames_received += 1;
-        if !partial.header.fin {
-            return Ok(None);
+        if is_last {
+            let opcode = self.assembler.finish()?;
+            self.assembled = true;
+            let streamed = std::mem::take(&mut self.streaming);
+            return Ok(opcode.map(|opcode| {
+                if streamed { Found::Piece { last: true } } else { Found::MessageAssembled(opcode) }
+            }));
         }
-        self.assembled = true;
-        Ok(self.assembler.finish()?.map(Found::MessageAssembled))
+        if self.streaming && !self.assembler.data().is_empty() {
+            self.assembled = true;
+            return Ok(Some(Found::Piece { last: false }));
+        }
+        Ok(None)
     }
 
     /// Sends a message, a fragment of one, a ping or a pong.

@@ -3,6 +3,8 @@
 //! What depends on the connection (who masks, which reserved bits an extension has claimed, what may
 //! follow what) is for [`connection`](super::connection) to judge.
 
+use std::fmt;
+
 use super::buffer::Buffer;
 use super::error::ProtocolError;
 use super::mask;
@@ -61,6 +63,38 @@ pub struct FrameHeader {
 /// RSV1 in [`FrameHeader::rsv`]: permessage-deflate's mark on the first frame of a compressed message (RFC 7692
 /// section 6).
 pub const RSV1: u8 = 4;
+
+impl fmt::Display for FrameHeader {
+    /// As in `text, 5 bytes, fin=1 rsv=0`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = format!("{:?}", self.opcode).to_lowercase();
+        let fin = u8::from(self.fin);
+        write!(f, "{name} (opcode {}), {} bytes, ", self.opcode as u8, self.payload_length)?;
+        write!(f, "fin={fin} rsv={:03b}", self.rsv)
+    }
+}
+
+/// Headers as they were received or sent, for a log; nothing is kept unless it is asked for, and never more
+/// than a thousand.
+#[derive(Debug, Default)]
+pub struct Trace(Option<Vec<FrameHeader>>);
+
+impl Trace {
+    pub fn set(&mut self, on: bool) {
+        self.0 = on.then(Vec::new);
+    }
+
+    pub fn record(&mut self, header: FrameHeader) {
+        if let Some(headers) = self.0.as_mut().filter(|headers| headers.len() < 1000) {
+            headers.push(header);
+        }
+    }
+
+    /// What was recorded since the last call.
+    pub fn take(&mut self) -> Vec<FrameHeader> {
+        self.0.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}
 
 impl FrameHeader {
     /// Whether RSV1 is set.
@@ -150,11 +184,11 @@ impl FrameHeader {
     }
 }
 
-/// Appends a whole frame: a header, whose length is the payload's, and the payload, masked if there is a key.
+/// Appends a whole frame, masked if there is a key; the length in the header is the payload's.
 pub fn write(header: FrameHeader, payload: &[u8], output: &mut Buffer) {
     // One growth for header and payload together.
     output.space(MAX_HEADER + payload.len());
-    FrameHeader { payload_length: payload.len() as u64, ..header }.write(output);
+    header.write(output);
     match header.masking_key {
         None => output.extend(payload),
         Some(key) => {

@@ -58,7 +58,7 @@ impl Assembler {
         }
         let room = limit.saturating_sub(self.data.len());
         // What a compressed frame becomes shows only as it is inflated.
-        if !self.compressed && header.payload_length > room as u64 {
+        if !self.compressed && !self.forgotten && header.payload_length > room as u64 {
             return Err(ProtocolError::too_big(limit));
         }
         Ok(())
@@ -114,6 +114,12 @@ impl Assembler {
             return Err(ProtocolError::not_utf8("text message"));
         }
         Ok(opcode)
+    }
+
+    /// No message is arriving.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.opcode.is_none()
     }
 
     #[must_use]

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use super::buffer::Buffer;
 use super::deflate::Deflater;
 use super::error::SendError;
-use super::frame::{self, FrameHeader, MAX_CONTROL_PAYLOAD, Opcode, RSV1};
+use super::frame::{self, FrameHeader, MAX_CONTROL_PAYLOAD, Opcode, RSV1, Trace};
 use super::utf8::Validator;
 
 /// A message of which fragments are still to be sent.
@@ -27,6 +27,7 @@ pub struct Outgoing {
     deflater: Option<Deflater>,
     fragment_size: usize,
     unfinished: Option<Unfinished>,
+    trace: Trace,
 }
 
 impl Outgoing {
@@ -39,12 +40,17 @@ impl Outgoing {
         deflater: Option<Deflater>,
         fragment_size: usize,
     ) -> Self {
-        Self { queue, keys, deflater, fragment_size, unfinished: None }
+        Self { queue, keys, deflater, fragment_size, unfinished: None, trace: Trace::default() }
     }
 
     /// The bytes to be written.
     pub fn queue(&mut self) -> &mut Buffer {
         &mut self.queue
+    }
+
+    /// The headers that were sent.
+    pub fn trace(&mut self) -> &mut Trace {
+        &mut self.trace
     }
 
     #[must_use]
@@ -118,7 +124,9 @@ impl Outgoing {
     fn write_frame(&mut self, fin: bool, rsv: u8, opcode: Opcode, payload: &[u8]) {
         // Section 5.3: a fresh key for each frame, not to be predicted.
         let masking_key = self.keys.as_mut().map(|keys| keys.next_u32().to_ne_bytes());
-        let header = FrameHeader { fin, rsv, opcode, masking_key, payload_length: 0 };
+        let payload_length = payload.len() as u64;
+        let header = FrameHeader { fin, rsv, opcode, masking_key, payload_length };
+        self.trace.record(header);
         frame::write(header, payload, &mut self.queue);
     }
 }

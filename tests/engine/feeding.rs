@@ -49,6 +49,8 @@ pub(crate) fn describe(event: &Event<'_>) -> String {
     match event {
         Event::Message { opcode: Opcode::Text, data } => format!("text {}", text(data)),
         Event::Message { data, .. } => format!("binary {}", hex(data)),
+        Event::Begin(opcode) => format!("begin {opcode:?}"),
+        Event::Piece { data, last } => format!("piece {}{}", hex(data), if *last { " last" } else { "" }),
         Event::Ping(data) => format!("ping {}", text(data)),
         Event::Pong(data) => format!("pong {}", text(data)),
         Event::Close(frame) => {
