@@ -62,6 +62,15 @@ pub enum Event<'a> {
     Close(&'a CloseFrame),
 }
 
+/// How the message that is arriving, or is next, goes to the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    Whole,
+    /// Its first header is next in the input; the user has been asked.
+    Announced,
+    Pieces,
+}
+
 /// A message that is streamed is handed out in pieces of about this size, in bytes.
 const STREAM_PIECE: usize = 32 * 1024;
 
@@ -102,10 +111,7 @@ pub struct Connection {
     frame: Option<PartialFrame>,
     assembler: Assembler,
     announce: bool,
-    /// The message whose first header is next in the input was announced.
-    announced: bool,
-    /// The message that is arriving, or was announced, goes to the user in pieces.
-    streaming: bool,
+    delivery: Delivery,
     outgoing: Outgoing,
     /// RSV1 if permessage-deflate was agreed upon.
     message_rsv: u8,
@@ -137,8 +143,7 @@ impl Connection {
             assembled: false,
             frame: None,
             announce: false,
-            announced: false,
-            streaming: false,
+            delivery: Delivery::Whole,
             assembler: Assembler::new(compression.as_ref().map(Inflater::new)),
             message_rsv: if compression.is_some() { RSV1 } else { 0 },
             outgoing: Outgoing::new(output, keys, compression.map(Deflater::new), config.fragment_size),
@@ -211,13 +216,15 @@ impl Connection {
 
     /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it.
     pub fn stream_message(&mut self) {
-        self.streaming = self.announced;
+        if self.delivery == Delivery::Announced {
+            self.delivery = Delivery::Pieces;
+        }
     }
 
     /// Forgets a partly received message: what still comes of it is not delivered.
     pub fn forget_message(&mut self) {
         self.settle();
-        self.streaming = false;
+        self.delivery = Delivery::Whole;
         self.assembler.forget();
     }
 
@@ -225,7 +232,7 @@ impl Connection {
     /// frame. That is right where the bytes are not those of a network, which will still send the rest.
     pub fn reset(&mut self) {
         self.settle();
-        (self.frame, self.announced, self.streaming) = (None, false, false);
+        (self.frame, self.delivery) = (None, Delivery::Whole);
         self.assembler.reset();
         let complete = self.complete_frames();
         self.input.truncate(complete);
@@ -308,17 +315,20 @@ impl Connection {
                 return self.control_frame(&header, length);
             }
             let starts_message = header.opcode != Opcode::Continuation && self.assembler.is_idle();
-            if starts_message && self.announce && !self.announced {
-                self.announced = true;
+            if starts_message && self.announce && self.delivery == Delivery::Whole {
+                self.delivery = Delivery::Announced;
                 return Ok(Some(Found::Begin(header.opcode)));
             }
-            let limit = if self.streaming { usize::MAX } else { self.max_message_size };
-            self.assembler.begin_frame(&header, limit)?;
-            self.announced = false;
+            let streaming = self.delivery == Delivery::Pieces;
+            self.assembler
+                .begin_frame(&header, if streaming { usize::MAX } else { self.max_message_size })?;
+            if !streaming {
+                self.delivery = Delivery::Whole;
+            }
             // A message in one frame that is all there is handed out where it lies.
             let available = (self.input.len() - length) as u64;
             let is_whole = header.opcode != Opcode::Continuation && header.fin && !header.is_compressed();
-            if is_whole && header.payload_length <= available && !self.streaming {
+            if is_whole && header.payload_length <= available && !streaming {
                 return self.message_in_place(&header, length).map(Some);
             }
             self.trace.record(header);
@@ -384,18 +394,19 @@ impl Connection {
 
     /// Takes what has arrived of a data frame's payload; an event if that completes a message.
     fn continue_frame(&mut self, mut partial: PartialFrame) -> Result<Option<Found>, ProtocolError> {
+        let streaming = self.delivery == Delivery::Pieces;
         while partial.taken < partial.header.payload_length && !self.input.is_empty() {
-            if self.streaming && self.assembler.data().len() >= STREAM_PIECE {
+            if streaming && self.assembler.data().len() >= STREAM_PIECE {
                 break;
             }
             let expected = partial.header.payload_length - partial.taken;
-            let step = if self.streaming { STREAM_STEP } else { usize::MAX };
+            let step = if streaming { STREAM_STEP } else { usize::MAX };
             let count = (expected.min(self.input.len() as u64) as usize).min(step);
             let piece = &mut self.input.as_mut_slice()[..count];
             if let Some(key) = partial.header.masking_key {
                 mask::apply(key, (partial.taken % 4) as usize, piece);
             }
-            self.assembler.push(piece, if self.streaming { 0 } else { expected })?;
+            self.assembler.push(piece, if streaming { 0 } else { expected })?;
             self.input.consume(count);
             partial.taken += count as u64;
         }
@@ -409,12 +420,12 @@ impl Connection {
         if is_last {
             let opcode = self.assembler.finish()?;
             self.assembled = true;
-            let streamed = std::mem::take(&mut self.streaming);
+            self.delivery = Delivery::Whole;
             return Ok(opcode.map(|opcode| {
-                if streamed { Found::Piece { last: true } } else { Found::MessageAssembled(opcode) }
+                if streaming { Found::Piece { last: true } } else { Found::MessageAssembled(opcode) }
             }));
         }
-        if self.streaming && !self.assembler.data().is_empty() {
+        if streaming && !self.assembler.data().is_empty() {
             self.assembled = true;
             return Ok(Some(Found::Piece { last: false }));
         }
