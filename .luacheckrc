@@ -7,3 +7,4 @@ exclude_files = { "build", "target" }
 read_globals = { "luup", "unpack", table = { fields = { "unpack" } } }
 
 files["spec"] = { std = "min+busted" }
+files["spec/support/luup.lua"] = { std = "lua51" } -- gives plugins environments, as openLuup does

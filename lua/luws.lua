@@ -47,8 +47,9 @@ local function state_of(conn)
   return type(conn) == "table" and rawget(conn, STATE) or nil
 end
 
--- wsreceive, which the methods below need and which is defined further down.
-local methods = loop.methods(state_of, function(conn) return luws.wsreceive(conn) end)
+-- The methods need functions that are defined further down.
+local methods = loop.methods(state_of, function(conn) return luws.wsreceive(conn) end,
+  function(conn) luws.wsclose(conn) end)
 
 local Connection = {}
 

@@ -2,10 +2,11 @@
 # Installs what a verb of the Makefile needs and what is missing of it, saying so in a line each; says nothing when
 # nothing is missing. It knows packages by what they provide, so it also checks systems that it can't install on.
 #
-#   scripts/setup.sh build    cargo, a C compiler, OpenSSL's headers
-#   scripts/setup.sh demo     build, and Lua with a test certificate's tool
-#   scripts/setup.sh test     demo, and both interpreters' spec tools, and the servers of spec/interop
-#   scripts/setup.sh lint     build, and the linters
+#   scripts/setup.sh build     cargo, a C compiler, OpenSSL's headers
+#   scripts/setup.sh demo      build, and Lua with a test certificate's tool
+#   scripts/setup.sh test      demo, and both interpreters' spec tools, and the servers of spec/interop
+#   scripts/setup.sh autobahn  build, and both interpreters, and the Autobahn suite
+#   scripts/setup.sh lint      build, and the linters
 #
 # Several can be given; without one it is test.
 #
@@ -71,10 +72,19 @@ needs_test() {
     need_program lua-busted busted
     need lua-socket "LuaSocket for Lua 5.1" lua5.1 -e 'require "socket"'
     need lua-sec "LuaSec for Lua 5.1" lua5.1 -e 'require "ssl"'
+    need lua-copas "copas" lua5.1 -e 'require "copas"'
     need_program python3 python3
     need python3-venv "Python's venv" python3 -c 'import ensurepip, venv'
     need_program nodejs node
     need_program npm npm
+}
+
+needs_autobahn() {
+    needs_build
+    need_program lua5.1 lua5.1
+    need_program luajit luajit
+    need_program python3 python3
+    need python3-venv "Python's venv" python3 -c 'import ensurepip, venv'
 }
 
 needs_lint() {
@@ -134,13 +144,14 @@ check_cargo_linters() {
 
 groups=("${@:-test}")
 for group in "${groups[@]}"; do
-    [[ $group =~ ^(build|demo|test|lint)$ ]] || fail "usage: scripts/setup.sh [build|demo|test|lint]..."
+    [[ $group =~ ^(build|demo|test|autobahn|lint)$ ]] || fail "usage: scripts/setup.sh [build|demo|test|autobahn|lint]..."
     "needs_$group"
 done
 install_packages
 for group in "${groups[@]}"; do
     case $group in
         test) install_interop ;;
+        autobahn) spec/autobahn/setup.sh ;;
         lint) check_cargo_linters ;;
     esac
 done

@@ -137,3 +137,218 @@ done
 ]])
   end)
 end)
+
+describe("examples/select_loop.lua", function()
+  it("receives on all connections", function()
+    local output, status = child.run { "examples/select_loop.lua", servers.url("demo", "ws", "/echo"), "0.3" }
+    local seen = {}
+    for line in output:gmatch "[^\n]+" do seen[#seen + 1] = line end
+    assert.equal("done", table.remove(seen))
+    table.sort(seen) -- in which order they are answered is the server's affair
+    local expected = {}
+    for i = 1, 3 do expected[i] = ("connection %d received: hello from connection %d"):format(i, i) end
+    assert.same(expected, seen)
+    assert.equal(0, status)
+  end)
+
+  it("does so at once, and ends with its last connection", function()
+    local close_frame = scripted.frame { opcode = "close", payload = scripted.close_payload(1001) }
+    local peer = scripted.peer {
+      { "upgrade" }, { "read_frame" }, { "wait" }, { "send", "\129\4news" .. close_frame }, { "read_to_eof" },
+    }
+    local finish = child.start { "examples/select_loop.lua", peer.url, "30" }
+    for i = 1, 3 do peer:at(3, i) end
+    for _ = 1, 3 do peer:go() end
+    local output, status = finish()
+    for i = 1, 3 do
+      -- Its own lines, in this order.
+      local lines = {}
+      for line in output:gmatch("connection " .. i .. " ([^\n]+)") do lines[#lines + 1] = line end
+      assert.same({ "received: news", "lost: receiver error: closed" }, lines)
+      local seen = peer:result(i)
+      assert.equal("hello from connection " .. i, seen.frames[1].payload)
+      assert.equal(8, seen.frames[2].opcode)
+    end
+    assert.matches("done\n$", output)
+    assert.equal(0, status)
+    peer:close()
+  end)
+
+  it("ends with status 1 when it cannot connect", function()
+    local url = scripted.refused().url
+    local output, status = child.run { "examples/select_loop.lua", url, "1" }
+    assert.equal("cannot open " .. url .. ": Connection to " .. url:match "//(.*)/" .. " failed: connection refused\n",
+      output)
+    assert.equal(1, status)
+  end)
+end)
+
+describe("examples/copas_loop.lua", function()
+  it("talks on two connections", function()
+    for _, scheme in ipairs { "ws", "wss" } do
+      local output, status = child.run { "examples/copas_loop.lua", servers.url("demo", scheme, "/echo") }
+      for _, name in ipairs { "one", "two" } do
+        local answers = {}
+        for number in output:gmatch("received: " .. name .. " (%d)\n") do answers[#answers + 1] = number end
+        assert.equal("1 2 3", table.concat(answers, " "))
+      end
+      assert.matches("\ndone\n$", output)
+      assert.equal(0, status)
+    end
+  end)
+
+  it("lets the other thread run while one waits", function()
+    local peer = scripted.peer {
+      { "upgrade" }, { "read_frame" }, { "wait" }, { "send", "\129\1a" },
+      { "read_frame" }, { "send", "\129\1b" }, { "read_frame" }, { "send", "\129\1c" }, { "hold" },
+    }
+    local finish = child.start { "examples/copas_loop.lua", peer.url }
+    for i = 1, 2 do peer:at(3, i) end -- the second has sent, though the first was not answered
+    for _ = 1, 2 do peer:go() end
+    local output, status = finish()
+    assert.equal("", (output:gsub("received: %a\n", ""):gsub("done\n", "")))
+    assert.equal(0, status)
+    peer:close()
+  end)
+
+  it("says what failed, with status 1", function()
+    local peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "close" } }
+    local refused = scripted.refused()
+    local output, status = child.run { "examples/copas_loop.lua", peer.url }
+    for _, name in ipairs { "one", "two" } do -- in either order
+      local count
+      output, count = output:gsub(name .. " failed: receiver error: closed\n", "")
+      assert.equal(1, count)
+    end
+    assert.equal("done\n", output)
+    assert.equal(1, status)
+    peer:close()
+    output, status = child.run { "examples/copas_loop.lua", refused.url }
+    local reason = ("cannot open %s: Connection to %s failed: connection refused")
+      :format(refused.url, refused.url:match "//(.*)/")
+    assert.equal(("one failed: %s\ntwo failed: %s\ndone\n"):format(reason, reason), output)
+    assert.equal(1, status)
+  end)
+end)
+
+describe("examples/ltn12_upload.lua", function()
+  local path
+
+  before_each(function() path = os.tmpname() end)
+  after_each(function() os.remove(path) end)
+
+  local function upload(url, size)
+    local file = assert(io.open(path, "wb"))
+    file:write(("0123456789abcdef"):rep(size / 16))
+    file:close()
+    return child.run { "examples/ltn12_upload.lua", url, path }
+  end
+
+  it("sends a file and prints the answer", function()
+    local output, status = upload(servers.url("demo", "ws", "/sink?count=1"), 5 * 1024 * 1024)
+    local expected = {}
+    for percent = 10, 100, 10 do expected[#expected + 1] = ("%3d %% read\n"):format(percent) end
+    assert.equal(table.concat(expected) .. "sent 5242880 bytes\nanswer: 1 messages, 5242880 bytes\n", output)
+    assert.equal(0, status)
+  end)
+
+  it("sends an empty file", function()
+    local output, status = upload(servers.url("demo", "wss", "/sink?count=1"), 0)
+    assert.equal("100 % read\nsent 0 bytes\nanswer: 1 messages, 0 bytes\n", output)
+    assert.equal(0, status)
+  end)
+
+  it("sends it in fragments", function()
+    local peer = scripted.peer { { "upgrade" }, { "read_frame", 3 }, { "send", "\129\2ok" }, { "read_to_eof" } }
+    local output, status = upload(peer.url, 160 * 1024)
+    assert.matches("\nsent 163840 bytes\nanswer: ok\n$", output)
+    assert.equal(0, status)
+    local seen = {}
+    for i, frame in ipairs(peer:result().frames) do seen[i] = { frame.opcode, frame.fin, #frame.payload } end
+    assert.same({ { 2, false, 65536 }, { 0, false, 65536 }, { 0, true, 32768 } }, { seen[1], seen[2], seen[3] })
+    peer:close()
+  end)
+
+  it("says what is wrong, with status 1", function()
+    local silent = scripted.peer { { "upgrade" }, { "read_frame" }, { "close" } }
+    local refused = scripted.refused()
+    local host = refused.url:match "//(.*)/"
+    local cases = {
+      { {}, "usage: lua5.1 examples/ltn12_upload.lua URL FILE\n" },
+      { { silent.url, path .. ".none" }, "cannot read " .. path .. ".none: No such file or directory\n" },
+      {
+        { refused.url, path },
+        ("cannot open %s: Connection to %s failed: connection refused\n"):format(refused.url, host),
+      },
+      { { silent.url, path }, "100 % read\nsent 0 bytes\nno answer: receiver error: closed\n" },
+    }
+    for _, case in ipairs(cases) do
+      local output, status = child.run { "examples/ltn12_upload.lua", unpack(case[1]) }
+      assert.equal(case[2], output)
+      assert.equal(1, status)
+    end
+    silent:close()
+  end)
+end)
+
+describe("examples/sockproxy.lua", function()
+  it("connects through SockProxy in both ways", function()
+    local proxy = scripted.peer {
+      { "send", "OK TOGGLEDBITS-SOCKPROXY 1.1 99\n" }, { "read_until", "\n" }, { "send", "OK CONN 99\n" },
+      { "upgrade" }, { "read_frame" }, { "send", "\129\5hello" }, { "read_to_eof" },
+    }
+    local output, status = child.run { "examples/sockproxy.lua", "ws://192.0.2.1:81/", tostring(proxy.port), "7" }
+    assert.equal([[
+by hand: connected through SockProxy
+by hand: received hello
+built in: connected through SockProxy
+built in: received hello
+]], output)
+    assert.equal(0, status)
+    local lines = {}
+    for i = 1, 2 do
+      local words = {}
+      for word in proxy:result(i).raw:match "^[^\n]*":gmatch "%S+" do words[#words + 1] = word end
+      table.sort(words)
+      lines[i] = table.concat(words, " ")
+    end
+    local notify = "NTFY=7/urn:example-com:serviceId:WSListener1/HandleReceive"
+    local expected = "192.0.2.1:81 CONN " .. notify .. " PACE=0 RTIM=0"
+    assert.same({ expected, expected }, lines)
+    proxy:close()
+  end)
+
+  it("connects directly where there is none", function()
+    local refused = scripted.refused()
+    -- something else listens there, or it cannot connect
+    local other = scripted.peer { { "send", "220 mail.example.com ESMTP\r\n" }, { "read_to_eof" } }
+    local failing = scripted.peer {
+      { "send", "OK TOGGLEDBITS-SOCKPROXY 1.1 99\n" }, { "read_until", "\n" },
+      { "send", "ERR CONN failed\n" }, { "close" },
+    }
+    for _, proxy in ipairs { refused, other, failing } do
+      local output, status = child.run {
+        "examples/sockproxy.lua", servers.url("demo", "ws", "/echo"), tostring(proxy.port),
+      }
+      output = output:gsub("2\tluws: [^\n]*; connecting to 127%.0%.0%.1:%d+ without it\n", "(warning)\n")
+      assert.equal([[
+by hand: connected directly
+by hand: received hello
+(warning)
+built in: connected directly
+built in: received hello
+]], output)
+      assert.equal(0, status)
+      proxy:close()
+    end
+  end)
+
+  it("says why it cannot connect, with status 1", function()
+    local refused = scripted.refused()
+    local output, status = child.run { "examples/sockproxy.lua", refused.url, tostring(refused.port) }
+    local failure = ("cannot open %s: Connection to %s failed: connection refused\n")
+      :format(refused.url, refused.url:match "//(.*)/")
+    assert.equal("by hand: " .. failure .. "built in: " .. failure, (output:gsub("2\t[^\n]*\n", "")))
+    assert.equal(1, status)
+  end)
+end)

@@ -231,7 +231,8 @@ describe("logging", function()
       { nil, "50 print " },
     } do
       _G.luup = case[1]
-      assert.same({ ('%sluws: %s sent text (opcode 1), 5 bytes, fin=1 rsv=000'):format(case[2], tostring(conn)) }, logged())
+      local line = "%sluws: %s sent text (opcode 1), 5 bytes, fin=1 rsv=000"
+      assert.same({ line:format(case[2], tostring(conn)) }, logged())
     end
   end)
 

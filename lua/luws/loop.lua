@@ -22,9 +22,9 @@ local function descriptor(conn)
   return ok and tonumber(fd) or -1
 end
 
---- methods(state_of, receive): the methods of connections. state_of(conn) is the connection's state, or nil;
--- receive is wsreceive.
-function loop.methods(state_of, receive)
+--- methods(state_of, receive, close): the methods of connections. state_of(conn) is the connection's state, or
+-- nil; receive and close are wsreceive and wsclose.
+function loop.methods(state_of, receive, close)
   local methods = {}
 
   local function live(conn)
@@ -72,6 +72,12 @@ function loop.methods(state_of, receive)
     if more == nil then return nil, bytes end
     if bytes == 0 then return nil, "timeout" end
     return bytes
+  end
+
+  --- close(): copas closes what a thread was last waiting for, when the thread ends.
+  function methods.close(conn)
+    close(conn)
+    return 1
   end
 
   return methods

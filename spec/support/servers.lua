@@ -36,6 +36,12 @@ local KNOWN = {
     ports = { "control" },
     needs = ROOT .. "spec/support/scripted_server.py",
   },
+  sockproxy = {
+    command = { "python3", "-B", ROOT .. "spec/support/sockproxy.py" },
+    ports = { "control", "good", "silent", "wrong", "endless", "closes", "busy", "refuses", "vanishes", "mute", "slow",
+      "bytes" },
+    needs = ROOT .. "spec/support/sockproxy.py",
+  },
 }
 
 -- Sockets of LuaSocket are inherited by children. A child that had one would keep a connection open that a spec has

@@ -1,0 +1,47 @@
+--[[
+Several connections in one LuaSocket select loop: each message is received at once, and nothing is polled.
+
+    lua5.1 examples/select_loop.lua [URL] [SECONDS]
+
+URL is ws://127.0.0.1:8080/echo by default. A connection itself can be given to socket.select. Ends after
+SECONDS (10), or when every connection is lost. Needs LuaSocket.
+--]]
+
+local luws = require "luws"
+local socket = require "socket"
+
+local url, seconds = arg[1] or "ws://127.0.0.1:8080/echo", tonumber(arg[2]) or 10
+
+local CONNECTIONS = 3
+
+local function handler(_, opcode, data, name)
+  print(name .. (opcode and " received: " or " lost: ") .. data)
+end
+
+local conns = {}
+for i = 1, CONNECTIONS do
+  local conn, err = luws.wsopen(url, handler, { handler_args = { "connection " .. i }, receive_timeout = 90 })
+  if not conn then
+    print("cannot open " .. url .. ": " .. err)
+    os.exit(1)
+  end
+  luws.wssend(conn, 1, "hello from connection " .. i)
+  conns[i] = conn
+end
+
+local stop, sweep = luws.gettime() + seconds, 0
+while #conns > 0 and luws.gettime() < stop do
+  local now = luws.gettime()
+  local ready = socket.select(conns, nil, math.max(0, math.min(1, stop - now)))
+  if now >= sweep then -- once a second all of them, so that receive_timeout holds for the silent ones
+    ready, sweep = conns, now + 1
+  end
+  for _, conn in ipairs(ready) do
+    luws.wsreceive(conn) -- if there is more, the next select returns at once
+  end
+  for i = #conns, 1, -1 do
+    if not conns[i].connected then luws.wsclose(table.remove(conns, i)) end -- or open it anew
+  end
+end
+for _, conn in ipairs(conns) do luws.wsclose(conn) end
+print("done")
