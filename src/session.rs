@@ -20,6 +20,7 @@ use crate::protocol::frame::Opcode;
 use crate::protocol::handshake::{
     self, Accepted, ClientHandshake, Request, Response, ServerHandshake, UpgradeRequest,
 };
+use crate::proxy::Hop;
 use crate::proxy::sockproxy::{ProxyError, SockProxy};
 use crate::tls::{Connector, Tls, TlsError};
 
@@ -70,15 +71,6 @@ enum Upgrade {
     Over,
 }
 
-/// A negotiation that comes before all else, and its own bytes in both directions.
-#[derive(Debug)]
-struct Proxy {
-    negotiation: SockProxy,
-    error: Option<ProxyError>,
-    input: Buffer,
-    output: Buffer,
-}
-
 /// While this many bytes wait to be sent, pings are not answered one by one but only the most recent
 /// one is (RFC 6455 section 5.5.3), so that a peer that asks and never reads costs no memory.
 const PONG_BACKLOG: usize = 64 * 1024;
@@ -96,7 +88,7 @@ const TLS_BACKLOG: usize = 64 * 1024;
 pub struct Session {
     role: Role,
     config: Config,
-    proxy: Option<Proxy>,
+    proxy: Option<Hop>,
     tls: Option<Tls>,
     tls_error: Option<TlsError>,
     /// Bytes that TLS has queued in answer to what it received, since the queue was last empty.
@@ -163,20 +155,19 @@ impl Session {
 
     /// Goes through a proxy, which is to be negotiated with before anything else is sent or received.
     pub fn set_proxy(&mut self, negotiation: SockProxy) {
-        let (input, output) = (Buffer::default(), Buffer::default());
-        self.proxy = Some(Proxy { negotiation, error: None, input, output });
+        self.proxy = Some(Hop::new(negotiation));
     }
 
     /// Whether everything goes through a proxy that has agreed to it, or none was asked for.
     #[must_use]
     pub fn is_routed(&self) -> bool {
-        self.proxy.as_ref().is_none_or(|proxy| proxy.negotiation.is_done())
+        self.proxy.as_ref().is_none_or(Hop::is_done)
     }
 
     /// What SockProxy calls this connection.
     #[must_use]
     pub fn proxy_pid(&self) -> Option<&str> {
-        self.proxy.as_ref().and_then(|proxy| proxy.negotiation.pid())
+        self.proxy.as_ref().and_then(Hop::pid)
     }
 
     /// Has `read` put at most `max` bytes from the wire into a buffer and takes them; returns how
@@ -189,12 +180,11 @@ impl Session {
         max: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<Received, E> {
-        if !self.is_routed()
-            && let Some(proxy) = &mut self.proxy
-        {
-            let wire = read(proxy.input.space(max))?;
-            proxy.input.commit(wire);
-            return Ok(Received { wire, plain: self.negotiate() });
+        if let Some(proxy) = self.proxy.as_mut().filter(|proxy| !proxy.is_done()) {
+            let wire = proxy.receive_with(max, read)?;
+            let behind = proxy.take_rest();
+            let plain = if behind.is_empty() { 0 } else { self.receive(&behind) };
+            return Ok(Received { wire, plain });
         }
         if let Some(tls) = &mut self.tls {
             let wire = tls.receive_with(max, read)?;
@@ -207,27 +197,6 @@ impl Session {
             input.commit(wire);
             Ok(Received { wire, plain: wire })
         }
-    }
-
-    /// Hands the proxy's negotiation what has come; what comes behind it is for the next hop.
-    fn negotiate(&mut self) -> usize {
-        let Some(proxy) = &mut self.proxy else { return 0 };
-        while !proxy.negotiation.is_done() {
-            match proxy.negotiation.feed(proxy.input.as_slice()) {
-                Ok((0, _)) => return 0,
-                Ok((used, answer)) => {
-                    proxy.output.extend(answer);
-                    proxy.input.consume(used);
-                }
-                Err(error) => {
-                    proxy.input.clear();
-                    proxy.error.get_or_insert(error);
-                    return 0;
-                }
-            }
-        }
-        let rest = std::mem::take(&mut proxy.input);
-        self.receive(rest.as_slice())
     }
 
     /// Takes bytes that are plaintext, whatever the wire carries, and have come in another way.
@@ -269,12 +238,8 @@ impl Session {
     /// # Errors
     /// Those of `write`.
     pub fn send_with<E>(&mut self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<usize, E> {
-        if let Some(proxy) =
-            self.proxy.as_mut().filter(|proxy| !proxy.output.is_empty() || !proxy.negotiation.is_done())
-        {
-            let count = write(proxy.output.as_slice())?;
-            proxy.output.consume(count);
-            return Ok(count);
+        if let Some(proxy) = self.proxy.as_mut().filter(|proxy| proxy.holds_the_wire()) {
+            return proxy.send_with(write);
         }
         // The connection writes its own close frame when it fails.
         self.seal();
@@ -299,7 +264,7 @@ impl Session {
     #[must_use]
     pub fn sendable_len(&self) -> usize {
         match (&self.proxy, &self.tls) {
-            (Some(proxy), _) if !self.is_routed() || !proxy.output.is_empty() => proxy.output.len(),
+            (Some(proxy), _) if proxy.holds_the_wire() => proxy.outgoing_len(),
             (_, Some(tls)) => tls.outgoing_len(),
             (_, None) => self.plain_output_len(),
         }
@@ -308,7 +273,7 @@ impl Session {
     /// The bytes that wait to be put on the wire, some of them perhaps for something that must come first.
     #[must_use]
     pub fn outgoing_len(&self) -> usize {
-        let proxied = self.proxy.as_ref().map_or(0, |proxy| proxy.output.len());
+        let proxied = self.proxy.as_ref().map_or(0, Hop::outgoing_len);
         proxied + self.plain_output_len() + self.tls.as_ref().map_or(0, Tls::outgoing_len)
     }
 
@@ -352,7 +317,7 @@ impl Session {
     /// # Errors
     /// The session is over. There may still be bytes to send that tell the peer.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Error> {
-        if let Some(error) = self.proxy.as_mut().and_then(|proxy| proxy.error.take()) {
+        if let Some(error) = self.proxy.as_mut().and_then(Hop::take_error) {
             return Err(Error::Proxy(error));
         }
         if self.connection.is_none() {

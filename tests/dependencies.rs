@@ -10,7 +10,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/protocol", &[], &["base64", "flate2", "httparse", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
     ("src/tls.rs", &["protocol"], &["native_tls", "openssl"]),
-    ("src/proxy", &[], &[]),
+    ("src/proxy", &["protocol"], &[]),
     ("src/session.rs", &["protocol", "proxy", "tls"], &["native_tls", "rand"]),
     ("src/net", &[], &["rustix", "socket2"]),
     ("src/lua", &["net", "protocol", "proxy", "session", "tls", "url"], &["mlua"]),

@@ -12,9 +12,10 @@ pub mod error;
 pub mod extensions;
 pub mod frame;
 pub mod handshake;
+mod incoming;
 pub mod mask;
 pub mod message;
-pub mod outgoing;
+mod outgoing;
 pub mod utf8;
 
 /// Which end of the connection this is (RFC 6455 section 1.2). The two differ in who masks

@@ -21,7 +21,7 @@ struct Unfinished {
 
 /// The sending half of a connection: appends frames to a queue of bytes.
 #[derive(Debug)]
-pub struct Outgoing {
+pub(super) struct Outgoing {
     queue: Buffer,
     keys: Option<StdRng>,
     deflater: Option<Deflater>,
@@ -33,8 +33,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// Frames are appended to `queue`, masked with numbers from `keys` if there are any, messages of more than
     /// `fragment_size` bytes in several of them (0: never).
-    #[must_use]
-    pub fn new(
+    pub(super) fn new(
         queue: Buffer,
         keys: Option<StdRng>,
         deflater: Option<Deflater>,
@@ -44,17 +43,16 @@ impl Outgoing {
     }
 
     /// The bytes to be written.
-    pub fn queue(&mut self) -> &mut Buffer {
+    pub(super) fn queue(&mut self) -> &mut Buffer {
         &mut self.queue
     }
 
     /// The headers that were sent.
-    pub fn trace(&mut self) -> &mut Trace {
+    pub(super) fn trace(&mut self) -> &mut Trace {
         &mut self.trace
     }
 
-    #[must_use]
-    pub fn queue_len(&self) -> usize {
+    pub(super) fn queue_len(&self) -> usize {
         self.queue.len()
     }
 
@@ -62,7 +60,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// It holds more than 125 bytes.
-    pub fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
+    pub(super) fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
         if payload.len() > MAX_CONTROL_PAYLOAD {
             return Err(SendError::ControlTooLong(payload.len()));
         }
@@ -75,7 +73,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// Fragments out of order, or text that is not UTF-8. Nothing was sent then, and what is to follow is as before.
-    pub fn data(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
+    pub(super) fn data(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
         let mut message = match (&self.unfinished, opcode) {
             (None, Opcode::Continuation) => return Err(SendError::Opcode(0)),
             (Some(_), Opcode::Text | Opcode::Binary) => return Err(SendError::MessageInProgress),

@@ -5,6 +5,7 @@ use luws::protocol::close::{CloseCode, CloseFrame};
 use luws::protocol::connection::{Config, Event as Received};
 use luws::protocol::frame::Opcode;
 use luws::protocol::handshake::UpgradeRequest;
+use luws::proxy::sockproxy::{self, SockProxy};
 use luws::session::{Error, Event, Session};
 
 use crate::feeding::describe;
@@ -128,4 +129,46 @@ fn a_promise_of_many_bytes_costs_no_memory() {
     let (mut client, _) = open_pair(Config::default(), usize::MAX);
     client.receive(&[0x82, 127, 0x40, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(next(&mut client), "error message too big (over 65535 bytes)");
+}
+
+#[test]
+fn a_proxy_comes_first_and_alone() {
+    // SockProxy's grammar: greeting, CONN, reply, and then a transparent pipe.
+    let options = sockproxy::Options { host: "h".into(), port: 80, notify: None, rtim: 0, pace: 0 };
+    for piece in [1, 7, usize::MAX] {
+        let (mut client, mut server) = (client(Config::default()), server());
+        client.set_proxy(SockProxy::new(&options).unwrap());
+        let sent = |client: &mut Session| {
+            let mut all = Vec::new();
+            client
+                .send_with(|bytes| {
+                    all.extend_from_slice(bytes);
+                    Ok::<_, ()>(bytes.len())
+                })
+                .unwrap();
+            String::from_utf8(all).unwrap()
+        };
+        let receive = |client: &mut Session, bytes: &[u8]| {
+            bytes.chunks(piece.min(bytes.len())).map(|chunk| client.receive(chunk)).sum::<usize>()
+        };
+        assert_eq!((client.sendable_len(), sent(&mut client).as_str()), (0, ""));
+        assert_eq!(receive(&mut client, b"OK TOGGLEDBITS-SOCKPROXY 1 2\n"), 0);
+        assert_eq!(sent(&mut client), "CONN h:80 RTIM=0 PACE=0\n");
+        assert!(!client.is_routed());
+        // What comes right behind the reply is the server's.
+        assert_eq!(receive(&mut client, b"OK CONN 7\nHTTP/1.1 1"), 10);
+        assert_eq!((client.is_routed(), client.proxy_pid()), (true, Some("7")));
+        let head = sent(&mut client);
+        assert!(head.starts_with("GET / HTTP/1.1\r\n"), "{head}");
+        server.receive(head.as_bytes());
+        next(&mut server);
+        server.accept(None);
+        let answer = sent(&mut server).split_off("HTTP/1.1 1".len());
+        assert_eq!(receive(&mut client, answer.as_bytes()), answer.len());
+        assert_eq!(next(&mut client), "open 101");
+    }
+    let mut refused = client(Config::default());
+    refused.set_proxy(SockProxy::new(&options).unwrap());
+    refused.receive(b"ERR no\n");
+    assert_eq!(next(&mut refused), "error no");
 }
