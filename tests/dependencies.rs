@@ -20,7 +20,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
 const DRIVER: &[(&str, &[&str])] = &[
     ("lua/luws.lua", &["dispatch", "log", "loop", "open", "options", "protect", "send"]),
     ("lua/luws/dispatch.lua", &["log", "options", "protect", "pump"]),
-    ("lua/luws/foreign.lua", &[]),
+    ("lua/luws/foreign.lua", &["protect"]),
     ("lua/luws/loader.lua", &["log", "luws"]),
     ("lua/luws/log.lua", &[]),
     ("lua/luws/loop.lua", &["log", "options"]),

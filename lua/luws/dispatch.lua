@@ -65,7 +65,7 @@ end
 
 --- begin(conn, state, opcode): a message begins: asks the user for a sink.
 local function begin(conn, state, opcode)
-  local session, choose = state.session, options.of(conn).sink
+  local session, choose = state.session, options.read(options.of(conn), "sink")
   local sink = choose and call(choose, conn, opcode, nil)
   if state.session ~= session or sink == nil or sink == false then return end
   if options.callable(sink) then
@@ -102,6 +102,7 @@ end
 --- leave(conn, state, reason): the connection is over; `reason` is what wsreceive says from then on. What the
 -- closing handshake has come to is for the user to read, and the socket is left to `linger`.
 local function leave(conn, state, reason)
+  if not state.session then return end -- somebody else has, while a socket's method yielded
   if state.tracing then dispatch.trace(conn, state) end
   local sent, received, code, text = state.session:close_state()
   conn.close_code, conn.close_reason, conn.was_clean = code, text, sent and received
@@ -160,7 +161,7 @@ end
 --- control(conn, state, opcode, data): the user's handler, and the default reply unless it forbids that.
 local function control(conn, state, opcode, data)
   local session = state.session
-  local handler = options.of(conn).control_handler
+  local handler = options.read(options.of(conn), "control_handler")
   if handler ~= nil and call(handler, conn, opcode, data, true) == false then return end
   if state.session ~= session then return end
   if opcode == PING then
@@ -178,7 +179,7 @@ local deeper = protect.yields_through_pcall and 0 or 1
 --- events(conn, state): delivers everything that has come. Stops when the connection is over.
 local function events(conn, state)
   local session, now = state.session, native.time()
-  while state.session == session do
+  while session and state.session == session do
     local opcode, data = session:next_event()
     if state.session ~= session then return end -- a finaliser has closed it
     if state.tracing then dispatch.trace(conn, state) end
@@ -222,6 +223,7 @@ end
 
 --- incoming(conn, state): delivers what the session holds, and sends what that calls for.
 function dispatch.incoming(conn, state)
+  if not state.session then return end
   dispatch.trace(conn, state)
   events(conn, state)
   local session = state.session
@@ -243,12 +245,12 @@ local DEEPEST = 50
 function dispatch.receive(conn, state)
   if state.depth >= DEEPEST then return false, 0 end
   local settings = options.of(conn)
-  local size = settings.max_payload_size
+  local size = options.read(settings, "max_payload_size")
   if size ~= state.size then
     state.size = size
     state.session:limit(options.number(settings, "max_payload_size"))
   end
-  local announce = settings.sink ~= nil
+  local announce = options.read(settings, "sink") ~= nil
   if announce ~= state.announce then
     state.announce = announce
     state.session:announce(announce)

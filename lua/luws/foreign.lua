@@ -4,10 +4,11 @@ methods (send, receive, settimeout, close). Knows no WebSocket.
 
 All that it asks of the socket are LuaSocket's promises: with a time-out of 0 nothing blocks, "timeout",
 "wantread" and "wantwrite" mean "not now", and what was received or sent before an error comes with it. The
-methods may yield, as those of an event loop's sockets do; nothing here is under pcall for that reason.
+methods may yield, as those of an event loop's sockets do. One that raises an error has failed with that.
 --]]
 
-local native = ...
+local native, import = ...
+local protect = import("protect")
 
 local foreign = {}
 
@@ -42,9 +43,12 @@ function foreign.wire(socket)
   local function receive(max, seconds)
     if receiving then return "" end
     receiving = true
-    socket:settimeout(seconds)
-    local data, why, partial = socket:receive(max)
+    local ok, data, why, partial = protect.call(function()
+      socket:settimeout(seconds)
+      return socket:receive(max)
+    end)
     receiving = false
+    if not ok then data, why = nil, protect.text(data) or type(data) end
     if data == nil and not LATER[why] then over = tostring(why or "closed") end
     return data or partial or ""
   end
@@ -60,20 +64,31 @@ function foreign.wire(socket)
   end
 
   --- Sends what the socket takes.
-  function wire.write(session)
-    if sending then return nil, "timeout" end
-    local bytes = session:peek(PIECE)
-    while bytes ~= "" do
-      sending = true
+  --- Sends the bytes; how many went, and why that is not all.
+  local function put(bytes)
+    local ok, last, why, partial = protect.call(function()
       socket:settimeout(0)
-      local last, why, partial = socket:send(bytes)
-      sending = false
-      local count = tonumber(last or partial) or 0
+      return socket:send(bytes)
+    end)
+    if not ok then return 0, protect.text(last) or type(last) end
+    local count = tonumber(last or partial) or 0
+    if last and count > 0 then return count end
+    return count, (last or LATER[why]) and "timeout" or tostring(why or "closed")
+  end
+
+  function wire.write(session)
+    -- Whoever is at it sends what has been queued since, too.
+    if sending then return true end
+    sending = true
+    local count, why
+    repeat
+      local bytes = session:peek(PIECE)
+      if bytes == "" then break end
+      count, why = put(bytes)
       session:sent(count)
-      if not last then return nil, LATER[why] and "timeout" or tostring(why or "closed") end
-      if count <= 0 then return nil, "timeout" end
-      bytes = session:peek(PIECE)
-    end
+    until why
+    sending = false
+    if why then return nil, why end
     -- What is left then has to wait for something that must come first.
     if session:outgoing() > 0 then return nil, "timeout" end
     return true

@@ -22,8 +22,8 @@ function open.parse(url)
 end
 
 --- The user's socket, or one that is dialled: a wire, and the object for conn.socket; or nil and why not.
-local function connect(host, port, settings, deadline, session, may_be_foreign)
-  if may_be_foreign and settings.connect then
+local function connect(host, port, settings, deadline, session)
+  if settings.connect then
     local socket, why = settings.connect(host, port, settings)
     if not socket then
       return nil, why ~= nil and (protect.text(why) or type(why))
@@ -78,19 +78,15 @@ local function establish(target, settings, given, proxy)
   local session, why = native.session(given)
   if not session then return nil, why, nil, proxy ~= nil end
   local connect_timeout = options.get(settings, "connect_timeout")
-  local deadline = native.monotonic() + connect_timeout
+  local deadline = native.monotonic() + (proxy and proxy.timeout or connect_timeout)
   local wire, socket = connect(proxy and proxy.host or target.host, proxy and proxy.port or target.port, settings,
-    deadline, session, not proxy)
+    deadline, session)
   if not wire then
     session:free()
-    return nil, socket, nil, proxy ~= nil
+    return nil, proxy and PREFIX.proxy .. socket or socket, nil, proxy ~= nil
   end
-  -- How long the user's own function takes is the user's affair; how long SockProxy takes is its own.
-  if proxy then
-    deadline = native.monotonic() + proxy.timeout
-  elseif settings.connect then
-    deadline = native.monotonic() + connect_timeout
-  end
+  -- How long the user's own function takes is the user's affair.
+  if settings.connect then deadline = native.monotonic() + connect_timeout end
   local state = {
     session = session,
     wire = wire,
@@ -124,7 +120,7 @@ function open.open(target, settings)
   local proxy
   proxy, why = options.sockproxy(settings, target)
   if proxy == false then return nil, why end
-  if proxy and not settings.connect then
+  if proxy then
     local state, problem, response, is_routes = establish(target, settings, given, proxy)
     if state or not is_routes or proxy.required then return state, problem, response end
     log.warning("%s; connecting to %s:%d without it", problem, target.host, target.port)

@@ -75,7 +75,7 @@ for _, row in ipairs(rows) do default[row[1]], known[row[1]] = row[2], true end
 function options.check(given)
   for _, row in ipairs(rows) do
     local name, check = row[1], row[3]
-    local value = given[name]
+    local value = options.read(given, name)
     local wrong = value ~= nil and check(value)
     if wrong then return ("bad option '%s' (%s)"):format(name, wrong) end
   end
@@ -87,7 +87,7 @@ function options.check(given)
   end
 end
 
-local FLAG, TEXT = "boolean", "string"
+local FLAG, TEXT, SECONDS = "boolean", "string", "seconds"
 
 -- The options of permessage-deflate (RFC 7692 section 7.1), and how to compress: name, default, and the range of a
 -- whole number, or the type.
@@ -111,7 +111,7 @@ local sockproxy_rows = {
   { "pid", nil, TEXT },
   { "rtim", 0, { 0, math.huge } }, -- ms of silence until SockProxy gives up; 0: never
   { "pace", 0, { 0, math.huge } }, -- s between notifications
-  { "timeout", 10, { 0, math.huge } }, -- s for SockProxy to connect, which takes it up to 5
+  { "timeout", 10, SECONDS }, -- to reach SockProxy, and for it to connect, which takes it up to 5
   { "required", false, FLAG }, -- whether to fail where there is no SockProxy
 }
 
@@ -125,6 +125,9 @@ local function complete(option, table_rows, given)
     names[name] = true
     if value == nil then
       value = usual
+    elseif kind == SECONDS then
+      local wrong = at_least(0)(value)
+      if wrong then return false, ("bad option '%s' (%s: %s)"):format(option, name, wrong) end
     elseif type(kind) == "string" then
       if type(value) ~= kind then
         return false, ("bad option '%s' (%s: %s expected)"):format(option, name, kind)
@@ -150,6 +153,7 @@ end
 --- sockproxy(given, target): the same for SockProxy.
 function options.sockproxy(given, target)
   if not given.sockproxy then return nil end
+  if given.connect then return false, "bad option 'sockproxy' (there is a connect function, too)" end
   local proxy, why = complete("sockproxy", sockproxy_rows, given.sockproxy)
   if not proxy then return false, why end
   if proxy.device and not proxy.service then return false, "bad option 'sockproxy' (service: missing)" end
@@ -164,16 +168,26 @@ function options.of(conn)
   return conn.options
 end
 
+local function index(given, name) return given[name] end
+
+--- read(given, name): the option's value, or nil. The table is the caller's: it may inherit, and that may fail.
+function options.read(given, name)
+  local value = rawget(given, name)
+  if value ~= nil or not debug.getmetatable(given) then return value end
+  local ok, inherited = pcall(index, given, name)
+  if ok then return inherited end
+end
+
 --- get(given, name): the option's value, or its default.
 function options.get(given, name)
-  local value = given[name]
+  local value = options.read(given, name)
   if value == nil then return default[name] end
   return value
 end
 
 --- number(given, name): the same for a number, whatever has become of the table since the check.
 function options.number(given, name)
-  local value = given[name]
+  local value = options.read(given, name)
   if type(value) == "number" and value >= 0 then return value end
   return default[name]
 end

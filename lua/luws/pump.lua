@@ -8,6 +8,9 @@ A connection's state, as the other parts see it too:
   buffered  bytes that were read while something was being sent, for the next wsreceive to count
   ended     why no more bytes will come, once that is known
 
+The methods of a user's socket may yield, and whoever runs meanwhile may close the connection: its session is then
+gone from the state, and every function here looks for that behind each of them.
+
 A wire has: read(session, max) -> bytes of plaintext, more | nil, why; write(session) -> true | nil,
 why; wait(read, write, seconds) -> ready; shutdown(); close(); dirty() -> whether it holds bytes that its
 descriptor does not tell of. "timeout" as a reason means: not now.
@@ -49,8 +52,8 @@ end
 --- read(state, max): one read. Returns the bytes that came, and whether there may be more at once.
 -- When no more will ever come, state.ended says why.
 function pump.read(state, max)
-  if state.ended then return 0, false end
   local session = state.session
+  if state.ended or not session then return 0, false end
   local count, more = state.wire.read(session, max)
   if not count then
     if more ~= "timeout" then state.ended = more end
@@ -84,6 +87,7 @@ function pump.flush(state, seconds)
     local reading = not state.ended and session:incoming() < BACKLOG
     wire.wait(reading, session:sendable() > 0, left)
     if reading then state.buffered = state.buffered + pump.read(state, DISCARD) end
+    if state.session ~= session then return nil, "closed" end
     ok, why = wire.write(session)
   until ok or why ~= "timeout"
   return ok, why
@@ -138,6 +142,7 @@ local function drain(state, seconds, to_end)
   local deadline = native.monotonic() + seconds
   while not state.ended do
     local count, more = pump.read(state, DISCARD)
+    if state.session ~= session then return end
     repeat
       local event = session:next_event()
       if (event == false or event == CLOSE) and not to_end then return end
@@ -154,10 +159,12 @@ end
 
 --- goodbye(state): nothing more will be sent, and the peer is told so, without waiting; `linger` is to follow.
 function pump.goodbye(state)
-  state.wire.write(state.session)
-  state.session:shutdown()
-  state.wire.write(state.session)
-  state.wire.shutdown()
+  local session, wire = state.session, state.wire
+  if not session then return end
+  wire.write(session)
+  session:shutdown()
+  wire.write(session)
+  wire.shutdown()
 end
 
 --- linger(state, seconds): frees the socket, once the peer has ended or the time is over. Closing a socket
@@ -173,6 +180,7 @@ end
 function pump.close(state, seconds)
   local deadline = native.monotonic() + seconds
   pump.flush(state, seconds)
+  if not state.session then return end
   local sent, received = state.session:close_state()
   if sent and not received then drain(state, deadline - native.monotonic()) end
   pump.goodbye(state)

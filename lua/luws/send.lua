@@ -9,6 +9,9 @@ local send = {}
 
 local CLOSE = 8
 
+-- Where one coroutine is sending and others go on queueing, there is an end to that: so many bytes.
+local QUEUE = 16 * 1024 * 1024
+
 --- frame(conn, state, opcode, data, fin): one frame, or one message. Returns true, or false and why not; and whether
 -- it was queued, so that it will be sent though perhaps later.
 function send.frame(conn, state, opcode, data, fin)
@@ -19,6 +22,7 @@ function send.frame(conn, state, opcode, data, fin)
   -- is, for it is the last.
   if opcode ~= CLOSE and session:outgoing() > 0 then
     local ok, why = pump.flush(state, deadline - native.monotonic())
+    if ok and session:outgoing() > QUEUE then ok, why = nil, "timeout" end
     if not ok then
       return false, "send error: " .. why .. (why == "timeout" and "; nothing of this was sent" or ""), false
     end

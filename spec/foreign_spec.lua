@@ -1,0 +1,395 @@
+-- options.connect: sockets that are the user's, of LuaSocket, of LuaSec, or made of tables, over ws and wss.
+
+local luws = require "luws"
+local poll = require "spec.support.poll"
+local scripted = require "spec.support.scripted"
+local servers = require "spec.support.servers"
+local socket = require "socket"
+local ssl = require "ssl"
+
+local function direct(host, port) return socket.connect(host, port) end
+
+--- What LuaSec makes of a connection; verified, for that is the user's choice here.
+local function with_tls(host, port)
+  local plain = assert(socket.connect(host, port))
+  local secure = assert(ssl.wrap(plain, { mode = "client", protocol = "any", verify = "none" }))
+  secure:settimeout(10)
+  assert(secure:dohandshake())
+  return secure
+end
+
+--- A table with the four methods and no more, over a socket. `calls` gets their names in order; `before`, if given, is
+-- called in each of them.
+local function table_over(inner, calls, before)
+  local outer = {}
+  for _, name in ipairs { "send", "receive", "settimeout", "close" } do
+    outer[name] = function(self, ...)
+      assert(self == outer)
+      calls[#calls + 1] = name
+      if before then before(name) end
+      return inner[name](inner, ...)
+    end
+  end
+  return outer
+end
+
+local function count(calls, name)
+  local total = 0
+  for _, call in ipairs(calls) do
+    if call == name then total = total + 1 end
+  end
+  return total
+end
+
+local got
+
+local function handler(_, opcode, data) got[#got + 1] = { opcode, data } end
+
+local function echo(conn, text)
+  got = {}
+  assert.same({ true }, { luws.wssend(conn, 2, text) })
+  poll(luws, conn, function() return got[1] end)
+  assert.is_true(#got == 1 and got[1][1] == 2 and got[1][2] == text)
+end
+
+describe("options.connect", function()
+  local conn, peer
+
+  before_each(function() got = {} end)
+
+  after_each(function()
+    luws.wsclose(conn)
+    if peer then peer:close() end
+  end)
+
+  it("gets host, port and the caller's own options, once", function()
+    for _, case in ipairs { { "ws", "127.0.0.1" }, { "wss", "localhost" } } do
+      local url = servers.url("demo", case[1], "/echo")
+      local calls = {}
+      local options = {
+        connect = function(...)
+          calls[#calls + 1] = { n = select("#", ...), ... }
+          return direct(...)
+        end,
+      }
+      conn = assert(luws.wsopen(url, handler, options))
+      assert.equal(1, #calls)
+      assert.same({ 3, case[2], servers.start("demo")[case[1]] }, { calls[1].n, calls[1][1], calls[1][2] })
+      assert.equal("number", type(calls[1][2]))
+      assert.equal(options, calls[1][3])
+      assert.equal(options, conn.options)
+      luws.wsclose(conn)
+    end
+    local host
+    luws.wsopen("ws://[::1]/", handler, { connect = function(h, port) host = h .. " " .. port end })
+    assert.equal("::1 80", host)
+  end)
+
+  local kinds = {
+    { "a socket of LuaSocket", "ws", direct },
+    { "a socket of LuaSocket", "wss", direct },
+    { "a socket of LuaSocket with a time-out of its own", "ws", function(host, port)
+      local inner = socket.connect(host, port)
+      inner:settimeout(0.001)
+      return inner
+    end },
+    { "a socket that LuaSec has secured", "ws to a wss port", with_tls },
+    { "a table over a socket", "ws", function(...) return table_over(direct(...), {}) end },
+    { "a table over a socket", "wss", function(...) return table_over(direct(...), {}) end },
+    { "a table over a socket of LuaSec", "ws to a wss port", function(...) return table_over(with_tls(...), {}) end },
+  }
+
+  for _, kind in ipairs(kinds) do
+    local name, scheme, connect = unpack(kind)
+    it(("may return %s: %s"):format(name, scheme), function()
+      local url = servers.url("demo", scheme:match("wss") or "ws", "/echo")
+      if scheme:match("to a wss") then url = url:gsub("^wss", "ws") end
+      local own
+      conn = assert(luws.wsopen(url, handler, {
+        connect = function(...)
+          own = connect(...)
+          return own
+        end,
+        max_payload_size = 2 ^ 21,
+      }))
+      assert.equal(own, conn.socket)
+      assert.same({ false, 0 }, { luws.wsreceive(conn) })
+      echo(conn, "")
+      echo(conn, "Hello")
+      echo(conn, ("0123456789abcdef"):rep(65536)) -- 1 MiB
+      luws.wsclose(conn)
+      assert.same({ 1000, true, false }, { conn.close_code, conn.was_clean, conn.connected })
+      assert.equal("closed", (select(2, own:send("x"))))
+    end)
+  end
+
+  for _, tls in ipairs { false, true } do
+    it("loses nothing of what LuaSocket's own buffer holds: " .. (tls and "wss" or "ws"), function()
+      -- a preamble and the bytes behind it in one write; the 101 and a frame, too
+      peer = scripted.peer {
+        { "read", 1 }, { "send", "READY\r\n" }, tls and { "tls" } or { "upgrade", tail = "\129\5Hello" },
+        tls and { "upgrade", tail = "\129\5Hello" } or { "hold" }, { "hold" },
+      }
+      conn = assert(luws.wsopen(tls and peer.url:gsub("^ws", "wss") or peer.url, handler, {
+        close_timeout = 0,
+        connect = function(host, port)
+          local own = assert(socket.connect(host, port))
+          own:send("?")
+          assert.equal("READY", own:receive("*l"))
+          return own
+        end,
+      }))
+      poll(luws, conn, function() return got[1] end)
+      assert.same({ { 1, "Hello" } }, got)
+    end)
+  end
+
+  it("loses nothing of what came in one piece with the line that connect has read", function()
+    -- Here the server speaks before it is asked; the accept hash does not matter, the bytes of the response do.
+    peer = scripted.peer { { "send", "READY\r\nHTTP/1.1 403 Buffered\r\nContent-Length: 2\r\n\r\nno" }, { "hold" } }
+    local own
+    local ok, why, response = luws.wsopen(peer.url, handler, {
+      connect = function(host, port)
+        own = assert(socket.connect(host, port))
+        assert.equal("READY", own:receive("*l"))
+        assert.is_true(own:dirty())
+        return own
+      end,
+    })
+    assert.same({ false, "upgrade failed; HTTP/1.1 403 Buffered" }, { ok, why:match("^[^\r\n]*") })
+    assert.equal("no", response.body)
+    assert.equal("closed", (select(2, own:receive(1))))
+  end)
+
+  it("is kept alive with the connection, and closed once by wsclose; then nothing is called any more", function()
+    local calls, alive = {}, setmetatable({}, { __mode = "k" })
+    conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
+      connect = function(...)
+        local own = table_over(direct(...), calls)
+        alive[own] = true
+        return own
+      end,
+    }))
+    collectgarbage()
+    collectgarbage()
+    assert.equal(conn.socket, (next(alive)))
+    echo(conn, "Hello")
+    conn.socket = nil -- the user's to overwrite
+    collectgarbage()
+    collectgarbage()
+    assert.is_truthy(next(alive))
+    echo(conn, "Hello")
+    assert.equal(0, count(calls, "close"))
+    luws.wsclose(conn)
+    assert.same({ 1, "close" }, { count(calls, "close"), calls[#calls] })
+    luws.wsclose(conn)
+    luws.wsreceive(conn)
+    luws.wssend(conn, 1, "late")
+    luws.wswait(conn, 0)
+    assert.equal("close", calls[#calls])
+    assert.equal(1, count(calls, "close"))
+  end)
+
+  it("is closed once, too, where wsopen fails after it, and at the peer's end", function()
+    for _, case in ipairs {
+      { { { "upgrade", status = "HTTP/1.1 403 Forbidden" }, { "close" } }, "upgrade failed; HTTP/1.1 403 Forbidden" },
+      { { { "close" } }, "upgrade failed; the peer closed the connection" },
+      { { { "hold" } }, "upgrade failed; timeout" },
+    } do
+      local calls = {}
+      peer = scripted.peer(case[1])
+      local ok, why = luws.wsopen(peer.url, handler, {
+        upgrade_timeout = 0.2,
+        connect = function(...) return table_over(direct(...), calls) end,
+      })
+      assert.same({ false, case[2] }, { ok, why:match("^[^\r\n]*") })
+      assert.same({ 1, "close" }, { count(calls, "close"), calls[#calls] })
+      peer:close()
+    end
+    for _, ending in ipairs { { "close" }, { "send", "\136\2\3\232" }, { "send", "\131\0" } } do
+      local calls = {}
+      peer = scripted.peer { { "upgrade" }, ending, { "hold" } }
+      conn = assert(luws.wsopen(peer.url, handler, {
+        close_timeout = 0,
+        connect = function(...) return table_over(direct(...), calls) end,
+      }))
+      poll(luws, conn)
+      luws.wsclose(conn)
+      luws.wsclose(conn)
+      assert.same({ 1, "close" }, { count(calls, "close"), calls[#calls] })
+      peer:close()
+    end
+  end)
+
+  it("fails with the function's own words, or with ours where it has none", function()
+    local named = setmetatable({}, { __tostring = function() return "as a table" end })
+    for _, case in ipairs {
+      { "Connection to 127.0.0.1:1 failed: connect returned no socket", nil },
+      { "Connection to 127.0.0.1:1 failed: connect returned no socket", false },
+      { "no such luck", nil, "no such luck" },
+      { "", false, "" },
+      { "as a table", nil, named },
+      { "bad option 'connect' (a socket expected, got number)", 5 },
+      { "bad option 'connect' (a socket expected, got string)", "socket" },
+      { "bad option 'connect' (a socket expected, got boolean)", true },
+      { "bad option 'connect' (a socket expected, got function)", print },
+      { "bad option 'connect' (a socket expected, got a table without send)", {} },
+      { "bad option 'connect' (a socket expected, got a table without close)",
+        { send = print, receive = print, settimeout = print } },
+      { "bad option 'connect' (a socket expected, got a userdata without send)", io.stdout },
+      { "bad option 'connect' (a socket expected, got a table without send)", setmetatable({}, { __index = error }) },
+    } do
+      local results = { luws.wsopen("ws://127.0.0.1:1/", handler, {
+        connect = function() return case[2], case[3] end,
+      }) }
+      assert.same({ false, case[1] }, results)
+    end
+  end)
+
+  it("raises its errors in wsopen's caller, just as they are", function()
+    local err = { code = 7 }
+    for _, value in ipairs { err, "as text", setmetatable({}, { __tostring = error }) } do
+      local ok, why = pcall(luws.wsopen, "ws://127.0.0.1:1/", handler, { connect = function() error(value, 0) end })
+      assert.is_false(ok)
+      assert.is_true(rawequal(value, why))
+    end
+  end)
+end)
+
+describe("in a coroutine,", function()
+  before_each(function() got = {} end)
+
+  --- Runs f in a coroutine that is resumed at each yield; how many there were, and what they handed out.
+  local function drive(f)
+    local yields, thread = {}, coroutine.create(f)
+    local deadline = luws.gettime() + 20
+    while true do
+      local ok, value = coroutine.resume(thread)
+      assert(ok, value)
+      if coroutine.status(thread) == "dead" then return yields end
+      yields[#yields + 1] = value
+      assert(luws.gettime() < deadline, "still yielding")
+    end
+  end
+
+  for _, scheme in ipairs { "ws", "wss" } do
+    it("connect may yield: " .. scheme, function()
+      local yields = drive(function()
+        local conn = assert(luws.wsopen(servers.url("demo", scheme, "/echo"), handler, {
+          connect = function(host, port)
+            assert.equal("back", coroutine.yield("one") or "back")
+            coroutine.yield("two")
+            return direct(host, port)
+          end,
+        }))
+        echo(conn, "Hello")
+        luws.wsclose(conn)
+        assert.is_true(conn.was_clean)
+      end)
+      assert.same({ "one", "two" }, yields)
+    end)
+
+    it("each method may yield, as those of an event loop's sockets: " .. scheme, function()
+      local yields = drive(function()
+        local calls = {}
+        local conn = assert(luws.wsopen(servers.url("demo", scheme, "/echo"), handler, {
+          connect = function(...) return table_over(direct(...), calls, coroutine.yield) end,
+          max_payload_size = 2 ^ 21,
+        }))
+        echo(conn, "Hello")
+        echo(conn, ("x"):rep(2 ^ 20))
+        luws.wsclose(conn)
+        assert.same({ 1000, true }, { conn.close_code, conn.was_clean })
+        assert.same({ 1, "close" }, { count(calls, "close"), calls[#calls] })
+      end)
+      for _, name in ipairs { "send", "receive", "settimeout", "close" } do
+        assert.is_true(count(yields, name) > 0, name)
+      end
+    end)
+  end
+
+  it("one may close the connection while another is within a method of its socket", function()
+    for name, call in pairs {
+      wsreceive = function(conn) return luws.wsreceive(conn) end,
+      wsclose = function(conn) return luws.wsclose(conn) end,
+      wssend = function(conn) return luws.wssend(conn, 1, "x") end,
+    } do
+      local yielding = false
+      local function pause() if yielding and coroutine.running() then coroutine.yield() end end
+      local conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
+        close_timeout = 0,
+        connect = function(host, port) return table_over(direct(host, port), {}, pause) end,
+      }))
+      yielding = true
+      local thread = coroutine.create(function() return call(conn) end)
+      assert(coroutine.resume(thread))
+      assert.equal("suspended", coroutine.status(thread), name)
+      yielding = false
+      luws.wsclose(conn)
+      while coroutine.status(thread) ~= "dead" do assert(coroutine.resume(thread)) end
+      assert.is_false(conn.connected)
+    end
+  end)
+
+  it("a method that raises an error has failed with that, once and for all", function()
+    local broken = false
+    local conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
+      close_timeout = 0,
+      connect = function(host, port)
+        return table_over(direct(host, port), {}, function(name)
+          if broken and name == "receive" then error("unplugged", 0) end
+        end)
+      end,
+    }))
+    broken = true
+    assert.same({ nil, "unplugged" }, { luws.wsreceive(conn) })
+    assert.same({ { false, "receiver error: unplugged" } }, got)
+    luws.wsclose(conn)
+  end)
+
+  it("one may send while another receives, each method call by itself", function()
+    local inside, most = {}, 0
+    local conn
+    drive(function()
+      conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
+        connect = function(...)
+          local own = table_over(direct(...), {})
+          for _, name in ipairs { "send", "receive" } do
+            local method = own[name]
+            own[name] = function(...)
+              inside[name] = (inside[name] or 0) + 1
+              most = math.max(most, inside[name])
+              coroutine.yield(name)
+              inside[name] = inside[name] - 1
+              return method(...)
+            end
+          end
+          return own
+        end,
+      }))
+    end)
+    got = {}
+    local threads = {
+      coroutine.create(function() poll(luws, conn, function() return got[6] end) end),
+      coroutine.create(function()
+        for turn = 1, 6 do assert(luws.wssend(conn, 1, "number " .. turn)) end
+      end),
+    }
+    local deadline, alive = luws.gettime() + 20, true
+    while alive and luws.gettime() < deadline do
+      alive = false
+      for _, thread in ipairs(threads) do
+        if coroutine.status(thread) ~= "dead" then
+          alive = true
+          assert(coroutine.resume(thread))
+        end
+      end
+    end
+    local texts = {}
+    for i, message in ipairs(got) do texts[i] = message[2] end
+    assert.same({ "number 1", "number 2", "number 3", "number 4", "number 5", "number 6" }, texts)
+    assert.equal(1, most)
+    drive(function() luws.wsclose(conn) end)
+    assert.is_true(conn.was_clean)
+  end)
+end)
