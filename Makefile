@@ -14,12 +14,16 @@ FEATURE := $(shell $(LUA) -e 'print("lua" .. _VERSION:gsub("%D", ""))' 2>/dev/nu
 LUA_CPATH_DIR ?= /usr/local/lib/lua/5.1
 LUA_DIR ?= /usr/local/share/lua/5.1
 
-.PHONY: help build demo test test-rust test-lua test-rockspec lint install clean setup-demo setup-test setup-lint server
+.PHONY: help build demo test test-rust test-lua test-rockspec lint install clean setup-demo setup-test setup-lint server \
+	autobahn autobahn-quick setup-autobahn fuzz fuzz-smoke
 
 help:
 	@echo "make build      the loadable module, $(MODULE), for $(LUA)"
 	@echo "make demo       a Lua program talks to a WebSocket server, over ws and wss"
 	@echo "make test       every test: engine, module on lua5.1 and luajit, rockspec"
+	@echo "make autobahn   the Autobahn suite, client and server, in full (make autobahn-quick: in two minutes)"
+	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=60 (make fuzz-smoke: over its seeds only, as make test does)"
+	@echo "make fuzz       each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz (cargo install cargo-fuzz)"
 	@echo "make lint       formatting, clippy, luacheck, and who may depend on whom"
 	@echo "make install    LUA_CPATH_DIR=... (luws.so)  LUA_DIR=... (the stub for plugins)"
 	@echo "make clean      removes what was built"
@@ -36,7 +40,7 @@ server:
 	@cp target/release/luws-demo-server $(SERVER).part
 	@mv $(SERVER).part $(SERVER)
 
-setup-demo setup-test setup-lint: setup-%:
+setup-demo setup-test setup-lint setup-autobahn: setup-%:
 	@scripts/setup.sh $*
 
 demo: setup-demo
@@ -58,6 +62,39 @@ test-lua:
 test-rockspec:
 	scripts/try-rockspec.sh
 
+autobahn: setup-autobahn
+	@$(MAKE) --no-print-directory build server
+	spec/autobahn/run.py client full
+	spec/autobahn/run.py server full
+
+autobahn-quick: setup-autobahn
+	@$(MAKE) --no-print-directory build server
+	spec/autobahn/run.py client quick
+	spec/autobahn/run.py client core --lua luajit
+	spec/autobahn/run.py server quick
+
+# Without a sanitizer, for those need a nightly Rust; what unsafe code there is, is in other crates.
+FUZZ_SECONDS ?= 60
+fuzz:
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
+	$(CARGO) test --quiet --test engine write_corpus -- --ignored
+	for target in $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs))); do \
+	  $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit; \
+	done
+
+fuzz-smoke:
+	$(CARGO) test --quiet --test engine fuzzing
+
+FUZZ_SECONDS ?= 60
+
+# libFuzzer's instrumentation is there in every compiler, but spoken of only in nightly ones.
+fuzz:
+	@command -v cargo-fuzz > /dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz"; exit 1; }
+	$(CARGO) test --quiet --test engine -- --ignored write_corpus
+	for target in $$(cd fuzz/fuzz_targets && ls | sed 's/\.rs$$//'); do \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
 lint: setup-lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --quiet --all-targets --features lua51,demo-server -- --deny warnings
@@ -69,4 +106,4 @@ install: build
 	install -D -m 644 lua/L_MyPlugin_LuWS.lua "$(LUA_DIR)/L_MyPlugin_LuWS.lua"
 
 clean:
-	rm -rf build target
+	rm -rf build target fuzz/target

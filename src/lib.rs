@@ -15,6 +15,9 @@
 //! The engine ([`session`], [`proxy`], [`tls`], [`protocol`]) does no I/O: it is fed bytes and asked for events.
 //! Without any of the Lua features the crate is just this engine, with both roles of the protocol.
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod net;
 pub mod protocol;
 pub mod proxy;

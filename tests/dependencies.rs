@@ -12,6 +12,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/tls.rs", &["protocol"], &["native_tls", "openssl"]),
     ("src/proxy", &["protocol"], &[]),
     ("src/session.rs", &["protocol", "proxy", "tls"], &["native_tls", "rand"]),
+    ("src/fuzzing", &["protocol", "session"], &[]),
     ("src/net", &[], &["rustix", "socket2"]),
     ("src/lua", &["net", "protocol", "proxy", "session", "tls", "url"], &["mlua"]),
 ];

@@ -3,6 +3,7 @@
 mod connection;
 mod deflate;
 mod feeding;
+mod fuzzing;
 mod handshake;
 mod session;
 mod vectors;

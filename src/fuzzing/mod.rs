@@ -1,0 +1,187 @@
+//! The bodies of the fuzz targets in fuzz/: each takes any bytes and panics where the engine breaks a promise.
+//!
+//! They lie beside the code so that a change of the engine cannot leave them behind: `cargo test` compiles them, on
+//! stable Rust, and runs them over their seeds (tests/engine/fuzzing.rs), which are made of spec/vectors. The feature
+//! `fuzzing` is for these two uses, and nothing that is delivered has it.
+//!
+//! What is promised everywhere: no panic and no loop, nothing behind the end, and the same events and the same bytes to
+//! send however the input is cut into pieces, and whether messages are streamed or not.
+
+mod ends;
+mod operations;
+
+use crate::protocol::Role;
+use crate::protocol::buffer::Buffer;
+use crate::protocol::deflate::{NAME, Options};
+use crate::protocol::extensions;
+use crate::protocol::frame::{FrameHeader, MAX_HEADER};
+use crate::protocol::handshake::UpgradeRequest;
+
+use ends::{Setup, client, play, set_up};
+pub use operations::operations;
+
+/// Takes choices off the front of what the fuzzer gives; what is missing is 0.
+#[derive(Debug)]
+struct Choices<'a>(&'a [u8]);
+
+impl<'a> Choices<'a> {
+    fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn rest(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// One header: no more than [`MAX_HEADER`] bytes are needed to know, no byte decides before it is there, and what was
+/// parsed is written as it was.
+///
+/// # Panics
+/// A promise is broken.
+pub fn frame_header(data: &[u8]) {
+    let whole = FrameHeader::parse(data);
+    if let Ok(Some((header, length))) = &whole {
+        assert!(*length <= MAX_HEADER.min(data.len()));
+        assert!(header.payload_length < 1 << 63 && header.rsv < 8);
+        assert!(!header.opcode.is_control() || header.fin && header.payload_length <= 125);
+        let mut written = Buffer::default();
+        header.write(&mut written);
+        assert_eq!(written.as_slice(), &data[..*length]);
+    }
+    assert!(whole != Ok(None) || data.len() < MAX_HEADER);
+    // Until it is clear what it is, it is nothing; from then on it stays that.
+    let mut known = false;
+    for end in 0..=data.len().min(MAX_HEADER) {
+        let part = FrameHeader::parse(&data[..end]);
+        assert!(part == Ok(None) && !known || part == whole, "{end} bytes: {part:?}, all: {whole:?}");
+        known = part != Ok(None);
+    }
+}
+
+/// A client's open connection: a byte for [`Setup`], a byte for how the input is cut, and what the server sends.
+///
+/// # Panics
+/// A promise is broken.
+pub fn session_client(data: &[u8]) {
+    session(Role::Client, data);
+}
+
+/// The same for a server. With the highest bit of the second byte the connection is not open yet: the input begins with
+/// the request.
+///
+/// # Panics
+/// A promise is broken.
+pub fn session_server(data: &[u8]) {
+    session(Role::Server, data);
+}
+
+fn session(role: Role, data: &[u8]) {
+    let mut choices = Choices(data);
+    let setup = Setup::from_byte(choices.byte());
+    let cut = choices.byte();
+    let input = choices.rest();
+    let begin = || set_up(role, &setup, role == Role::Client || cut < 128);
+    let whole = play(begin(), &setup, &[input]);
+    let size = usize::from(cut & 127).max(1);
+    let pieces = play(begin(), &setup, &input.chunks(size).collect::<Vec<_>>());
+    assert_eq!(whole, pieces, "in pieces of {size} bytes");
+    if let Some(setup) = setup.not_streamed() {
+        let session = set_up(role, &setup, role == Role::Client || cut < 128);
+        assert_eq!(whole, play(session, &setup, &[input]), "not streamed");
+    }
+}
+
+/// What a server answers to a client's request: a byte for [`Setup`], a byte for what is asked for and how the input is
+/// cut, and the answer, in which `{accept}` stands for the right hash.
+///
+/// # Panics
+/// A promise is broken.
+pub fn handshake_response(data: &[u8]) {
+    let mut choices = Choices(data);
+    let setup = Setup::from_byte(choices.byte());
+    let choice = choices.byte();
+    let answer = choices.rest();
+    let subprotocols = if choice & 128 == 0 { vec![] } else { vec!["chat".into(), "superchat".into()] };
+    let request = UpgradeRequest {
+        host: "h".into(),
+        resource: "/".into(),
+        subprotocols,
+        deflate: setup.wish(),
+        headers: Vec::new(),
+    };
+    let size = usize::from(choice & 127).max(1);
+    let outcomes = [answer.len().max(1), size].map(|size| {
+        let (session, accept) = client(&request, &setup);
+        let input = replaced(answer, b"{accept}", accept.as_bytes());
+        let mut outcome = play(session, &setup, &input.chunks(size).collect::<Vec<_>>());
+        for (name, _) in &mut outcome.events {
+            *name = name.replace(&accept, "{accept}");
+            // What cannot be HTTP is shown as far as it has come.
+            if let Some(at) = name.find("is not HTTP: ") {
+                name.truncate(at);
+            }
+        }
+        outcome
+    });
+    assert_eq!(outcomes[0], outcomes[1], "in pieces of {size} bytes");
+}
+
+fn replaced(data: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {
+    match data.windows(name.len()).position(|window| window == name) {
+        Some(at) => [&data[..at], value, &data[at + name.len()..]].concat(),
+        None => data.to_vec(),
+    }
+}
+
+/// Two bytes for what each end wants of permessage-deflate, and a header: as an answer and as an offer.
+///
+/// # Panics
+/// A promise is broken.
+pub fn deflate_parameters(data: &[u8]) {
+    let mut choices = Choices(data);
+    let wish = options(&mut choices);
+    let allowed = options(&mut choices);
+    // What one end of ours offers, another of ours takes or passes over, and never so that the first must fail.
+    let offer = extensions::parse(&wish.offer()).unwrap();
+    let (_, answer) = allowed.accept(&offer).expect("every offer of ours can be met");
+    let answer = extensions::parse(&answer).unwrap();
+    assert!(answer.len() == 1 && answer[0].name == NAME);
+    wish.agree(&answer[0]).unwrap();
+
+    let Ok(header) = std::str::from_utf8(choices.rest()) else { return };
+    let Ok(extensions) = extensions::parse(header) else { return };
+    for extension in &extensions {
+        let _ = wish.agree(extension);
+    }
+    if let Some((_, answer)) = allowed.accept(&extensions) {
+        let answer = extensions::parse(&answer).unwrap();
+        assert!(answer.len() == 1 && answer[0].name == NAME);
+        // The answer is a legal one: whoever has asked for just that must take it.
+        let asked = extensions
+            .iter()
+            .any(|offer| offer.parameters.iter().any(|(name, _)| name.contains("client_max")));
+        let told = answer[0].parameters.iter().any(|(name, _)| name == "client_max_window_bits");
+        assert!(asked || !told, "a client that does not know client_max_window_bits was told");
+        Options::default().agree(&answer[0]).unwrap();
+    }
+}
+
+/// Options from two bytes.
+fn options(choices: &mut Choices<'_>) -> Options {
+    let (flags, bits) = (choices.byte(), choices.byte());
+    Options {
+        server_no_context_takeover: flags & 1 != 0,
+        client_no_context_takeover: flags & 2 != 0,
+        server_max_window_bits: (flags & 4 != 0).then_some(8 + (bits & 7)),
+        client_max_window_bits: (flags & 8 != 0).then_some(8 + (bits >> 4 & 7)),
+        level: u32::from(flags >> 4) % 9 + 1,
+        threshold: 0,
+    }
+}

@@ -1,0 +1,222 @@
+//! Two ends of ours in memory that send, transfer and close in any order: what one sends is what the other receives.
+
+use std::collections::VecDeque;
+
+use crate::protocol::close::{CloseCode, CloseFrame};
+use crate::protocol::connection::{Config, Event as Received};
+use crate::protocol::error::SendError;
+use crate::protocol::frame::Opcode;
+use crate::session::{Event, Session};
+
+use super::ends::pair;
+use super::{Choices, options};
+
+/// What one end has sent and the other must receive.
+#[derive(Debug, PartialEq, Eq)]
+enum Item {
+    Message(Opcode, Vec<u8>),
+    Ping(Vec<u8>),
+    Close(Option<CloseCode>),
+}
+
+/// One end, and what it has sent.
+struct End {
+    session: Session,
+    /// Bytes that it has sent, on their way.
+    wire: VecDeque<u8>,
+    expected: VecDeque<Item>,
+    /// The message of which it has sent fragments.
+    unfinished: Option<(Opcode, Vec<u8>)>,
+    closed: bool,
+    pings: u32,
+    /// The number of the latest ping that was answered.
+    answered: u32,
+}
+
+/// More than this is not on its way at once, so that no input makes the target slow.
+const ENOUGH: usize = 1 << 17;
+
+/// A byte for the connection, two for each end's wish of compression, and then operations: a byte for what and who, and
+/// a byte for how much.
+///
+/// # Panics
+/// A promise is broken.
+pub fn operations(data: &[u8]) {
+    let mut choices = Choices(data);
+    let setup = choices.byte();
+    let wishes = [options(&mut choices), options(&mut choices)];
+    let [wish, allowed] = wishes.map(|wish| (setup & 1 != 0).then_some(wish));
+    let config = Config {
+        max_message_size: usize::MAX,
+        use_masking: true,
+        fragment_size: [0, 1, 7, 1000][usize::from(setup >> 1 & 3)],
+        deflate: None,
+    };
+    let (client, server) = pair(wish, config.clone(), Config { deflate: allowed, ..config });
+    let mut ends = [client, server].map(|session| End {
+        session,
+        wire: VecDeque::new(),
+        expected: VecDeque::new(),
+        unfinished: None,
+        closed: false,
+        pings: 0,
+        answered: 0,
+    });
+    while !choices.is_empty() {
+        let (operation, much) = (choices.byte(), choices.byte());
+        if operation & 128 != 0 {
+            ends.reverse();
+        }
+        let [here, there] = &mut ends;
+        match operation & 15 {
+            0 => here.send(Opcode::Text, much, true),
+            1 => here.send(Opcode::Binary, much, true),
+            2 => here.send(Opcode::Text, much, false),
+            3 => here.send(Opcode::Binary, much, false),
+            4 => here.send(Opcode::Continuation, much, false),
+            5 => here.send(Opcode::Continuation, much, true),
+            6 => here.ping(),
+            7 if much < 16 => here.close(much),
+            8..=10 => here.transfer(there, 1 << (much & 15)),
+            _ => here.transfer(there, usize::from(much)),
+        }
+        if operation & 128 != 0 {
+            ends.reverse();
+        }
+    }
+    let [here, there] = &mut ends;
+    while here.in_flight() + there.in_flight() > 0 {
+        here.transfer(there, usize::MAX);
+        there.transfer(here, usize::MAX);
+    }
+    for end in ends {
+        // What comes behind the peer's close is dropped, and nothing else is.
+        assert!(end.expected.is_empty(), "{:?} did not come", end.expected);
+    }
+}
+
+/// Data that is told by its first bytes and is not all alike: texts may be cut within a character.
+fn data(opcode: Opcode, much: u8) -> Vec<u8> {
+    let length = match much {
+        0..200 => usize::from(much),
+        200..255 => usize::from(much - 190) * 50,
+        255 => 65_537,
+    };
+    let pattern = if opcode == Opcode::Text || much & 1 == 0 {
+        "aé€😀 ".as_bytes()
+    } else {
+        &[much, 0, 255, 0, 0]
+    };
+    pattern.iter().copied().cycle().skip(usize::from(much >> 5)).take(length).collect()
+}
+
+impl End {
+    fn in_flight(&self) -> usize {
+        self.wire.len() + self.session.outgoing_len()
+    }
+
+    fn send(&mut self, opcode: Opcode, much: u8, fin: bool) {
+        if self.in_flight() > ENOUGH {
+            return;
+        }
+        let kind = self.unfinished.as_ref().map_or(opcode, |(kind, _)| *kind);
+        let data = data(kind, much);
+        let result = self.session.send(opcode, &data, fin);
+        let whole = match &self.unfinished {
+            Some((_, before)) => [before.as_slice(), &data].concat(),
+            None => data,
+        };
+        let wanted = if self.closed {
+            Err(SendError::Closing)
+        } else if self.unfinished.is_none() && opcode == Opcode::Continuation {
+            Err(SendError::Opcode(0))
+        } else if self.unfinished.is_some() && opcode != Opcode::Continuation {
+            Err(SendError::MessageInProgress)
+        } else if kind == Opcode::Text
+            && std::str::from_utf8(&whole).is_err_and(|error| fin || error.error_len().is_some())
+        {
+            Err(SendError::TextNotUtf8)
+        } else {
+            Ok(())
+        };
+        assert_eq!(result, wanted);
+        if result.is_ok() && fin {
+            self.unfinished = None;
+            self.expected.push_back(Item::Message(kind, whole));
+        } else if result.is_ok() {
+            self.unfinished = Some((kind, whole));
+        }
+    }
+
+    fn ping(&mut self) {
+        let payload = self.pings.to_be_bytes();
+        let result = self.session.send(Opcode::Ping, &payload, true);
+        assert_eq!(result, if self.closed { Err(SendError::Closing) } else { Ok(()) });
+        if result.is_ok() {
+            self.pings += 1;
+            self.expected.push_back(Item::Ping(payload.to_vec()));
+        }
+    }
+
+    fn close(&mut self, much: u8) {
+        let code = (much != 0).then_some(CloseCode(3000 + u16::from(much)));
+        let result = self.session.send_close(CloseFrame { code, reason: "x".repeat(usize::from(much) * 8) });
+        assert_eq!(result, if self.closed { Err(SendError::Closing) } else { Ok(()) });
+        if result.is_ok() {
+            self.closed = true;
+            self.expected.push_back(Item::Close(code));
+        }
+    }
+
+    /// Puts so many bytes on the wire, and as many of those that are on it into the other end.
+    fn transfer(&mut self, to: &mut Self, count: usize) {
+        let wire = &mut self.wire;
+        let taken = self.session.send_with(|bytes| {
+            let taken = count.min(bytes.len());
+            wire.extend(&bytes[..taken]);
+            Ok::<_, std::convert::Infallible>(taken)
+        });
+        assert!(taken.is_ok());
+        let arrived: Vec<u8> = self.wire.drain(..count.min(self.wire.len())).collect();
+        to.session.receive(&arrived);
+        while to.receive(self) {}
+    }
+
+    /// Takes an event, which must be what the other end has sent; false when there is none.
+    fn receive(&mut self, from: &mut Self) -> bool {
+        let event = match self.session.next_event() {
+            Ok(None) => return false,
+            Ok(Some(Event::Received(event))) => event,
+            other => panic!("{other:?}"),
+        };
+        let mut expected = |item: Item| assert_eq!(Some(item), from.expected.pop_front());
+        match event {
+            Received::Message { opcode, data } => expected(Item::Message(opcode, data.to_vec())),
+            Received::Ping(payload) => {
+                expected(Item::Ping(payload.to_vec()));
+                let payload = payload.to_vec();
+                // Whether it is answered depends on what the peer reads; it must not be answered behind a close.
+                let result = self.session.send_pong(&payload);
+                assert!(result.is_ok() || self.closed);
+            }
+            Received::Pong(payload) => {
+                let number = u32::from_be_bytes(payload.try_into().unwrap());
+                assert!(number < self.pings && (number >= self.answered), "{number} was answered already");
+                self.answered = number + 1;
+            }
+            Received::Close(frame) => {
+                expected(Item::Close(frame.code));
+                let code = frame.code;
+                self.session.reply_close();
+                if !self.closed {
+                    self.closed = true;
+                    self.expected.push_back(Item::Close(code));
+                }
+                // What it would send it cannot send any more, and what the other end had begun ends with it.
+                assert!(from.expected.is_empty());
+            }
+            Received::Begin(_) | Received::Piece { .. } => panic!("nobody has asked for {event:?}"),
+        }
+        true
+    }
+}

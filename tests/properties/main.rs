@@ -1,0 +1,82 @@
+//! What must hold for every conversation and for every byte string, tried on many that are made up.
+//!
+//! The same ones in every run: the seed is fixed, so that what fails, fails for everybody. PROPTEST_RNG_SEED=number
+//! tries others, PROPTEST_CASES=number more.
+
+mod conversations;
+mod hostile;
+mod memory;
+
+use std::env;
+
+use luws::protocol::connection::Config;
+use luws::protocol::deflate::Options;
+use luws::protocol::handshake::UpgradeRequest;
+use luws::session::{Event, Session};
+use proptest::test_runner::{Config as Proptest, RngSeed};
+
+/// So many cases of a property, unless the environment wants others.
+fn cases(count: u32) -> Proptest {
+    let mut config = Proptest { failure_persistence: None, ..Proptest::default() };
+    if env::var_os("PROPTEST_RNG_SEED").is_none() {
+        config.rng_seed = RngSeed::Fixed(6455);
+    }
+    if env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = count;
+    }
+    config
+}
+
+/// What can be agreed upon of permessage-deflate: what the client wishes for; `None` is no compression. Everything is
+/// compressed that can be.
+fn wishes() -> Vec<Option<Options>> {
+    let usual = Options { threshold: 0, ..Options::default() };
+    let mut wishes = vec![None];
+    for takeovers in [(false, false), (true, false), (false, true), (true, true)] {
+        for bits in [None, Some(8), Some(9), Some(12), Some(15)] {
+            wishes.push(Some(Options {
+                server_no_context_takeover: takeovers.0,
+                client_no_context_takeover: takeovers.1,
+                server_max_window_bits: bits,
+                client_max_window_bits: bits,
+                ..usual.clone()
+            }));
+        }
+    }
+    wishes
+}
+
+/// Takes everything that a session has to send.
+fn collect(session: &mut Session) -> Vec<u8> {
+    let mut sent = Vec::new();
+    while session.outgoing_len() > 0 {
+        let taken = session.send_with(|bytes| {
+            sent.extend_from_slice(bytes);
+            Ok::<_, ()>(bytes.len())
+        });
+        assert_ne!(taken, Ok(0));
+    }
+    sent
+}
+
+fn request(wish: Option<&Options>) -> UpgradeRequest {
+    UpgradeRequest {
+        host: "h".into(),
+        resource: "/".into(),
+        deflate: wish.cloned(),
+        ..UpgradeRequest::default()
+    }
+}
+
+/// A client and a server whose upgrade is complete.
+fn pair(wish: Option<&Options>, config: &Config) -> (Session, Session) {
+    let mut client = Session::client(&request(wish), None, config.clone()).unwrap();
+    let deflate = wish.map(|_| Options { threshold: 0, ..Options::default() });
+    let mut server = Session::server(None, Config { deflate, ..config.clone() }).unwrap();
+    server.receive(&collect(&mut client));
+    assert!(matches!(server.next_event(), Ok(Some(Event::Request(_)))));
+    server.accept(None);
+    client.receive(&collect(&mut server));
+    assert!(matches!(client.next_event(), Ok(Some(Event::Open(_)))));
+    (client, server)
+}
