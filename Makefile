@@ -23,7 +23,6 @@ help:
 	@echo "make test       every test: engine, module on lua5.1 and luajit, rockspec"
 	@echo "make autobahn   the Autobahn suite, client and server, in full (make autobahn-quick: in two minutes)"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=60 (make fuzz-smoke: over its seeds only, as make test does)"
-	@echo "make fuzz       each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz (cargo install cargo-fuzz)"
 	@echo "make lint       formatting, clippy, luacheck, and who may depend on whom"
 	@echo "make install    LUA_CPATH_DIR=... (luws.so)  LUA_DIR=... (the stub for plugins)"
 	@echo "make clean      removes what was built"
@@ -84,16 +83,6 @@ fuzz:
 
 fuzz-smoke:
 	$(CARGO) test --quiet --test engine fuzzing
-
-FUZZ_SECONDS ?= 60
-
-# libFuzzer's instrumentation is there in every compiler, but spoken of only in nightly ones.
-fuzz:
-	@command -v cargo-fuzz > /dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz"; exit 1; }
-	$(CARGO) test --quiet --test engine -- --ignored write_corpus
-	for target in $$(cd fuzz/fuzz_targets && ls | sed 's/\.rs$$//'); do \
-	  RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
-	done
 
 lint: setup-lint
 	$(CARGO) fmt --check

@@ -31,10 +31,6 @@ impl<'a> Choices<'a> {
         first
     }
 
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     fn rest(self) -> &'a [u8] {
         self.0
     }

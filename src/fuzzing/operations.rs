@@ -36,6 +36,9 @@ struct End {
 /// More than this is not on its way at once, so that no input makes the target slow.
 const ENOUGH: usize = 1 << 17;
 
+/// Nor are there more of them.
+const OPERATIONS: usize = 100;
+
 /// A byte for the connection, two for each end's wish of compression, and then operations: a byte for what and who, and
 /// a byte for how much.
 ///
@@ -62,7 +65,7 @@ pub fn operations(data: &[u8]) {
         pings: 0,
         answered: 0,
     });
-    while !choices.is_empty() {
+    for _ in 0..OPERATIONS.min(choices.0.len() / 2) {
         let (operation, much) = (choices.byte(), choices.byte());
         if operation & 128 != 0 {
             ends.reverse();
@@ -75,7 +78,7 @@ pub fn operations(data: &[u8]) {
             3 => here.send(Opcode::Binary, much, false),
             4 => here.send(Opcode::Continuation, much, false),
             5 => here.send(Opcode::Continuation, much, true),
-            6 => here.ping(),
+            6 => (0..much).for_each(|_| here.ping()),
             7 if much < 16 => here.close(much),
             8..=10 => here.transfer(there, 1 << (much & 15)),
             _ => here.transfer(there, usize::from(much)),

@@ -86,14 +86,14 @@ fn parameters() -> Vec<Vec<u8>> {
 /// Sequences that do everything once; the bytes are in src/fuzzing/operations.rs.
 fn operations() -> Vec<Vec<u8>> {
     let talk: &[u8] = &[
-        0, 5, 128, 5, 1, 200, 129, 200, 2, 9, 6, 0, 4, 0, 5, 3, 134, 0, 8, 2, 136, 2, 11, 50, 139, 50, 8, 15,
+        0, 5, 128, 5, 1, 200, 129, 200, 2, 9, 6, 1, 4, 0, 5, 3, 134, 2, 8, 2, 136, 2, 11, 50, 139, 50, 8, 15,
         136, 15, 0, 126, 1, 127, 1, 125, 131, 4, 133, 255, 8, 15, 136, 15, 7, 3, 135, 4, 0, 1, 8, 15,
     ];
     let by = |i: u8, factor| i.wrapping_mul(factor);
     let agreements = (0..32).map(|i| [i, by(i, 7), by(i, 31), by(i, 77), by(i, 3)]);
     let mut seeds: Vec<Vec<u8>> = agreements.map(|start| [start.as_slice(), talk].concat()).collect();
     // Pings without end to an end that does not read.
-    seeds.push([&[0; 5][..], &[6, 0].repeat(2000), &[8, 15].repeat(2), &[136, 15]].concat());
+    seeds.push([&[0; 5][..], &[134, 255, 136, 15].repeat(40), &[134, 1, 136, 15, 8, 15]].concat());
     seeds
 }
 
