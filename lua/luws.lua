@@ -101,10 +101,15 @@ function luws.wsopen(url, handler, given)
     sockproxy_pid = session:pid(),
     subprotocol = subprotocol,
     response_headers = headers,
+    tls = session:peer(),
     lastMessage = now,
     lastPing = now,
   }, Connection)
   log.debug("%s is open", tostring(conn))
+  if conn.tls and not conn.tls.verified and native.first_unverified() then
+    log.warning("whoever answered as %s:%s was trusted unverified, and so will others be without a further word; "
+      .. 'set the options ssl_verify = "peer" or ssl_fingerprint', conn.ip, conn.port)
+  end
   return conn
 end
 

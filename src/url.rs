@@ -66,6 +66,15 @@ impl Target {
     }
 }
 
+/// The name of a host as DNS has it (IDN as ASCII); `None` if it is none, or an address.
+#[must_use]
+pub fn domain(text: &str) -> Option<String> {
+    match Host::parse(text) {
+        Ok(Host::Domain(name)) => Some(name),
+        _ => None,
+    }
+}
+
 /// The query as it was given (the parser would escape more than it must), but for what cannot stand in a
 /// request line.
 fn visible(query: &str) -> String {

@@ -9,9 +9,13 @@ use std::path::{Path, PathBuf};
 const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/protocol", &[], &["base64", "flate2", "httparse", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
-    ("src/tls.rs", &["protocol"], &["native_tls", "openssl"]),
+    (
+        "src/tls",
+        &["protocol"],
+        &["base64", "native_tls", "openssl", "pem", "pkcs8", "sec1", "sha2", "x509_cert"],
+    ),
     ("src/proxy", &["protocol"], &[]),
-    ("src/session.rs", &["protocol", "proxy", "tls"], &["native_tls", "rand"]),
+    ("src/session", &["protocol", "proxy", "tls"], &["native_tls", "rand"]),
     ("src/fuzzing", &["protocol", "session"], &[]),
     ("src/net", &[], &["rustix", "socket2"]),
     ("src/lua", &["net", "protocol", "proxy", "session", "tls", "url"], &["mlua"]),
@@ -40,13 +44,18 @@ const OUTSIDE: &[&str] = &[
     "mlua",
     "native_tls",
     "openssl",
+    "pem",
     "percent_encoding",
+    "pkcs8",
     "rand",
     "rustix",
+    "sec1",
     "sha1",
+    "sha2",
     "simdutf8",
     "socket2",
     "url",
+    "x509_cert",
 ];
 
 fn files_under(path: &Path) -> Vec<PathBuf> {

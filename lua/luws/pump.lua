@@ -108,11 +108,12 @@ function pump.open(state, size, deadline, tls_timeout, upgrade_timeout)
     if step == "tls" and session:secured() then
       step, deadline = "upgrade", native.monotonic() + upgrade_timeout
     end
-    local event, text = session:next_event()
+    local event, text, of_tls = session:next_event()
     if event then return true end
     if event == false then
       wire.write(session) -- a TLS alert, so that the peer knows why, too
-      return nil, step, text
+      -- What a TLS 1.3 server has against the client's certificate comes when TLS seems to be agreed upon.
+      return nil, of_tls and "tls" or step, text
     end
     if state.ended then return nil, step, "the peer closed the connection" end
     if not written and why ~= "timeout" then return nil, step, why end

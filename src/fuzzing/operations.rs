@@ -163,7 +163,9 @@ impl End {
 
     fn close(&mut self, much: u8) {
         let code = (much != 0).then_some(CloseCode(3000 + u16::from(much)));
-        let result = self.session.send_close(CloseFrame { code, reason: "x".repeat(usize::from(much) * 8) });
+        let reason = "x".repeat(usize::from(much) * 8);
+        let frame = code.map_or_else(CloseFrame::default, |code| CloseFrame::new(code, &reason).unwrap());
+        let result = self.session.send_close(frame);
         assert_eq!(result, if self.closed { Err(SendError::Closing) } else { Ok(()) });
         if result.is_ok() {
             self.closed = true;
@@ -208,8 +210,8 @@ impl End {
                 self.answered = number + 1;
             }
             Received::Close(frame) => {
-                expected(Item::Close(frame.code));
-                let code = frame.code;
+                let code = frame.code();
+                expected(Item::Close(code));
                 self.session.reply_close();
                 if !self.closed {
                     self.closed = true;

@@ -8,11 +8,14 @@
 mod options;
 mod session;
 mod socket;
+mod tls;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mlua::{Function, IntoLua, Lua, LuaString, Result, Table, Value};
 
+use crate::protocol::handshake::Header;
 use crate::url::Target;
 
 /// The driver, compiled in so that one file is the whole library.
@@ -29,6 +32,10 @@ const SOURCES: &[(&str, &str)] = &[
     ("pump", include_str!("../../lua/luws/pump.lua")),
     ("send", include_str!("../../lua/luws/send.lua")),
 ];
+
+/// Whether it has been said that a server was not verified: once is enough for all Lua states of the process, and
+/// they have nothing else in common.
+static UNVERIFIED_SAID: AtomicBool = AtomicBool::new(false);
 
 const LOADER_THREAD: &str = "luws.loader_thread";
 
@@ -54,6 +61,9 @@ fn luws(lua: &Lua) -> Result<Table> {
     native.set("time", lua.create_function(|_, ()| Ok(time()))?)?;
     native.set("monotonic", lua.create_function(move |_, ()| Ok(origin.elapsed().as_secs_f64()))?)?;
     native.set("sleep", lua.create_function(socket::sleep)?)?;
+    // first_unverified(): true at the first call in the process.
+    let first = |_: &Lua, ()| Ok(!UNVERIFIED_SAID.swap(true, Ordering::Relaxed));
+    native.set("first_unverified", lua.create_function(first)?)?;
     source(lua, "loader".into())?.call(native)
 }
 
@@ -90,7 +100,7 @@ fn parse_url(lua: &Lua, url: LuaString) -> Result<(Value, Option<String>)> {
 
 /// `check_header(name, value)`: `nil`, or what is wrong with it.
 fn check_header(_: &Lua, (name, value): (LuaString, LuaString)) -> Result<Option<String>> {
-    Ok(crate::protocol::handshake::check_header(&name.to_string_lossy(), &value.as_bytes()).err())
+    Ok(Header::new(&name.to_string_lossy(), &value.as_bytes()).err())
 }
 
 /// `nil` and a message: how everything here fails.

@@ -10,14 +10,15 @@ use mlua::{AnyUserData, Either, IntoLua, Lua, LuaString, Result, Table, UserData
 
 use super::options::{self, field};
 use super::socket::{Shared, Socket};
+use super::tls;
 use crate::net::describe;
 use crate::protocol::close::{CloseCode, CloseFrame};
 use crate::protocol::connection::{Config, Connection, Event as Received};
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
-use crate::protocol::handshake::UpgradeRequest;
+use crate::protocol::handshake::{Header, Response, UpgradeRequest};
 use crate::proxy::sockproxy::SockProxy;
-use crate::session::{Event, Session};
+use crate::session::{Error, Event, Session};
 use crate::tls::{Connector, TlsOptions};
 
 /// A collector's step may run while a result is made for Lua, and with it a user's finaliser, which may call
@@ -60,7 +61,10 @@ pub(super) fn create(lua: &Lua, parameters: Table) -> Result<std::result::Result
     let mut headers = Vec::new();
     for pair in parameters.get::<Vec<Vec<LuaString>>>("headers")? {
         if let [name, value] = &pair[..] {
-            headers.push((name.to_string_lossy(), value.as_bytes().to_vec()));
+            match Header::new(&name.to_string_lossy(), &value.as_bytes()) {
+                Ok(header) => headers.push(header),
+                Err(why) => return Ok(Err(why.into())),
+            }
         }
     }
     let deflate =
@@ -81,15 +85,17 @@ pub(super) fn create(lua: &Lua, parameters: Table) -> Result<std::result::Result
     let host: String = parameters.get("host")?;
     let secure = parameters.get::<bool>("secure")?;
     // What is wrong with the options is said for ws as well.
-    let tls = match options::tls(&parameters.get("tls")?) {
-        Ok(tls) => tls,
+    let luasec = parameters.get("tls")?;
+    let wanted = match tls::wanted(&luasec) {
+        Ok(wanted) => wanted,
         Err(why) => return Ok(Err(why.into())),
     };
-    let connector = match secure.then(|| Connectors::get(lua, tls)).transpose() {
+    let connector = match secure.then(|| Connectors::get(lua, wanted.options, &luasec)).transpose() {
         Ok(connector) => connector,
         Err(why) => return Ok(Err(why.into())),
     };
-    let tls = connector.as_ref().map(|connector| (connector, host.as_str()));
+    let name = wanted.server_name.unwrap_or(host);
+    let tls = connector.as_ref().map(|connector| (connector, name.as_str()));
     let mut session = match Session::client(&request, tls, config) {
         Ok(session) => session,
         Err(error) => return Ok(Err(error.to_string().into())),
@@ -112,14 +118,14 @@ impl Connectors {
     /// More sets of options than this are not remembered.
     const MOST: usize = 8;
 
-    fn get(lua: &Lua, options: TlsOptions) -> std::result::Result<Connector, String> {
+    fn get(lua: &Lua, options: TlsOptions, luasec: &Table) -> std::result::Result<Connector, String> {
         let Some(mut known) = lua.app_data_mut::<Self>() else {
-            return options.connector().map_err(|error| error.to_string());
+            return tls::connector(&options, luasec);
         };
         if let Some((_, connector)) = known.0.iter().find(|(o, _)| *o == options) {
             return Ok(connector.clone());
         }
-        let connector = options.connector().map_err(|error| error.to_string())?;
+        let connector = tls::connector(&options, luasec)?;
         if known.0.len() == Self::MOST {
             known.0.remove(0);
         }
@@ -235,37 +241,40 @@ impl Inner {
 
 fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // next_event(): nil when more bytes are needed; opcode and data; true when the upgrade is
-    // complete; false and a text when the session is over; "begin" and an opcode where messages are announced;
+    // complete; false, a text and whether it is TLS's when the session is over; "begin" and an opcode where messages are announced;
     // "piece" or "last" and data of a message that is streamed.
     methods.add_method("next_event", |lua, this, ()| {
         let event = this.with(|inner| match inner.session.next_event() {
             // Only a server has requests.
-            Ok(None | Some(Event::Request(_))) => Ok((Value::Nil, Value::Nil)),
-            Ok(Some(Event::Open(_))) => Ok((Value::Boolean(true), Value::Nil)),
+            Ok(None | Some(Event::Request(_))) => Ok((Value::Nil, Value::Nil, false)),
+            Ok(Some(Event::Open(_))) => Ok((Value::Boolean(true), Value::Nil, false)),
             Ok(Some(Event::Received(event))) => {
                 let (opcode, data) = match event {
                     Received::Begin(opcode) => {
-                        return Ok(("begin".into_lua(lua)?, Value::Integer(opcode as _)));
+                        return Ok(("begin".into_lua(lua)?, Value::Integer(opcode as _), false));
                     }
                     Received::Piece { data, last } => {
                         let kind = if last { "last" } else { "piece" };
-                        return Ok((kind.into_lua(lua)?, Value::String(lua.create_string(data)?)));
+                        return Ok((kind.into_lua(lua)?, Value::String(lua.create_string(data)?), false));
                     }
                     Received::Message { opcode, data } => (opcode, lua.create_string(data)?),
                     Received::Ping(data) => (Opcode::Ping, lua.create_string(data)?),
                     Received::Pong(data) => (Opcode::Pong, lua.create_string(data)?),
                     Received::Close(frame) => (Opcode::Close, lua.create_string(frame.payload())?),
                 };
-                Ok((Value::Integer(opcode as _), Value::String(data)))
+                Ok((Value::Integer(opcode as _), Value::String(data), false))
             }
-            Err(error) => Ok((Value::Boolean(false), error.to_string().into_lua(lua)?)),
+            Err(error) => {
+                let of_tls = matches!(error, Error::Tls(_));
+                Ok((Value::Boolean(false), error.to_string().into_lua(lua)?, of_tls))
+            }
         });
-        event.unwrap_or(Ok((Value::Nil, Value::Nil)))
+        event.unwrap_or(Ok((Value::Nil, Value::Nil, false)))
     });
     // response(): the response that completed the upgrade, or refused it: its subprotocol (or nil), its
     // headers as a table (names in lower case, values of the same name joined by ", "), its status and reason.
     methods.add_method("response", |lua, this, ()| {
-        let response = this.ask(|session| session.response().clone());
+        let response = this.ask(|session| session.response().cloned()).unwrap_or_default();
         let headers = lua.create_table()?;
         for (name, value) in &response.headers.0 {
             let name = name.to_ascii_lowercase();
@@ -277,12 +286,17 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
         }
         Ok((response.subprotocol(), headers, response.status, response.reason))
     });
+    // peer(): what TLS knows of the peer, for conn.tls; nil without TLS.
+    methods.add_method("peer", |lua, this, ()| {
+        this.ask(Session::tls_peer).map(|peer| tls::peer(lua, peer)).transpose()
+    });
     // body(most): of a refused upgrade: at most so many bytes of the body, and whether that is all that is
     // to come of them.
     methods.add_method("body", |lua, this, most: usize| {
         let (shown, wanted) = this.ask(|session| {
             let body = session.body();
-            let wanted = session.response().content_length().unwrap_or(usize::MAX).min(most);
+            let wanted =
+                session.response().and_then(Response::content_length).unwrap_or(usize::MAX).min(most);
             (body[..body.len().min(most)].to_vec(), wanted)
         });
         Ok((lua.create_string(&shown)?, shown.len() >= wanted))
@@ -297,8 +311,8 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
         let state = this.ask(|session| {
             let connection = session.connection()?;
             let received = connection.close_received();
-            let code = received.map(|frame| frame.code.unwrap_or(CloseCode::NO_STATUS).0);
-            let reason = received.map(|frame| frame.reason.clone()).unwrap_or_default();
+            let code = received.map(|frame| frame.code().unwrap_or(CloseCode::NO_STATUS).0);
+            let reason = received.map(|frame| frame.reason().to_owned()).unwrap_or_default();
             Some((connection.close_sent().is_some(), code, reason))
         });
         let (sent, code, reason) = state.unwrap_or_default();

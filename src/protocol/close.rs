@@ -33,15 +33,30 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// The body of a close frame.
+/// The body of a close frame: one that may be on the wire. The default is the empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CloseFrame {
-    /// `None`: the frame was empty.
-    pub code: Option<CloseCode>,
-    pub reason: String,
+    code: Option<CloseCode>,
+    reason: String,
 }
 
 impl CloseFrame {
+    /// `None`: the frame is empty.
+    #[must_use]
+    pub fn code(&self) -> Option<CloseCode> {
+        self.code
+    }
+
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The answer to this one: the same code (section 5.5.1).
+    pub(crate) fn echo(&self) -> Self {
+        Self { code: self.code, reason: String::new() }
+    }
+
     /// A close frame to be sent.
     ///
     /// # Errors

@@ -203,16 +203,12 @@ impl Connection {
     pub fn send(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
         self.check_open()?;
         match opcode {
+            Opcode::Close | Opcode::Ping | Opcode::Pong if !fin => Err(SendError::ControlFragmented),
             Opcode::Close => {
                 let frame = CloseFrame::parse(data).map_err(|error| SendError::Close(error.to_string()))?;
                 self.send_close(frame)
             }
-            Opcode::Ping | Opcode::Pong => {
-                if !fin {
-                    return Err(SendError::ControlFragmented);
-                }
-                self.outgoing.control(opcode, data)
-            }
+            Opcode::Ping | Opcode::Pong => self.outgoing.control(opcode, data),
             Opcode::Text | Opcode::Binary | Opcode::Continuation => self.outgoing.data(opcode, data, fin),
         }
     }
@@ -230,8 +226,8 @@ impl Connection {
     /// Answers the peer's close frame with its own code (section 5.5.1), if no close frame was sent yet.
     pub fn reply_close(&mut self) {
         if self.close_sent.is_none() {
-            let code = self.close_received.as_ref().and_then(|frame| frame.code);
-            self.write_close(CloseFrame { code, reason: String::new() });
+            let answer = self.close_received.as_ref().map(CloseFrame::echo).unwrap_or_default();
+            self.write_close(answer);
         }
     }
 

@@ -54,8 +54,8 @@ pub(crate) fn describe(event: &Event<'_>) -> String {
         Event::Ping(data) => format!("ping {}", text(data)),
         Event::Pong(data) => format!("pong {}", text(data)),
         Event::Close(frame) => {
-            let code = frame.code.map_or("-".to_owned(), |code| code.to_string());
-            format!("close {code} {}", frame.reason)
+            let code = frame.code().map_or("-".to_owned(), |code| code.to_string());
+            format!("close {code} {}", frame.reason())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use luws::protocol::error::HandshakeError;
 use luws::protocol::handshake::{
-    Accepted, ClientHandshake, MAX_HEAD, ServerHandshake, UpgradeRequest, check_header, refusal,
+    Accepted, ClientHandshake, Header, MAX_HEAD, ServerHandshake, UpgradeRequest, refusal,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -12,7 +12,7 @@ fn request() -> UpgradeRequest {
         host: "example.com:8080".into(),
         resource: "/chat?x=1".into(),
         subprotocols: vec!["chat".into(), "superchat".into()],
-        headers: vec![("Origin".into(), b"http://example.com".to_vec())],
+        headers: vec![Header::new("Origin", b"http://example.com").unwrap()],
         ..UpgradeRequest::default()
     }
 }
@@ -199,6 +199,6 @@ fn headers_cannot_smuggle_in_others() {
         ("X-Key", "value\n", false),
         ("X-Key", "nul\0", false),
     ] {
-        assert_eq!(check_header(name, value.as_bytes()).is_ok(), ok, "{name:?}: {value:?}");
+        assert_eq!(Header::new(name, value.as_bytes()).is_ok(), ok, "{name:?}: {value:?}");
     }
 }

@@ -167,9 +167,9 @@ fn seen(event: &Event<'_>) -> (String, Reply) {
             Received::Pong(data) => (format!("pong {}", hex(data)), Reply::Nothing),
             Received::Begin(_) | Received::Piece { .. } => panic!("nobody has asked for {event:?}"),
             Received::Close(frame) => {
-                let code = frame.code.map(|code| code.to_string()).unwrap_or_default();
-                let space = if frame.reason.is_empty() { "" } else { " " };
-                (format!("close {code}{space}{}", frame.reason), Reply::Close)
+                let code = frame.code().map(|code| code.to_string()).unwrap_or_default();
+                let space = if frame.reason().is_empty() { "" } else { " " };
+                (format!("close {code}{space}{}", frame.reason()), Reply::Close)
             }
         },
     }

@@ -7,20 +7,22 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 
-use native_tls::{Certificate, HandshakeError, MidHandshakeTlsStream, Protocol, TlsStream};
-use native_tls::{TlsAcceptor, TlsConnector};
+use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsAcceptor, TlsStream};
 
 use crate::protocol::buffer::Buffer;
+
+pub mod certificate;
+pub mod fingerprint;
+pub mod identity;
+mod options;
+
+use certificate::Certificate;
+use fingerprint::Fingerprint;
+pub use options::{Connector, OptionsError, TlsOptions, Verify, Version};
 
 /// TLS failed; the text is the library's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsError(String);
-
-impl TlsError {
-    fn new(error: impl fmt::Display) -> Self {
-        Self(error.to_string())
-    }
-}
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,71 +31,6 @@ impl fmt::Display for TlsError {
 }
 
 impl std::error::Error for TlsError {}
-
-/// A version of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    Tls10,
-    Tls11,
-    Tls12,
-    Tls13,
-}
-
-impl From<Version> for Protocol {
-    fn from(version: Version) -> Self {
-        match version {
-            Version::Tls10 => Self::Tlsv10,
-            Version::Tls11 => Self::Tlsv11,
-            Version::Tls12 => Self::Tlsv12,
-            Version::Tls13 => Self::Tlsv13,
-        }
-    }
-}
-
-/// What a client wants of TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsOptions {
-    /// The oldest version of the protocol that is allowed.
-    pub min: Version,
-    /// The newest; `None`: whatever the library knows.
-    pub max: Option<Version>,
-    /// Whether the certificate must be trusted, and be for the host.
-    pub verify: bool,
-    /// PEM certificates; if there are any, only these are trusted.
-    pub ca: Option<Vec<u8>>,
-}
-
-impl Default for TlsOptions {
-    fn default() -> Self {
-        Self { min: Version::Tls12, max: None, verify: true, ca: None }
-    }
-}
-
-impl TlsOptions {
-    /// What connections are made with. To make one is dear, for the library reads all of the system's
-    /// certificates (50 ms were seen); it can be used again and again.
-    ///
-    /// # Errors
-    /// The options cannot be met.
-    pub fn connector(&self) -> Result<Connector, TlsError> {
-        let mut builder = TlsConnector::builder();
-        builder.min_protocol_version(Some(self.min.into())).max_protocol_version(self.max.map(Into::into));
-        // This turns the check of the name off as well. SNI stays on.
-        builder.danger_accept_invalid_certs(!self.verify);
-        builder.danger_accept_invalid_hostnames(!self.verify);
-        if let Some(pem) = &self.ca {
-            builder.disable_built_in_roots(true);
-            for certificate in Certificate::stack_from_pem(pem).map_err(TlsError::new)? {
-                builder.add_root_certificate(certificate);
-            }
-        }
-        builder.build().map(Connector).map_err(TlsError::new)
-    }
-}
-
-/// What connections of a client are made with; see [`TlsOptions::connector`]. Copies are cheap.
-#[derive(Clone, Debug)]
-pub struct Connector(TlsConnector);
 
 /// The two directions of ciphertext.
 #[derive(Debug, Default)]
@@ -148,6 +85,20 @@ enum State {
 pub struct Tls {
     pipe: Pipe,
     state: State,
+    /// Whether the library verifies the peer's certificate.
+    verifies: bool,
+    /// If there are any, the peer must have one of them.
+    fingerprints: Rc<[Fingerprint]>,
+}
+
+/// What is known of the peer after the handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Whether it has been made sure who it is: by the authorities that are trusted, or by its fingerprint.
+    pub verified: bool,
+    pub certificate: Option<Certificate>,
+    /// The application protocol that it has chosen (RFC 7301).
+    pub alpn: Option<String>,
 }
 
 /// Plaintext is taken from the library in pieces of this size, the most that a record holds.
@@ -161,8 +112,11 @@ impl Tls {
     pub fn client(connector: &Connector, host: &str) -> Result<Self, TlsError> {
         forget_errors_of_others();
         let pipe = Pipe::default();
-        let state = State::after(connector.0.connect(host, pipe.clone()))?;
-        Ok(Self { pipe, state })
+        // A name that ends with a dot is a name in full; certificates and SNI have it without (RFC 6066 section 3).
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let state = State::after(connector.native.connect(host, pipe.clone()), connector.verifies)?;
+        let fingerprints = Rc::clone(&connector.fingerprints);
+        Ok(Self { pipe, state, verifies: connector.verifies, fingerprints })
     }
 
     /// Begins a server's handshake.
@@ -171,8 +125,8 @@ impl Tls {
     /// The library's, before anything was received.
     pub fn server(acceptor: &TlsAcceptor) -> Result<Self, TlsError> {
         let pipe = Pipe::default();
-        let state = State::after(acceptor.accept(pipe.clone()))?;
-        Ok(Self { pipe, state })
+        let state = State::after(acceptor.accept(pipe.clone()), false)?;
+        Ok(Self { pipe, state, verifies: false, fingerprints: Rc::new([]) })
     }
 
     /// Whether the handshake is complete.
@@ -185,6 +139,18 @@ impl Tls {
     #[must_use]
     pub fn is_ended(&self) -> bool {
         matches!(self.state, State::Ended(_))
+    }
+
+    /// What is known of the peer, once the handshake is complete.
+    #[must_use]
+    pub fn peer(&self) -> Option<Peer> {
+        let (State::Open(stream) | State::Ended(stream)) = &self.state else { return None };
+        let alpn = stream.negotiated_alpn().ok().flatten();
+        Some(Peer {
+            verified: self.verifies || !self.fingerprints.is_empty(),
+            certificate: certificate_of(stream),
+            alpn: alpn.map(|name| String::from_utf8_lossy(&name).into_owned()),
+        })
     }
 
     /// Has `read` fill at most `max` bytes of ciphertext.
@@ -246,7 +212,8 @@ impl Tls {
             let State::Handshake(handshake) = std::mem::replace(&mut self.state, State::Failed) else {
                 return Ok(());
             };
-            self.state = State::after(handshake.handshake())?;
+            self.state = State::after(handshake.handshake(), self.verifies)?;
+            self.check_fingerprint()?;
         }
         while let State::Open(stream) = &mut self.state {
             match stream.read(plain.space(RECORD)) {
@@ -259,11 +226,35 @@ impl Tls {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.state = State::Failed;
-                    return Err(TlsError::new(error));
+                    return Err(TlsError(reason(error)));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Nothing has been said to the peer yet when this is checked, and nothing will be if it is the wrong one.
+    fn check_fingerprint(&mut self) -> Result<(), TlsError> {
+        let State::Open(stream) = &mut self.state else { return Ok(()) };
+        if self.fingerprints.is_empty() {
+            return Ok(());
+        }
+        let certificate = certificate_of(stream);
+        if certificate.as_ref().is_some_and(|certificate| certificate.is_one_of(&self.fingerprints)) {
+            return Ok(());
+        }
+        // Only a goodbye, so that the peer need not wait for more; it can fail if it likes.
+        let _ = stream.shutdown();
+        self.state = State::Failed;
+        Err(TlsError(match certificate {
+            Some(Certificate { fingerprint, public_key, .. }) => format!(
+                "certificate fingerprint mismatch: it is {}{}",
+                fingerprint.to_hex(),
+                public_key
+                    .map_or(String::new(), |key| format!(", that of its public key {}", key.to_base64())),
+            ),
+            None => "the peer has no certificate, so no fingerprint either".into(),
+        }))
     }
 
     /// Ends the connection as failed, for a reason that the library does not know of.
@@ -272,7 +263,7 @@ impl Tls {
         let mut cipher = self.pipe.0.borrow_mut();
         cipher.incoming.clear();
         cipher.outgoing.clear();
-        TlsError::new(why)
+        TlsError(why.into())
     }
 
     /// Encrypts all of `plain`, if the handshake is complete; before, it is left where it is.
@@ -291,7 +282,7 @@ impl Tls {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.state = State::Failed;
-                    return Err(TlsError::new(error));
+                    return Err(TlsError(reason(error)));
                 }
             }
         }
@@ -315,12 +306,40 @@ fn forget_errors_of_others() {
     drop(openssl::error::ErrorStack::get());
 }
 
+/// What the library says of an error, without the places in the code of OpenSSL, whose errors come as
+/// `error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA`, and several of them in one text.
+fn reason(error: impl fmt::Display) -> String {
+    let text = error.to_string();
+    let mut reasons: Vec<_> = text.split("error:").skip(1).filter_map(|one| one.split(':').nth(3)).collect();
+    reasons.dedup();
+    if reasons.is_empty() { text } else { reasons.join("; ") }
+}
+
+fn certificate_of(stream: &TlsStream<Pipe>) -> Option<Certificate> {
+    let der = stream.peer_certificate().ok()??.to_der().ok()?;
+    Some(Certificate::read(&der))
+}
+
 impl State {
-    fn after(result: Result<TlsStream<Pipe>, HandshakeError<Pipe>>) -> Result<Self, TlsError> {
+    fn after(
+        result: Result<TlsStream<Pipe>, HandshakeError<Pipe>>,
+        verifies: bool,
+    ) -> Result<Self, TlsError> {
         match result {
             Ok(stream) => Ok(Self::Open(stream)),
             Err(HandshakeError::WouldBlock(handshake)) => Ok(Self::Handshake(handshake)),
-            Err(HandshakeError::Failure(error)) => Err(TlsError::new(error)),
+            Err(HandshakeError::Failure(error)) => {
+                let (mut why, said) = (reason(&error), error.to_string());
+                // The library says last, in parentheses, what is wrong with the certificate, even if nobody asked.
+                let judgement = said.rfind(" (").map(|at| &said[at..]).filter(|text| text.ends_with(')'));
+                if verifies
+                    && let Some(judgement) = judgement
+                    && !why.ends_with(judgement)
+                {
+                    why.push_str(judgement);
+                }
+                Err(TlsError(why))
+            }
         }
     }
 }

@@ -4,8 +4,6 @@
 //! Knows no sockets, no Lua and no clock: whoever owns one of these reads for it, writes for it, and
 //! gives up on it when its time is over.
 
-use std::fmt;
-
 use native_tls::TlsAcceptor;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
@@ -13,71 +11,26 @@ use rand::rngs::{StdRng, SysRng};
 use crate::protocol::Role;
 use crate::protocol::buffer::Buffer;
 use crate::protocol::close::CloseFrame;
-use crate::protocol::connection::{self, Config, Connection};
+use crate::protocol::connection::{Config, Connection};
 use crate::protocol::deflate::Agreement;
-use crate::protocol::error::{HandshakeError, ProtocolError, SendError};
+use crate::protocol::error::{HandshakeError, SendError};
 use crate::protocol::frame::Opcode;
-use crate::protocol::handshake::{
-    self, Accepted, ClientHandshake, Request, Response, ServerHandshake, UpgradeRequest,
-};
+use crate::protocol::handshake::{self, ClientHandshake, Response, ServerHandshake, UpgradeRequest};
 use crate::proxy::Hop;
-use crate::proxy::sockproxy::{ProxyError, SockProxy};
-use crate::tls::{Connector, Tls, TlsError};
+use crate::proxy::sockproxy::SockProxy;
+use crate::tls::{Connector, Peer, Tls};
 
-/// Why a session is over, by the hop that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// The system has no random numbers to give.
-    Random(String),
-    Proxy(ProxyError),
-    Tls(TlsError),
-    Handshake(HandshakeError),
-    Protocol(ProtocolError),
-}
+mod event;
+mod security;
+mod upgrade;
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Random(error) => write!(f, "no random numbers: {error}"),
-            Self::Proxy(error) => error.fmt(f),
-            Self::Tls(error) => error.fmt(f),
-            Self::Handshake(error) => error.fmt(f),
-            Self::Protocol(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-/// What has happened. Borrowed from the session: use it before the next call.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// A server's first event: answer with [`Session::accept`] or [`Session::refuse`].
-    Request(&'a Request),
-    /// A client's first event: the upgrade is complete.
-    Open(&'a Response),
-    /// What the peer sent.
-    Received(connection::Event<'a>),
-}
-
-/// The upgrade, as far as it has come.
-#[derive(Debug)]
-enum Upgrade {
-    Client(ClientHandshake),
-    Server(ServerHandshake),
-    /// A request that waits for the server's decision.
-    Requested(Request),
-    /// Refused or failed.
-    Over,
-}
+pub use event::{Error, Event, Received};
+use security::Security;
+use upgrade::{Step, Upgrade};
 
 /// While this many bytes wait to be sent, pings are not answered one by one but only the most recent
 /// one is (RFC 6455 section 5.5.3), so that a peer that asks and never reads costs no memory.
 const PONG_BACKLOG: usize = 64 * 1024;
-
-/// More than this TLS may not have to say of its own accord while the peer does not read: a peer can ask for
-/// answers (key updates) without end.
-const TLS_BACKLOG: usize = 64 * 1024;
 
 /// Inputs: [`receive_with`](Self::receive_with) or [`receive`](Self::receive),
 /// [`receive_end`](Self::receive_end), and what is to be sent: [`send`](Self::send),
@@ -89,12 +42,8 @@ pub struct Session {
     role: Role,
     config: Config,
     proxy: Option<Hop>,
-    tls: Option<Tls>,
-    tls_error: Option<TlsError>,
-    /// Bytes that TLS has queued in answer to what it received, since the queue was last empty.
-    tls_answers: usize,
+    security: Option<Security>,
     upgrade: Upgrade,
-    response: Response,
     connection: Option<Connection>,
     /// Plaintext in both directions, until the connection takes it over.
     input: Buffer,
@@ -140,11 +89,8 @@ impl Session {
             role,
             config,
             proxy: None,
-            tls,
-            tls_error: None,
-            tls_answers: 0,
+            security: tls.map(Security::new),
             upgrade,
-            response: Response::default(),
             connection: None,
             input: Buffer::default(),
             output: Buffer::default(),
@@ -186,17 +132,22 @@ impl Session {
             let plain = if behind.is_empty() { 0 } else { self.receive(&behind) };
             return Ok(Received { wire, plain });
         }
-        if let Some(tls) = &mut self.tls {
-            let wire = tls.receive_with(max, read)?;
-            let before = self.plain_input().len();
-            self.unseal();
-            Ok(Received { wire, plain: self.plain_input().len() - before })
+        let Self { security, connection, input, .. } = self;
+        let input = connection.as_mut().map_or(input, Connection::input);
+        let before = input.len();
+        let wire = if let Some(security) = security {
+            let wire = security.receive_with(max, read)?;
+            security.decrypt(input);
+            wire
         } else {
-            let input = self.plain_input();
             let wire = read(input.space(max))?;
             input.commit(wire);
-            Ok(Received { wire, plain: wire })
-        }
+            wire
+        };
+        let plain = input.len() - before;
+        // What has waited for TLS can be said now.
+        self.seal();
+        Ok(Received { wire, plain })
     }
 
     /// Takes bytes that are plaintext, whatever the wire carries, and have come in another way.
@@ -215,22 +166,15 @@ impl Session {
 
     /// The wire has ended. What came before can still become events.
     pub fn receive_end(&mut self) {
-        let Some(tls) = &mut self.tls else { return };
-        let open = tls.is_open();
-        tls.receive_end();
-        let before = self.tls_error.clone();
-        self.unseal();
-        if open {
-            // A peer that ends without close_notify is a lost connection, which is what the caller
-            // knows already, and not an error of TLS.
-            self.tls_error = before;
-        }
+        let Self { security: Some(security), connection, input, .. } = self else { return };
+        security.receive_end(connection.as_mut().map_or(input, Connection::input));
+        self.seal();
     }
 
     /// Whether TLS has said that the peer will send no more.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.tls.as_ref().is_some_and(Tls::is_ended)
+        self.tls().is_some_and(Tls::is_ended)
     }
 
     /// Has `write` take bytes for the wire; returns how many it took.
@@ -243,8 +187,8 @@ impl Session {
         }
         // The connection writes its own close frame when it fails.
         self.seal();
-        let count = if let Some(tls) = &mut self.tls {
-            tls.send_with(write)?
+        let count = if let Some(security) = &mut self.security {
+            security.send_with(write)?
         } else {
             let output = self.plain_output();
             let count = write(output.as_slice())?;
@@ -263,7 +207,7 @@ impl Session {
     /// The bytes that [`send_with`](Self::send_with) would offer now.
     #[must_use]
     pub fn sendable_len(&self) -> usize {
-        match (&self.proxy, &self.tls) {
+        match (&self.proxy, self.tls()) {
             (Some(proxy), _) if proxy.holds_the_wire() => proxy.outgoing_len(),
             (_, Some(tls)) => tls.outgoing_len(),
             (_, None) => self.plain_output_len(),
@@ -274,7 +218,7 @@ impl Session {
     #[must_use]
     pub fn outgoing_len(&self) -> usize {
         let proxied = self.proxy.as_ref().map_or(0, Hop::outgoing_len);
-        proxied + self.plain_output_len() + self.tls.as_ref().map_or(0, Tls::outgoing_len)
+        proxied + self.plain_output_len() + self.tls().map_or(0, Tls::outgoing_len)
     }
 
     fn plain_output_len(&self) -> usize {
@@ -290,19 +234,32 @@ impl Session {
     /// Whether TLS, if there is to be any, has been agreed upon.
     #[must_use]
     pub fn is_secured(&self) -> bool {
-        self.tls.as_ref().is_none_or(Tls::is_open)
+        self.tls().is_none_or(Tls::is_open)
     }
 
-    /// A client's view: the response that completed the upgrade or refused it; empty before.
+    /// What TLS knows of the peer, if there is TLS and it has been agreed upon.
     #[must_use]
-    pub fn response(&self) -> &Response {
-        &self.response
+    pub fn tls_peer(&self) -> Option<Peer> {
+        self.tls().and_then(Tls::peer)
+    }
+
+    fn tls(&self) -> Option<&Tls> {
+        self.security.as_ref().map(Security::tls)
+    }
+
+    /// A client's view: the response that completed the upgrade or refused it; `None` before.
+    #[must_use]
+    pub fn response(&self) -> Option<&Response> {
+        match &self.upgrade {
+            Upgrade::Over(response) => Some(response),
+            _ => None,
+        }
     }
 
     /// A client's view of a refused upgrade: what has come of the response's body.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        let length = self.response.content_length().unwrap_or(usize::MAX);
+        let length = self.response().and_then(Response::content_length).unwrap_or(usize::MAX);
         &self.input.as_slice()[..self.input.len().min(length)]
     }
 
@@ -323,62 +280,43 @@ impl Session {
         if self.connection.is_none() {
             return self.next_upgrade_event();
         }
-        let Self { connection: Some(connection), tls_error, .. } = self else { return Ok(None) };
+        let Self { connection: Some(connection), security, .. } = self else { return Ok(None) };
         match connection.next_event() {
-            Ok(None) => tls_error.take().map_or(Ok(None), |error| Err(Error::Tls(error))),
+            Ok(None) => match security.as_mut().and_then(Security::take_error) {
+                Some(error) => Err(Error::Tls(error)),
+                None => Ok(None),
+            },
             Ok(Some(event)) => Ok(Some(Event::Received(event))),
             Err(error) => Err(Error::Protocol(error)),
         }
     }
 
     fn next_upgrade_event(&mut self) -> Result<Option<Event<'_>>, Error> {
-        /// A head that is complete.
-        enum Head {
-            Response(Accepted),
-            Request(Request, usize),
-        }
-        let input = self.input.as_slice();
-        let result = match &mut self.upgrade {
-            Upgrade::Client(handshake) => handshake.parse(input).map(|found| found.map(Head::Response)),
-            Upgrade::Server(handshake) => {
-                handshake.parse(input).map(|found| found.map(|(request, n)| Head::Request(request, n)))
+        match self.upgrade.step(&mut self.input) {
+            Ok(Step::Wait) => match self.security.as_mut().and_then(Security::take_error) {
+                Some(error) => Err(Error::Tls(error)),
+                None => Ok(None),
+            },
+            Ok(Step::Accepted(accepted)) => {
+                self.open(accepted.response, accepted.compression);
+                Ok(self.response().map(Event::Open))
             }
-            Upgrade::Requested(_) | Upgrade::Over => Ok(None),
-        };
-        match result {
-            Ok(None) => self.tls_error.take().map_or(Ok(None), |error| Err(Error::Tls(error))),
-            Ok(Some(Head::Response(accepted))) => {
-                self.input.consume(accepted.length);
-                self.response = accepted.response;
-                self.open(accepted.compression);
-                Ok(Some(Event::Open(&self.response)))
-            }
-            Ok(Some(Head::Request(request, length))) => {
-                self.input.consume(length);
-                self.upgrade = Upgrade::Requested(request);
-                match &self.upgrade {
-                    Upgrade::Requested(request) => Ok(Some(Event::Request(request))),
-                    _ => Ok(None),
-                }
-            }
+            Ok(Step::Requested) => match &self.upgrade {
+                Upgrade::Requested(request) => Ok(Some(Event::Request(request))),
+                _ => Ok(None),
+            },
             Err(error) => {
-                match (&error, &self.upgrade) {
-                    (HandshakeError::BadRequest { status, message }, _) => self.refuse(*status, message),
-                    (HandshakeError::Refused(response), Upgrade::Client(handshake)) => {
-                        self.input.consume(handshake.body_start());
-                        self.response = (**response).clone();
-                    }
-                    _ => {}
+                if let HandshakeError::BadRequest { status, message } = &error {
+                    self.refuse(*status, message);
                 }
-                self.upgrade = Upgrade::Over;
                 Err(Error::Handshake(error))
             }
         }
     }
 
-    fn open(&mut self, compression: Option<Agreement>) {
+    fn open(&mut self, response: Response, compression: Option<Agreement>) {
         let Some(rng) = self.rng.take() else { return };
-        self.upgrade = Upgrade::Over;
+        self.upgrade = Upgrade::Over(response);
         let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
         let config = self.config.clone();
         self.connection = Some(Connection::new(self.role, config, compression, rng, input, output));
@@ -389,7 +327,7 @@ impl Session {
         if let Upgrade::Requested(request) = &self.upgrade {
             let (head, compression) = request.acceptance(subprotocol, self.config.deflate.as_ref());
             self.output.extend(&head);
-            self.open(compression);
+            self.open(Response::default(), compression);
             self.seal();
         }
     }
@@ -397,7 +335,7 @@ impl Session {
     /// Refuses the request that was the last event with an HTTP status of 400 or above.
     pub fn refuse(&mut self, status: u16, message: &str) {
         self.output.extend(&handshake::refusal(status, message));
-        self.upgrade = Upgrade::Over;
+        self.upgrade = Upgrade::Over(Response::default());
         self.seal();
     }
 
@@ -446,8 +384,8 @@ impl Session {
     /// Says goodbye on the TLS level, after the last frame.
     pub fn shutdown(&mut self) {
         self.seal();
-        if let Some(tls) = &mut self.tls {
-            tls.shutdown();
+        if let Some(security) = &mut self.security {
+            security.shutdown();
         }
     }
 
@@ -472,40 +410,11 @@ impl Session {
         self.connection.as_mut().map_or(&mut self.output, Connection::output)
     }
 
-    /// Ciphertext that has come becomes plaintext; the handshake may have an answer to send.
-    fn unseal(&mut self) {
-        let Self { tls: Some(tls), connection, input, .. } = self else { return };
-        let plain = connection.as_mut().map_or(input, Connection::input);
-        let before = tls.outgoing_len();
-        let mut result = tls.decrypt(plain);
-        self.tls_answers = if before == 0 { 0 } else { self.tls_answers };
-        self.tls_answers += tls.outgoing_len() - before;
-        if self.tls_answers > TLS_BACKLOG && result.is_ok() {
-            result = Err(tls.give_up("the peer asks for more answers than it reads"));
-        }
-        if let Err(error) = result {
-            self.tls_error.get_or_insert(error);
-        }
-        self.seal();
-    }
-
     /// Plaintext to be sent becomes ciphertext, as soon as TLS is agreed upon.
     fn seal(&mut self) {
-        let Self { tls: Some(tls), connection, output, .. } = self else { return };
-        let plain = connection.as_mut().map_or(output, Connection::output);
-        if let Err(error) = tls.encrypt(plain) {
-            self.tls_error.get_or_insert(error);
-        }
+        let Self { security: Some(security), connection, output, .. } = self else { return };
+        security.encrypt(connection.as_mut().map_or(output, Connection::output));
     }
-}
-
-/// How much a read has brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// Bytes on the wire.
-    pub wire: usize,
-    /// Bytes of plaintext, for TLS may hold back an incomplete record, or have held one back before.
-    pub plain: usize,
 }
 
 /// RFC 6455 sections 4.1 and 5.3 want numbers that cannot be predicted.
