@@ -73,10 +73,15 @@ needs_test() {
     need lua-socket "LuaSocket for Lua 5.1" lua5.1 -e 'require "socket"'
     need lua-sec "LuaSec for Lua 5.1" lua5.1 -e 'require "ssl"'
     need lua-copas "copas" lua5.1 -e 'require "copas"'
+    need lua-cqueues "cqueues for Lua 5.1" lua5.1 -e 'require "cqueues"'
+    need liblua5.1-0-dev "Lua 5.1's library and headers" pkg-config --exists lua5.1
+    need libluajit-5.1-dev "LuaJIT's library and headers" pkg-config --exists luajit
     need_program python3 python3
     need python3-venv "Python's venv" python3 -c 'import ensurepip, venv'
     need_program nodejs node
     need_program npm npm
+    # Debian has it where only root's PATH looks.
+    need nginx nginx env PATH="$PATH:/usr/sbin" nginx -v
 }
 
 needs_autobahn() {
@@ -110,6 +115,10 @@ install_packages() {
     "${as_root[@]}" apt-get update -qq
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing_packages[@]}" >/dev/null
+    if [[ " ${missing_packages[*]} " == *" nginx "* ]]; then
+        # Debian starts it, and does so again at each boot; the tests only want the program.
+        "${as_root[@]}" sh -c 'service nginx stop; update-rc.d nginx disable' >/dev/null 2>&1 || true
+    fi
 }
 
 # The servers of spec/interop, into build/interop. A stamp says what they were installed from.

@@ -206,8 +206,12 @@ describe("luws.watch", function()
 
   --- What openLuup's scheduler does with sockets; an error in here would be fatal to it.
   local function stand_in()
-    local list = {}
+    local list, delayed = {}, {}
     scheduler = { watched = {}, unwatched = {} }
+    function scheduler.add_to_delay_list(call, seconds)
+      assert.equal(0, seconds)
+      delayed[#delayed + 1] = call
+    end
     function scheduler.socket_watch(sock, callback, io, name)
       scheduler.watched[#scheduler.watched + 1] = { sock, io, name }
       list[sock] = callback
@@ -220,8 +224,11 @@ describe("luws.watch", function()
       local sockets = {}
       for sock in pairs(list) do sockets[#sockets + 1] = sock end
       for _, sock in ipairs((socket.select(sockets, nil, seconds or 0.1))) do
-        if list[sock] then list[sock](sock) end
+        list[sock](sock) -- openLuup does not ask whether it is still there either
       end
+      local calls = delayed
+      delayed = {}
+      for _, call in ipairs(calls) do call() end
     end
     --- Until something is the case, or too long.
     function scheduler.run(done)
@@ -234,14 +241,14 @@ describe("luws.watch", function()
 
   before_each(stand_in)
 
-  local function watched_until_over(fd)
-    assert.equal(1, #scheduler.unwatched)
-    assert.equal(conn, scheduler.unwatched[1][1])
-    assert.equal(fd, scheduler.unwatched[1][2]) -- it was still open
+  local function watched_until_over()
     assert_over()
     local told = #seen
+    scheduler.step(0) -- until the end of which it is still watched, without a descriptor
+    assert.same({ { conn, -1 } }, scheduler.unwatched)
     scheduler.step(0)
     luws.wsclose(conn)
+    scheduler.step(0)
     assert.equal(told, #seen)
     assert.equal(1, #scheduler.unwatched)
   end
@@ -265,9 +272,8 @@ describe("luws.watch", function()
       scheduler.run(seen_all(4))
       assert.is_true(seen[4][2] == ("x"):rep(10000))
       assert.same({}, scheduler.unwatched)
-      local fd = conn:getfd()
       luws.wsclose(conn)
-      watched_until_over(fd)
+      watched_until_over()
       assert.equal(4, #seen)
     end)
 
@@ -280,20 +286,18 @@ describe("luws.watch", function()
       local what, ending, told = unpack(case)
       it("ends with the connection, before its socket is closed: " .. what .. over, function()
         open { tls = tls, { "upgrade" }, { "send", "\129\2ok" }, { "wait" }, ending, { "hold" } }
-        local fd = conn:getfd()
         assert.is_true(luws.watch(conn))
         scheduler.run(seen_all(1))
         peer:go()
         scheduler.run(seen_all(2))
         assert.same({ { 1, "ok" }, { false, told } }, seen)
-        watched_until_over(fd)
+        watched_until_over()
       end)
     end
   end
 
   it("lets no handler's error into the loop, and may be ended by a handler", function()
     open { { "upgrade" }, { "send", "\129\1a\129\1b" }, { "wait" }, { "send", "\129\1c\129\1d" }, { "hold" } }
-    local fd = conn:getfd()
     local fails = setmetatable({}, { __tostring = error })
     conn.msghandler = function(...)
       handler(...)
@@ -307,8 +311,41 @@ describe("luws.watch", function()
     assert.equal(1, logged[1][2])
     peer:go()
     scheduler.run(seen_all(3))
-    watched_until_over(fd)
+    watched_until_over()
     assert.same({ { 1, "a" }, { 1, "b" }, { 1, "c" } }, seen)
+  end)
+
+  it("lets a handler close another connection that has something to receive in the same turn", function()
+    local pair = {}
+    for i = 1, 2 do
+      open { { "upgrade" }, { "send", "\129\1a" }, { "hold" } }
+      pair[i] = { conn = conn, peer = peer }
+      conn.msghandler = function(...)
+        handler(...)
+        luws.wsclose(pair[3 - i].conn)
+      end
+      assert.is_true(luws.watch(conn))
+    end
+    for _, one in ipairs(pair) do assert.is_true(readable(one.conn)) end
+    scheduler.step(5)
+    assert.same({ { 1, "a" } }, seen)
+    scheduler.step(0)
+    for _, one in ipairs(pair) do
+      luws.wsclose(one.conn)
+      one.peer:close()
+    end
+  end)
+
+  it("unwatches at once, before the socket is closed, where nothing can be left for later", function()
+    for _, later in ipairs { false, function() error("no room") end } do
+      stand_in()
+      scheduler.add_to_delay_list = later
+      open { { "upgrade" }, { "hold" } }
+      local fd = conn:getfd()
+      assert.is_true(luws.watch(conn))
+      luws.wsclose(conn)
+      assert.same({ { conn, fd } }, scheduler.unwatched)
+    end
   end)
 
   it("says why not", function()
@@ -330,6 +367,7 @@ describe("luws.watch", function()
     -- A scheduler that fails to forget it is in the log; the connection ends all the same.
     scheduler.socket_unwatch = function() error("lost", 0) end
     luws.wsclose(conn)
+    scheduler.step(0)
     assert.same({ { ("luws: openLuup goes on watching %s: lost"):format(tostring(conn)), 1 } }, logged)
     assert_over()
     assert.same({ false, "not connected" }, { luws.watch(conn) })

@@ -24,7 +24,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
 /// A part of the Lua driver, and the parts that it may import.
 const DRIVER: &[(&str, &[&str])] = &[
     ("lua/luws.lua", &["dispatch", "log", "loop", "open", "options", "protect", "send"]),
-    ("lua/luws/dispatch.lua", &["log", "options", "protect", "pump"]),
+    ("lua/luws/dispatch.lua", &["log", "loop", "options", "protect", "pump"]),
     ("lua/luws/foreign.lua", &["protect"]),
     ("lua/luws/loader.lua", &["log", "luws"]),
     ("lua/luws/log.lua", &[]),

@@ -6,7 +6,8 @@ A handler's error goes to the log and no further.
 --]]
 
 local native, import = ...
-local log, options, protect, pump = import("log"), import("options"), import("protect"), import("pump")
+local log, loop, options, protect, pump =
+  import("log"), import("loop"), import("options"), import("protect"), import("pump")
 
 local dispatch = {}
 
@@ -108,6 +109,7 @@ local function leave(conn, state, reason)
   conn.close_code, conn.close_reason, conn.was_clean = code, text, sent and received
   state.lingering = { session = state.session, wire = state.wire, ended = state.ended }
   state.over, state.session, state.wire = reason, nil, nil
+  loop.release(state.socket)
   if state.sink then feed(conn, state, nil, reason) end
 end
 

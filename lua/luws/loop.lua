@@ -103,13 +103,30 @@ function loop.watch(conn, state, receive)
   end
   local ok, err = pcall(scheduler.socket_watch, conn, callback, nil, log.name)
   if not ok then return false, tostring(err) end
-  -- To be called before the socket is closed, for a stale descriptor is fatal to select.
+  -- To be called before the socket is closed, for a stale descriptor is fatal to select. openLuup goes through the
+  -- sockets that are ready without asking whether they are still watched, and dies of one that is not; so that is
+  -- left to the end of its turn. Until then there is nothing to receive here and no descriptor.
   function state.unwatch()
     state.unwatch = nil
-    local unwatched, why = pcall(scheduler.socket_unwatch, conn)
-    if not unwatched then log.error("openLuup goes on watching %s: %s", tostring(conn), tostring(why)) end
+    local function unwatch()
+      local unwatched, why = pcall(scheduler.socket_unwatch, conn)
+      if not unwatched then log.error("openLuup goes on watching %s: %s", tostring(conn), tostring(why)) end
+    end
+    local later = scheduler.add_to_delay_list
+    if type(later) ~= "function" or not pcall(later, unwatch, 0) then unwatch() end
   end
   return true
+end
+
+--- release(socket): to be called before a socket is closed, and behind the last pollfd() that tells of it: cqueues
+-- keeps descriptors, and would take the next socket for this one.
+function loop.release(socket)
+  local cqueues = package.loaded.cqueues
+  if not cqueues then return end
+  pcall(function()
+    local fd = socket:getfd()
+    if fd >= 0 then cqueues.cancel(fd) end
+  end)
 end
 
 return loop
