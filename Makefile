@@ -71,6 +71,8 @@ autobahn-quick: setup-autobahn
 	spec/autobahn/run.py client quick
 	spec/autobahn/run.py client core --lua luajit
 	spec/autobahn/run.py server quick
+	spec/autobahn/run.py client core --tls
+	spec/autobahn/run.py server core --tls
 
 # Without a sanitizer, for those need a nightly Rust; what unsafe code there is, is in other crates.
 FUZZ_SECONDS ?= 60

@@ -13,7 +13,7 @@ in place, once.  Three steps for each module that the WebSocket modes need:
 Every edit must match exactly as often as it says, and every file must parse
 afterwards: a release of the suite with other text fails loudly here instead of
 half working.  What suite.py does not need is removed, since it stays Python 2:
-the command line, WAMP, load tests.  So is TLS, and with it OpenSSL's packages.
+the command line, WAMP, load tests.
 
 One line of autobahn 0.10.9 (not of the suite) is fixed too.
 """
@@ -279,10 +279,8 @@ EDITS = {
         ("% (c[0], case[c[0]], c[1])).encode(\"utf-8\"))", "% (c[0], case[c[0]], c[1])))", 1),
         ("(2+4+len(prefix))*\" \", ll.encode('utf8')))", "(2+4+len(prefix))*\" \", ll))", 1),
         ("mmask = binascii.b2a_hex(t[6]).decode(\"ascii\")", "mmask = t[6]", 1),
-        # what only the command line needs: a web server beside the WebSocket one, and TLS
-        ("from twisted.internet import reactor, ssl\n", "from twisted.internet import reactor\n", 1),
+        # what only the command line needs: a web server beside the WebSocket one
         ("from twisted.web.server import Site\nfrom twisted.web.static import File\n", "", 1),
-        ("self.contextFactory = ssl.ClientContextFactory()", "self.contextFactory = None", 1),
     ],
 }
 

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Runs the Autobahn suite against luws and compares its verdicts with expected.json.
 
-usage: run.py client|server core|quick|full|CASES [--lua INTERPRETER] [--jobs N] [--rewrite]
+usage: run.py client|server core|quick|full|CASES [--tls] [--lua INTERPRETER] [--jobs N] [--rewrite]
 
 client: the suite's fuzzing server tests the module, in an interpreter (lua5.1).
 server: its fuzzing client tests build/luws-demo-server.
+--tls: over wss; the same verdicts are expected.
 core leaves out sections 9, 12 and 13; quick only the large messages of 12 and 13. CASES are patterns: 6.4.*,12.1.1
 
 The sections are run as jobs, of which --jobs (as many as there are processors) run side by side. Each has a tester and
 a testee of its own (the server's jobs share one server) and leaves its reports and logs in
-build/autobahn-reports/ROLE/SECTION, where index.html is the page to start with.
+build/autobahn-reports/ROLE/SECTION (ROLE-tls with --tls), where index.html is the page to start with.
 
 Exit status: 0 if every case went as expected; 1 if one went otherwise, be it better or worse (--rewrite takes what was
 seen into expected.json instead); 2 if the run was not possible; 3 if the suite itself failed.
@@ -31,6 +32,7 @@ import time
 HERE = pathlib.Path("spec/autobahn")
 EXPECTED = HERE / "expected.json"
 REPORTS = pathlib.Path("build/autobahn-reports")
+PKI = pathlib.Path("build/pki")
 SUITE = ["build/autobahn/bin/python", "-u", "-W", "ignore", str(HERE / "suite.py")]
 NEEDED = {"client": "build/luws.so", "server": "build/luws-demo-server"}
 AGENT = {"client": "luws", "server": "luws-demo-server"}
@@ -109,13 +111,17 @@ def content(path, process):
     return path.read_text()
 
 
-def test_client(lua, directory, cases):
-    with running(SUITE + ["server", str(directory)] + cases, directory / "suite.log") as suite:
+def test_client(lua, tls, directory, cases):
+    if tls:
+        words, authority = ["tls-server", str(directory), str(PKI / "server.pem"), str(PKI / "server.key")], [str(PKI / "ca.pem")]
+    else:
+        words, authority = ["server", str(directory)], []
+    with running(SUITE + words + cases, directory / "suite.log") as suite:
         port = content(directory / "port", suite).strip()
         environment = dict(os.environ, LUA_PATH="", LUA_CPATH="./build/?.so")
         with open(directory / "testee.log", "w", encoding="utf-8") as log:
-            testee = subprocess.run([lua, str(HERE / "testee_luws.lua"), port, AGENT["client"]], env=environment,
-                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=JOB)
+            testee = subprocess.run([lua, str(HERE / "testee_luws.lua"), port, AGENT["client"]] + authority,
+                                    env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=JOB)
         if testee.returncode:
             raise RuntimeError("%s: exit status %d" % (log.name, testee.returncode))
 
@@ -125,22 +131,26 @@ def test_server(url, directory, cases):
         suite.wait(JOB)
 
 
-def run(role, jobs, lua, workers):
+def run(role, jobs, reports, lua, tls, workers):
     """Runs all jobs; what went wrong with them, as texts."""
-    directories = {name: REPORTS / role / name for name in jobs}
-    shutil.rmtree(REPORTS / role, ignore_errors=True)
+    directories = {name: reports / name for name in jobs}
+    shutil.rmtree(reports, ignore_errors=True)
     for directory in directories.values():
         directory.mkdir(parents=True)
 
     with contextlib.ExitStack() as stack:
         if role == "client":
             def test(name):
-                test_client(lua, directories[name], jobs[name])
+                test_client(lua, tls, directories[name], jobs[name])
         else:
-            ready = REPORTS / role / "ports"
-            server = stack.enter_context(running(
-                [NEEDED[role], "--until-stdin-closes", "--ready", str(ready)], REPORTS / role / "server.log"))
-            url = "ws://127.0.0.1:%s/echo" % content(ready, server).split()[1]
+            ready = reports / "ports"
+            command = [NEEDED[role], "--until-stdin-closes", "--ready", str(ready)]
+            if tls:
+                command += ["--cert", str(PKI / "server.pem"), "--key", str(PKI / "server.key")]
+            server = stack.enter_context(running(command, reports / "server.log"))
+            ports = dict(line.split() for line in content(ready, server).splitlines())
+            scheme = "wss" if tls else "ws"
+            url = "%s://127.0.0.1:%s/echo" % (scheme, ports[scheme])
 
             def test(name):
                 test_server(url, directories[name], jobs[name])
@@ -151,11 +161,11 @@ def run(role, jobs, lua, workers):
         return ["section %s: %s" % (name, test.exception()) for name, test in tests.items() if test.exception()]
 
 
-def read_reports(role, jobs):
+def read_reports(role, jobs, directory_of_all):
     """The verdicts, case -> "BEHAVIOR/CLOSE", the reports, case -> path, and what the suite says of itself."""
     verdicts, reports, errors = {}, {}, []
     for name in jobs:
-        directory = REPORTS / role / name
+        directory = directory_of_all / name
         with contextlib.suppress(OSError), open(directory / "index.json", encoding="utf-8") as f:
             for case, result in json.load(f).get(AGENT[role], {}).items():
                 verdicts[case] = result["behavior"] + "/" + result["behaviorClose"]
@@ -199,6 +209,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("role", choices=NEEDED)
     parser.add_argument("cases")
+    parser.add_argument("--tls", action="store_true")
     parser.add_argument("--lua", default="lua5.1")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--rewrite", action="store_true")
@@ -213,16 +224,19 @@ def main():
 
     jobs = choose(args.cases)
     wanted = [case for cases in jobs.values() for case in cases]
-    title = args.role + (" on " + args.lua if args.role == "client" else "")
+    title = args.role + (" on " + args.lua if args.role == "client" else "") + (" over wss" if args.tls else "")
+    directory = REPORTS / (args.role + ("-tls" if args.tls else ""))
+    if args.tls:
+        subprocess.run(["bash", "spec/support/pki.sh", str(PKI)], check=True)
     print("Autobahn suite, %s: %d cases" % (title, len(wanted)), flush=True)
     started = time.monotonic()
     try:
-        wrong = run(args.role, jobs, args.lua, args.jobs)
+        wrong = run(args.role, jobs, directory, args.lua, args.tls, args.jobs)
     except RuntimeError as error:
         wrong = [str(error)]
     seconds = time.monotonic() - started
 
-    verdicts, reports, errors = read_reports(args.role, jobs)
+    verdicts, reports, errors = read_reports(args.role, jobs, directory)
     expected = json.loads(EXPECTED.read_text(encoding="utf-8"))
     show_summary(verdicts)
     if wrong or errors:

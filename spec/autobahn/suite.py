@@ -2,7 +2,8 @@
 
 usage: suite.py cases
        suite.py server DIRECTORY CASE...       tests clients, which ask for /runCase?case=N&agent=NAME
-       suite.py client DIRECTORY URL AGENT CASE...   tests the server at URL
+       suite.py tls-server DIRECTORY CERTIFICATE KEY CASE...   the same over wss
+       suite.py client DIRECTORY URL AGENT CASE...   tests the server at URL, ws or wss
 
 The server listens on a free port of 127.0.0.1 and says which in DIRECTORY/port. Its CASEs are numbered from 1, in the
 order of their numbers. Both write their reports into DIRECTORY before they end: the client when it has run its cases,
@@ -13,7 +14,7 @@ import os
 import sys
 import threading
 
-from twisted.internet import reactor
+from twisted.internet import reactor, ssl
 from twisted.python import log
 
 from autobahn.twisted.websocket import listenWS
@@ -38,9 +39,17 @@ def at_end_of_stdin(do):
     threading.Thread(target=wait, daemon=True).start()
 
 
+def tls_server(directory, certificate, key, *cases):
+    serve("wss://127.0.0.1:0", ssl.DefaultOpenSSLContextFactory(key, certificate), directory, cases)
+
+
 def server(directory, *cases):
-    factory = fuzzing.FuzzingServerFactory({"url": "ws://127.0.0.1:0", "outdir": directory, "cases": cases})
-    listener = listenWS(factory, interface="127.0.0.1")
+    serve("ws://127.0.0.1:0", None, directory, cases)
+
+
+def serve(url, context, directory, cases):
+    factory = fuzzing.FuzzingServerFactory({"url": url, "outdir": directory, "cases": cases})
+    listener = listenWS(factory, context, interface="127.0.0.1")
     port = listener.getHost().port
     factory.externalPort = port     # what it compares the Host header with
 
@@ -78,7 +87,7 @@ def main():
             print(case.__name__[len(CaseBasename):].replace("_", "."))
         return
     log.addObserver(say_errors)
-    {"server": server, "client": client}[command](*arguments)
+    {"server": server, "tls-server": tls_server, "client": client}[command](*arguments)
     reactor.run()
 
 

@@ -1,6 +1,6 @@
 --[[
-testee_luws.lua PORT AGENT: runs every case of the Autobahn suite's fuzzing server on 127.0.0.1:PORT, under the name
-AGENT, for Lua 5.1 and LuaJIT.
+testee_luws.lua PORT AGENT [AUTHORITY]: runs every case of the Autobahn suite's fuzzing server on 127.0.0.1:PORT, under
+the name AGENT, for Lua 5.1 and LuaJIT; over wss if there is an authority (a PEM file) that it is verified by.
 
 It echoes each message with its own opcode, and uses the module the way the README says: poll wsreceive, wait in
 wswait, and close when no more will come. It knows nothing of what a case is about; the suite judges.
@@ -9,8 +9,8 @@ The exit status is 1 if a case could not be run.
 
 local luws = require "luws"
 
-local port, agent = ...
-local BASE = "ws://127.0.0.1:" .. port
+local port, agent, authority = ...
+local BASE = (authority and "wss" or "ws") .. "://127.0.0.1:" .. port
 
 local OPTIONS = {
   -- compress every message, however short, for cases that accept that
@@ -20,6 +20,8 @@ local OPTIONS = {
   receive_chunk_size = 65536,
   -- a case in which nothing comes for so long is given up: no case is so slow
   receive_timeout = 30,
+  ssl_verify = "peer",
+  ssl_cafile = authority,
 }
 
 --- Opens BASE .. path and calls on_message(conn, opcode, data) for each message until the connection ends. Returns

@@ -90,9 +90,12 @@ impl CloseFrame {
     /// The body of a close frame that the peer sent.
     ///
     /// # Errors
-    /// 1002 for a body of one byte or a code that may not be on the wire, 1007 for a reason that
+    /// 1002 for a body of one byte or over 125, or a code that may not be on the wire, 1007 for a reason that
     /// is not UTF-8.
     pub fn parse(payload: &[u8]) -> Result<Self, ProtocolError> {
+        if payload.len() > MAX_CONTROL_PAYLOAD {
+            return Err(ProtocolError::framing("control frame over 125 bytes"));
+        }
         let [high, low, reason @ ..] = payload else {
             return if payload.is_empty() {
                 Ok(Self::default())

@@ -10,7 +10,7 @@ use super::buffer::Buffer;
 use super::close::CloseFrame;
 use super::deflate::{self, Agreement, Deflater, Inflater};
 use super::error::{ProtocolError, SendError};
-use super::frame::{FrameHeader, Opcode};
+use super::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, Opcode};
 use super::incoming::{Found, Incoming};
 use super::outgoing::Outgoing;
 
@@ -204,6 +204,7 @@ impl Connection {
         self.check_open()?;
         match opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong if !fin => Err(SendError::ControlFragmented),
+            Opcode::Close if data.len() > MAX_CONTROL_PAYLOAD => Err(SendError::ControlTooLong(data.len())),
             Opcode::Close => {
                 let frame = CloseFrame::parse(data).map_err(|error| SendError::Close(error.to_string()))?;
                 self.send_close(frame)

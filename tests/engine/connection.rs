@@ -76,6 +76,8 @@ fn what_may_not_be_sent_is_refused_and_nothing_is_sent() {
     let cases: &[(Opcode, &[u8], bool, SendError)] = &[
         (Opcode::Continuation, b"", true, SendError::Opcode(0)),
         (Opcode::Ping, &long, true, SendError::ControlTooLong(126)),
+        (Opcode::Close, &long, true, SendError::ControlTooLong(126)),
+        (Opcode::Close, b"", false, SendError::ControlFragmented),
         (Opcode::Pong, b"", false, SendError::ControlFragmented),
         (Opcode::Text, b"\xff", true, SendError::TextNotUtf8),
         (Opcode::Text, b"\xff", false, SendError::TextNotUtf8),

@@ -1,0 +1,259 @@
+-- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: wsreceive. How it tells of
+-- the end and of time-outs is in receive_spec.lua and close_spec.lua, over both.
+
+local luws = require "luws"
+local poll = require "spec.support.poll"
+local scripted = require "spec.support.scripted"
+local servers = require "spec.support.servers"
+local socket = require "socket"
+
+local CLOSED = "receiver error: closed"
+
+setup(function()
+  -- The first server that is not verified is warned of, once in a process: not within a test that reads the log.
+  rawset(_G, "luup", { log = function() end })
+  luws.wsclose(luws.wsopen(servers.url("demo", "wss", "/echo")))
+  rawset(_G, "luup", nil)
+end)
+
+for _, scheme in ipairs { "ws", "wss" } do
+  describe(("wsreceive, as a plugin written for LuWS relies on it, over %s:"):format(scheme), function()
+    local tls = scheme == "wss"
+    local conn, peer, told, logged
+
+    --- A connection to a peer that plays these steps; `told` gets what the handler is given.
+    local function open(steps, options, handler)
+      steps.tls = tls
+      if peer then peer:close() end
+      peer = scripted.peer(steps)
+      told = {}
+      options = options or {}
+      options.close_timeout = options.close_timeout or 0 -- most scripts do not answer
+      conn = assert(luws.wsopen(peer.url, handler or function(_, ...) told[#told + 1] = { ... } end, options))
+      return conn
+    end
+
+    --- The same, with a socket that is a table over a real one: what replaces its methods, and the real one.
+    local function open_over_table(steps, options, handler)
+      local faults, inner = {}, nil
+      options = options or {}
+      function options.connect(host, port)
+        local outer = {}
+        inner = socket.connect(host, port)
+        for _, name in ipairs { "send", "receive", "settimeout", "close" } do
+          outer[name] = function(_, ...)
+            if faults[name] then return faults[name](...) end
+            return inner[name](inner, ...)
+          end
+        end
+        return outer
+      end
+      open(steps, options, handler)
+      return faults, inner
+    end
+
+    local function await(count) return poll(luws, conn, function() return told[count] end) end
+
+    before_each(function()
+      logged = {}
+      rawset(_G, "luup", { log = function(text, level) logged[#logged + 1] = { level, text } end })
+    end)
+
+    after_each(function()
+      luws.wsclose(conn)
+      if peer then peer:close() end
+      conn, peer = nil, nil
+      rawset(_G, "luup", nil)
+    end)
+
+    it("nothing waiting: false, 0; some data: false, n; over TLS nb counts decrypted bytes", function()
+      open { { "upgrade" }, { "wait" }, { "send", "\129\5Hello" }, { "hold" } }
+      luws.wsreceive(conn) -- TLS may have had its tickets to deliver
+      assert.same({ false, 0 }, { luws.wsreceive(conn) })
+      peer:go()
+      local _, more, nb = await(1)
+      assert.same({ false, 7 }, { more, nb })
+      assert.same({ { 1, "Hello" } }, told)
+    end)
+
+    it("a full chunk: true", function()
+      open({ { "upgrade" }, { "wait" }, { "send", "\130\126\3\232" .. ("x"):rep(1000) }, { "hold" } },
+        { receive_chunk_size = 100 })
+      luws.wsreceive(conn)
+      peer:go()
+      luws.wswait(conn, 5)
+      local more, nb = luws.wsreceive(conn)
+      assert.same({ true, tls and 0 or 100 }, { more, nb }) -- of a record in part nothing is decrypted yet
+      await(1)
+      assert.same({ { 2, ("x"):rep(1000) } }, told)
+    end)
+
+    it("socket error: nil, err; the handler gets receiver error: err", function()
+      local faults = open_over_table { { "upgrade" }, { "hold" } }
+      function faults.receive() return nil, "unplugged" end
+      assert.same({ nil, "unplugged" }, { luws.wsreceive(conn) })
+      assert.same({ { false, "receiver error: unplugged" } }, told)
+    end)
+
+    it("a text message is checked to be UTF-8 across fragments, as early as possible", function()
+      open { { "upgrade" }, { "send", "\1\1\226\0\1\130\128\2\172!" }, { "hold" } }
+      await(1)
+      assert.same({ { 1, "\226\130\172!" } }, told) -- a character in three fragments
+      for _, bytes in ipairs { "\1\1\226\0\1x", "\1\2a\255", "\129\100\237\160", "\1\3\244\144\128" } do
+        open { { "upgrade" }, { "send", bytes }, { "read_frame" }, { "hold" } } -- none of these messages ends
+        local _, more, why = poll(luws, conn)
+        assert.same({ nil, "text message is not valid UTF-8" }, { more, why })
+        assert.same({ { false, why } }, told)
+        assert.equal(scripted.close_payload(1007, why), peer:at(4).frames[1].payload)
+      end
+    end)
+
+    it("never blocks, whatever is still missing", function()
+      for _, bytes in ipairs { "", "\129", "\129\126\1", "\129\9part", "\1\1a", "\137\4pi" } do
+        open { { "upgrade" }, { "wait" }, { "send", bytes }, { "hold" } }
+        peer:go()
+        if bytes ~= "" then luws.wswait(conn, 5) end
+        local started = luws.gettime()
+        repeat local more = luws.wsreceive(conn) until not more
+        assert.same({ false, 0 }, { luws.wsreceive(conn) })
+        assert.is_true(luws.gettime() - started < 0.1)
+        assert.same({}, told)
+      end
+    end)
+
+    for _, chunk in ipairs { 1000, 16384, 1000000 } do
+      it("what the TLS layer holds is drained before it says false; a chunk of " .. chunk, function()
+        local count, size = 5, 15000
+        open({ { "upgrade" }, { "send", scripted.frame { payload = ("x"):rep(size) }:rep(count) }, { "hold" } },
+          { receive_chunk_size = chunk })
+        while not told[count] do
+          local more = luws.wsreceive(conn)
+          -- Only the descriptor is asked, as by a program that was told false.
+          if more == false and not told[count] then
+            assert.equal(1, #socket.select({ conn.socket }, nil, 5))
+          end
+        end
+        for i = 1, count do assert.equal(size, #told[i][2]) end
+      end)
+    end
+
+    it("handlers may be functions or callable tables; a nil handler is tolerated, with a debug line", function()
+      open {
+        { "upgrade" }, { "wait" }, { "send", "\129\1a" }, { "wait" }, { "send", "\129\5quiet\136\0" }, { "hold" },
+      }
+      local got
+      conn.msghandler = setmetatable({}, { __call = function(_, ...) got = { ... } end })
+      peer:go()
+      poll(luws, conn, function() return got end)
+      assert.same({ conn, 1, "a" }, got)
+      conn.msghandler, luws.debug_mode = nil, true
+      peer:go()
+      local ok, more, why = pcall(function() return select(2, poll(luws, conn)) end)
+      luws.debug_mode = false
+      assert.same({ true, nil, "closed" }, { ok, more, why })
+      local lines = {}
+      for _, line in ipairs(logged) do
+        assert.equal(50, line[1])
+        if line[2]:find("has no handler", 1, true) then lines[#lines + 1] = line[2] end
+      end
+      assert.equal(2, #lines)
+      assert.truthy(lines[1]:find('"quiet"', 1, true) and lines[2]:find(CLOSED, 1, true))
+    end)
+
+    it("a handler's error never escapes: it is logged with its traceback, and the loop goes on", function()
+      local count = 0
+      open({ { "upgrade" }, { "send", "\129\1a\1\1b\128\1c\137\1p\136\2\3\232" }, { "read_frame", 2 }, { "hold" } }, {
+        control_handler = function() error "control" end,
+      }, function(_, opcode, data)
+        count = count + 1
+        error(opcode and data or {})
+      end)
+      local _, more, why = poll(luws, conn)
+      assert.same({ nil, "closed", 3 }, { more, why, count })
+      assert.equal(5, #logged)
+      for i, text in ipairs { "a", "bc", "control", "control", "table" } do
+        assert.equal(1, logged[i][1])
+        assert.truthy(logged[i][2]:find(text, 1, true))
+        assert.truthy(logged[i][2]:find("stack traceback:", 1, true), logged[i][2])
+        assert.truthy(logged[i][2]:find("contract_receive_spec.lua", 1, true), logged[i][2])
+      end
+      local frames = peer:at(4).frames
+      assert.same({ 10, "p", 8, "\3\232" },
+        { frames[1].opcode, frames[1].payload, frames[2].opcode, frames[2].payload })
+    end)
+
+    it("a handler may call wssend, wsclose, wsreceive or wsopen, on this or another connection", function()
+      local other, got = nil, {}
+      open({ { "upgrade" }, { "send", "\129\1a\129\1b" }, { "hold" } }, nil, function(c, _, data)
+        got[#got + 1] = data
+        if data == "a" then
+          other = assert(luws.wsopen(peer.url, function(_, _, text) got[#got + 1] = "other " .. text end,
+            { close_timeout = 0 }))
+          assert(luws.wssend(other, 1, "x"))
+          poll(luws, other, function() return got[#got] == "other b" end)
+          luws.wsclose(other)
+          assert(luws.wsreceive(c) ~= nil)
+          assert(luws.wssend(c, 1, "y"))
+        end
+      end)
+      poll(luws, conn, function() return #got >= 4 end)
+      assert.same({ "a", "other a", "other b", "b" }, got)
+      assert.same({ true, false }, { conn.connected, other.connected })
+      assert.same({}, logged)
+    end)
+
+    it("after wsclose inside a handler no further handler is called, and it is not an error", function()
+      for _, place in ipairs { 1, 9, 8, false } do
+        local calls = 0
+        local function handler(c, opcode)
+          if opcode ~= place then return end
+          calls = calls + 1
+          luws.wsclose(c)
+        end
+        open({ { "upgrade" }, { "send", "\137\0\129\1a\129\1b\136\0" }, { "hold" } }, { control_handler = handler },
+          handler)
+        local _, more, why = poll(luws, conn)
+        assert.is_nil(more)
+        assert.is_truthy(why == "not connected" or why == "closed", why)
+        assert.equal(1, calls)
+        assert.is_false(conn.connected)
+        assert.same({ nil, "not connected" }, { luws.wsreceive(conn) })
+      end
+      assert.same({}, logged)
+    end)
+
+    local frame = scripted.frame
+    for name, case in pairs {
+      ["masked server frame"] = { frame { payload = "x", mask = true }, 1002 },
+      ["reserved bit 1"] = { frame { rsv = 4 }, 1002 },
+      ["reserved bit 2"] = { frame { rsv = 2 }, 1002 },
+      ["reserved bit 3"] = { frame { rsv = 1 }, 1002 },
+      ["reserved opcode"] = { frame { opcode = 3 }, 1002 },
+      ["reserved control opcode"] = { frame { opcode = 15 }, 1002 },
+      ["continuation of nothing"] = { frame { opcode = 0 }, 1002 },
+      ["new message inside a fragmented one"] = { "\1\1a\129\1b", 1002 },
+      ["control frame over 125 bytes"] = { frame { opcode = 9, payload = ("x"):rep(126) }, 1002 },
+      ["control frame fragmented"] = { frame { opcode = 10, fin = false }, 1002 },
+      ["bad UTF-8"] = { frame { payload = "\192\128" }, 1007 },
+      ["bad UTF-8 in a close reason"] = { frame { opcode = 8, payload = "\3\232\255" }, 1007 },
+      ["bad close code"] = { frame { opcode = 8, payload = scripted.close_payload(999) }, 1002 },
+      ["close code of one byte"] = { frame { opcode = 8, payload = "\3" }, 1002 },
+      ["non-minimal length of 16 bits"] = { frame { payload = "x", length_form = 16 }, 1002 },
+      ["non-minimal length of 64 bits"] = { frame { payload = "x", length_form = 64 }, 1002 },
+      ["over-long length"] = { "\130\127\128\0\0\0\0\0\0\0", 1002 },
+      ["more than max_payload_size"] = { "\130\127\127\255\255\255\255\255\255\255", 1009 },
+    } do
+      it("protocol errors: handler(conn, false, message), a close frame, nil, message: " .. name, function()
+        open { { "upgrade" }, { "send", "\129\2ok" .. case[1] .. "\129\4lost" }, { "read_frame" }, { "read_to_eof" } }
+        local _, more, why = poll(luws, conn)
+        assert.is_nil(more)
+        assert.is_true(type(why) == "string" and why ~= "closed")
+        assert.same({ { 1, "ok" }, { false, why } }, told)
+        local close = peer:result().frames[1]
+        assert.same({ 8, scripted.close_payload(case[2], why) }, { close.opcode, close.payload })
+        assert.same({ nil, why }, { luws.wsreceive(conn) })
+        assert.equal(2, #told)
+      end)
+    end
+  end)
+end
