@@ -1,10 +1,9 @@
 -- What the other specs take for granted of the scripted server: that it sends exactly the bytes that a script says, in
 -- the writes that it says, ends connections as it says, and records what came. LuaSocket is the client; no luws here.
+-- The same with TLS: support_tls_spec.lua.
 
 local scripted = require "spec.support.scripted"
-local servers = require "spec.support.servers"
 local socket = require "socket"
-local ssl = require "ssl"
 
 -- RFC 6455 section 1.3 has this key and its hash.
 local KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -238,6 +237,7 @@ describe("scripted.peer", function()
       { { { "read" } }, "step 'read': count missing" },
       { { { "upgrade", replace = { Origin = "x" } } }, "no usual header is called origin" },
       { { colour = 1 }, "unknown option 'colour'" },
+      { { tls = { colour = "red" } }, "step 'tls': unknown option 'colour'" },
     }
     for _, case in ipairs(cases) do
       local _, problem = pcall(function()
@@ -255,72 +255,6 @@ describe("scripted.peer", function()
     local peer, client = open { { "upgrade" }, address = "::1" }
     assert.equal(("ws://[::1]:%d/"):format(peer.port), peer.url)
     assert.equal(RESPONSE, client:receive "*a")
-  end)
-end)
-
-describe("scripted.peer with TLS", function()
-  local function handshake(client, name)
-    client = assert(ssl.wrap(client, {
-      mode = "client", protocol = "any", verify = "peer", cafile = servers.ca_file(), alpn = { "http/1.1" },
-    }))
-    client:sni(name)
-    client:settimeout(10)
-    assert(client:dohandshake())
-    return client
-  end
-
-  it("has a certificate of the test authority, and records name, protocol and goodbye", function()
-    local peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "read_to_eof" }, tls = true }
-    assert.equal(("wss://localhost:%d/"):format(peer.port), peer.url)
-    local client = handshake(connect(peer), "localhost")
-    assert(client:send(REQUEST))
-    assert.equal(RESPONSE, client:receive(#RESPONSE))
-    assert(client:send(scripted.frame { payload = "Hello", mask = true }))
-    client:close()
-    local seen = peer:result()
-    assert.equal("Hello", seen.frames[1].payload)
-    assert.same({ "localhost", "http/1.1" }, { seen.sni, seen.alpn })
-    assert.is_nil(seen.error)
-    assert.is_number(seen.eof)
-    assert.is_true(seen.close_notify)
-  end)
-
-  it("tells a goodbye from a stream that was cut", function()
-    local peer = scripted.peer { { "read_to_eof" }, tls = true }
-    local plain = connect(peer)
-    local fd = plain:getfd()
-    local client = handshake(plain, "localhost")
-    plain:setfd(fd) -- LuaSec took the descriptor; this ends the stream behind its back
-    plain:shutdown "send"
-    local seen = peer:result()
-    assert.is_number(seen.eof)
-    assert.is_false(seen.close_notify)
-    plain:setfd(-1)
-    client:close()
-  end)
-
-  it("ends with a goodbye or without", function()
-    local cases = { { "close" }, { "shutdown" }, { "close", notify = false }, { "shutdown", notify = false } }
-    for _, case in ipairs(cases) do
-      local peer = scripted.peer { { "send", "last" }, case, tls = true }
-      local client = handshake(connect(peer), "localhost")
-      assert.equal("last", client:receive(4))
-      -- LuaSec names a goodbye "closed", and a cut stream as OpenSSL does.
-      local _, problem = client:receive(1)
-      assert.equal(case.notify ~= false, problem == "closed", problem)
-      client:close()
-    end
-  end)
-
-  it("begins TLS in the middle of a script", function()
-    local peer = scripted.peer { { "read_until", "\n" }, { "send", "OK\n" }, { "tls" }, { "upgrade" } }
-    local client = connect(peer)
-    client:send "CONN localhost:1\n"
-    assert.equal("OK", client:receive())
-    client = handshake(client, "localhost")
-    client:send(REQUEST)
-    assert.equal(RESPONSE, client:receive(#RESPONSE))
-    assert.is_nil(peer:result().error)
   end)
 end)
 

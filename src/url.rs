@@ -66,13 +66,13 @@ impl Target {
     }
 }
 
-/// The name of a host as DNS has it (IDN as ASCII); `None` if it is none, or an address.
+/// The name of a host as DNS has it (IDN as ASCII); `None` if it is none (RFC 1035 section 2.3.4), or an address.
 #[must_use]
 pub fn domain(text: &str) -> Option<String> {
-    match Host::parse(text) {
-        Ok(Host::Domain(name)) => Some(name),
-        _ => None,
-    }
+    let Ok(Host::Domain(name)) = Host::parse(text) else { return None };
+    let labels = name.strip_suffix('.').unwrap_or(&name);
+    let fits = labels.len() <= 253 && labels.split('.').all(|label| (1..=63).contains(&label.len()));
+    fits.then_some(name)
 }
 
 /// The query as it was given (the parser would escape more than it must), but for what cannot stand in a
@@ -97,7 +97,38 @@ fn authorization(url: &Url) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Target;
+    use super::{Target, domain};
+
+    #[test]
+    fn names_of_hosts() {
+        let (label, long) = ("x".repeat(63), format!("{}.", "x".repeat(63)).repeat(3) + &"y".repeat(61));
+        for (text, name) in [
+            ("Host.example", Some("host.example")),
+            ("bücher.example", Some("xn--bcher-kva.example")),
+            ("host.", Some("host.")),
+            ("a_b.example", Some("a_b.example")),
+            (label.as_str(), Some(label.as_str())),
+            (long.as_str(), Some(long.as_str())),
+        ] {
+            assert_eq!(domain(text).as_deref(), name, "{text}");
+        }
+        let (label, long) = (format!("{label}x"), format!("{long}y"));
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "two words",
+            "127.0.0.1",
+            "[::1]",
+            "::1",
+            "a/b",
+            "a:1",
+            label.as_str(),
+            long.as_str(),
+        ] {
+            assert_eq!(domain(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn urls() {

@@ -14,7 +14,11 @@
 --        pieces: bytes in a write, interval: seconds between writes.
 --   {"request"}  {"read", n}  {"read_until", bytes}  {"read_frame", n or 1}  {"read_to_eof"}
 --   {"send", bytes, times =}  {"pieces", bytes, n, interval}  {"drip", bytes, interval}: writes of all, of n, of 1
---   {"tls"}: a TLS handshake; option `tls` of the script does it first
+--   {"tls", certificate = "server", clients =, authority = "ca", least = "tlsv1_2", newest = "tlsv1_3", alpn =}
+--        a TLS handshake; option `tls` of the script, true or such a table without "tls", does it first. certificate:
+--        the name of one that pki.sh makes. clients: "required" or "optional", whether they must have a certificate,
+--        and authority: who must have signed it. least, newest: versions, in LuaSec's words. alpn: the protocols that
+--        can be selected, separated by commas (http/1.1; "": none).
 --   {"sleep", seconds}  {"wait"}: until peer:go(); neither reads, so a client's sends get stuck in time
 --   {"hold"}: reads until the client or peer:close() ends the connection, without a deadline
 --   {"shutdown", notify = true}  {"close", notify = true}  {"reset"}: half close, FIN, RST; notify: with a TLS goodbye
@@ -135,6 +139,13 @@ local function step_line(step)
   return table.concat(words, " ")
 end
 
+-- The line of the `tls` step that the option `tls` asks for.
+local function handshake_line(how)
+  local step = { "tls" }
+  for key, value in pairs(type(how) == "table" and how or {}) do step[key] = value end
+  return step_line(step)
+end
+
 -- Peers
 
 local function parse_headers(head)
@@ -200,8 +211,9 @@ end
 --- Waits until the script of a connection (1: the first) has ended; raises an error when it has not in so many seconds.
 -- seen.head and seen.heads (requests), .request_line, .headers (lower-case names); .frames[i].fin .rsv .opcode .masked
 -- .key .payload; .rest (the bytes of an unfinished frame); .raw (all bytes); .eof and .reset (false, or seconds after
--- the connection began); .sent (bytes); .error (nil, or which step failed and why); .step, .step_name; with TLS .sni,
--- .alpn, and .close_notify (whether the client ended with a goodbye).
+-- the connection began); .sent (bytes); .error (nil, or which step failed and why); .step, .step_name; with TLS .sni
+-- (the name that the client asked for), .alpn and .version (which were selected), .client (the subject of its
+-- certificate, as in "commonName=x"), each nil without, and .close_notify (whether it ended with a goodbye).
 function Peer:result(connection, seconds)
   return (awaited(self, connection, seconds))
 end
@@ -249,12 +261,13 @@ local function new_peer(request, options)
   return setmetatable({ url = url, host = host, port = port }, Peer)
 end
 
---- A peer that plays these steps to each connection. Options, beside the steps: tls, address ("::1", "127.0.0.2": a
--- wrong host for the certificate), deadline (seconds for each step, at most 60), receive_buffer (bytes).
+--- A peer that plays these steps to each connection. Options, beside the steps: tls (see the step), address ("::1",
+-- "127.0.0.2": a wrong host for the certificate), deadline (seconds for each step, at most 60), receive_buffer (bytes).
 function scripted.peer(script)
   local words = { "script" }
   for key, value in pairs(script) do
     if type(key) ~= "number" then
+      if key == "tls" then value = value and handshake_line(value) or "" end
       words[#words + 1] = key == "address" and "address=" .. value or option(key, value)
     end
   end

@@ -9,6 +9,7 @@ not get done within the script's deadline ends its script.
 
 import base64
 import hashlib
+import os
 import socket
 import ssl
 import struct
@@ -47,8 +48,24 @@ def parse_frame(data, at):
     return (*head, key, payload), at + size
 
 
+def server_context(folder, name, least, newest):
+    """TLS with that certificate, for versions from `least` to `newest`, which are LuaSec's words."""
+    versions = {version.name.lower(): version for version in ssl.TLSVersion}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if versions[least] < ssl.TLSVersion.TLSv1_2:
+        context.set_ciphers("ALL:@SECLEVEL=0")  # OpenSSL 3 takes these versions for insecure, and has none otherwise
+    context.minimum_version, context.maximum_version = versions[least], versions[newest]
+    path = os.path.join(folder, name)
+    key = path + ".key"
+    context.load_cert_chain(path + ".pem", key if os.path.exists(key) else os.path.join(folder, "server.key"))
+    context.num_tickets = 0  # a client that closes before it has read them would reset the connection
+    return context
+
+
 class Player(threading.Thread):
     """One connection: plays the steps and records what comes. The record's fields change under `script.changed`."""
+
+    certificates = None  # the folder with NAME.pem and NAME.key
 
     def __init__(self, script, sock):
         super().__init__(daemon=True)
@@ -58,7 +75,8 @@ class Player(threading.Thread):
         self.taken = 0  # the bytes of `raw` that a step has waited for
         self.frames_from = None  # where in `raw` frames begin; None: no step said that they do
         self.raw, self.heads, self.sent, self.step, self.ended = bytearray(), [], 0, (0, "start"), False
-        self.eof = self.reset = self.close_notify = self.sni = self.alpn = self.error = None
+        self.eof = self.reset = self.close_notify = self.error = None
+        self.sni = self.alpn = self.version = self.client = None  # what TLS says
 
     def run(self):
         try:
@@ -141,20 +159,38 @@ class Player(threading.Thread):
         # The base class's, for SSLSocket's own forgets its TLS state, in which bytes may wait that were not read yet.
         socket.socket.shutdown(self.sock, socket.SHUT_WR)
 
+    def drain(self):
+        """Ends the stream below TLS and waits until the peer has, too: a RST could overtake the alert that says why."""
+        try:
+            self.end_writing()
+            while socket.socket.recv(self.sock, 1 << 16):
+                self.sock.settimeout(self.left())
+        except OSError:
+            pass  # what went wrong before it matters more
+
     # The steps
 
-    def step_tls(self):
+    def step_tls(self, certificate: bytes = b"server", clients: bytes = b"", authority: bytes = b"ca",
+                 least: bytes = b"tlsv1_2", newest: bytes = b"tlsv1_3", alpn: bytes = b"http/1.1"):
         """The TLS handshake; everything after it is inside TLS."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self.script.certificate)
-        context.set_alpn_protocols(["http/1.1"])
-        context.num_tickets = 0  # a client that closes before it has read them would reset the connection
+        context = server_context(self.certificates, certificate.decode(), least.decode(), newest.decode())
+        if clients:
+            context.verify_mode = {b"required": ssl.CERT_REQUIRED, b"optional": ssl.CERT_OPTIONAL}[clients]
+            context.load_verify_locations(os.path.join(self.certificates, authority.decode() + ".pem"))
+        if alpn:
+            context.set_alpn_protocols(alpn.decode().split(","))
         context.sni_callback = lambda _sock, name, _context: setattr(self, "sni", name)
         self.sock = context.wrap_socket(
             self.sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
         self.sock.settimeout(self.left())
-        self.sock.do_handshake()
-        self.alpn = self.sock.selected_alpn_protocol()
+        try:
+            self.sock.do_handshake()
+        except ssl.SSLError:
+            self.drain()
+            raise
+        self.alpn, self.version = self.sock.selected_alpn_protocol(), self.sock.version().replace(".", "_").lower()
+        if certificate := self.sock.getpeercert():
+            self.client = ",".join(f"{name}={value}" for pairs in certificate["subject"] for name, value in pairs)
 
     def step_read_until(self, end: bytes):
         while (at := self.raw.find(end, self.taken)) < 0:
@@ -266,6 +302,6 @@ class Player(threading.Thread):
                 yield f"{name} {value:.6f}"
         if self.close_notify is not None:
             yield f"close_notify {int(self.close_notify)}"
-        for name in ("sni", "alpn", "error"):
+        for name in ("sni", "alpn", "version", "client", "error"):
             if value := getattr(self, name):
                 yield f"{name} {value.encode().hex()}"

@@ -6,16 +6,18 @@ of a frame; whatever else a peer says is text that the spec wrote. scripted_play
 it all is scripted.lua.
 
 Started once for a run: `scripted_server.py --ready FILE [--cert PEM --key PEM]`. It writes `control PORT` to FILE and
-ends at the end of its standard input, which the run holds open. A request is one connection to the control port: its
-lines, then the end of the stream; the answer's lines, then the end of the stream. Bytes are in hexadecimal.
+ends at the end of its standard input, which the run holds open. The folder of PEM is where certificates are, by name. A
+request is one connection to the control port: its lines, then the end of the stream; the answer's lines, then the end
+of the stream. Bytes are in hexadecimal.
 
-    script [tls=1] [address=A] [deadline=SECONDS] [receive_buffer=BYTES]  + a line for each step  -> port PORT
+    script [tls=LINE] [address=A] [deadline=SECONDS] [receive_buffer=BYTES]  + a line for each step  -> port PORT
     result PORT CONNECTION SECONDS [STEP]    the record once the script has ended (or got to STEP), or after SECONDS
     go PORT                                  lets one `wait` step of that script pass
     refused ADDRESS | silent ADDRESS         a port that refuses, or one where connecting never succeeds -> port PORT
     close PORT                               gives up the port and ends its connections
 
-A step's line is `NAME option=value ...`; the steps and their options are the methods `Player.step_*`.
+A step's line is `NAME option=value ...`; the steps and their options are the methods `Player.step_*`. LINE is one, too,
+that of the `tls` step before all others.
 """
 
 import argparse
@@ -37,11 +39,10 @@ class Refusal(Exception):
 class Script:
     """A listening port and the steps that each connection to it plays."""
 
-    certificate = (None, None)  # the files of the certificate and of its key, the same for all
-
-    def __init__(self, steps, tls=False, address="127.0.0.1", deadline=10.0, receive_buffer=0):
+    def __init__(self, steps, tls=b"", address="127.0.0.1", deadline=10.0, receive_buffer=0):
         # Step 0 is the handshake of the option, so that the numbers of the others do not depend on it.
-        self.steps = [(0, ("tls", {}))] * tls + list(enumerate(steps, 1))
+        handshake = [(0, parse_step(tls.decode()))] if tls else []
+        self.steps = handshake + list(enumerate(steps, 1))
         self.deadline = min(deadline, 60.0)
         self.players, self.changed = [], threading.Condition()
         self.closing, self.tickets = threading.Event(), threading.Semaphore(0)
@@ -193,7 +194,7 @@ def main():
     parser.add_argument("--cert")
     parser.add_argument("--key")
     arguments = parser.parse_args()
-    Script.certificate = (arguments.cert, arguments.key)
+    Player.certificates = os.path.dirname(arguments.cert or "")
     control = bound("127.0.0.1")
     control.listen(64)
     threading.Thread(target=serve_control, args=(control,), daemon=True).start()

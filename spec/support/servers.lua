@@ -42,6 +42,17 @@ local KNOWN = {
       "bytes" },
     needs = ROOT .. "spec/support/sockproxy.py",
   },
+  openssl = {
+    command = { "python3", "-B", ROOT .. "spec/support/openssl_server.py" },
+    ports = { "tls", "tls12", "tls13", "bytes12", "bytes13", "mutual12", "mutual13", "drip12", "drip13", "hello12",
+      "hello13", "certificate12", "certificate13", "end_hello", "end_certificate" },
+    needs = ROOT .. "spec/support/openssl_server.py",
+  },
+  nginx = {
+    command = { "python3", "-B", ROOT .. "spec/support/nginx_server.py" },
+    ports = { "tls12", "tls13", "both" },
+    needs = "/usr/sbin/nginx", -- where Debian has it
+  },
 }
 
 -- Sockets of LuaSocket are inherited by children. A child that had one would keep a connection open that a spec has
@@ -95,6 +106,11 @@ end
 --- The file with the certificate authority that signed every server's certificate.
 function servers.ca_file()
   return pki() .. "/ca.pem"
+end
+
+--- A file of the test certificates; spec/support/pki.sh has the names.
+function servers.pki(name)
+  return pki() .. "/" .. name
 end
 
 --- The files of the servers' certificate (with its chain) and of its key, both PEM.

@@ -150,15 +150,16 @@ fn verify(table: &Table) -> Result<Verify, Refusal> {
 
 /// The oldest and the newest version that `protocol` asks for and `options` leave.
 fn versions(protocol: &[String], options: &[String]) -> Result<(Version, Option<Version>), Refusal> {
-    let mut allowed = DEFAULT_VERSIONS;
+    let mut allowed = [false; VERSIONS.len()];
     for word in protocol {
-        if ["any", "all", "sslv23"].contains(&word.as_str()) {
-            continue;
-        }
-        if !VERSIONS.iter().any(|(name, _)| name == word) {
+        let named = match word.as_str() {
+            "any" | "all" | "sslv23" => DEFAULT_VERSIONS,
+            _ => VERSIONS.map(|(name, _)| name == word),
+        };
+        if named == [false; VERSIONS.len()] {
             return Err(refused("protocol", "invalid protocol", word));
         }
-        allowed = VERSIONS.map(|(name, _)| name == word);
+        allowed = std::array::from_fn(|version| allowed[version] || named[version]);
     }
     for word in options {
         let excluded =

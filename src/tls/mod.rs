@@ -310,7 +310,13 @@ fn forget_errors_of_others() {
 /// `error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA`, and several of them in one text.
 fn reason(error: impl fmt::Display) -> String {
     let text = error.to_string();
-    let mut reasons: Vec<_> = text.split("error:").skip(1).filter_map(|one| one.split(':').nth(3)).collect();
+    let begins = text.match_indices("error:").filter_map(|(at, word)| {
+        let (code, fields) = text[at + word.len()..].split_once(':')?;
+        // Reasons have this word in them, too.
+        let is_code = !code.is_empty() && code.bytes().all(|digit| digit.is_ascii_hexdigit());
+        is_code.then_some(fields)
+    });
+    let mut reasons: Vec<_> = begins.filter_map(|fields| fields.split(':').nth(2)).collect();
     reasons.dedup();
     if reasons.is_empty() { text } else { reasons.join("; ") }
 }
@@ -340,6 +346,36 @@ impl State {
                 }
                 Err(TlsError(why))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+
+    #[test]
+    fn of_openssls_errors_the_reasons_are_shown() {
+        for (text, expected) in [
+            ("unexpected EOF", "unexpected EOF"),
+            ("error: no error of that form", "error: no error of that form"),
+            (
+                "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify failed:\
+                 ../ssl/statem/statem_clnt.c:1890: (hostname mismatch)",
+                "certificate verify failed",
+            ),
+            (
+                "error:0A000438:SSL routines:ssl3_read_bytes:tlsv1 alert internal error:../ssl/record/rec_layer_s3.c:\
+                 1586:SSL alert number 80",
+                "tlsv1 alert internal error",
+            ),
+            (
+                "error:068000A8:asn1 encoding routines:asn1_check_tlen:wrong tag:a.c:1:, \
+                 error:0688010A:asn1 encoding routines:asn1_d2i_ex_primitive:nested asn1 error:b.c:2:Type=X509",
+                "wrong tag; nested asn1 error",
+            ),
+        ] {
+            assert_eq!(reason(text), expected);
         }
     }
 }
