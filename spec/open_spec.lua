@@ -257,6 +257,11 @@ describe("wsopen", function()
         'upgrade failed; the answer is not HTTP: "220 mail.example ESMTP"',
       },
       {
+        "speaks TLS",
+        { { "request" }, { "send", "\21\3\1\0\2\2\70" }, { "close" } },
+        "upgrade failed; the answer is TLS: is this a wss server?",
+      },
+      {
         "has a wrong Sec-WebSocket-Accept",
         { { "upgrade", replace = { ["Sec-WebSocket-Accept"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=" } }, { "hold" } },
         "upgrade failed; Sec-WebSocket-Accept does not match the request's key",

@@ -182,7 +182,7 @@ local deeper = protect.yields_through_pcall and 0 or 1
 local function events(conn, state)
   local session, now = state.session, native.time()
   while session and state.session == session do
-    local opcode, data = session:next_event()
+    local opcode, data, of_tls = session:next_event()
     if state.session ~= session then return end -- a finaliser has closed it
     if state.tracing then dispatch.trace(conn, state) end
     if opcode == nil then
@@ -209,7 +209,7 @@ local function events(conn, state)
       control(conn, state, opcode, data)
     else
       fail(conn, state, data)
-      tell(conn, false, data)
+      tell(conn, false, of_tls and "receiver error: " .. data or data)
     end
   end
 end

@@ -82,6 +82,8 @@ function pump.flush(state, seconds)
   if ok or why ~= "timeout" or seconds <= 0 then return ok, why end
   local deadline = native.monotonic() + seconds
   repeat
+    local broken = session:tls_error()
+    if broken then return nil, broken end
     local left = deadline - native.monotonic()
     if left <= 0 then return nil, "timeout" end
     local reading = not state.ended and session:incoming() < BACKLOG

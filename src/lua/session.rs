@@ -286,6 +286,10 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
         }
         Ok((response.subprotocol(), headers, response.status, response.reason))
     });
+    // tls_error(): why TLS has failed, as long as next_event has not told; else nil.
+    methods.add_method("tls_error", |_, this, ()| {
+        Ok(this.ask(|session| session.tls_error().map(ToString::to_string)))
+    });
     // peer(): what TLS knows of the peer, for conn.tls; nil without TLS.
     methods.add_method("peer", |lua, this, ()| {
         this.ask(Session::tls_peer).map(|peer| tls::peer(lua, peer)).transpose()

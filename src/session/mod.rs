@@ -18,7 +18,7 @@ use crate::protocol::frame::Opcode;
 use crate::protocol::handshake::{self, ClientHandshake, Response, ServerHandshake, UpgradeRequest};
 use crate::proxy::Hop;
 use crate::proxy::sockproxy::SockProxy;
-use crate::tls::{Connector, Peer, Tls};
+use crate::tls::{Connector, Peer, Tls, TlsError};
 
 mod event;
 mod security;
@@ -235,6 +235,13 @@ impl Session {
     #[must_use]
     pub fn is_secured(&self) -> bool {
         self.tls().is_none_or(Tls::is_open)
+    }
+
+    /// Why TLS has failed, as long as [`next_event`](Self::next_event) has not told: what waits to be sent then waits
+    /// in vain.
+    #[must_use]
+    pub fn tls_error(&self) -> Option<&TlsError> {
+        self.security.as_ref().and_then(Security::error)
     }
 
     /// What TLS knows of the peer, if there is TLS and it has been agreed upon.

@@ -25,6 +25,11 @@ impl Security {
         &self.tls
     }
 
+    /// Why it failed, until that is taken.
+    pub(super) fn error(&self) -> Option<&TlsError> {
+        self.error.as_ref()
+    }
+
     /// Why it failed, once.
     pub(super) fn take_error(&mut self) -> Option<TlsError> {
         self.error.take()

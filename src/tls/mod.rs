@@ -336,6 +336,10 @@ impl State {
             Err(HandshakeError::WouldBlock(handshake)) => Ok(Self::Handshake(handshake)),
             Err(HandshakeError::Failure(error)) => {
                 let (mut why, said) = (reason(&error), error.to_string());
+                // What OpenSSL makes of HTTP and the like.
+                if why == "wrong version number" {
+                    why.push_str(" (the peer does not seem to speak TLS)");
+                }
                 // The library says last, in parentheses, what is wrong with the certificate, even if nobody asked.
                 let judgement = said.rfind(" (").map(|at| &said[at..]).filter(|text| text.ends_with(')'));
                 if verifies

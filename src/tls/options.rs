@@ -7,7 +7,7 @@ use native_tls::{Protocol, TlsConnector};
 
 use super::fingerprint::Fingerprint;
 use super::identity::Identity;
-use super::reason;
+use super::{forget_errors_of_others, reason};
 
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,7 @@ impl TlsOptions {
     /// # Errors
     /// See [`OptionsError`].
     pub fn connector(&self) -> Result<Connector, OptionsError> {
+        forget_errors_of_others();
         let mut builder = TlsConnector::builder();
         builder.min_protocol_version(Some(self.min.into())).max_protocol_version(self.max.map(Into::into));
         // The first of these turns the check of the name off as well. SNI stays on.

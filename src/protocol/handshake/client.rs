@@ -204,6 +204,10 @@ fn check_start(input: &[u8]) -> Result<(), HandshakeError> {
     if input[..count] == START[..count] {
         return Ok(());
     }
+    // An alert of TLS, in answer to what was taken for a ClientHello (RFC 8446 section 5.1).
+    if input.first() == Some(&0x15) {
+        return Err(HandshakeError::invalid("the answer is TLS: is this a wss server?"));
+    }
     let line = input.split(|b| *b == b'\r' || *b == b'\n').next().unwrap_or_default();
     let shown = line[..line.len().min(60)].escape_ascii();
     Err(HandshakeError::invalid(format!("the answer is not HTTP: \"{shown}\"")))

@@ -1,5 +1,5 @@
 -- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: handlers, the end, what was
--- found broken in LuWS, and how programs are known to call it. The closing handshake is in close_spec.lua, over both.
+-- found broken in LuWS, and how programs are known to call it. The closing handshake is in ../close_spec.lua.
 
 local child = require "spec.support.child"
 local luws = require "luws"

@@ -1,7 +1,7 @@
 -- The TLS options of wsopen: LuaSec's words for them, in every form in which they may be given; what they come to on
 -- the wire; and that none is passed over in silence.
 --
--- What is not about certificates: for that see tls_certificates_spec.lua and tls_identity_spec.lua.
+-- What is not about certificates: for that see certificates_spec.lua and identity_spec.lua.
 
 local luws = require "luws"
 local servers = require "spec.support.servers"

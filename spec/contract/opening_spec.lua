@@ -1,5 +1,5 @@
 -- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: loading and wsopen. The
--- names of the tests are the promises. The other contract_*_spec.lua hold those on options, on messages, on handlers
+-- names of the tests are the promises. The other files of this folder hold those on options, on messages, on handlers
 -- and on what was found broken in LuWS; the hard cases are in the specs of the parts.
 
 local luws = require "luws"
@@ -8,7 +8,7 @@ local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
 
-local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/contract_spec%.lua$" or ""
+local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/contract/opening_spec%.lua$" or ""
 
 local function ignore() end
 

@@ -1,5 +1,5 @@
 -- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: wsreceive. How it tells of
--- the end and of time-outs is in receive_spec.lua and close_spec.lua, over both.
+-- the end and of time-outs is in ../receive_spec.lua and ../close_spec.lua, over both.
 
 local luws = require "luws"
 local poll = require "spec.support.poll"
@@ -175,7 +175,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         assert.equal(1, logged[i][1])
         assert.truthy(logged[i][2]:find(text, 1, true))
         assert.truthy(logged[i][2]:find("stack traceback:", 1, true), logged[i][2])
-        assert.truthy(logged[i][2]:find("contract_receive_spec.lua", 1, true), logged[i][2])
+        assert.truthy(logged[i][2]:find("contract/receive_spec.lua", 1, true), logged[i][2])
       end
       local frames = peer:at(4).frames
       assert.same({ 10, "p", 8, "\3\232" },

@@ -1,5 +1,6 @@
 -- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: the options of wsopen. Which
--- sockets a connect function may return is in foreign_spec.lua, LuWS's recipe for SockProxy in sockproxy_spec.lua.
+-- sockets a connect function may return is in ../foreign_spec.lua, LuWS's recipe for SockProxy in
+-- ../sockproxy_spec.lua.
 
 local child = require "spec.support.child"
 local luws = require "luws"
