@@ -47,6 +47,9 @@ impl Target {
             Some(host) => host.to_string(),
             None => return Err("it has no host".into()),
         };
+        if matches!(url.host(), Some(Host::Domain(name)) if !is_name(name)) {
+            return Err("its host is no name that a host can have".into());
+        }
         let bracketed = url.host_str().unwrap_or_default();
         let resource = match text.split_once('?') {
             Some((_, query)) => format!("{}?{}", url.path(), visible(query)),
@@ -66,13 +69,21 @@ impl Target {
     }
 }
 
-/// The name of a host as DNS has it (IDN as ASCII); `None` if it is none (RFC 1035 section 2.3.4), or an address.
+/// The name of a host as DNS has it (IDN as ASCII); `None` if it is none, or an address.
 #[must_use]
 pub fn domain(text: &str) -> Option<String> {
-    let Ok(Host::Domain(name)) = Host::parse(text) else { return None };
-    let labels = name.strip_suffix('.').unwrap_or(&name);
-    let fits = labels.len() <= 253 && labels.split('.').all(|label| (1..=63).contains(&label.len()));
-    fits.then_some(name)
+    match Host::parse(text) {
+        Ok(Host::Domain(name)) if is_name(&name) => Some(name),
+        _ => None,
+    }
+}
+
+/// What the parser lets through is not always a name (RFC 1035 section 2.3.4). TLS libraries take some of it for a
+/// pattern: an empty one or one that begins with a dot would match certificates of others.
+fn is_name(host: &str) -> bool {
+    let labels = host.strip_suffix('.').unwrap_or(host);
+    let fits = |label: &str| (1..=63).contains(&label.len()) && !label.contains('*');
+    labels.len() <= 253 && labels.split('.').all(fits)
 }
 
 /// The query as it was given (the parser would escape more than it must), but for what cannot stand in a
@@ -123,6 +134,9 @@ mod tests {
             "::1",
             "a/b",
             "a:1",
+            ".a",
+            "*.a",
+            "a*.b",
             label.as_str(),
             long.as_str(),
         ] {

@@ -29,11 +29,12 @@ const DRIVER: &[(&str, &[&str])] = &[
     ("lua/luws/loader.lua", &["log", "luws"]),
     ("lua/luws/log.lua", &[]),
     ("lua/luws/loop.lua", &["log", "options"]),
-    ("lua/luws/open.lua", &["foreign", "log", "options", "protect", "pump"]),
+    ("lua/luws/open.lua", &["foreign", "log", "options", "protect", "pump", "tls"]),
     ("lua/luws/options.lua", &[]),
     ("lua/luws/protect.lua", &[]),
     ("lua/luws/pump.lua", &[]),
     ("lua/luws/send.lua", &["dispatch", "options", "protect", "pump"]),
+    ("lua/luws/tls.lua", &["options"]),
 ];
 
 /// The crates of Cargo.toml, as they are named in code.

@@ -4,8 +4,8 @@ the deadlines. Calls no handlers; what a connection is to the user is not known 
 --]]
 
 local native, import = ...
-local foreign, log, options, protect, pump =
-  import("foreign"), import("log"), import("options"), import("protect"), import("pump")
+local foreign, log, options, protect, pump, tls =
+  import("foreign"), import("log"), import("options"), import("protect"), import("pump"), import("tls")
 
 local open = {}
 
@@ -23,8 +23,9 @@ end
 
 --- The user's socket, or one that is dialled: a wire, and the object for conn.socket; or nil and why not.
 local function connect(host, port, settings, deadline, session)
-  if settings.connect then
-    local socket, why = settings.connect(host, port, settings)
+  local user_connect = options.read(settings, "connect")
+  if user_connect then
+    local socket, why = user_connect(host, port, settings)
     if not socket then
       return nil, why ~= nil and (protect.text(why) or type(why))
         or ("Connection to %s:%d failed: connect returned no socket"):format(host, port)
@@ -45,6 +46,9 @@ local function parameters(target, settings)
   if not headers then return nil, subprotocols end
   local deflate, why = options.deflate(settings)
   if deflate == false then return nil, why end
+  local luasec
+  luasec, why = tls.read(settings)
+  if not luasec then return nil, why end
   return {
     host = target.host,
     host_header = host,
@@ -52,7 +56,7 @@ local function parameters(target, settings)
     headers = headers,
     subprotocols = subprotocols,
     secure = target.secure,
-    tls = options.tls(settings),
+    tls = luasec,
     max_payload_size = options.get(settings, "max_payload_size"),
     use_masking = options.get(settings, "use_masking"),
     fragment_size = options.get(settings, "fragment_size"),
@@ -86,7 +90,7 @@ local function establish(target, settings, given, proxy)
     return nil, proxy and PREFIX.proxy .. socket or socket, nil, proxy ~= nil
   end
   -- How long the user's own function takes is the user's affair.
-  if settings.connect then deadline = native.monotonic() + connect_timeout end
+  if options.read(settings, "connect") then deadline = native.monotonic() + connect_timeout end
   local state = {
     session = session,
     wire = wire,
@@ -102,7 +106,7 @@ local function establish(target, settings, given, proxy)
     options.get(settings, "upgrade_timeout"))
   if ok then
     state.buffered = session:incoming()
-    state.size, state.heard = settings.max_payload_size, native.monotonic()
+    state.size, state.heard = options.read(settings, "max_payload_size"), native.monotonic()
     return state
   end
   local response = refusal(state, settings)

@@ -37,30 +37,6 @@ end
 
 local words = of_type("string", "table")
 
---- A string, or an array of strings without holes: what is in it must not get lost, for it may be a restriction.
-local function strings(value)
-  local wrong = words(value)
-  if wrong or type(value) == "string" then return wrong end
-  local count = 0
-  for key, word in next, value do
-    count = count + 1
-    if type(word) ~= "string" then
-      return ("string or array of strings expected, got %s in the array"):format(type(word))
-    elseif type(key) ~= "number" then
-      return "string or array of strings expected, got a table with other keys"
-    end
-  end
-  if count ~= #value then return "string or array of strings expected, got one with holes" end
-end
-
-local function some_strings(value)
-  return strings(value) or type(value) == "table" and #value == 0 and "the array is empty" or nil
-end
-
-local function name_or_false(value)
-  if value ~= false and type(value) ~= "string" then return "string or false expected, got " .. type(value) end
-end
-
 -- name, default, check. Seconds may be fractions; sizes are bytes.
 local rows = {
   -- handlers
@@ -84,76 +60,19 @@ local rows = {
   { "sockproxy", false, of_type("boolean", "table") }, -- its own options are checked below
   { "upgrade_headers", nil, of_type("table") }, -- header name to value
   { "subprotocols", nil, words }, -- one or an array, the preferred one first
-  { "ssl", nil, of_type("table") }, -- the following without their prefix, as LuaSec's parameters
+  { "ssl", nil, of_type("table") }, -- LuaSec's parameters; each may also stand by itself, as ssl_NAME: see tls
 }
 
--- The same for TLS: LuaSec's parameters, `ssl_` before each of them, and what LuaSec leaves to its users.
-local tls_rows = {
-  { "mode", "client", of_type("string") },
-  { "protocol", "any", strings },
-  { "options", "all", strings },
-  { "verify", "none", strings },
-  { "cafile", nil, some_strings }, -- PEM; with verify: only these authorities are trusted
-  { "capath", nil, of_type("string") }, -- a folder of such files
-  { "certificate", nil, of_type("string") }, -- the client's own: PEM, or PKCS#12 with the key in it
-  { "key", nil, of_type("string") }, -- PEM
-  { "password", nil, of_type("string") }, -- of PKCS#12
-  { "alpn", nil, strings }, -- application protocols to offer
-  -- not LuaSec's
-  { "verify_hostname", true, of_type("boolean") }, -- whether verify includes the host's name
-  { "sni", nil, name_or_false }, -- another name than the URL's to send and to verify; false: send none
-  { "fingerprint", nil, some_strings }, -- SHA-256 of the certificates or public keys, one of which it must be
-}
-
--- What LuaSec has besides, and the TLS library here cannot be told.
-local unsupported = {}
-for _, name in ipairs { "certificates", "ciphers", "ciphersuites", "curve", "curveslist", "dane", "depth", "dhparam",
-  "psk", "verifyext" } do
-  unsupported[name] = true
-end
-
-local default, known = {}, {}
-for _, row in ipairs(tls_rows) do known[row[1]] = true end
+local default = {}
 for _, row in ipairs(rows) do default[row[1]] = row[2] end
 
--- Of these options none may be passed over in silence: it might be a restriction.
-local function unknown_tls(key, name)
-  if type(key) == "string" and not known[name] then
-    return ("bad option 'ssl_%s' (%s)"):format(name, unsupported[name] and "not supported" or "unknown")
-  end
-end
-
---- The value of a TLS option: `ssl_NAME`, or else NAME in the table `ssl`.
-local function tls_value(given, name)
-  local value = options.read(given, "ssl_" .. name)
-  if value == nil then
-    local luasec = options.read(given, "ssl")
-    if luasec ~= nil then value = options.read(luasec, name) end
-  end
-  return value
-end
-
---- check(given): nil, or what is wrong with the options table.
+--- check(given): nil, or what is wrong with the options table (see tls for those of TLS).
 function options.check(given)
-  local function check(name, value, row)
-    local wrong = value ~= nil and row[3](value)
-    return wrong and ("bad option '%s' (%s)"):format(name, wrong) or nil
-  end
   for _, row in ipairs(rows) do
-    local wrong = check(row[1], options.read(given, row[1]), row)
-    if wrong then return wrong end
-  end
-  for _, row in ipairs(tls_rows) do
-    local wrong = check("ssl_" .. row[1], tls_value(given, row[1]), row)
-    if wrong then return wrong end
-  end
-  for key in next, given do
-    local wrong = type(key) == "string" and key:match("^ssl_") and unknown_tls(key, key:sub(5))
-    if wrong then return wrong end
-  end
-  for key in next, options.read(given, "ssl") or {} do
-    local wrong = unknown_tls(key, key)
-    if wrong then return wrong end
+    local name, check = row[1], row[3]
+    local value = options.read(given, name)
+    local wrong = value ~= nil and check(value)
+    if wrong then return ("bad option '%s' (%s)"):format(name, wrong) end
   end
 end
 
@@ -217,14 +136,16 @@ end
 --- deflate(given): a complete table of the options of compression, or nil if it is not wanted; or false and
 -- what is wrong with them.
 function options.deflate(given)
-  if given.deflate then return complete("deflate", deflate_rows, given.deflate) end
+  local wanted = options.read(given, "deflate")
+  if wanted then return complete("deflate", deflate_rows, wanted) end
 end
 
 --- sockproxy(given, target): the same for SockProxy.
 function options.sockproxy(given, target)
-  if not given.sockproxy then return nil end
-  if given.connect then return false, "bad option 'sockproxy' (there is a connect function, too)" end
-  local proxy, why = complete("sockproxy", sockproxy_rows, given.sockproxy)
+  local wanted = options.read(given, "sockproxy")
+  if not wanted then return nil end
+  if options.read(given, "connect") then return false, "bad option 'sockproxy' (there is a connect function, too)" end
+  local proxy, why = complete("sockproxy", sockproxy_rows, wanted)
   if not proxy then return false, why end
   if proxy.device and not proxy.service then return false, "bad option 'sockproxy' (service: missing)" end
   proxy.target_host, proxy.target_port = target.host, target.port
@@ -270,17 +191,6 @@ function options.chunk_size(given)
   return math.floor(math.max(1, math.min(options.number(given, "receive_chunk_size"), LARGEST_CHUNK)))
 end
 
---- tls(given): the TLS options by LuaSec's own names, complete.
-function options.tls(given)
-  local luasec = {}
-  for _, row in ipairs(tls_rows) do
-    local name, value = row[1], tls_value(given, row[1])
-    if value == nil then value = row[2] end
-    luasec[name] = value
-  end
-  return luasec
-end
-
 -- What the handshake itself says (RFC 6455 section 4.1); another value would break it.
 local fixed = { upgrade = "websocket", connection = "upgrade", ["sec-websocket-version"] = "13" }
 
@@ -299,14 +209,14 @@ function options.headers(given, target)
     if not offered[name] then subprotocols[#subprotocols + 1] = name end
     offered[name] = true
   end
-  local wanted = given.subprotocols
+  local wanted = options.read(given, "subprotocols")
   for _, name in ipairs(type(wanted) == "string" and { wanted } or wanted or {}) do
     if type(name) ~= "string" or native.check_header(name, "") then
       return nil, "bad option 'subprotocols' (an element is not a token)"
     end
     offer(name)
   end
-  for name, value in pairs(given.upgrade_headers or {}) do
+  for name, value in pairs(options.read(given, "upgrade_headers") or {}) do
     local text = header_value(value)
     if type(name) ~= "string" or not text then
       return nil, ("bad option 'upgrade_headers' (%s: string or number expected, got %s)")

@@ -239,9 +239,9 @@ describe("a server's fingerprint", function()
       for _, own in ipairs { fingerprints(case[2].certificate or "server") } do
         assert.truthy(seen.message:find(own, 1, true), seen.message)
       end
-      assert.equal(case[2].newest or "tlsv1_3", seen.version)
       assert.equal("", seen.raw)
-      assert.equal("step 1 (upgrade): the peer ended the stream", seen.error)
+      -- In TLS 1.3 the client's end of the handshake is still unsaid, and with it who the client is.
+      assert.equal(case[2].newest, seen.version)
     end)
   end
 

@@ -31,6 +31,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("protect", include_str!("../../lua/luws/protect.lua")),
     ("pump", include_str!("../../lua/luws/pump.lua")),
     ("send", include_str!("../../lua/luws/send.lua")),
+    ("tls", include_str!("../../lua/luws/tls.lua")),
 ];
 
 /// Whether it has been said that a server was not verified: once is enough for all Lua states of the process, and

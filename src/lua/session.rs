@@ -86,7 +86,7 @@ pub(super) fn create(lua: &Lua, parameters: Table) -> Result<std::result::Result
     let secure = parameters.get::<bool>("secure")?;
     // What is wrong with the options is said for ws as well.
     let luasec = parameters.get("tls")?;
-    let wanted = match tls::wanted(&luasec) {
+    let wanted = match tls::wanted(&luasec, secure) {
         Ok(wanted) => wanted,
         Err(why) => return Ok(Err(why.into())),
     };

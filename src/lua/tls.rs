@@ -4,14 +4,16 @@
 //! string that names the option. The driver has checked which options there are, and their types.
 
 use std::fs;
-use std::path::Path;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 use mlua::{Lua, LuaString, Result as LuaResult, Table, Value};
 
 use crate::net::describe;
 use crate::tls::certificate;
 use crate::tls::fingerprint::Fingerprint;
-use crate::tls::identity::{self, Identity, IdentityError};
+use crate::tls::identity::{self, Form, Identity, IdentityError};
 use crate::tls::{Connector, OptionsError, Peer, TlsOptions, Verify, Version};
 use crate::url::domain;
 
@@ -29,13 +31,16 @@ const DEFAULT_VERSIONS: [bool; 4] = [false, false, true, true];
 /// LuaSec's `options` that are so anyway, are permissions that need not be used, or mean nothing to a client.
 const HARMLESS: &[&str] = &[
     "all",
+    "allow_client_renegotiation",
     "allow_no_dhe_kex",
     "allow_unsafe_legacy_renegotiation",
     "cipher_server_preference",
     "cisco_anyconnect",
     "cookie_exchange",
     "cryptopro_tlsext_bug",
+    "disable_tlsext_ca_names",
     "dont_insert_empty_fragments",
+    "enable_ktls",
     "enable_middlebox_compat",
     "ephemeral_rsa",
     "ignore_unexpected_eof",
@@ -49,6 +54,7 @@ const HARMLESS: &[&str] = &[
     "netscape_reuse_cipher_change_bug",
     "no_anti_replay",
     "no_compression",
+    "no_dtls_mask",
     "no_dtlsv1",
     "no_dtlsv1_2",
     "no_query_mtu",
@@ -56,6 +62,8 @@ const HARMLESS: &[&str] = &[
     "no_sslv2",
     "no_sslv3",
     "no_ticket",
+    "pkcs1_check_1",
+    "pkcs1_check_2",
     "prioritize_chacha",
     "safari_ecdhe_ecdsa_bug",
     "single_dh_use",
@@ -65,7 +73,14 @@ const HARMLESS: &[&str] = &[
     "tls_block_padding_bug",
     "tls_d5_bug",
     "tls_rollback_bug",
+    "tlsext_padding",
 ];
+
+/// The most bytes of a file that is read whole: authorities of whole countries are a few hundred thousand.
+const LARGEST_FILE: u64 = 4 * 1024 * 1024;
+
+/// The most bytes of names that are offered; what holds them in a ClientHello has no more room.
+const LONGEST_ALPN: usize = 16 * 1024;
 
 /// What is wrong with an option, in a sentence that names it.
 type Refusal = String;
@@ -78,89 +93,94 @@ pub(super) struct Wanted {
     pub(super) server_name: Option<String>,
 }
 
-/// The options of a TLS client from a table with LuaSec's own names.
+/// The options of a TLS client from a table with LuaSec's own names; whether there is to be TLS at all.
 ///
 /// # Errors
 /// Names the option, as it is spelt for `wsopen`, and the value.
-pub(super) fn wanted(table: &Table) -> Result<Wanted, Refusal> {
-    for word in words(table, "mode") {
+pub(super) fn wanted(table: &Table, secure: bool) -> Result<Wanted, Refusal> {
+    for word in words(table, "mode")? {
         match word.as_str() {
             "client" => {}
             "server" => return Err(refused("mode", "a WebSocket client is a TLS client", &word)),
-            _ => return Err(refused("mode", &format!("invalid mode ({word})"), "client")),
+            _ => return Err(refused("mode", "invalid mode", &word)),
         }
     }
-    let (min, max) = versions(&words(table, "protocol"), &words(table, "options"))?;
-    let fingerprints = words(table, "fingerprint")
-        .into_iter()
-        .map(|text| Fingerprint::parse(&text).map_err(|why| refused("fingerprint", why, &text)));
+    let (min, max) = versions(&words(table, "protocol")?, &words(table, "options")?)?;
+    let mut fingerprints = Vec::new();
+    for text in strings(table, "fingerprint")? {
+        let text = text.to_string_lossy();
+        if !secure {
+            return Err(refused("fingerprint", "over ws there is no certificate", &text));
+        }
+        fingerprints.push(Fingerprint::parse(&text).map_err(|why| refused("fingerprint", why, &text))?);
+    }
     let options = TlsOptions {
         min,
         max,
         verify: verify(table)?,
         authorities: authorities(table)?,
-        fingerprints: fingerprints.collect::<Result<_, _>>()?,
+        fingerprints,
         identity: identity(table)?,
         alpn: alpn(table)?,
-        sni: flag(table, "sni"),
+        sni: flag(table, "sni") != Some(false),
     };
     Ok(Wanted { options, server_name: server_name(table)? })
 }
 
-/// Makes the connector; what is wrong names the options that it follows from.
+/// Makes the connector; what is wrong names the option that it follows from.
 ///
 /// # Errors
 /// Names the option.
 pub(super) fn connector(options: &TlsOptions, table: &Table) -> Result<Connector, Refusal> {
-    options.connector().map_err(|error| match error {
-        OptionsError::Authorities(why) => {
-            let name = if text(table, "cafile").is_some() { "cafile" } else { "capath" };
-            refused(name, &format!("a certificate in it is not valid: {why}"), &words(table, name).join(", "))
-        }
-        OptionsError::Identity(why) => {
-            let name = if text(table, "key").is_some() { "key" } else { "certificate" };
-            let file = text(table, name).unwrap_or_default();
-            // OpenSSL's words for what people meet.
-            let why = match why.as_str() {
-                "mac verify failure" => "wrong ssl_password",
-                "key values mismatch" => "not the key of the certificate in ssl_certificate",
-                why if why.contains("unsupported") => {
-                    "it is encrypted in a way that is no longer supported; \
-                     make it anew by 'openssl pkcs12 -legacy' to PEM and 'openssl pkcs12 -export' from that"
-                }
-                why => why,
-            };
-            refused(name, why, &file)
-        }
-        OptionsError::Other(why) => why,
-    })
+    // The bindings of OpenSSL panic over what they cannot take from the environment, such as SSL_CERT_FILE.
+    let made = catch_unwind(AssertUnwindSafe(|| options.connector()));
+    made.unwrap_or_else(|_| Err(OptionsError::Other("the TLS library cannot be set up".into()))).map_err(
+        |error| {
+            let shown = |name| path(table, name).map(|path| path.display().to_string()).unwrap_or_default();
+            match error {
+                OptionsError::Certificate(why) => refused("certificate", &why, &shown("certificate")),
+                OptionsError::Key(why) => refused("key", &why, &shown("key")),
+                OptionsError::Other(why) => format!("{FAILED}{why}"),
+            }
+        },
+    )
 }
+
+/// What the contract has for everything that goes wrong in TLS, in the original's spelling.
+const FAILED: &str = "Failed SSL negotation: ";
 
 fn verify(table: &Table) -> Result<Verify, Refusal> {
     let mut verify = Verify::Nothing;
-    for word in words(table, "verify") {
+    for word in words(table, "verify")? {
         match word.as_str() {
             "none" => {}
             "peer" | "fail_if_no_peer_cert" | "client_once" => verify = Verify::ChainAndHost,
             _ => return Err(refused("verify", "invalid verify option", &word)),
         }
     }
-    Ok(if verify == Verify::ChainAndHost && !flag(table, "verify_hostname") { Verify::Chain } else { verify })
+    match (verify, flag(table, "verify_hostname")) {
+        (Verify::Nothing, Some(true)) => {
+            Err(refused("verify_hostname", "that goes with ssl_verify = \"peer\"", "true"))
+        }
+        (Verify::ChainAndHost, Some(false)) => Ok(Verify::Chain),
+        (verify, _) => Ok(verify),
+    }
 }
 
 /// The oldest and the newest version that `protocol` asks for and `options` leave.
 fn versions(protocol: &[String], options: &[String]) -> Result<(Version, Option<Version>), Refusal> {
-    let mut allowed = [false; VERSIONS.len()];
+    let mut allowed = if protocol.is_empty() { DEFAULT_VERSIONS } else { [false; VERSIONS.len()] };
     for word in protocol {
         let named = match word.as_str() {
             "any" | "all" | "sslv23" => DEFAULT_VERSIONS,
             _ => VERSIONS.map(|(name, _)| name == word),
         };
-        if named == [false; VERSIONS.len()] {
+        if !named.contains(&true) {
             return Err(refused("protocol", "invalid protocol", word));
         }
         allowed = std::array::from_fn(|version| allowed[version] || named[version]);
     }
+    range(allowed).map_err(|why| refused("protocol", why, &protocol.join(",")))?;
     for word in options {
         let excluded =
             word.strip_prefix("no_").and_then(|v| VERSIONS.iter().position(|(name, _)| *name == v));
@@ -170,38 +190,43 @@ fn versions(protocol: &[String], options: &[String]) -> Result<(Version, Option<
             None => return Err(refused("options", "invalid option", word)),
         }
     }
-    let (Some(first), Some(last)) = (allowed.iter().position(|a| *a), allowed.iter().rposition(|a| *a))
-    else {
-        return Err(refused("options", "no TLS version is left", &options.join(",")));
-    };
-    if allowed[first..=last].contains(&false) {
-        return Err(refused("options", "the TLS versions left are not contiguous", &options.join(",")));
-    }
+    let (first, last) = range(allowed).map_err(|why| refused("options", why, &options.join(",")))?;
     // Where the newest is not ruled out, nor is one that does not exist yet.
     let newest = if allowed == DEFAULT_VERSIONS { None } else { Some(VERSIONS[last].1) };
     Ok((VERSIONS[first].1, newest))
 }
 
+/// The first and the last version of those that are allowed; the library takes a range.
+fn range(allowed: [bool; VERSIONS.len()]) -> Result<(usize, usize), &'static str> {
+    let first = allowed.iter().position(|is| *is).ok_or("no TLS version is left")?;
+    let last = allowed.iter().rposition(|is| *is).unwrap_or(first);
+    if allowed[first..=last].contains(&false) {
+        return Err("the TLS versions left are not contiguous");
+    }
+    Ok((first, last))
+}
+
 /// The certificates of `cafile` and of all files in the folder `capath`; `None` if neither is given.
 fn authorities(table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
     let mut all = None;
-    for file in words(table, "cafile") {
-        let text = read("cafile", &file)?;
-        let certificates = certificate::read_pem(&text).map_err(|why| refused("cafile", &why, &file))?;
-        all.get_or_insert_with(Vec::new).extend(certificates);
+    for file in strings(table, "cafile")? {
+        let file = as_path(&file);
+        let certificates = read(&file).and_then(|text| certificate::read_pem(&text));
+        all.get_or_insert_with(Vec::new)
+            .extend(certificates.map_err(|why| wrong_file("cafile", &why, &file))?);
     }
-    if let Some(folder) = text(table, "capath") {
-        let entries = fs::read_dir(&folder).map_err(|error| refused("capath", &describe(&error), &folder))?;
+    if let Some(folder) = path(table, "capath") {
+        let wrong = |why: &str| wrong_file("capath", why, &folder);
         let found = all.get_or_insert_with(Vec::new);
         let before = found.len();
-        for entry in entries.flatten() {
+        for entry in fs::read_dir(&folder).map_err(|error| wrong(&describe(&error)))?.flatten() {
             // The folder may hold other things, and each certificate twice: the second time by its hash.
-            if let Ok(text) = regular(&entry.path()) {
-                found.extend(certificate::read_pem(&text).unwrap_or_default());
-            }
+            found.extend(
+                read(&entry.path()).and_then(|text| certificate::read_pem(&text)).unwrap_or_default(),
+            );
         }
         if found.len() == before {
-            return Err(refused("capath", "no PEM certificate in it", &folder));
+            return Err(wrong("no PEM certificate in it"));
         }
         // The order of a folder means nothing, and may change.
         found[before..].sort_unstable();
@@ -211,84 +236,150 @@ fn authorities(table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
 }
 
 fn identity(table: &Table) -> Result<Option<Identity>, Refusal> {
-    let (certificate, key) = (text(table, "certificate"), text(table, "key"));
+    let (certificate, key) = (path(table, "certificate"), path(table, "key"));
     let Some(certificate) = certificate else {
         return match key {
-            Some(key) => Err(refused("key", "ssl_certificate is missing", &key)),
+            Some(key) => Err(wrong_file("key", "ssl_certificate is missing", &key)),
             None => Ok(None),
         };
     };
-    let chain = read("certificate", &certificate)?;
-    if identity::is_archive(&chain) {
-        return match key {
-            Some(key) => Err(refused("key", "ssl_certificate is PKCS#12, which has the key inside", &key)),
-            None => Ok(Some(Identity::from_pkcs12(chain, text(table, "password").unwrap_or_default()))),
-        };
-    }
-    let key = key.ok_or_else(|| refused("certificate", "ssl_key is missing", &certificate))?;
-    let identity = Identity::from_pem(&chain, &read("key", &key)?);
-    identity.map(Some).map_err(|error| match error {
-        IdentityError::NoCertificate => refused("certificate", &error.to_string(), &certificate),
-        IdentityError::EncryptedKey => {
-            let line = format!("{error}; decrypt it by: openssl pkcs8 -topk8 -nocrypt -in {key} -out FILE");
-            refused("key", &line, &key)
+    let of_certificate = |why: &str| wrong_file("certificate", why, &certificate);
+    let chain = read(&certificate).map_err(|why| of_certificate(&why))?;
+    match identity::form(&chain) {
+        Form::Pem => {}
+        Form::Archive if let Some(key) = key => {
+            return Err(wrong_file("key", "ssl_certificate is PKCS#12, which has the key in it", &key));
         }
-        IdentityError::NoKey | IdentityError::BadKey(_) => refused("key", &error.to_string(), &key),
+        Form::Archive => return Ok(Some(Identity::from_pkcs12(chain, password(table)?))),
+        Form::Certificate => {
+            let line = format!("openssl x509 -inform der -in {} -out FILE", quoted(&certificate));
+            return Err(of_certificate(&format!("it is DER and not PEM; convert it by: {line}")));
+        }
+    }
+    let Some(key) = key else { return Err(of_certificate("ssl_key is missing")) };
+    let of_key = |why: &str| wrong_file("key", why, &key);
+    let identity = Identity::from_pem(&chain, &read(&key).map_err(|why| of_key(&why))?);
+    identity.map(Some).map_err(|error| match error {
+        IdentityError::Certificate(why) => of_certificate(&why),
+        IdentityError::Key(why) => of_key(&why),
+        IdentityError::EncryptedKey => {
+            let line = format!("openssl pkcs8 -topk8 -nocrypt -in {} -out FILE", quoted(&key));
+            of_key(&format!("the key is encrypted; decrypt it by: {line}"))
+        }
     })
 }
 
-fn alpn(table: &Table) -> Result<Vec<String>, Refusal> {
-    let names = words(table, "alpn");
-    match names.iter().find(|name| !(1..=255).contains(&name.len())) {
-        Some(name) => Err(refused("alpn", "a name has 1 to 255 bytes", name)),
-        None => Ok(names),
+/// The password, which is in no message.
+fn password(table: &Table) -> Result<String, Refusal> {
+    let Some(password) = strings(table, "password")?.into_iter().next() else { return Ok(String::new()) };
+    match password.to_str() {
+        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
+        Ok(_) => Err("bad option 'ssl_password' (it has a NUL in it)".into()),
+        Err(_) => Err("bad option 'ssl_password' (it is not valid UTF-8)".into()),
     }
 }
 
-fn server_name(table: &Table) -> Result<Option<String>, Refusal> {
-    let Some(name) = text(table, "sni") else { return Ok(None) };
-    // RFC 6066 section 3: a DNS name and no address.
-    domain(&name).map(Some).ok_or_else(|| refused("sni", "not the name of a host", &name))
+fn alpn(table: &Table) -> Result<Vec<String>, Refusal> {
+    let (mut names, mut length) = (Vec::new(), 0);
+    for name in strings(table, "alpn")? {
+        let wrong = |why| refused("alpn", why, &name.to_string_lossy());
+        // The library takes no other bytes, though the RFC would.
+        let text = name.to_str().map_err(|_| wrong("not valid UTF-8"))?.to_owned();
+        if !(1..=255).contains(&text.len()) {
+            return Err(wrong("a name has 1 to 255 bytes"));
+        }
+        length += text.len() + 1;
+        if length > LONGEST_ALPN {
+            return Err(wrong("too many names"));
+        }
+        names.push(text);
+    }
+    Ok(names)
 }
 
-fn read(option: &str, file: &str) -> Result<Vec<u8>, Refusal> {
-    regular(Path::new(file)).map_err(|why| refused(option, &why, file))
+fn server_name(table: &Table) -> Result<Option<String>, Refusal> {
+    if flag(table, "sni").is_some() {
+        return Ok(None);
+    }
+    let Some(name) = strings(table, "sni")?.into_iter().next() else { return Ok(None) };
+    // RFC 6066 section 3: a DNS name and no address.
+    let text = name.to_string_lossy();
+    domain(&text).map(Some).ok_or_else(|| refused("sni", "not the name of a host", &text))
 }
 
 /// The contents of a file that has an end and needs no waiting for.
-fn regular(path: &Path) -> Result<Vec<u8>, String> {
+fn read(path: &Path) -> Result<Vec<u8>, String> {
     let metadata = fs::metadata(path).map_err(|error| describe(&error))?;
     if !metadata.is_file() {
         return Err("not a regular file".into());
     }
-    fs::read(path).map_err(|error| describe(&error))
+    let mut contents = Vec::new();
+    let file = fs::File::open(path).map_err(|error| describe(&error))?;
+    file.take(LARGEST_FILE + 1).read_to_end(&mut contents).map_err(|error| describe(&error))?;
+    if contents.len() as u64 > LARGEST_FILE {
+        return Err(format!("over {LARGEST_FILE} bytes"));
+    }
+    Ok(contents)
 }
 
-/// The words of an option: a string (the original also had several in one, separated by commas), or an array.
-fn words(table: &Table, name: &str) -> Vec<String> {
-    let of_commas = ["mode", "protocol", "options", "verify"].contains(&name);
+/// The strings of an option: one, or an array of them.
+fn strings(table: &Table, name: &str) -> Result<Vec<LuaString>, Refusal> {
+    let wrong = || format!("bad option 'ssl_{name}' (string or array of strings expected)");
     match table.get(name) {
-        Ok(Value::String(text)) if of_commas => {
-            text.to_string_lossy().split(',').map(|word| word.trim().to_owned()).collect()
-        }
-        Ok(Value::String(text)) => vec![text.to_string_lossy()],
-        Ok(Value::Table(array)) => {
-            array.sequence_values::<LuaString>().flatten().map(|word| word.to_string_lossy()).collect()
-        }
-        _ => Vec::new(),
+        Ok(Value::Nil) => Ok(Vec::new()),
+        Ok(Value::String(text)) => Ok(vec![text]),
+        Ok(Value::Table(array)) => array
+            .sequence_values()
+            .map(|item| match item {
+                Ok(Value::String(text)) => Ok(text),
+                _ => Err(wrong()),
+            })
+            .collect(),
+        _ => Err(wrong()),
     }
 }
 
-fn text(table: &Table, name: &str) -> Option<String> {
+/// The words of an option: the original had several in one string as well, separated by commas.
+fn words(table: &Table, name: &str) -> Result<Vec<String>, Refusal> {
+    let strings = strings(table, name)?;
+    let words = strings.iter().flat_map(|text| {
+        text.to_string_lossy().split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>()
+    });
+    Ok(words.collect())
+}
+
+/// An option that was switched on or off.
+fn flag(table: &Table, name: &str) -> Option<bool> {
     match table.get(name) {
-        Ok(Value::String(text)) => Some(text.to_string_lossy()),
+        Ok(Value::Boolean(on)) => Some(on),
         _ => None,
     }
 }
 
-/// Whether an option was not switched off.
-fn flag(table: &Table, name: &str) -> bool {
-    !matches!(table.get(name), Ok(Value::Boolean(false)))
+fn path(table: &Table, name: &str) -> Option<PathBuf> {
+    match table.get(name) {
+        Ok(Value::String(text)) => Some(as_path(&text)),
+        _ => None,
+    }
+}
+
+/// The name of a file, which on Unix is any bytes.
+fn as_path(text: &LuaString) -> PathBuf {
+    #[cfg(unix)]
+    return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(
+        text.as_bytes().to_vec(),
+    ));
+    #[cfg(not(unix))]
+    text.to_string_lossy().into()
+}
+
+/// A file's name for a line of shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}
+
+fn wrong_file(name: &str, why: &str, path: &Path) -> Refusal {
+    refused(name, why, &path.display().to_string())
 }
 
 fn refused(name: &str, why: &str, value: &str) -> Refusal {

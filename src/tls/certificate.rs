@@ -2,9 +2,10 @@
 
 use pem::Pem;
 use x509_cert::certificate::{CertificateInner, Raw};
-use x509_cert::der::{Decode, Encode};
+use x509_cert::der::{AnyRef, Decode, Encode, SliceReader, Tagged};
 
 use super::fingerprint::Fingerprint;
+use super::reason;
 
 /// The peer's own certificate, as far as it can be read: a hub's may be older than the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +26,9 @@ impl Certificate {
     pub fn read(der: &[u8]) -> Self {
         let certificate = CertificateInner::<Raw>::from_der(der).ok();
         let said = certificate.as_ref().map(CertificateInner::tbs_certificate);
-        let public_key = said.and_then(|said| said.subject_public_key_info().to_der().ok());
         Self {
             fingerprint: Fingerprint::of(der),
-            public_key: public_key.map(|der| Fingerprint::of(&der)),
+            public_key: public_key(der).map(|key| Fingerprint::of(&key)),
             subject: said.map(|said| said.subject().to_string()),
             issuer: said.map(|said| said.issuer().to_string()),
             not_after: said.map(|said| said.validity().not_after.to_unix_duration().as_secs()),
@@ -42,18 +42,33 @@ impl Certificate {
     }
 }
 
+/// The public key of a certificate (`SubjectPublicKeyInfo`), in DER: RFC 5280 section 4.1 as far as it takes to get
+/// there, for what is in the other fields may break rules that do not matter for this.
+fn public_key(der: &[u8]) -> Option<Vec<u8>> {
+    let certificate = AnyRef::from_der(der).ok()?;
+    let said = AnyRef::from_der_partial(certificate.value()).ok()?.0;
+    let mut fields = SliceReader::new(said.value()).ok()?;
+    // The version stands there from 2 on; then serial number, signature, issuer, validity, subject.
+    let first = AnyRef::decode(&mut fields).ok()?;
+    let before = if first.tag().is_context_specific() { 5 } else { 4 };
+    for _ in 0..before {
+        AnyRef::decode(&mut fields).ok()?;
+    }
+    AnyRef::decode(&mut fields).ok()?.to_der().ok()
+}
+
 /// The certificates in a PEM file, in DER and in the file's order; what else is in it is passed over.
 ///
 /// # Errors
-/// There is none, or the file is damaged.
+/// There is none, or one is not valid.
 pub fn read_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let blocks = pem::parse_many(text).map_err(|error| format!("no valid PEM: {error}"))?;
-    let certificates = blocks.into_iter().filter(is_certificate);
+    // There are two names for one.
+    let certificates = blocks.into_iter().filter(|b| ["CERTIFICATE", "X509 CERTIFICATE"].contains(&b.tag()));
     let ders: Vec<_> = certificates.map(Pem::into_contents).collect();
+    for der in &ders {
+        native_tls::Certificate::from_der(der)
+            .map_err(|error| format!("a certificate in it is not valid: {}", reason(error)))?;
+    }
     if ders.is_empty() { Err("no PEM certificate in it".into()) } else { Ok(ders) }
-}
-
-/// Whether a block of a PEM file is a certificate, by the two names that there are for it.
-pub(super) fn is_certificate(block: &Pem) -> bool {
-    ["CERTIFICATE", "X509 CERTIFICATE"].contains(&block.tag())
 }

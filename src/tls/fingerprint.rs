@@ -29,6 +29,8 @@ impl Fingerprint {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let text = text.trim();
         if let Some(encoded) = text.strip_prefix("sha256/") {
+            // curl writes two slashes; 32 bytes become 44 characters, of which the first may be one, too.
+            let encoded = encoded.strip_prefix('/').filter(|rest| rest.len() == 44).unwrap_or(encoded);
             let bytes = STANDARD.decode(encoded).map_err(|_| "not valid base64 behind sha256/")?;
             return Ok(Self(bytes.try_into().map_err(|_| "not 32 bytes of base64 behind sha256/")?));
         }
@@ -90,6 +92,7 @@ mod tests {
             HEX.to_lowercase(),
             HEX.replace(':', ""),
             BASE64.to_owned(),
+            BASE64.replacen('/', "//", 1),
             format!(" {HEX}\n"),
             format!("sha256 Fingerprint={HEX}"),
             format!("SHA256 Fingerprint={HEX}"),

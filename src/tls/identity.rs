@@ -11,15 +11,15 @@ use pkcs8::spki::AlgorithmIdentifierRef;
 use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use sec1::EcPrivateKey;
 
-use super::certificate::is_certificate;
-use super::reason;
+use super::certificate::read_pem;
+use super::{OptionsError, reason};
 
 /// A certificate and its key. Its debug form shows neither.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Identity(Form);
+pub struct Identity(Source);
 
 #[derive(Clone, PartialEq, Eq)]
-enum Form {
+enum Source {
     /// PEM: the certificates, the client's own first; its key in PKCS#8.
     Pem { chain: String, key: String },
     /// PKCS#12.
@@ -32,34 +32,37 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Why there is no identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why there is no identity; what is wrong with the certificate, or with the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityError {
-    NoCertificate,
-    NoKey,
+    Certificate(String),
+    Key(String),
     /// The key needs a password.
     EncryptedKey,
-    /// The key cannot be read: what it should have been.
-    BadKey(&'static str),
 }
 
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCertificate => f.write_str("no PEM certificate in it"),
-            Self::NoKey => f.write_str("no PEM private key in it"),
-            Self::EncryptedKey => f.write_str("the key is encrypted"),
-            Self::BadKey(form) => write!(f, "the key is no valid {form}"),
-        }
-    }
+/// What a file with a certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Text, with the certificate in it or not.
+    Pem,
+    /// PKCS#12, with the key in it.
+    Archive,
+    /// A certificate in DER.
+    Certificate,
 }
 
-impl std::error::Error for IdentityError {}
-
-/// Whether a file is PKCS#12 and not PEM, which is text: DER begins with a SEQUENCE.
+/// What a file is, by its beginning: DER is a SEQUENCE, and PEM is text that has a line of its own.
 #[must_use]
-pub fn is_archive(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0x30])
+pub fn form(bytes: &[u8]) -> Form {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    if !bytes.starts_with(&[0x30]) || bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        Form::Pem
+    } else if native_tls::Certificate::from_der(bytes).is_ok() {
+        Form::Certificate
+    } else {
+        Form::Archive
+    }
 }
 
 impl Identity {
@@ -68,39 +71,60 @@ impl Identity {
     /// # Errors
     /// See [`IdentityError`].
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
-        let blocks = pem::parse_many(certificates).map_err(|_| IdentityError::NoCertificate)?;
-        let chain: Vec<_> = blocks.into_iter().filter(is_certificate).collect();
-        if chain.is_empty() {
-            return Err(IdentityError::NoCertificate);
-        }
-        let blocks = pem::parse_many(key).map_err(|_| IdentityError::NoKey)?;
-        let key =
-            blocks.iter().find(|block| block.tag().ends_with("PRIVATE KEY")).ok_or(IdentityError::NoKey)?;
-        Ok(Self(Form::Pem { chain: pem::encode_many(&chain), key: pkcs8(key)? }))
+        let chain = read_pem(certificates).map_err(IdentityError::Certificate)?;
+        let blocks: Vec<_> = chain.into_iter().map(|der| Pem::new("CERTIFICATE", der)).collect();
+        let none = || IdentityError::Key("no PEM private key in it".into());
+        let keys = pem::parse_many(key).map_err(|_| none())?;
+        let key = keys.iter().find(|block| block.tag().ends_with("PRIVATE KEY")).ok_or_else(none)?;
+        Ok(Self(Source::Pem { chain: pem::encode_many(&blocks), key: pkcs8(key)? }))
     }
 
-    /// From PKCS#12.
+    /// From PKCS#12. Of the password there may be no part behind a NUL.
     #[must_use]
     pub fn from_pkcs12(der: Vec<u8>, password: String) -> Self {
-        Self(Form::Archive { der, password })
+        Self(Source::Archive { der, password })
     }
 
     /// In the library's form.
     ///
     /// # Errors
-    /// The library's.
-    pub(super) fn to_native(&self) -> Result<native_tls::Identity, String> {
-        let identity = match &self.0 {
-            Form::Pem { chain, key } if !belong_together(chain, key) => return Err(STRANGERS.into()),
-            Form::Pem { chain, key } => native_tls::Identity::from_pkcs8(chain.as_bytes(), key.as_bytes()),
-            Form::Archive { der, password } => native_tls::Identity::from_pkcs12(der, password),
-        };
-        identity.map_err(reason)
+    /// What is wrong with the certificate, which of PKCS#12 is all of it, or with the key.
+    pub(super) fn to_native(&self) -> Result<native_tls::Identity, OptionsError> {
+        match &self.0 {
+            Source::Pem { chain, key } => {
+                let identity = native_tls::Identity::from_pkcs8(chain.as_bytes(), key.as_bytes());
+                let identity = identity.map_err(|error| match reason(error).as_str() {
+                    // So OpenSSL says that it can make nothing of it.
+                    why if why.contains("unsupported") => OptionsError::Key("no valid private key".into()),
+                    why => OptionsError::Key(format!("no valid private key: {why}")),
+                })?;
+                if !belong_together(chain, key) {
+                    return Err(OptionsError::Key(
+                        "not the key of the certificate in ssl_certificate".into(),
+                    ));
+                }
+                Ok(identity)
+            }
+            Source::Archive { der, password } => {
+                native_tls::Identity::from_pkcs12(der, password).map_err(|error| {
+                    OptionsError::Certificate(match reason(error).as_str() {
+                        // The old ones, by default, made by RC2.
+                        why if why.contains("unsupported") => {
+                            "it is encrypted in a way that is no longer supported; make \
+                        it anew by 'openssl pkcs12 -legacy' to PEM, and from that by 'openssl pkcs12 -export'"
+                                .into()
+                        }
+                        why if why.contains("at least one certificate") => {
+                            "no certificate with its key in it".into()
+                        }
+                        "mac verify failure" => "wrong ssl_password".into(),
+                        why => format!("no valid PKCS#12: {why}"),
+                    })
+                })
+            }
+        }
     }
 }
-
-/// OpenSSL's words for a key and a certificate that are not of each other.
-const STRANGERS: &str = "key values mismatch";
 
 /// Whether a key is the certificate's, as far as can be said: the library itself does not mind a key of another kind
 /// (and then has no certificate to send).
@@ -130,10 +154,14 @@ fn pkcs8(key: &Pem) -> Result<String, IdentityError> {
         "RSA PRIVATE KEY" => {
             // RFC 3279 section 2.3.1: the parameters are NULL.
             wrap(key.contents(), ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1"), AnyRef::NULL)
-                .ok_or(IdentityError::BadKey("RSA private key (PKCS#1)"))?
+                .ok_or_else(|| IdentityError::Key("no valid RSA private key (PKCS#1)".into()))?
         }
-        "EC PRIVATE KEY" => elliptic(key.contents()).ok_or(IdentityError::BadKey("EC private key (SEC1)"))?,
-        _ => return Err(IdentityError::BadKey("PKCS#8, RSA or EC private key")),
+        "EC PRIVATE KEY" => elliptic(key.contents()).ok_or_else(|| {
+            IdentityError::Key("no valid EC private key (SEC1) of a curve that has a name".into())
+        })?,
+        other => {
+            return Err(IdentityError::Key(format!("the key is neither PKCS#8, RSA nor EC but {other}")));
+        }
     };
     Ok(pem::encode(&Pem::new("PRIVATE KEY", wrapped)))
 }

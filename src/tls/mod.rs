@@ -89,6 +89,8 @@ pub struct Tls {
     verifies: bool,
     /// If there are any, the peer must have one of them.
     fingerprints: Rc<[Fingerprint]>,
+    /// That of the certificate in which one of them was found.
+    found: Option<Fingerprint>,
 }
 
 /// What is known of the peer after the handshake.
@@ -114,9 +116,13 @@ impl Tls {
         let pipe = Pipe::default();
         // A name that ends with a dot is a name in full; certificates and SNI have it without (RFC 6066 section 3).
         let host = host.strip_suffix('.').unwrap_or(host);
+        if host.is_empty() || host.starts_with('.') || host.contains('*') {
+            // The library would take the first for no name to be checked, and the others for patterns.
+            return Err(TlsError(format!("no certificate can be for the host {host:?}")));
+        }
         let state = State::after(connector.native.connect(host, pipe.clone()), connector.verifies)?;
         let fingerprints = Rc::clone(&connector.fingerprints);
-        Ok(Self { pipe, state, verifies: connector.verifies, fingerprints })
+        Ok(Self { pipe, state, verifies: connector.verifies, fingerprints, found: None })
     }
 
     /// Begins a server's handshake.
@@ -126,7 +132,7 @@ impl Tls {
     pub fn server(acceptor: &TlsAcceptor) -> Result<Self, TlsError> {
         let pipe = Pipe::default();
         let state = State::after(acceptor.accept(pipe.clone()), false)?;
-        Ok(Self { pipe, state, verifies: false, fingerprints: Rc::new([]) })
+        Ok(Self { pipe, state, verifies: false, fingerprints: Rc::new([]), found: None })
     }
 
     /// Whether the handshake is complete.
@@ -216,7 +222,12 @@ impl Tls {
             self.check_fingerprint()?;
         }
         while let State::Open(stream) = &mut self.state {
-            match stream.read(plain.space(RECORD)) {
+            let result = stream.read(plain.space(RECORD));
+            // A renegotiation (TLS 1.2) may have brought another certificate.
+            if self.found.is_some() && self.found != fingerprint_of(stream) {
+                self.check_fingerprint()?;
+            }
+            match result {
                 Ok(0) => {
                     if let State::Open(stream) = std::mem::replace(&mut self.state, State::Failed) {
                         self.state = State::Ended(stream);
@@ -233,20 +244,21 @@ impl Tls {
         Ok(())
     }
 
-    /// Nothing has been said to the peer yet when this is checked, and nothing will be if it is the wrong one.
+    /// Nothing of the session has been said to the peer yet when this is first checked, and nothing will be if it is
+    /// the wrong one.
     fn check_fingerprint(&mut self) -> Result<(), TlsError> {
-        let State::Open(stream) = &mut self.state else { return Ok(()) };
+        let State::Open(stream) = &self.state else { return Ok(()) };
         if self.fingerprints.is_empty() {
             return Ok(());
         }
         let certificate = certificate_of(stream);
-        if certificate.as_ref().is_some_and(|certificate| certificate.is_one_of(&self.fingerprints)) {
+        if let Some(certificate) = &certificate
+            && certificate.is_one_of(&self.fingerprints)
+        {
+            self.found = Some(certificate.fingerprint);
             return Ok(());
         }
-        // Only a goodbye, so that the peer need not wait for more; it can fail if it likes.
-        let _ = stream.shutdown();
-        self.state = State::Failed;
-        Err(TlsError(match certificate {
+        Err(self.give_up(&match certificate {
             Some(Certificate { fingerprint, public_key, .. }) => format!(
                 "certificate fingerprint mismatch: it is {}{}",
                 fingerprint.to_hex(),
@@ -257,7 +269,8 @@ impl Tls {
         }))
     }
 
-    /// Ends the connection as failed, for a reason that the library does not know of.
+    /// Ends the connection as failed, for a reason that the library does not know of. What it had to say is not said:
+    /// in TLS 1.3 that can be who we are.
     pub fn give_up(&mut self, why: &str) -> TlsError {
         self.state = State::Failed;
         let mut cipher = self.pipe.0.borrow_mut();
@@ -319,6 +332,10 @@ fn reason(error: impl fmt::Display) -> String {
     let mut reasons: Vec<_> = begins.filter_map(|fields| fields.split(':').nth(2)).collect();
     reasons.dedup();
     if reasons.is_empty() { text } else { reasons.join("; ") }
+}
+
+fn fingerprint_of(stream: &TlsStream<Pipe>) -> Option<Fingerprint> {
+    Some(Fingerprint::of(&stream.peer_certificate().ok()??.to_der().ok()?))
 }
 
 fn certificate_of(stream: &TlsStream<Pipe>) -> Option<Certificate> {

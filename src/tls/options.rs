@@ -76,14 +76,15 @@ impl Default for TlsOptions {
 /// Which of the options cannot be met, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionsError {
-    Authorities(String),
-    Identity(String),
+    /// The client's.
+    Certificate(String),
+    Key(String),
     Other(String),
 }
 
 impl fmt::Display for OptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Authorities(why) | Self::Identity(why) | Self::Other(why)) = self;
+        let (Self::Certificate(why) | Self::Key(why) | Self::Other(why)) = self;
         f.write_str(why)
     }
 }
@@ -108,19 +109,19 @@ impl TlsOptions {
             builder.disable_built_in_roots(true);
             for der in authorities {
                 let certificate = native_tls::Certificate::from_der(der)
-                    .map_err(|error| OptionsError::Authorities(reason(error)))?;
+                    .map_err(|error| OptionsError::Other(reason(error)))?;
                 builder.add_root_certificate(certificate);
             }
         }
         if let Some(identity) = &self.identity {
-            builder.identity(identity.to_native().map_err(OptionsError::Identity)?);
+            builder.identity(identity.to_native()?);
         }
         if !self.alpn.is_empty() {
             builder.request_alpns(&self.alpn.iter().map(String::as_str).collect::<Vec<_>>());
         }
         let native = builder.build().map_err(|error| match self.identity {
-            // There is nothing else that can fail: that the key is not the certificate's is found here.
-            Some(_) => OptionsError::Identity(reason(error)),
+            // There is nothing else that can fail: that a certificate is too weak for this library is found here.
+            Some(_) => OptionsError::Certificate(reason(error)),
             None => OptionsError::Other(reason(error)),
         })?;
         let verifies = self.verify != Verify::Nothing;

@@ -1,0 +1,119 @@
+--[[
+The TLS options of wsopen: LuaSec's parameters, each as `ssl_NAME` or, by its own name, in the table `ssl`; and what
+LuaSec leaves to its users. What their words mean is not known here (src/lua/tls.rs).
+
+None of them may be passed over in silence, for it might be a restriction. So an unknown one is refused, and what is
+checked is a copy: the tables are the caller's, and may say something else when they are asked again.
+--]]
+
+local _, import = ...
+local options = import("options")
+
+local tls = {}
+
+local WORDS = "string or array of strings expected, got "
+
+local function text(value)
+  if type(value) == "string" then return value end
+  return nil, "string expected, got " .. type(value)
+end
+
+--- A string, or an array of strings without holes.
+local function words(value)
+  if type(value) == "string" then return value end
+  if type(value) ~= "table" then return nil, WORDS .. type(value) end
+  local copy = {}
+  local ok, wrong = pcall(function()
+    for i, word in ipairs(value) do
+      if type(word) ~= "string" then return WORDS .. type(word) .. " in the array" end
+      copy[i] = word
+    end
+  end)
+  if not ok then wrong = WORDS .. "a table that cannot be read" end
+  for key in next, value do
+    if not wrong and not copy[key] then
+      wrong = WORDS .. (type(key) == "number" and "one with holes" or "a table with other keys")
+    end
+  end
+  if wrong then return nil, wrong end
+  return copy
+end
+
+local function some_words(value)
+  local copy, wrong = words(value)
+  if type(copy) == "table" and #copy == 0 then return nil, "the array is empty" end
+  return copy, wrong
+end
+
+local function boolean(value)
+  if type(value) == "boolean" then return value end
+  return nil, "boolean expected, got " .. type(value)
+end
+
+local function name_or_false(value)
+  if value == false or type(value) == "string" then return value end
+  return nil, "string or false expected, got " .. type(value)
+end
+
+-- By name, the reader of its value.
+local known = {
+  mode = text,
+  protocol = words,
+  options = words,
+  verify = words,
+  cafile = some_words, -- PEM; with verify: only these authorities are trusted
+  capath = text, -- a folder of such files
+  certificate = text, -- the client's own: PEM, or PKCS#12 with the key in it
+  key = text, -- PEM
+  password = text, -- of PKCS#12
+  alpn = words, -- application protocols to offer
+  -- not LuaSec's
+  verify_hostname = boolean, -- whether verify includes the host's name; true by default
+  sni = name_or_false, -- another name than the URL's to send and to verify; false: send none
+  fingerprint = some_words, -- SHA-256 of the certificates or public keys, one of which it must be
+}
+
+-- What LuaSec has besides, and the TLS library here cannot be told.
+local UNSUPPORTED = { "certificates", "ciphers", "ciphersuites", "curve", "curveslist", "dane", "depth", "dhparam", "psk",
+  "verifyext" }
+
+-- Tables that inherit from more than so many others are not followed any further.
+local DEEPEST = 100
+
+--- The first name in a table or in what it inherits from, whose prefix is this one, that is not known; or nil.
+local function unknown(given, prefix)
+  for _, name in ipairs(UNSUPPORTED) do
+    if options.read(given, prefix .. name) ~= nil then return name, "not supported" end
+  end
+  for _ = 1, DEEPEST do
+    if type(given) ~= "table" then return end
+    for key in next, given do
+      local name = type(key) == "string" and key:match("^" .. prefix .. "(.*)$")
+      -- Among LuaSec's parameters nothing else has a place; among our options much has.
+      if not name and prefix == "" then return tostring(key), "unknown" end
+      if name and not known[name] then return name, "unknown" end
+    end
+    local meta = debug.getmetatable(given)
+    given = type(meta) == "table" and rawget(meta, "__index")
+  end
+end
+
+--- read(given): the TLS options in a table of wsopen's, by LuaSec's own names; or nil and what is wrong with them.
+function tls.read(given)
+  local luasec = options.read(given, "ssl") or {}
+  local result = {}
+  for name, read in pairs(known) do
+    local value, wrong = options.read(given, "ssl_" .. name), nil
+    if value == nil then value = options.read(luasec, name) end
+    if value ~= nil then
+      result[name], wrong = read(value)
+      if wrong then return nil, ("bad option 'ssl_%s' (%s)"):format(name, wrong) end
+    end
+  end
+  local name, wrong = unknown(given, "ssl_")
+  if not name then name, wrong = unknown(luasec, "") end
+  if name then return nil, ("bad option 'ssl_%s' (%s)"):format(name, wrong) end
+  return result
+end
+
+return tls
