@@ -16,9 +16,10 @@ local threads, failed = 0, false
 
 local function talk(name)
   local answer, failure
-  local conn, err = luws.wsopen(url, function(_, opcode, data)
+  local is_url, conn, err = pcall(luws.wsopen, url, function(_, opcode, data)
     if opcode == false then failure = data else answer = data end
   end)
+  if not is_url then return nil, conn end
   if not conn then return nil, "cannot open " .. url .. ": " .. err end
   for i = 1, 3 do
     luws.wssend(conn, 1, name .. " " .. i)

@@ -190,18 +190,13 @@ end
 --- wsreset(conn): forgets a message or frame that has come in part.
 function luws.wsreset(conn)
   local state = state_of(conn)
-  if not (state and state.session) then return end
-  if state.injected then
-    state.session:reset()
-  else
-    state.session:forget() -- the rest of it is still to come
-  end
+  if state and state.session then dispatch.reset(conn, state) end
 end
 
 --- wslastping(conn): when the last complete frame came, in seconds as os.time has them; 0 for no
 -- connection.
 function luws.wslastping(conn)
-  return type(conn) == "table" and tonumber(conn.lastPing) or 0
+  return type(conn) == "table" and tonumber(rawget(conn, "lastPing")) or 0
 end
 
 --- wshandleincoming(data, conn): takes bytes as if they had come from the socket (for wss: from the TLS layer).

@@ -105,6 +105,7 @@ local function memory_socket(faults)
 
   function memory:close()
     self.closed = self.closed + 1
+    if faults.close then faults.close() end
     return 1
   end
 
@@ -223,6 +224,71 @@ describe("a socket that is a table with nothing behind it", function()
       luws.wsclose(conn)
       assert.same({ 1, 0 }, { memory.closed, memory.late })
     end
+  end)
+
+  it("that returns what no socket does has failed with that, and is closed all the same", function()
+    local unspeakable = setmetatable({}, { __tostring = function() error("no") end })
+    for _, case in ipairs {
+      { "its receive returned a table", receive = function() return {} end },
+      { "its receive returned a boolean", receive = function() return true end },
+      { "its receive returned a number", receive = function() return 5 end },
+      { "table", receive = function() return nil, unspeakable end },
+      { "false", receive = function() return nil, false end },
+      { "an error without a message", receive = function() error() end },
+      { "it broke", receive = function() error("it broke", 0) end },
+    } do
+      local rubbish = false
+      local memory = open({ receive = function() if rubbish then return case.receive() end end }, { close_timeout = 0 })
+      rubbish = true
+      assert.same({ nil, case[1] }, { luws.wsreceive(conn) })
+      assert.same({ { false, "receiver error: " .. case[1] } }, got)
+      luws.wsclose(conn)
+      assert.same({ 1, 0 }, { memory.closed, memory.late })
+      got = {}
+    end
+    for _, case in ipairs {
+      { "its send returned -1", function() return nil, "timeout", -1 end },
+      { "its send returned 1e+300", function() return 1e300 end },
+      { "its send returned 0.5", function() return 0.5 end },
+      { "its send returned a string", function() return "1" end },
+      { "its send returned a table", function() return nil, "timeout", {} end },
+      { "table", function() return nil, unspeakable end },
+      { "an error without a message", function() error() end },
+    } do
+      local rubbish = false
+      local memory = open({ send = function() if rubbish then return case[2]() end end }, { close_timeout = 0 })
+      rubbish = true
+      for _ = 1, 2 do
+        local ok, why = luws.wssend(conn, 1, "x")
+        assert.is_false(ok)
+        assert.equal("send error: " .. case[1], why)
+      end
+      luws.wsclose(conn)
+      assert.same({ 1, 0 }, { memory.closed, memory.late })
+    end
+  end)
+
+  it("whose close fails is in the log, and keeps nobody from hearing of the end", function()
+    local warned = {}
+    rawset(_G, "luup", { log = function(text, level) warned[#warned + 1] = { level, text } end })
+    finally(function() rawset(_G, "luup", nil) end)
+    local memory = open({ close = function() error({}) end })
+    memory.outbox = "\136\2\3\232"
+    local _, more, why = poll(luws, conn)
+    assert.same({ nil, "closed" }, { more, why })
+    assert.same({ { false, "receiver error: closed" } }, got)
+    luws.wsclose(conn)
+    assert.equal(1, memory.closed)
+    assert.same({ { 2, "luws: a socket of the program's cannot be closed: table" } },
+      { { warned[1][1], (warned[1][2]:gsub("table: .*", "table")) } })
+    assert.same({ false, "upgrade failed; it broke" }, {
+      luws.wsopen("ws://host/", handler, {
+        connect = function()
+          return memory_socket { receive = function() error("it broke", 0) end, close = function() error({}) end }
+        end,
+      }),
+    })
+    assert.equal(2, #warned)
   end)
 
   it("is not asked without end where it takes nothing", function()

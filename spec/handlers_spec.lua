@@ -240,6 +240,53 @@ describe("handlers", function()
       assert.same({}, logged)
     end)
 
+    it("receive so deep over several connections in turn", function()
+      local count, got, others = 300, 0, {}
+      local function receive_all(_, _, _)
+        got = got + 1
+        for _, other in ipairs(others) do luws.wsreceive(other.conn) end
+      end
+      for i = 1, 3 do
+        open({ { "send", "\129\1x", times = count }, { "hold" } }, receive_all)
+        others[i] = { conn = conn, peer = peer }
+      end
+      finally(function()
+        for _, other in ipairs(others) do
+          luws.wsclose(other.conn)
+          other.peer:close()
+        end
+      end)
+      for _, other in ipairs(others) do poll(luws, other.conn, function() return got == 3 * count end) end
+      assert.equal(3 * count, got)
+      assert.same({}, logged)
+    end)
+
+    it("are called whatever finalisers do meanwhile", function()
+      local other = scripted.peer { { "upgrade" }, { "send", "\129\1y", times = 3000 }, { "hold" } }
+      local seen = {}
+      local second = assert(luws.wsopen(other.url, function(_, _, data) seen[#seen + 1] = data end))
+      finally(function()
+        luws.wsclose(second)
+        other:close()
+      end)
+      -- A finaliser that receives on another connection, at any time: one comes with each table that is dropped.
+      local function drop()
+        local proxy = rawget(_G, "newproxy")(true)
+        getmetatable(proxy).__gc = function() luws.wsreceive(second) end
+      end
+      local got = 0
+      open({ { "send", "\129\1x", times = 3000 }, { "hold" } }, function(c, opcode, data)
+        assert(c == conn and opcode == 1 and data == "x")
+        got = got + 1
+        drop()
+      end, { receive_chunk_size = 100 })
+      collectgarbage("setpause", 50)
+      finally(function() collectgarbage("setpause", 200) end)
+      poll(luws, conn, function() return got == 3000 end)
+      assert.equal(3000, got)
+      assert.same({}, logged)
+    end)
+
     it("receive when they are told of the end", function()
       local told = {}
       open({ { "close" } }, function(c, opcode, data)

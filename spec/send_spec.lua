@@ -66,7 +66,6 @@ describe("wssend", function()
         { 1, source { "a", "", "b" } },
         { false, 1, "a" }, { false, 0, "" }, { true, 0, "b" },
       },
-      ["a source's numbers, by tostring"] = { { 1, source { 1, 2 } }, { false, 1, "1" }, { true, 0, "2" } },
       ["characters across a source's chunks"] = {
         { 1, source { "\226", "\130\172" } },
         { false, 1, "\226" }, { true, 0, "\130\172" },
@@ -123,7 +122,10 @@ describe("wssend", function()
         1,
         setmetatable({}, { __tostring = function() return {} end }),
       },
+      ["bad argument #3 to 'wssend' (the source returned a number)"] = { 1, source { 1 } },
+      ["bad argument #3 to 'wssend' (the source returned a table)"] = { 1, source { {} } },
       ["the disk is gone"] = { 1, source({}, nil, "the disk is gone") },
+      ["the disk is full"] = { 1, function() return false, "the disk is full" end },
       ["bad argument #3 to 'wssend' (no text)"] = {
         1,
         setmetatable({}, { __tostring = function() error("no text", 0) end }),

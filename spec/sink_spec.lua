@@ -109,6 +109,27 @@ describe("options.sink", function()
     assert.same({ "begin 1", "ab", "end not connected" }, fed)
   end)
 
+  it("is told when wsreset forgets its message", function()
+    local fed, sink = recorder(1)
+    open({ { "send", "\1\2ab" }, { "wait" }, { "send", "\128\1c\129\1d" }, { "hold" } }, { sink = sink })
+    poll(luws, conn, function() return #fed == 2 end)
+    luws.wsreset(conn)
+    assert.same({ "begin 1", "ab", "end reset" }, fed)
+    peer:go()
+    poll(luws, conn, function() return #fed == 6 end)
+    assert.same({ "begin 1", "d", "end nil" }, { fed[4], fed[5], fed[6] })
+  end)
+
+  it("is asked for with the connection and the opcode, and with nothing else", function()
+    local asked
+    open({ { "send", "\129\1a" }, { "hold" } }, {
+      handler_args = { "x" },
+      sink = function(...) asked = { n = select("#", ...), ... } end,
+    })
+    poll(luws, conn, function() return #told == 1 end)
+    assert.same({ n = 2, conn, 1 }, asked)
+  end)
+
   it("that fails gets no more, and the connection goes on", function()
     for name, bad in pairs {
       ["disk full"] = function() return nil, "disk full" end,

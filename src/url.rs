@@ -38,6 +38,10 @@ impl Target {
         if text.bytes().any(|b| b.is_ascii_control()) {
             return Err("it has a control character in it".into());
         }
+        // The parser would take the path's first part for the host.
+        if scheme.is_some_and(|scheme| text[scheme.len() + 3..].starts_with(['/', '\\'])) {
+            return Err("it has no host".into());
+        }
         let url = Url::parse(text).map_err(|error| error.to_string())?;
         if url.fragment().is_some() {
             return Err("it has a fragment (#), which a WebSocket URL cannot have".into());
@@ -187,6 +191,11 @@ mod tests {
             ("ws:host", "it does not begin with ws:// or wss://"),
             ("host:80", "it does not begin with ws:// or wss://"),
             ("ws://", "empty host"),
+            ("ws:///host", "it has no host"),
+            ("ws://\\host", "it has no host"),
+            ("wss://./", "its host is no name that a host can have"),
+            ("ws://.host/", "its host is no name that a host can have"),
+            ("wss://*.host/", "its host is no name that a host can have"),
             ("ws://host:99999/", "invalid port number"),
             ("ws://[::1/", "invalid IPv6 address"),
             ("ws://host/#part", "it has a fragment (#), which a WebSocket URL cannot have"),

@@ -25,9 +25,9 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
 const DRIVER: &[(&str, &[&str])] = &[
     ("lua/luws.lua", &["dispatch", "log", "loop", "open", "options", "protect", "send"]),
     ("lua/luws/dispatch.lua", &["log", "loop", "options", "protect", "pump"]),
-    ("lua/luws/foreign.lua", &["protect"]),
+    ("lua/luws/foreign.lua", &["log", "options", "protect"]),
     ("lua/luws/loader.lua", &["log", "luws"]),
-    ("lua/luws/log.lua", &[]),
+    ("lua/luws/log.lua", &["protect"]),
     ("lua/luws/loop.lua", &["log", "options"]),
     ("lua/luws/open.lua", &["foreign", "log", "options", "protect", "pump", "tls"]),
     ("lua/luws/options.lua", &[]),

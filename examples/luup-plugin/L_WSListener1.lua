@@ -155,6 +155,7 @@ end
 --- The action Send: whether the text was sent.
 function WSListener.send(device, settings)
   local listener = listeners[device]
+  if not listener then return false end -- it was never started
   local ok, err = luws.wssend(listener.conn, 1, settings.Text or "")
   if not ok then log(listener, "Send: " .. err, 2) end
   return ok
@@ -163,7 +164,7 @@ end
 --- The action HandleReceive: SockProxy says that something has come. Returns the state of the job.
 function WSListener.handle_receive(device)
   local listener = listeners[device]
-  if listener.conn then receive(listener) end
+  if listener and listener.conn then receive(listener) end
   return 4, 0
 end
 

@@ -16,7 +16,7 @@ local TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 local unpack = unpack or table.unpack -- luacheck: ignore (Lua 5.2 and later)
 
 -- More arguments than this do not fit on every Lua's stack.
-local MOST_ARGUMENTS = 200
+local MOST_ARGUMENTS = 4000
 
 --- The length of an array with holes; `n` says more than the keys can where the last values are nil.
 local function length(array)
@@ -28,8 +28,8 @@ local function length(array)
   return math.min(last, MOST_ARGUMENTS)
 end
 
--- The arguments of `run`, for xpcall takes none in Lua 5.1. They are read before any code of the user's
--- is run, so that a handler may cause another call.
+-- The arguments of `run`, for xpcall takes none in Lua 5.1. A handler may cause another call, and so may a finaliser,
+-- at any time: each call leaves them as they were.
 local callee, connection, opcode_argument, data_argument
 
 local function run()
@@ -42,6 +42,8 @@ end
 
 --- call(handler, conn, opcode, data, may_yield): what the handler returns; nil if it raised an error.
 local function call(handler, conn, opcode, data, may_yield)
+  local callee_before, connection_before, opcode_before, data_before =
+    callee, connection, opcode_argument, data_argument
   callee, connection, opcode_argument, data_argument = handler, conn, opcode, data
   local ok, result
   if may_yield then
@@ -49,6 +51,8 @@ local function call(handler, conn, opcode, data, may_yield)
   else
     ok, result = xpcall(run, protect.trace)
   end
+  callee, connection, opcode_argument, data_argument =
+    callee_before, connection_before, opcode_before, data_before
   if ok then return result end
   log.error("the handler of %s raised an error: %s", protect.text(conn) or "a connection", result)
 end
@@ -67,8 +71,10 @@ end
 --- begin(conn, state, opcode): a message begins: asks the user for a sink.
 local function begin(conn, state, opcode)
   local session, choose = state.session, options.read(options.of(conn), "sink")
-  local sink = choose and call(choose, conn, opcode, nil)
-  if state.session ~= session or sink == nil or sink == false then return end
+  if choose == nil then return end
+  local ok, sink = protect.call(function() return choose(conn, opcode) end, protect.trace)
+  if not ok then log.error("the option sink of %s raised an error: %s", protect.text(conn), sink) end
+  if not ok or state.session ~= session or sink == nil or sink == false then return end
   if options.callable(sink) then
     log.error("the sink of %s is no function but a %s", protect.text(conn), type(sink))
     return
@@ -117,6 +123,18 @@ end
 local function begin_end(conn, state)
   conn.connected, conn.closing = false, true
   if state.unwatch then state.unwatch() end
+end
+
+--- reset(conn, state): forgets a message or frame that has come in part.
+function dispatch.reset(conn, state)
+  local session = state.session
+  if state.sink then feed(conn, state, nil, "reset") end
+  if state.session ~= session then return end -- the sink has closed it
+  if state.injected then
+    session:reset()
+  else
+    session:forget() -- the rest of it is still to come
+  end
 end
 
 --- linger(state, seconds): frees the socket of a connection that is over; the peer has so long to end first.
@@ -175,12 +193,16 @@ local function control(conn, state, opcode, data)
   end
 end
 
--- Where pcall can be yielded through, it takes no room on the C stack; and a handler may never come back.
-local deeper = protect.yields_through_pcall and 0 or 1
+-- A handler may call wsreceive, whose handler may, and so on, over several connections. There is an end to that (of the
+-- C stack, in PUC Lua): further down nothing is received. Each coroutine has a stack of its own, and may be given up
+-- in a handler for good.
+local DEEPEST = 50
+local MAIN = {}
+local depth = setmetatable({}, { __mode = "k" }) -- by coroutine: of handlers within handlers
 
 --- events(conn, state): delivers everything that has come. Stops when the connection is over.
 local function events(conn, state)
-  local session, now = state.session, native.time()
+  local session, now, thread = state.session, native.time(), coroutine.running() or MAIN
   while session and state.session == session do
     local opcode, data, of_tls = session:next_event()
     if state.session ~= session then return end -- a finaliser has closed it
@@ -193,9 +215,9 @@ local function events(conn, state)
       return
     elseif opcode == TEXT or opcode == BINARY then
       conn.lastMessage, conn.lastPing = now, now
-      state.depth = state.depth + deeper
+      depth[thread] = (depth[thread] or 0) + 1
       tell(conn, opcode, data)
-      state.depth = state.depth - deeper
+      depth[thread] = depth[thread] - 1
     elseif opcode == "begin" then
       begin(conn, state, data)
     elseif opcode == "piece" or opcode == "last" then
@@ -208,8 +230,9 @@ local function events(conn, state)
       conn.lastPing = now
       control(conn, state, opcode, data)
     else
-      fail(conn, state, data)
-      tell(conn, false, of_tls and "receiver error: " .. data or data)
+      local why = conn.proxied and data .. " (through SockProxy, which can lose bytes)" or data
+      fail(conn, state, why)
+      tell(conn, false, of_tls and "receiver error: " .. why or why)
     end
   end
 end
@@ -239,13 +262,9 @@ local function is_closed(state)
   return sent and received
 end
 
--- A handler may call wsreceive, whose handler may, and so on. Where each of them is a C call deep (under a
--- pcall that cannot be yielded through), there is an end to that: further down nothing is received.
-local DEEPEST = 50
-
 --- receive(conn, state): what wsreceive does with a connection that is not over.
 function dispatch.receive(conn, state)
-  if state.depth >= DEEPEST then return false, 0 end
+  if (depth[coroutine.running() or MAIN] or 0) >= DEEPEST then return false, 0 end
   local settings = options.of(conn)
   local size = options.read(settings, "max_payload_size")
   if size ~= state.size then

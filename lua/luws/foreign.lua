@@ -8,7 +8,7 @@ methods may yield, as those of an event loop's sockets do. One that raises an er
 --]]
 
 local native, import = ...
-local protect = import("protect")
+local log, options, protect = import("log"), import("options"), import("protect")
 
 local foreign = {}
 
@@ -20,6 +20,12 @@ local PAUSE = 0.002
 
 local LATER = { timeout = true, wantread = true, wantwrite = true }
 
+--- An error of the socket's as text.
+local function told(err)
+  if err == nil then return "an error without a message" end
+  return protect.text(err) or type(err)
+end
+
 --- check(socket): nil, or what is wrong with it.
 function foreign.check(socket)
   if type(socket) ~= "table" and type(socket) ~= "userdata" then
@@ -27,7 +33,9 @@ function foreign.check(socket)
   end
   for _, name in ipairs { "send", "receive", "settimeout", "close" } do
     local ok, method = pcall(function() return socket[name] end)
-    if not (ok and method) then return "a socket expected, got a " .. type(socket) .. " without " .. name end
+    if not ok or options.callable(method) then
+      return "a socket expected, got a " .. type(socket) .. " without " .. name
+    end
   end
 end
 
@@ -48,9 +56,12 @@ function foreign.wire(socket)
       return socket:receive(max)
     end)
     receiving = false
-    if not ok then data, why = nil, protect.text(data) or type(data) end
-    if data == nil and not LATER[why] then over = tostring(why or "closed") end
-    return data or partial or ""
+    if not ok then data, why, partial = nil, told(data), nil end
+    if data ~= nil and type(data) ~= "string" then
+      data, why, partial = nil, "its receive returned a " .. type(data), nil
+    end
+    if data == nil and not LATER[why] then over = why == nil and "closed" or told(why) end
+    return data or type(partial) == "string" and partial or ""
   end
 
   function wire.read(session, max)
@@ -63,17 +74,19 @@ function foreign.wire(socket)
     return nil, over
   end
 
-  --- Sends what the socket takes.
   --- Sends the bytes; how many went, and why that is not all.
   local function put(bytes)
     local ok, last, why, partial = protect.call(function()
       socket:settimeout(0)
       return socket:send(bytes)
     end)
-    if not ok then return 0, protect.text(last) or type(last) end
-    local count = tonumber(last or partial) or 0
+    if not ok then return 0, told(last) end
+    local count = last or partial or 0
+    if type(count) ~= "number" or count < 0 or count > #bytes or count % 1 ~= 0 then
+      return 0, "its send returned " .. (type(count) == "number" and tostring(count) or "a " .. type(count))
+    end
     if last and count > 0 then return count end
-    return count, (last or LATER[why]) and "timeout" or tostring(why or "closed")
+    return count, (last or LATER[why]) and "timeout" or why == nil and "closed" or told(why)
   end
 
   function wire.write(session)
@@ -111,7 +124,10 @@ function foreign.wire(socket)
   -- There is no half-close among the methods that every socket has.
   function wire.shutdown() end
 
-  function wire.close() socket:close() end
+  function wire.close()
+    local ok, why = protect.call(function() socket:close() end)
+    if not ok then log.warning("a socket of the program's cannot be closed: %s", told(why)) end
+  end
 
   --- Whether bytes are here that no descriptor tells of.
   function wire.dirty()

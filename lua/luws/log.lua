@@ -5,6 +5,9 @@ Log messages: to luup.log where a Luup system runs us, else to print.
 connections.
 --]]
 
+local _, import = ...
+local protect = import("protect")
+
 local log = {
   name = "luws", -- what the messages begin with
   settings = {}, -- the module table, whose debug_mode is read at each call
@@ -46,7 +49,7 @@ end
 
 local function key_text(key)
   if type(key) == "string" and key:match("^[%a_][%w_]*$") then return key end
-  return "[" .. (type(key) == "string" and quoted(key) or tostring(key)) .. "]"
+  return "[" .. (type(key) == "string" and quoted(key) or protect.text(key) or type(key)) .. "]"
 end
 
 -- So many tables are shown, and so deep; what a plugin puts in a log is for reading.
@@ -54,7 +57,7 @@ local MOST, DEEPEST = 1000, 40
 
 local function dump(value, shown, depth)
   if type(value) == "string" then return quoted(value) end
-  if type(value) ~= "table" then return tostring(value) end
+  if type(value) ~= "table" then return protect.text(value) or type(value) end
   if shown[value] then return "(recursion)" end
   if shown.count >= MOST or depth > DEEPEST then return "(...)" end
   shown[value], shown.count = true, shown.count + 1

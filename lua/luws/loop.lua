@@ -19,7 +19,8 @@ local TURNS = 16
 --- descriptor(conn): the socket's descriptor; -1 if there is none (any more).
 local function descriptor(conn)
   local ok, fd = pcall(function() return conn.socket:getfd() end)
-  return ok and tonumber(fd) or -1
+  fd = ok and tonumber(fd) or -1
+  return fd >= 0 and fd % 1 == 0 and fd or -1
 end
 
 --- methods(state_of, receive, close): the methods of connections. state_of(conn) is the connection's state, or

@@ -27,7 +27,7 @@ local function connect(host, port, settings, deadline, session)
   if user_connect then
     local socket, why = user_connect(host, port, settings)
     if not socket then
-      return nil, why ~= nil and (protect.text(why) or type(why))
+      return nil, why and (protect.text(why) or type(why))
         or ("Connection to %s:%d failed: connect returned no socket"):format(host, port)
     end
     local wrong = foreign.check(socket)
@@ -98,7 +98,6 @@ local function establish(target, settings, given, proxy)
     proxied = proxy ~= nil,
     buffered = 0, -- bytes that no wsreceive has counted
     frames = 0, -- complete ones, when last looked
-    depth = 0, -- of wsreceive within wsreceive
     tracing = false,
   }
   local ok, step

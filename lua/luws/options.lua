@@ -110,7 +110,7 @@ local function complete(option, table_rows, given)
   local result, names = {}, {}
   for _, row in ipairs(table_rows) do
     local name, usual, kind = row[1], row[2], row[3]
-    local value = given[name]
+    local value = options.read(given, name)
     names[name] = true
     if value == nil then
       value = usual
@@ -120,6 +120,8 @@ local function complete(option, table_rows, given)
     elseif type(kind) == "string" then
       if type(value) ~= kind then
         return false, ("bad option '%s' (%s: %s expected)"):format(option, name, kind)
+      elseif kind == TEXT and not value:find("^[!-.0-~]+$") then -- what stands between others in SockProxy's words
+        return false, ("bad option '%s' (%s: visible ASCII without slashes expected)"):format(option, name)
       end
     elseif type(value) ~= "number" or value % 1 ~= 0 or value < kind[1] or value > kind[2] then
       local text = "bad option '%s' (%s: whole number from %d %s expected)"
@@ -220,7 +222,7 @@ function options.headers(given, target)
     local text = header_value(value)
     if type(name) ~= "string" or not text then
       return nil, ("bad option 'upgrade_headers' (%s: string or number expected, got %s)")
-        :format(type(name) == "string" and name or type(name), type(value))
+        :format(type(name) == "string" and name or "a name that is a " .. type(name), type(value))
     end
     local lower = name:lower()
     local wrong = native.check_header(name, text)

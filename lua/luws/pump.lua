@@ -88,7 +88,10 @@ function pump.flush(state, seconds)
     if left <= 0 then return nil, "timeout" end
     local reading = not state.ended and session:incoming() < BACKLOG
     wire.wait(reading, session:sendable() > 0, left)
-    if reading then state.buffered = state.buffered + pump.read(state, DISCARD) end
+    if reading then
+      local count = pump.read(state, DISCARD) -- whose socket may yield, and others receive meanwhile
+      state.buffered = state.buffered + count
+    end
     if state.session ~= session then return nil, "closed" end
     ok, why = wire.write(session)
   until ok or why ~= "timeout"
@@ -117,7 +120,9 @@ function pump.open(state, size, deadline, tls_timeout, upgrade_timeout)
       -- What a TLS 1.3 server has against the client's certificate comes when TLS seems to be agreed upon.
       return nil, of_tls and "tls" or step, text
     end
-    if state.ended then return nil, step, "the peer closed the connection" end
+    if state.ended then
+      return nil, step, state.ended == "closed" and "the peer closed the connection" or state.ended
+    end
     if not written and why ~= "timeout" then return nil, step, why end
     local left = deadline - native.monotonic()
     if left <= 0 then return nil, step, "timeout" end

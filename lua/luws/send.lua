@@ -55,8 +55,12 @@ function send.source(conn, state, opcode, source)
       give_up()
       error(chunk, 0) -- the source's error is the caller's
     end
-    if chunk == nil then return nil, why ~= nil and (protect.text(why) or type(why)) or nil end
-    return protect.text(chunk)
+    -- As in LTN12's own pump, false is the end as well.
+    if not chunk then return nil, why ~= nil and (protect.text(why) or type(why)) or nil end
+    if type(chunk) ~= "string" then
+      return nil, ("bad argument #3 to 'wssend' (the source returned a %s)"):format(type(chunk))
+    end
+    return chunk
   end
 
   local chunk, problem = pull()

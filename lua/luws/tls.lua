@@ -74,8 +74,8 @@ local known = {
 }
 
 -- What LuaSec has besides, and the TLS library here cannot be told.
-local UNSUPPORTED = { "certificates", "ciphers", "ciphersuites", "curve", "curveslist", "dane", "depth", "dhparam", "psk",
-  "verifyext" }
+local UNSUPPORTED = { "certificates", "ciphers", "ciphersuites", "curve", "curveslist", "dane", "depth", "dhparam",
+  "psk", "verifyext" }
 
 -- Tables that inherit from more than so many others are not followed any further.
 local DEEPEST = 100
@@ -103,10 +103,11 @@ function tls.read(given)
   local luasec = options.read(given, "ssl") or {}
   local result = {}
   for name, read in pairs(known) do
-    local value, wrong = options.read(given, "ssl_" .. name), nil
+    local value = options.read(given, "ssl_" .. name)
     if value == nil then value = options.read(luasec, name) end
     if value ~= nil then
-      result[name], wrong = read(value)
+      local copy, wrong = read(value)
+      result[name] = copy
       if wrong then return nil, ("bad option 'ssl_%s' (%s)"):format(name, wrong) end
     end
   end
