@@ -107,8 +107,8 @@ function luws.wsopen(url, handler, given)
   }, Connection)
   log.debug("%s is open", tostring(conn))
   if conn.tls and not conn.tls.verified and native.first_unverified() then
-    log.warning("whoever answered as %s:%s was trusted unverified, and so will others be without a further word; "
-      .. 'set the options ssl_verify = "peer" or ssl_fingerprint', conn.ip, conn.port)
+    log.warning('the certificate of %s:%s was not verified, for ssl_verify is "none" (this is said once, for all '
+      .. 'connections); set ssl_verify = "peer" or ssl_fingerprint', conn.ip, conn.port)
   end
   return conn
 end
