@@ -34,7 +34,7 @@ const DRIVER: &[(&str, &[&str])] = &[
     ("lua/luws/protect.lua", &[]),
     ("lua/luws/pump.lua", &[]),
     ("lua/luws/send.lua", &["dispatch", "options", "protect", "pump"]),
-    ("lua/luws/tls.lua", &["options"]),
+    ("lua/luws/tls.lua", &["protect"]),
 ];
 
 /// The crates of Cargo.toml, as they are named in code.

@@ -60,7 +60,6 @@ local rows = {
   { "sockproxy", false, of_type("boolean", "table") }, -- its own options are checked below
   { "upgrade_headers", nil, of_type("table") }, -- header name to value
   { "subprotocols", nil, words }, -- one or an array, the preferred one first
-  { "ssl", nil, of_type("table") }, -- LuaSec's parameters; each may also stand by itself, as ssl_NAME: see tls
 }
 
 local default = {}

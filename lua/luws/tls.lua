@@ -7,9 +7,12 @@ checked is a copy: the tables are the caller's, and may say something else when 
 --]]
 
 local _, import = ...
-local options = import("options")
+local protect = import("protect")
 
 local tls = {}
+
+-- An array has no more elements.
+local MOST = 1000
 
 local WORDS = "string or array of strings expected, got "
 
@@ -24,10 +27,13 @@ local function words(value)
   if type(value) ~= "table" then return nil, WORDS .. type(value) end
   local copy = {}
   local ok, wrong = pcall(function()
-    for i, word in ipairs(value) do
+    for i = 1, MOST do
+      local word = value[i] -- it may be inherited, which ipairs would not see
+      if word == nil then return nil end
       if type(word) ~= "string" then return WORDS .. type(word) .. " in the array" end
       copy[i] = word
     end
+    return WORDS .. "one without end"
   end)
   if not ok then wrong = WORDS .. "a table that cannot be read" end
   for key in next, value do
@@ -80,10 +86,21 @@ local UNSUPPORTED = { "certificates", "ciphers", "ciphersuites", "curve", "curve
 -- Tables that inherit from more than so many others are not followed any further.
 local DEEPEST = 100
 
+local function index(given, name) return given[name] end
+
+--- The value of an option, also an inherited one; or nil and why it cannot be read.
+local function inherited(given, name)
+  local value = rawget(given, name)
+  if value ~= nil or not debug.getmetatable(given) then return value end
+  local ok, found = pcall(index, given, name)
+  if ok then return found end
+  return nil, "it cannot be read: " .. (protect.text(found) or type(found))
+end
+
 --- The first name in a table or in what it inherits from, whose prefix is this one, that is not known; or nil.
 local function unknown(given, prefix)
   for _, name in ipairs(UNSUPPORTED) do
-    if options.read(given, prefix .. name) ~= nil then return name, "not supported" end
+    if inherited(given, prefix .. name) ~= nil then return name, "not supported" end
   end
   for _ = 1, DEEPEST do
     if type(given) ~= "table" then return end
@@ -100,20 +117,23 @@ end
 
 --- read(given): the TLS options in a table of wsopen's, by LuaSec's own names; or nil and what is wrong with them.
 function tls.read(given)
-  local luasec = options.read(given, "ssl") or {}
+  local luasec, wrong = inherited(given, "ssl")
+  if not wrong and luasec ~= nil and type(luasec) ~= "table" then wrong = "table expected, got " .. type(luasec) end
+  if wrong then return nil, ("bad option 'ssl' (%s)"):format(wrong) end
+  luasec = luasec or {}
   local result = {}
   for name, read in pairs(known) do
-    local value = options.read(given, "ssl_" .. name)
-    if value == nil then value = options.read(luasec, name) end
-    if value ~= nil then
-      local copy, wrong = read(value)
-      result[name] = copy
-      if wrong then return nil, ("bad option 'ssl_%s' (%s)"):format(name, wrong) end
-    end
+    local value
+    value, wrong = inherited(given, "ssl_" .. name)
+    if value == nil and not wrong then value, wrong = inherited(luasec, name) end
+    if value ~= nil then value, wrong = read(value) end
+    if wrong then return nil, ("bad option 'ssl_%s' (%s)"):format(name, wrong) end
+    result[name] = value
   end
-  local name, wrong = unknown(given, "ssl_")
-  if not name then name, wrong = unknown(luasec, "") end
-  if name then return nil, ("bad option 'ssl_%s' (%s)"):format(name, wrong) end
+  local stranger
+  stranger, wrong = unknown(given, "ssl_")
+  if not stranger then stranger, wrong = unknown(luasec, "") end
+  if stranger then return nil, ("bad option 'ssl_%s' (%s)"):format(stranger, wrong) end
   return result
 end
 

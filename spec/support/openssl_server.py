@@ -58,6 +58,7 @@ PORTS = {
 FILETYPE_PEM, VERIFY_REQUIRED = 1, 1 | 2
 SSL_CTRL_MODE, MODE_AUTO_RETRY = 33, 4
 CTRL_MIN_VERSION, CTRL_MAX_VERSION = 123, 124
+NO_RESUMPTION_ON_RENEGOTIATION = 1 << 16
 WANT_READ, ZERO_RETURN = 2, 6
 HANDSHAKE, CLIENT_HELLO, KEY_UPDATE = 22, 1, 24
 
@@ -76,6 +77,9 @@ def library():
         ("SSL_CTX_use_certificate_chain_file", integer, pointer, ctypes.c_char_p),
         ("SSL_CTX_use_PrivateKey_file", integer, pointer, ctypes.c_char_p, integer),
         ("SSL_CTX_set_verify", None, pointer, integer, pointer),
+        ("SSL_use_certificate_chain_file", integer, pointer, ctypes.c_char_p),
+        ("SSL_use_PrivateKey_file", integer, pointer, ctypes.c_char_p, integer),
+        ("SSL_set_options", ctypes.c_uint64, pointer, ctypes.c_uint64),
         ("SSL_new", pointer, pointer),
         ("SSL_free", None, pointer),
         ("SSL_set_bio", None, pointer, pointer, pointer),
@@ -88,6 +92,8 @@ def library():
         ("SSL_shutdown", integer, pointer),
         ("SSL_key_update", integer, pointer, integer),
         ("SSL_renegotiate", integer, pointer),
+        ("SSL_renegotiate_pending", integer, pointer),
+        ("SSL_in_init", integer, pointer),
         ("SSL_new_session_ticket", integer, pointer),
         ("SSL_get_version", ctypes.c_char_p, pointer),
         ("BIO_s_mem", pointer),
@@ -111,6 +117,8 @@ class Failure(Exception):
 
 class Connection(threading.Thread):
     """One connection: the handshake, the request, and the steps that it names."""
+
+    certificates = None  # the folder with NAME.pem and NAME.key
 
     def __init__(self, port, context, sock):
         super().__init__(daemon=True)
@@ -286,6 +294,29 @@ class Connection(threading.Thread):
         SSL.SSL_renegotiate(self.ssl)
         self.succeed(lambda: SSL.SSL_do_handshake(self.ssl))
 
+    def step_handshake(self):
+        """Waits until the handshake that was wished for, and pushed, is complete."""
+        while SSL.SSL_renegotiate_pending(self.ssl) and not SSL.SSL_in_init(self.ssl):
+            if not (data := self.sock.recv(1 << 16)):
+                raise Failure("the client has gone")
+            SSL.BIO_write(self.incoming, data, len(data))
+            count = SSL.SSL_read(self.ssl, self.buffer, len(self.buffer))
+            self.plain += self.buffer[:max(0, count)]
+        self.keep()
+        self.step_push()
+        self.succeed(lambda: SSL.SSL_do_handshake(self.ssl))
+
+    def step_certificate(self, name):
+        """Another certificate from the next handshake on. The key of one that has none of its own is the server's."""
+        path, key = (os.path.join(self.certificates, file) for file in (bytes.fromhex(name).decode(), "server.key"))
+        if os.path.exists(path + ".key"):
+            key = path + ".key"
+        if SSL.SSL_use_certificate_chain_file(self.ssl, (path + ".pem").encode()) != 1 \
+                or SSL.SSL_use_PrivateKey_file(self.ssl, key.encode(), FILETYPE_PEM) != 1:
+            raise Failure(f"{path} is of no use")
+        # The session that the client would have go on has the old one.
+        SSL.SSL_set_options(self.ssl, NO_RESUMPTION_ON_RENEGOTIATION)
+
     def step_tell(self):
         """A text message, pushed: the version of TLS, how many handshakes and key updates the client has begun."""
         text = b"%s %d %d" % (SSL.SSL_get_version(self.ssl), self.messages[CLIENT_HELLO], self.messages[KEY_UPDATE])
@@ -345,6 +376,7 @@ def main():
     parser.add_argument("--cert", required=True)
     parser.add_argument("--key", required=True)
     arguments = parser.parse_args()
+    Connection.certificates = os.path.dirname(arguments.cert)
     lines = []
     for name, port in PORTS.items():
         listener = socket.create_server(("127.0.0.1", 0))

@@ -5,6 +5,7 @@
 
 local luws = require "luws"
 local servers = require "spec.support.servers"
+local ssl = require "ssl"
 local wss = require "spec.support.wss"
 
 local OLDEST, NEWEST = "tlsv1", "tlsv1_3"
@@ -39,6 +40,8 @@ describe("the version of TLS", function()
     { { "tlsv1", "tlsv1" }, { ssl_protocol = "all" } },
     { { "tlsv1", "tlsv1" }, { ssl_protocol = "sslv23" } },
     { both, { ssl_protocol = { "any" } }, "tlsv1_3" },
+    { both, { ssl_protocol = {} }, "tlsv1_3" },
+    { { "tlsv1", "tlsv1_1" }, { ssl_protocol = {} } },
 
     -- exactly that one
     { both, { ssl_protocol = "tlsv1_2" }, "tlsv1_2" },
@@ -126,6 +129,28 @@ describe("wsopen accepts LuaSec's", function()
     end
   end)
 
+  -- These would be restrictions, or would change what is sent; the TLS library cannot be told.
+  local refused_words = {
+    cleanse_plaintext = true, no_encrypt_then_mac = true, no_extended_master_secret = true, no_renegotiation = true,
+    no_ssl_mask = true,
+  }
+
+  it("options, all that this LuaSec has, but for those that would be passed over in silence", function()
+    local count = 0
+    for word in pairs(ssl.config.options) do
+      count = count + 1
+      if refused_words[word] then
+        for _, words in ipairs { word, "all," .. word, { "all", word } } do
+          refused({ ssl_options = words }, "'ssl_options'", ("invalid option (%s)"):format(word))
+        end
+      else
+        accepted { ssl_options = word }
+        accepted { ssl = { options = { "all", word } } }
+      end
+    end
+    assert.is_true(count > 20, count)
+  end)
+
   it("mode client", function()
     accepted { ssl_mode = "client" }
     accepted { ssl = { mode = "client" } }
@@ -202,7 +227,8 @@ end)
 
 describe("wsopen refuses", function()
   local missing = wss.paths "missing.pem"
-  local long = ("x"):rep(256)
+  local long, many = ("x"):rep(256), {}
+  for i = 1, 65 do many[i] = ("x"):rep(255) end -- a byte each for the length: 64 of them are 16 KiB
   -- the option, a value, and words of the message
   local cases = {
     { "protocol", "sslv3", "invalid protocol", "(sslv3)" },
@@ -210,6 +236,10 @@ describe("wsopen refuses", function()
     { "protocol", "TLSv1_2", "invalid protocol", "(TLSv1_2)" },
     { "protocol", "", "invalid protocol", "()" },
     { "protocol", 1.2, "expected", "number" },
+    { "protocol", { "tlsv1", "tlsv1_2" }, "not contiguous", "(tlsv1,tlsv1_2)" },
+    { "protocol", "tlsv1_1, tlsv1_3", "not contiguous", "(tlsv1_1,tlsv1_3)" },
+    { "protocol", { "tlsv1_2", "" }, "invalid protocol", "()" },
+    { "protocol", { "tlsv1_2", nil, "tlsv1_3" }, "expected", "holes" },
     { "mode", "server" },
     { "mode", "both", "invalid mode", "(both)" },
     { "mode", true, "expected", "boolean" },
@@ -244,11 +274,16 @@ describe("wsopen refuses", function()
 
     { "alpn", "", "" },
     { "alpn", { "http/1.1", "" } },
-    { "alpn", long },
+    { "alpn", long, "255" },
+    { "alpn", { "http/1.1", long }, "255" },
+    { "alpn", "http\255", "not valid UTF-8" },
+    { "alpn", { "http/1.1", "\195" }, "not valid UTF-8" },
+    { "alpn", many, "too many" },
     { "alpn", 5, "expected", "number" },
     { "alpn", { "http/1.1", 5 }, "expected", "number" },
     { "verify_hostname", "no", "boolean expected", "string" },
     { "verify_hostname", 0, "boolean expected", "number" },
+    { "verify_hostname", true, 'ssl_verify = "peer"' }, -- of nobody but those who are verified
     { "sni", "" },
     { "sni", true, "expected", "boolean" },
     { "sni", 5, "expected", "number" },

@@ -132,7 +132,12 @@ pub(super) fn wanted(table: &Table, secure: bool) -> Result<Wanted, Refusal> {
 /// # Errors
 /// Names the option.
 pub(super) fn connector(options: &TlsOptions, table: &Table) -> Result<Connector, Refusal> {
-    // The bindings of OpenSSL panic over what they cannot take from the environment, such as SSL_CERT_FILE.
+    // The bindings of OpenSSL panic over what they cannot take from the environment.
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
+            return Err(format!("{FAILED}the environment variable {name} is not valid UTF-8"));
+        }
+    }
     let made = catch_unwind(AssertUnwindSafe(|| options.connector()));
     made.unwrap_or_else(|_| Err(OptionsError::Other("the TLS library cannot be set up".into()))).map_err(
         |error| {

@@ -56,13 +56,14 @@ pub enum Form {
 #[must_use]
 pub fn form(bytes: &[u8]) -> Form {
     const BEGIN: &[u8] = b"-----BEGIN ";
-    if !bytes.starts_with(&[0x30]) || bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
-        Form::Pem
-    } else if native_tls::Certificate::from_der(bytes).is_ok() {
-        Form::Certificate
-    } else {
-        Form::Archive
+    const SEQUENCE: u8 = 0x30;
+    if bytes.first() != Some(&SEQUENCE) || bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        return Form::Pem;
     }
+    // A long length says in its first byte how many follow. The first field of a certificate is a sequence, that of
+    // PKCS#12 a version.
+    let length_bytes = bytes.get(1).map_or(0, |b| if b & 0x80 == 0 { 0 } else { usize::from(b & 0x7f) });
+    if bytes.get(2 + length_bytes) == Some(&SEQUENCE) { Form::Certificate } else { Form::Archive }
 }
 
 impl Identity {
