@@ -1,6 +1,7 @@
 -- options.connect: a socket that is a table with nothing behind it, and does only what LuaSocket promises: parts of
 -- what it is asked for, "timeout", "wantread" and "wantwrite" at any time, and errors together with bytes.
 
+local log = require "spec.support.log"
 local luws = require "luws"
 local mime = require "mime"
 local poll = require "spec.support.poll"
@@ -269,9 +270,8 @@ describe("a socket that is a table with nothing behind it", function()
   end)
 
   it("whose close fails is in the log, and keeps nobody from hearing of the end", function()
-    local warned = {}
-    rawset(_G, "luup", { log = function(text, level) warned[#warned + 1] = { level, text } end })
-    finally(function() rawset(_G, "luup", nil) end)
+    local warned = log.start()
+    finally(log.stop)
     local memory = open({ close = function() error({}) end })
     memory.outbox = "\136\2\3\232"
     local _, more, why = poll(luws, conn)

@@ -5,18 +5,9 @@ local luws = require "luws"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
+local sockets = require "spec.support.sockets"
 
 local function ignore() end
-
---- The number of sockets that this process has open.
-local function open_sockets()
-  collectgarbage()
-  collectgarbage()
-  local pipe = io.popen("ls -l /proc/$PPID/fd 2>/dev/null | grep -c socket:")
-  local count = tonumber(pipe:read("*a"))
-  pipe:close()
-  return count
-end
 
 describe("wsopen", function()
   local peers = {}
@@ -311,11 +302,11 @@ describe("wsopen", function()
           local script = { tls = tls }
           for i, step in ipairs(steps) do script[i] = step end
           local peer = keep(scripted.peer(script))
-          local before, started = open_sockets(), socket.gettime()
+          local before, started = sockets.count(), socket.gettime()
           local result, text = luws.wsopen(peer.url, ignore, options)
           assert.same({ false, message }, { result, text })
           assert.is_true(socket.gettime() - started < 3)
-          assert.equal(before, open_sockets())
+          assert.equal(before, sockets.count())
         end)
       end
     end
@@ -337,10 +328,10 @@ describe("wsopen", function()
 
     it("when nobody listens", function()
       local peer = keep(scripted.refused())
-      local before = open_sockets()
+      local before = sockets.count()
       assert.same({ false, ("Connection to 127.0.0.1:%d failed: connection refused"):format(peer.port) },
         { luws.wsopen(peer.url, ignore) })
-      assert.equal(before, open_sockets())
+      assert.equal(before, sockets.count())
     end)
 
     it("when the name is unknown", function()
@@ -351,12 +342,12 @@ describe("wsopen", function()
 
     it("when the address does not answer, by the deadline", function()
       local peer = keep(scripted.silent())
-      local before, started = open_sockets(), socket.gettime()
+      local before, started = sockets.count(), socket.gettime()
       assert.same({ false, ("Connection to 127.0.0.1:%d failed: timeout"):format(peer.port) },
         { luws.wsopen(peer.url, ignore, { connect_timeout = 0.2 }) })
       local took = socket.gettime() - started
       assert.is_true(took > 0.15 and took < 1, took)
-      assert.equal(before, open_sockets())
+      assert.equal(before, sockets.count())
     end)
 
     it("when TLS is not answered, by the deadline", function()
@@ -397,8 +388,8 @@ describe("wsopen", function()
 
   it("frees the socket of a connection that is dropped", function()
     local peer = keep(scripted.peer { { "upgrade" }, { "read_to_eof" } })
-    local before = open_sockets()
+    local before = sockets.count()
     for _ = 1, 10 do assert(luws.wsopen(peer.url, ignore)) end
-    assert.equal(before, open_sockets())
+    assert.equal(before, sockets.count())
   end)
 end)

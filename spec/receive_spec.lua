@@ -1,67 +1,46 @@
 -- wsreceive: the situations of the contract's table, one by one, over ws and over wss.
 
 local luws = require "luws"
-local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
+local session = require "spec.support.session"
 
 local CLOSED = "receiver error: closed"
 
 for _, tls in ipairs { false, true } do
   describe(("wsreceive over %s"):format(tls and "wss" or "ws"), function()
-    local peer, conn, seen
+    local s = session.new(luws, { tls = tls })
 
-    --- A connection to a peer that plays these steps behind the upgrade; `seen` gets what the handler is told.
-    local function open(steps, options)
-      local script = { tls = tls, { "upgrade" } }
-      for _, step in ipairs(steps) do script[#script + 1] = step end
-      peer = scripted.peer(script)
-      seen = {}
-      options = options or {}
-      options.close_timeout = 0 -- the scripts do not answer
-      conn = assert(luws.wsopen(peer.url, function(...)
-        assert.equal(conn, (...))
-        seen[#seen + 1] = { select(2, ...) }
-      end, options))
-    end
-
-    local function seen_all(count)
-      return function() return #seen >= count end
-    end
-
-    after_each(function()
-      luws.wsclose(conn)
-      peer:close()
-    end)
+    after_each(function() s:close() end)
 
     it("says false, 0 when nothing is waiting, at once", function()
-      open { { "hold" } }
-      luws.wsreceive(conn) -- TLS may have had its tickets to deliver
+      s:open { { "hold" } }
+      luws.wsreceive(s.conn) -- TLS may have had its tickets to deliver
       local started = luws.gettime()
-      assert.same({ false, 0 }, { luws.wsreceive(conn) })
+      assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
       assert.is_true(luws.gettime() - started < 0.1)
-      assert.same({}, seen)
+      assert.same({}, s.told)
     end)
 
     it("delivers each complete message, and says how many bytes came", function()
-      open { { "wait" }, { "send", "\129\5Hello\130\3\0\255\1" }, { "hold" } }
-      luws.wsreceive(conn)
-      peer:go()
-      local _, more, nb = poll(luws, conn, seen_all(2))
+      s:open { { "wait" }, { "send", "\129\5Hello\130\3\0\255\1" }, { "hold" } }
+      luws.wsreceive(s.conn)
+      s.peer:go()
+      local _, more, nb = s:await(2)
       assert.same({ false, 12 }, { more, nb })
-      assert.same({ { 1, "Hello" }, { 2, "\0\255\1" } }, seen)
+      assert.same({ { 1, "Hello" }, { 2, "\0\255\1" } }, s.told)
     end)
 
     it("reads at most receive_chunk_size bytes, and then says that there may be more", function()
-      open({ { "send", "\130\126\39\16" .. ("x"):rep(10000) }, { "hold" } }, { receive_chunk_size = 1000 })
+      s:open({ { "send", "\130\126\39\16" .. ("x"):rep(10000) }, { "hold" } }, { receive_chunk_size = 1000 })
       local most, turns = 0, 0
       repeat
-        luws.wswait(conn, 5)
-        local more, nb = luws.wsreceive(conn)
+        luws.wswait(s.conn, 5)
+        local more, nb = luws.wsreceive(s.conn)
         most, turns = math.max(most, nb), turns + 1
         if nb < 1000 and not tls then assert.is_false(more) end
         if nb == 1000 and not tls then assert.is_true(more) end
-      until #seen > 0
-      assert.same({ { 2, ("x"):rep(10000) } }, seen)
+      until #s.told > 0
+      assert.same({ { 2, ("x"):rep(10000) } }, s.told)
       if tls then
         assert.is_true(most <= 10004) -- TLS delivers records: this was one
       else
@@ -70,84 +49,85 @@ for _, tls in ipairs { false, true } do
     end)
 
     it("reassembles fragments and keeps the first frame's opcode", function()
-      open { { "pieces", "\2\0\0\2ab\137\1p\128\1c", 1, 0.001 }, { "hold" } }
-      poll(luws, conn, seen_all(1))
-      assert.same({ { 2, "abc" } }, seen)
+      s:open { { "pieces", "\2\0\0\2ab\137\1p\128\1c", 1, 0.001 }, { "hold" } }
+      s:await(1)
+      assert.same({ { 2, "abc" } }, s.told)
     end)
 
     it("tells the handler once that the peer has closed, and stays closed", function()
-      open { { "close" } }
-      local _, more, why = poll(luws, conn)
+      s:open { { "close" } }
+      local _, more, why = s:poll()
       assert.same({ nil, "closed" }, { more, why })
-      assert.same({ { false, CLOSED } }, seen)
-      assert.same({ nil, "closed" }, { luws.wsreceive(conn) })
-      assert.equal(1, #seen)
-      assert.same({ false, 1006, "", false }, { conn.connected, conn.close_code, conn.close_reason, conn.was_clean })
-      assert.same({ false, "not connected" }, { luws.wssend(conn, 1, "late") })
-      assert.equal(-1, conn.socket:getfd())
-      luws.wsclose(conn)
-      assert.same({ nil, "not connected" }, { luws.wsreceive(conn) })
+      assert.same({ { false, CLOSED } }, s.told)
+      assert.same({ nil, "closed" }, { luws.wsreceive(s.conn) })
+      assert.equal(1, #s.told)
+      assert.same({ false, 1006, "", false },
+        { s.conn.connected, s.conn.close_code, s.conn.close_reason, s.conn.was_clean })
+      assert.same({ false, "not connected" }, { luws.wssend(s.conn, 1, "late") })
+      assert.equal(-1, s.conn.socket:getfd())
+      luws.wsclose(s.conn)
+      assert.same({ nil, "not connected" }, { luws.wsreceive(s.conn) })
     end)
 
     it("delivers what came together with the end", function()
       -- found broken in the original: data read together with the peer's FIN was lost
-      open { { "send", "\129\4last\129\9w" }, { "close" } }
-      poll(luws, conn)
-      assert.same({ { 1, "last" }, { false, CLOSED } }, seen)
+      s:open { { "send", "\129\4last\129\9w" }, { "close" } }
+      s:poll()
+      assert.same({ { 1, "last" }, { false, CLOSED } }, s.told)
     end)
 
     it("takes half a frame and then the end for the end", function()
-      open { { "send", "\129\10half" }, { "close" } }
-      local _, more, why = poll(luws, conn)
+      s:open { { "send", "\129\10half" }, { "close" } }
+      local _, more, why = s:poll()
       assert.same({ nil, "closed" }, { more, why })
-      assert.same({ { false, CLOSED } }, seen)
+      assert.same({ { false, CLOSED } }, s.told)
     end)
 
     it("takes an end without TLS's goodbye for the end, too", function()
-      open { { "send", "\129\1a" }, { "close", notify = false } }
-      local _, more, why = poll(luws, conn)
+      s:open { { "send", "\129\1a" }, { "close", notify = false } }
+      local _, more, why = s:poll()
       assert.same({ nil, "closed" }, { more, why })
-      assert.same({ { 1, "a" }, { false, CLOSED } }, seen)
-      assert.same({ 1006, false }, { conn.close_code, conn.was_clean })
+      assert.same({ { 1, "a" }, { false, CLOSED } }, s.told)
+      assert.same({ 1006, false }, { s.conn.close_code, s.conn.was_clean })
     end)
 
     it("takes a reset for the end", function()
-      open { { "send", "\129\1a" }, { "wait" }, { "reset" } }
-      poll(luws, conn, seen_all(1))
-      peer:go()
-      local _, more, why = poll(luws, conn)
+      s:open { { "send", "\129\1a" }, { "wait" }, { "reset" } }
+      s:await(1)
+      s.peer:go()
+      local _, more, why = s:poll()
       assert.same({ nil, "closed" }, { more, why })
-      assert.same({ { 1, "a" }, { false, CLOSED } }, seen)
+      assert.same({ { 1, "a" }, { false, CLOSED } }, s.told)
     end)
 
     it("says that no message came within receive_timeout", function()
-      open({ { "wait" }, { "send", "\129\2ok" }, { "hold" } }, { receive_timeout = 0.1 })
+      s:open({ { "wait" }, { "send", "\129\2ok" }, { "hold" } }, { receive_timeout = 0.1 })
       repeat
-        luws.wswait(conn, 0.02)
-        local more, why = luws.wsreceive(conn)
+        luws.wswait(s.conn, 0.02)
+        local more, why = luws.wsreceive(s.conn)
         if more == nil then assert.equal("message timeout", why) end
       until more == nil
-      assert.same({ { false, "message timeout" } }, seen)
+      assert.same({ { false, "message timeout" } }, s.told)
       -- The connection is not over for that.
-      assert.is_true(conn.connected)
-      peer:go()
-      poll(luws, conn, seen_all(2))
-      assert.same({ 1, "ok" }, seen[2])
+      assert.is_true(s.conn.connected)
+      s.peer:go()
+      s:await(2)
+      assert.same({ 1, "ok" }, s.told[2])
     end)
 
     it("says so of a peer that drips bytes and never ends a frame, too", function()
-      open({ { "drip", "\130\126\1\0" .. ("x"):rep(200), 0.02 }, { "hold" } }, { receive_timeout = 0.2 })
-      local _, more, why = poll(luws, conn, function() return #seen > 0 end)
+      s:open({ { "drip", "\130\126\1\0" .. ("x"):rep(200), 0.02 }, { "hold" } }, { receive_timeout = 0.2 })
+      local _, more, why = s:poll(function() return #s.told > 0 end)
       assert.same({ nil, "message timeout" }, { more, why })
-      assert.same({ { false, "message timeout" } }, seen)
+      assert.same({ { false, "message timeout" } }, s.told)
     end)
 
     it("wswait sleeps while half a frame waits for the rest, and wakes for the time-out", function()
-      open({ { "send", "\137\125xyz" }, { "hold" } }, { receive_timeout = 0.3 })
+      s:open({ { "send", "\137\125xyz" }, { "hold" } }, { receive_timeout = 0.3 })
       local turns = 0
       repeat
-        luws.wswait(conn, 5)
-        local more = luws.wsreceive(conn)
+        luws.wswait(s.conn, 5)
+        local more = luws.wsreceive(s.conn)
         turns = turns + 1
       until more == nil
       assert.is_true(turns < 10, turns)
@@ -163,24 +143,24 @@ for _, tls in ipairs { false, true } do
       end
       steps[#steps + 1] = { "send", "\129\3end" }
       steps[#steps + 1] = { "hold" }
-      open(steps, { receive_timeout = 0.2 })
-      poll(luws, conn, function() return seen[#seen] and seen[#seen][2] == "end" end)
-      for _, told in ipairs(seen) do assert.equal(1, told[1]) end
+      s:open(steps, { receive_timeout = 0.2 })
+      s:poll(function() return s.told[#s.told] and s.told[#s.told][2] == "end" end)
+      for _, told in ipairs(s.told) do assert.equal(1, told[1]) end
     end)
 
     it("notes when it heard from the peer", function()
-      open { { "wait" }, { "send", "\1\1a" }, { "wait" }, { "send", "\128\1b" }, { "hold" } }
-      local opened = luws.wslastping(conn)
-      assert.equal(conn.lastPing, opened)
+      s:open { { "wait" }, { "send", "\1\1a" }, { "wait" }, { "send", "\128\1b" }, { "hold" } }
+      local opened = luws.wslastping(s.conn)
+      assert.equal(s.conn.lastPing, opened)
       luws.sleep(0.01)
-      peer:go()
-      poll(luws, conn, function() return luws.wslastping(conn) > opened end)
-      assert.is_true(conn.lastMessage == opened) -- a fragment is no message
+      s.peer:go()
+      s:poll(function() return luws.wslastping(s.conn) > opened end)
+      assert.is_true(s.conn.lastMessage == opened) -- a fragment is no message
       luws.sleep(0.01)
-      peer:go()
-      poll(luws, conn, seen_all(1))
-      assert.is_true(conn.lastMessage > opened and conn.lastPing == conn.lastMessage)
-      assert.is_true(math.abs(os.difftime(os.time(), luws.wslastping(conn))) < 5)
+      s.peer:go()
+      s:await(1)
+      assert.is_true(s.conn.lastMessage > opened and s.conn.lastPing == s.conn.lastMessage)
+      assert.is_true(math.abs(os.difftime(os.time(), luws.wslastping(s.conn))) < 5)
     end)
 
     it("fails the connection where a rule is broken: 1002, 1007, 1009", function()
@@ -198,57 +178,57 @@ for _, tls in ipairs { false, true } do
         { "\130\127\0\0\0\0\0\1\0\0", 1009, "message too big (over 65535 bytes)" },
       } do
         local bytes, code, text = unpack(case)
-        open { { "send", "\129\2ok" .. bytes .. "\129\4lost" }, { "read_frame" }, { "read_to_eof" } }
-        local _, more, why = poll(luws, conn)
+        s:open { { "send", "\129\2ok" .. bytes .. "\129\4lost" }, { "read_frame" }, { "read_to_eof" } }
+        local _, more, why = s:poll()
         assert.same({ nil, text }, { more, why })
-        assert.same({ { 1, "ok" }, { false, text } }, seen)
-        local close = peer:result().frames[1]
+        assert.same({ { 1, "ok" }, { false, text } }, s.told)
+        local close = s.peer:result().frames[1]
         assert.same({ 8, scripted.close_payload(code, text), true }, { close.opcode, close.payload, close.masked })
-        assert.same({ false, 1006, false }, { conn.connected, conn.close_code, conn.was_clean })
-        peer:close()
+        assert.same({ false, 1006, false }, { s.conn.connected, s.conn.close_code, s.conn.was_clean })
+        s.peer:close()
       end
     end)
 
     it("takes a message of exactly max_payload_size, and reads the option live", function()
       local ten = scripted.frame { opcode = 2, payload = ("x"):rep(10) }
       local eleven = scripted.frame { opcode = 2, payload = ("x"):rep(11) }
-      open({ { "send", ten }, { "wait" }, { "send", eleven }, { "wait" }, { "send", eleven }, { "hold" } },
+      s:open({ { "send", ten }, { "wait" }, { "send", eleven }, { "wait" }, { "send", eleven }, { "hold" } },
         { max_payload_size = 10 })
-      poll(luws, conn, seen_all(1))
-      conn.options.max_payload_size = 11
-      luws.wsreceive(conn)
-      peer:go()
-      poll(luws, conn, seen_all(2))
-      conn.options.max_payload_size = 10
-      luws.wsreceive(conn)
-      peer:go()
-      poll(luws, conn, seen_all(3))
-      assert.same({ 2, ("x"):rep(11) }, seen[2])
-      assert.same({ false, "message too big (over 10 bytes)" }, seen[3])
+      s:await(1)
+      s.conn.options.max_payload_size = 11
+      luws.wsreceive(s.conn)
+      s.peer:go()
+      s:await(2)
+      s.conn.options.max_payload_size = 10
+      luws.wsreceive(s.conn)
+      s.peer:go()
+      s:await(3)
+      assert.same({ 2, ("x"):rep(11) }, s.told[2])
+      assert.same({ false, "message too big (over 10 bytes)" }, s.told[3])
     end)
 
     it("forgets a message that has come in part, but not what is still to come of it: wsreset", function()
-      open { { "send", "\2\20\129\2no" }, { "wait" }, { "send", ("x"):rep(16) .. "\128\1y\129\2ok" }, { "hold" } }
-      luws.wswait(conn, 5)
-      luws.wsreceive(conn)
-      luws.wsreset(conn)
-      peer:go()
-      poll(luws, conn, seen_all(1))
-      assert.same({ { 1, "ok" } }, seen)
+      s:open { { "send", "\2\20\129\2no" }, { "wait" }, { "send", ("x"):rep(16) .. "\128\1y\129\2ok" }, { "hold" } }
+      luws.wswait(s.conn, 5)
+      luws.wsreceive(s.conn)
+      luws.wsreset(s.conn)
+      s.peer:go()
+      s:await(1)
+      assert.same({ { 1, "ok" } }, s.told)
     end)
 
     it("takes bytes by another way: wshandleincoming", function()
-      open { { "hold" } }
-      assert.is_true(luws.wshandleincoming("\129\2h", conn))
-      assert.same({}, seen)
-      assert.is_true(luws.wshandleincoming("i\129\1x", conn))
-      assert.same({ { 1, "hi" }, { 1, "x" } }, seen)
-      luws.wshandleincoming("\129\9partly", conn)
-      luws.wsreset(conn)
-      luws.wshandleincoming("\129\2ok", conn)
-      assert.same({ 1, "ok" }, seen[3])
+      s:open { { "hold" } }
+      assert.is_true(luws.wshandleincoming("\129\2h", s.conn))
+      assert.same({}, s.told)
+      assert.is_true(luws.wshandleincoming("i\129\1x", s.conn))
+      assert.same({ { 1, "hi" }, { 1, "x" } }, s.told)
+      luws.wshandleincoming("\129\9partly", s.conn)
+      luws.wsreset(s.conn)
+      luws.wshandleincoming("\129\2ok", s.conn)
+      assert.same({ 1, "ok" }, s.told[3])
       assert.same({ nil, "bad argument #1 to 'wshandleincoming' (string expected, got nil)" },
-        { luws.wshandleincoming(nil, conn) })
+        { luws.wshandleincoming(nil, s.conn) })
     end)
   end)
 end

@@ -3,18 +3,9 @@
 local luws = require "luws"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
+local source = require "spec.support.source"
 
 local function ignore() end
-
---- An LTN12 source of these chunks, then of what follows them.
-local function source(chunks, ...)
-  local i, last = 0, { ... }
-  return function()
-    i = i + 1
-    if chunks[i] ~= nil then return chunks[i] end
-    return unpack(last)
-  end
-end
 
 describe("wssend", function()
   local peer, conn

@@ -1,32 +1,19 @@
 -- options.sink: messages that go to an LTN12 sink as they come, however large.
 
+local log = require "spec.support.log"
 local luws = require "luws"
-local poll = require "spec.support.poll"
-local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
+local session = require "spec.support.session"
 
 describe("options.sink", function()
-  local peer, conn, told, logged
+  local s = session.new(luws)
+  local logged
 
-  local function open(steps, options)
-    local script = { { "upgrade" } }
-    for _, step in ipairs(steps) do script[#script + 1] = step end
-    peer = scripted.peer(script)
-    options.close_timeout = 0
-    told = {}
-    conn = assert(luws.wsopen(peer.url, function(_, ...) told[#told + 1] = { ... } end, options))
-  end
-
-  before_each(function()
-    logged = {}
-    rawset(_G, "luup", { log = function(text, level) logged[#logged + 1] = { level, text } end })
-  end)
+  before_each(function() logged = log.start() end)
 
   after_each(function()
-    rawset(_G, "luup", nil)
-    luws.wsclose(conn)
-    if peer then peer:close() end
-    peer = nil
+    s:close()
+    log.stop()
   end)
 
   --- A sink factory that takes messages of these opcodes, and all that its sinks were given.
@@ -34,7 +21,7 @@ describe("options.sink", function()
     local wanted, fed = {}, {}
     for _, opcode in ipairs { ... } do wanted[opcode] = true end
     return fed, function(c, opcode)
-      assert.equal(conn, c)
+      assert.equal(s.conn, c)
       if not wanted[opcode] then return nil end
       fed[#fed + 1] = "begin " .. opcode
       return function(piece, err)
@@ -46,33 +33,33 @@ describe("options.sink", function()
 
   it("gets the pieces as they come, and nil at the end; what it does not want is the handler's", function()
     local fed, sink = recorder(2)
-    open({
+    s:open({
       { "send", "\129\5first\130\6bin" }, { "wait" }, { "send", "ary\137\1p\129\1x\2\1a" }, { "wait" },
       { "send", "\0\0\128\1b" }, { "read_frame" }, { "hold" },
     }, { sink = sink })
-    poll(luws, conn, function() return #fed == 2 end)
+    s:poll(function() return #fed == 2 end)
     assert.same({ "begin 2", "bin" }, fed)
-    assert.same({ { 1, "first" } }, told)
-    peer:go()
-    poll(luws, conn, function() return #fed == 6 end)
-    peer:go()
-    poll(luws, conn, function() return #fed == 8 end)
+    assert.same({ { 1, "first" } }, s.told)
+    s.peer:go()
+    s:poll(function() return #fed == 6 end)
+    s.peer:go()
+    s:poll(function() return #fed == 8 end)
     assert.same({ "begin 2", "bin", "ary", "end nil", "begin 2", "a", "b", "end nil" }, fed)
-    assert.same({ { 1, "first" }, { 1, "x" } }, told)
-    assert.equal("p", peer:at(8).frames[1].payload)
+    assert.same({ { 1, "first" }, { 1, "x" } }, s.told)
+    assert.equal("p", s.peer:at(8).frames[1].payload)
   end)
 
   it("gets an empty message, too", function()
     local fed, sink = recorder(1)
-    open({ { "send", "\129\0\129\1a" }, { "hold" } }, { sink = sink })
-    poll(luws, conn, function() return #fed == 5 end)
+    s:open({ { "send", "\129\0\129\1a" }, { "hold" } }, { sink = sink })
+    s:poll(function() return #fed == 5 end)
     assert.same({ "begin 1", "end nil", "begin 1", "a", "end nil" }, fed)
   end)
 
   for _, deflate in ipairs { false, true } do
     it("takes a message larger than any limit, in bounded pieces" .. (deflate and ", inflated" or ""), function()
       local size, most, total, ended = 20 * 1024 * 1024, 0, 0, false
-      conn = assert(luws.wsopen(servers.url("websockets", "ws", "/big?size=" .. size), nil, {
+      s.conn = assert(luws.wsopen(servers.url("websockets", "ws", "/big?size=" .. size), nil, {
         deflate = deflate,
         max_payload_size = 1000,
         sink = function()
@@ -82,7 +69,7 @@ describe("options.sink", function()
           end
         end,
       }))
-      poll(luws, conn, function() return ended end, 30)
+      s:poll(function() return ended end, 30)
       assert.equal(size, total)
       assert.is_true(most <= 128 * 1024, most)
     end)
@@ -95,39 +82,39 @@ describe("options.sink", function()
       ["text message is not valid UTF-8"] = { { "send", "\128\1\255" }, { "hold" } },
     } do
       local fed, sink = recorder(1)
-      open({ { "send", "\1\2ab" }, { "wait" }, unpack(ending) }, { sink = sink })
-      poll(luws, conn, function() return #fed == 2 end)
-      peer:go()
-      poll(luws, conn)
+      s:open({ { "send", "\1\2ab" }, { "wait" }, unpack(ending) }, { sink = sink })
+      s:poll(function() return #fed == 2 end)
+      s.peer:go()
+      s:poll()
       assert.same({ "begin 1", "ab", "end " .. why }, fed)
-      peer:close()
+      s.peer:close()
     end
     local fed, sink = recorder(1)
-    open({ { "send", "\1\2ab" }, { "hold" } }, { sink = sink })
-    poll(luws, conn, function() return #fed == 2 end)
-    luws.wsclose(conn)
+    s:open({ { "send", "\1\2ab" }, { "hold" } }, { sink = sink })
+    s:poll(function() return #fed == 2 end)
+    luws.wsclose(s.conn)
     assert.same({ "begin 1", "ab", "end not connected" }, fed)
   end)
 
   it("is told when wsreset forgets its message", function()
     local fed, sink = recorder(1)
-    open({ { "send", "\1\2ab" }, { "wait" }, { "send", "\128\1c\129\1d" }, { "hold" } }, { sink = sink })
-    poll(luws, conn, function() return #fed == 2 end)
-    luws.wsreset(conn)
+    s:open({ { "send", "\1\2ab" }, { "wait" }, { "send", "\128\1c\129\1d" }, { "hold" } }, { sink = sink })
+    s:poll(function() return #fed == 2 end)
+    luws.wsreset(s.conn)
     assert.same({ "begin 1", "ab", "end reset" }, fed)
-    peer:go()
-    poll(luws, conn, function() return #fed == 6 end)
+    s.peer:go()
+    s:poll(function() return #fed == 6 end)
     assert.same({ "begin 1", "d", "end nil" }, { fed[4], fed[5], fed[6] })
   end)
 
   it("is asked for with the connection and the opcode, and with nothing else", function()
     local asked
-    open({ { "send", "\129\1a" }, { "hold" } }, {
+    s:open({ { "send", "\129\1a" }, { "hold" } }, {
       handler_args = { "x" },
       sink = function(...) asked = { n = select("#", ...), ... } end,
     })
-    poll(luws, conn, function() return #told == 1 end)
-    assert.same({ n = 2, conn, 1 }, asked)
+    s:await(1)
+    assert.same({ n = 2, s.conn, 1 }, asked)
   end)
 
   it("that fails gets no more, and the connection goes on", function()
@@ -136,7 +123,7 @@ describe("options.sink", function()
       ["it broke"] = function() error("it broke") end,
     } do
       local calls = 0
-      open({ { "send", "\2\1a\0\1b\128\1c\129\2ok" }, { "hold" } }, {
+      s:open({ { "send", "\2\1a\0\1b\128\1c\129\2ok" }, { "hold" } }, {
         sink = function(_, opcode)
           return opcode == 2 and function()
             calls = calls + 1
@@ -144,40 +131,40 @@ describe("options.sink", function()
           end or nil
         end,
       })
-      poll(luws, conn, function() return #told == 1 end)
-      assert.same({ { 1, "ok" } }, told)
+      s:await(1)
+      assert.same({ { 1, "ok" } }, s.told)
       assert.equal(1, calls)
       assert.equal(1, logged[#logged][1])
       assert.truthy(logged[#logged][2]:find(name, 1, true), logged[#logged][2])
-      peer:close()
+      s.peer:close()
     end
   end)
 
   it("that is none, or cannot be had, is logged, and the handler gets the message", function()
     for _, choose in ipairs { function() return "sink" end, function() error("no sink") end } do
-      open({ { "send", "\129\1a" }, { "hold" } }, { sink = choose })
-      poll(luws, conn, function() return #told == 1 end)
-      assert.same({ { 1, "a" } }, told)
+      s:open({ { "send", "\129\1a" }, { "hold" } }, { sink = choose })
+      s:await(1)
+      assert.same({ { 1, "a" } }, s.told)
       assert.equal(1, #logged)
-      logged = {}
-      peer:close()
+      logged = log.start()
+      s.peer:close()
     end
   end)
 
   it("may close the connection", function()
     local calls = 0
-    open({ { "send", "\1\1a\128\1b\129\1c" }, { "hold" } }, {
+    s:open({ { "send", "\1\1a\128\1b\129\1c" }, { "hold" } }, {
       sink = function()
         return function()
           calls = calls + 1
-          luws.wsclose(conn)
+          luws.wsclose(s.conn)
           return 1
         end
       end,
     })
-    local _, more, why = poll(luws, conn)
+    local _, more, why = s:poll()
     assert.same({ nil, "not connected" }, { more, why })
-    assert.same({}, told)
+    assert.same({}, s.told)
     assert.is_true(calls <= 2) -- the piece, and the end
   end)
 end)

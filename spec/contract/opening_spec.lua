@@ -2,10 +2,12 @@
 -- names of the tests are the promises. The other files of this folder hold those on options, on messages, on handlers
 -- and on what was found broken in LuWS; the hard cases are in the specs of the parts.
 
+local log = require "spec.support.log"
 local luws = require "luws"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
+local session = require "spec.support.session"
 local socket = require "socket"
 
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/contract/opening_spec%.lua$" or ""
@@ -20,44 +22,16 @@ local function connect_to(peer, asked)
   end
 end
 
-setup(function()
-  -- The first server that is not verified is warned of, once in a process: not within a test that reads the log.
-  rawset(_G, "luup", { log = function() end })
-  luws.wsclose(luws.wsopen(servers.url("demo", "wss", "/echo")))
-  rawset(_G, "luup", nil)
-end)
+setup(function() log.spend_warning(luws) end)
 
 for _, scheme in ipairs { "ws", "wss" } do
   describe(("a plugin written for LuWS relies on this over %s:"):format(scheme), function()
     local tls = scheme == "wss"
-    local conn, peer, told
-
-    local function new_peer(steps)
-      steps.tls = tls
-      if peer then peer:close() end
-      peer = scripted.peer(steps)
-      return peer
-    end
-
-    --- A connection to a peer that plays these steps behind the upgrade; `told` gets what the handler is given.
-    local function open(steps, options)
-      local script = { { "upgrade" } }
-      for _, step in ipairs(steps) do script[#script + 1] = step end
-      new_peer(script)
-      told = {}
-      options = options or {}
-      options.close_timeout = 0 -- the scripts do not answer
-      conn = assert(luws.wsopen(peer.url, function(...) told[#told + 1] = { n = select("#", ...), ... } end, options))
-      return conn
-    end
-
-    local function await(count) return poll(luws, conn, function() return told[count] end) end
+    local s = session.new(luws, { tls = tls })
 
     after_each(function()
-      luws.wsclose(conn)
-      if peer then peer:close() end
-      conn, peer = nil, nil
-      rawset(_G, "luup", nil)
+      s:close()
+      log.stop()
     end)
 
     describe("loading,", function()
@@ -69,42 +43,42 @@ for _, scheme in ipairs { "ws", "wss" } do
           assert.is_true(results[1], name)
           return unpack(results, 2, 4)
         end
-        conn = step("wsopen", servers.url("demo", scheme, "/echo"), function(_, ...) got = { ... } end)
-        assert.equal("table", type(conn))
-        assert.is_true(step("wssend", conn, 1, "hello"))
+        s.conn = step("wsopen", servers.url("demo", scheme, "/echo"), function(_, ...) got = { ... } end)
+        assert.equal("table", type(s.conn))
+        assert.is_true(step("wssend", s.conn, 1, "hello"))
         local deadline = luws.gettime() + 10
         repeat
-          step("wswait", conn, 1)
-          assert.is_boolean((step("wsreceive", conn)))
+          step("wswait", s.conn, 1)
+          assert.is_boolean((step("wsreceive", s.conn)))
         until got or luws.gettime() > deadline
         assert.same({ 1, "hello" }, got)
-        assert.is_true(step("wshandleincoming", "\129\2hi", conn))
+        assert.is_true(step("wshandleincoming", "\129\2hi", s.conn))
         assert.same({ 1, "hi" }, got)
-        assert.is_true(step("wslastping", conn) > 0)
-        assert.is_nil(step("wsreset", conn))
-        assert.equal("string", type(step("dump", conn)))
-        assert.is_nil(step("wsclose", conn))
-        assert.same({ false, "not connected" }, { step("wssend", conn, 1, "x") })
+        assert.is_true(step("wslastping", s.conn) > 0)
+        assert.is_nil(step("wsreset", s.conn))
+        assert.equal("string", type(step("dump", s.conn)))
+        assert.is_nil(step("wsclose", s.conn))
+        assert.same({ false, "not connected" }, { step("wssend", s.conn, 1, "x") })
       end)
 
       it("errors are Lua strings everywhere", function()
         local refused = scripted.refused { tls = tls }
-        new_peer { { "upgrade", status = "HTTP/1.1 500 Oops" }, { "close" } }
+        s:new_peer { { "upgrade", status = "HTTP/1.1 500 Oops" }, { "close" } }
         local function reason_of(...) return (select(2, ...)) end
         local reasons = {
           reason_of(pcall(luws.wsopen, 5)),
           reason_of(luws.wsopen(refused.url, ignore)),
-          reason_of(luws.wsopen(peer.url, ignore)),
-          reason_of(luws.wsopen(peer.url, ignore, { receive_timeout = {} })),
+          reason_of(luws.wsopen(s.peer.url, ignore)),
+          reason_of(luws.wsopen(s.peer.url, ignore, { receive_timeout = {} })),
         }
         refused:close()
-        open { { "send", "\131\0" }, { "hold" } }
-        reasons[5] = reason_of(luws.wssend(conn, 3, "x"))
-        reasons[6] = reason_of(luws.wssend(conn, 1, function() return nil, setmetatable({}, {}) end))
-        reasons[7] = select(3, await(1))
-        reasons[8] = told[1][3]
-        reasons[9] = reason_of(luws.wsreceive(conn))
-        reasons[10] = reason_of(luws.wssend(conn, 1, "x"))
+        s:open { { "send", "\131\0" }, { "hold" } }
+        reasons[5] = reason_of(luws.wssend(s.conn, 3, "x"))
+        reasons[6] = reason_of(luws.wssend(s.conn, 1, function() return nil, setmetatable({}, {}) end))
+        reasons[7] = select(3, s:await(1))
+        reasons[8] = s.told[1][2]
+        reasons[9] = reason_of(luws.wsreceive(s.conn))
+        reasons[10] = reason_of(luws.wssend(s.conn, 1, "x"))
         for i = 1, 10 do
           assert.equal("string", type(reasons[i]), i)
           assert.is_true(#("..." .. reasons[i]) > 3, i)
@@ -144,23 +118,23 @@ for _, scheme in ipairs { "ws", "wss" } do
         it("debug_mode is read at each call; level 50 normal, 2 warning, 1 error, to " .. to, function()
           local logged, real_print = {}, _G.print
           local function record(message, level) logged[#logged + 1] = { level, (message:gsub("^luws: ", "")) } end
-          open { { "send", "\129\1x" }, { "hold" } }
-          conn.msghandler = function() error "its mistake" end
+          s:open { { "send", "\129\1x" }, { "hold" } }
+          s.conn.msghandler = function() error "its mistake" end
           if to:match "^luup" then
             rawset(_G, "luup", { log = record })
           else
             _G.print = function(level, message) record(message, level) end
           end
           local ok, why = pcall(function()
-            assert(luws.wssend(conn, 1, "silent"))
+            assert(luws.wssend(s.conn, 1, "silent"))
             assert.same({}, logged)
             luws.debug_mode = true
-            assert(luws.wssend(conn, 1, "logged"))
+            assert(luws.wssend(s.conn, 1, "logged"))
             assert.equal(50, logged[1] and logged[1][1])
             luws.debug_mode = false
             logged = {}
-            poll(luws, conn, function() return logged[1] end)
-            luws.wsclose(conn, 1006) -- which no close frame may say
+            s:poll(function() return logged[1] end)
+            luws.wsclose(s.conn, 1006) -- which no close frame may say
           end)
           _G.print, luws.debug_mode = real_print, false
           assert.is_true(ok, why)
@@ -173,49 +147,50 @@ for _, scheme in ipairs { "ws", "wss" } do
     describe("wsopen,", function()
       it("success: one value, a table, the same identity that handlers get; no handler is called within it", function()
         local key, seen = {}, {}
-        new_peer { { "upgrade", tail = "\129\1a" }, { "wait" }, { "send", "\129\1b" }, { "hold" } }
-        local results = { luws.wsopen(peer.url, function(...) seen[#seen + 1] = { ... } end, { close_timeout = 0 }) }
-        conn = results[1]
-        assert.same({ 1, "table", 0 }, { #results, type(conn), #seen })
-        conn.my_field, key[conn] = 42, "found" -- a table key, with fields of the plugin's own
-        assert.is_true(poll(luws, conn, function() return seen[1] ~= nil end))
-        assert.is_true(rawequal(conn, seen[1][1]))
+        s:new_peer { { "upgrade", tail = "\129\1a" }, { "wait" }, { "send", "\129\1b" }, { "hold" } }
+        local results = { luws.wsopen(s.peer.url, function(...) seen[#seen + 1] = { ... } end, { close_timeout = 0 }) }
+        s.conn = results[1]
+        assert.same({ 1, "table", 0 }, { #results, type(s.conn), #seen })
+        s.conn.my_field, key[s.conn] = 42, "found" -- a table key, with fields of the plugin's own
+        assert.is_true(s:poll(function() return seen[1] ~= nil end))
+        assert.is_true(rawequal(s.conn, seen[1][1]))
         assert.same({ 42, "found" }, { seen[1][1].my_field, key[seen[1][1]] })
-        conn.msghandler = function(_, _, data) seen[2] = "replaced " .. data end
-        peer:go()
-        poll(luws, conn, function() return seen[2] end)
+        s.conn.msghandler = function(_, _, data) seen[2] = "replaced " .. data end
+        s.peer:go()
+        s:poll(function() return seen[2] end)
         assert.equal("replaced b", seen[2])
       end)
 
       it("tostring(conn) is luws-websock[host:port]; the fields are readable", function()
         local options = { close_timeout = 0 }
         local started = socket.gettime()
-        new_peer { { "upgrade" }, { "read_frame" }, { "close" } }
-        conn = assert(luws.wsopen(peer.url .. "a?b=c", ignore, options))
-        assert.equal(("luws-websock[%s:%d]"):format(peer.host, peer.port), tostring(conn))
-        assert.same({ true, false, scheme, peer.host, peer.port, "/a?b=c" },
-          { conn.connected, conn.closing, conn.proto, conn.ip, conn.port, conn.path })
-        assert.is_true(rawequal(options, conn.options) and rawequal(ignore, conn.msghandler))
-        assert.is_true(conn.socket:getfd() >= 0)
+        s:new_peer { { "upgrade" }, { "read_frame" }, { "close" } }
+        s.conn = assert(luws.wsopen(s.peer.url .. "a?b=c", ignore, options))
+        assert.equal(("luws-websock[%s:%d]"):format(s.peer.host, s.peer.port), tostring(s.conn))
+        assert.same({ true, false, scheme, s.peer.host, s.peer.port, "/a?b=c" },
+          { s.conn.connected, s.conn.closing, s.conn.proto, s.conn.ip, s.conn.port, s.conn.path })
+        assert.is_true(rawequal(options, s.conn.options) and rawequal(ignore, s.conn.msghandler))
+        assert.is_true(s.conn.socket:getfd() >= 0)
         for _, field in ipairs { "lastMessage", "lastPing" } do
-          assert.is_true(conn[field] >= started - 0.1 and conn[field] <= socket.gettime() + 0.1, field)
+          assert.is_true(s.conn[field] >= started - 0.1 and s.conn[field] <= socket.gettime() + 0.1, field)
         end
-        luws.wsclose(conn)
-        conn = assert(luws.wsopen(peer.url)) -- nil options are fine
-        assert.same({ "table", nil }, { type(conn.options), conn.msghandler })
+        luws.wsclose(s.conn)
+        s.conn = assert(luws.wsopen(s.peer.url)) -- nil options are fine
+        assert.same({ "table", nil }, { type(s.conn.options), s.conn.msghandler })
       end)
 
       it("conn.options is read live: changing receive_timeout, handler_args or control_handler later works", function()
-        open { { "wait" }, { "send", "\137\1p\129\1m" }, { "hold" } }
+        s:open { { "wait" }, { "send", "\137\1p\129\1m" }, { "hold" } }
         local controls = {}
-        conn.options.handler_args = { "later" }
-        conn.options.control_handler = function(_, ...) controls[#controls + 1] = { ... } end
-        peer:go()
-        assert.same({ conn, 1, "m", "later", n = 4 }, await(1))
+        s.conn.options.handler_args = { "later" }
+        s.conn.options.control_handler = function(_, ...) controls[#controls + 1] = { ... } end
+        s.peer:go()
+        s:await(1)
+        assert.same({ s.conn, 1, "m", "later", n = 4 }, s.calls[1])
         assert.same({ { 9, "p", "later" } }, controls)
-        conn.options.receive_timeout = 0.02
-        local value, more, why = await(2)
-        assert.same({ conn, false, "message timeout", "later", n = 4 }, value)
+        s.conn.options.receive_timeout = 0.02
+        local _, more, why = s:await(2)
+        assert.same({ s.conn, false, "message timeout", "later", n = 4 }, s.calls[2])
         assert.same({ nil, "message timeout" }, { more, why })
       end)
 
@@ -229,8 +204,8 @@ for _, scheme in ipairs { "ws", "wss" } do
           { { "hold" }, "upgrade failed; timeout", { upgrade_timeout = 0.05 } },
           { { "close" }, "upgrade failed; the peer closed the connection" },
         } do
-          new_peer { case[1] }
-          local result, message = luws.wsopen(peer.url, ignore, case[3])
+          s:new_peer { case[1] }
+          local result, message = luws.wsopen(s.peer.url, ignore, case[3])
           assert.same({ false, case[2] }, { result, message })
         end
         if not tls then return end
@@ -271,51 +246,48 @@ for _, scheme in ipairs { "ws", "wss" } do
         ["IDN"] = { "b\195\188cher.example/", "xn--bcher-kva.example", default, "/", "xn--bcher-kva.example" },
       } do
         it("URLs: " .. name, function()
-          new_peer { { "upgrade" }, { "hold" } }
+          s:new_peer { { "upgrade" }, { "hold" } }
           for _, spelt in ipairs { scheme, scheme:upper() } do -- upper-case schemes
             local asked = {}
-            conn = assert(luws.wsopen(spelt .. "://" .. case[1], ignore,
-              { connect = connect_to(peer, asked), close_timeout = 0 }))
+            s.conn = assert(luws.wsopen(spelt .. "://" .. case[1], ignore,
+              { connect = connect_to(s.peer, asked), close_timeout = 0 }))
             assert.same({ case[2], case[3] }, { asked.host, asked.port })
-            assert.same({ scheme, case[2], case[3], case[4] }, { conn.proto, conn.ip, conn.port, conn.path })
+            assert.same({ scheme, case[2], case[3], case[4] }, { s.conn.proto, s.conn.ip, s.conn.port, s.conn.path })
             local number = spelt == scheme and 1 or 2
-            local seen = peer:at(2, number)
+            local seen = s.peer:at(2, number)
             assert.equal(("GET %s HTTP/1.1"):format(case[4]), seen.request_line)
             assert.same({ case[5], case[6] }, { seen.headers.host, seen.headers.authorization })
-            luws.wsclose(conn)
+            luws.wsclose(s.conn)
           end
         end)
       end
 
       it("frames right behind the response are delivered by the next wsreceive", function()
-        new_peer { { "upgrade", tail = "\129\1a\130\1b" }, { "hold" } }
-        told = {}
-        local handler = function(_, ...) told[#told + 1] = { ... } end
-        conn = assert(luws.wsopen(peer.url, handler, { close_timeout = 0 }))
-        assert.same({ false, 6 }, { luws.wsreceive(conn) })
-        assert.same({ { 1, "a" }, { 2, "b" } }, told)
+        s:open { { "upgrade", tail = "\129\1a\130\1b" }, { "hold" } }
+        assert.same({ false, 6 }, { luws.wsreceive(s.conn) })
+        assert.same({ { 1, "a" }, { 2, "b" } }, s.told)
       end)
 
       it("key and mask bytes are not those of math.random: nothing repeats when it is seeded alike", function()
         local keys, masks, count = {}, {}, 8
-        new_peer { { "upgrade" }, { "read_frame" }, { "hold" } }
+        s:new_peer { { "upgrade" }, { "read_frame" }, { "hold" } }
         for i = 1, count do
           math.randomseed(1)
-          conn = assert(luws.wsopen(peer.url, ignore, { close_timeout = 0 }))
-          assert(luws.wssend(conn, 1, "same"))
-          local seen = peer:at(3, i)
+          s.conn = assert(luws.wsopen(s.peer.url, ignore, { close_timeout = 0 }))
+          assert(luws.wssend(s.conn, 1, "same"))
+          local seen = s.peer:at(3, i)
           local key, mask = seen.headers["sec-websocket-key"], seen.frames[1].key
           assert.is_nil(keys[key] or masks[mask])
           keys[key], masks[mask] = true, true
-          luws.wsclose(conn)
+          luws.wsclose(s.conn)
         end
       end)
 
       it("time-outs are by default 5 s for the upgrade" .. (tls and ", and 15 s for the connection" or ""), function()
         -- A socket that notes how long it is made to wait, and ends when that is about the upgrade.
         local waits, began = {}, false
-        new_peer { { "hold" } }
-        assert.is_false((luws.wsopen(peer.url, ignore, {
+        s:new_peer { { "hold" } }
+        assert.is_false((luws.wsopen(s.peer.url, ignore, {
           connect = function(host, port)
             local inner, outer, patience = socket.connect(host, port), {}, 0
             for _, name in ipairs { "send", "close" } do
@@ -342,9 +314,9 @@ for _, scheme in ipairs { "ws", "wss" } do
       end)
 
       it("TCP keepalive is switched on, and Nagle off", function()
-        open { { "hold" } }
+        s:open { { "hold" } }
         local same = socket.tcp()
-        same:setfd(conn.socket:getfd())
+        same:setfd(s.conn.socket:getfd())
         local keepalive, no_delay = same:getoption "keepalive", same:getoption "tcp-nodelay"
         same:setfd(-1)
         assert.same({ true, true }, { keepalive, no_delay })

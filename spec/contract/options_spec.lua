@@ -3,61 +3,25 @@
 -- ../sockproxy_spec.lua.
 
 local child = require "spec.support.child"
+local log = require "spec.support.log"
 local luws = require "luws"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
+local session = require "spec.support.session"
 local socket = require "socket"
+local sockets = require "spec.support.sockets"
 
 local function ignore() end
 
---- A table with the four methods over a socket; before(name, ...) is called in each, and what it returns is returned
--- instead, unless it is nothing.
-local function table_over(inner, before)
-  local outer = {}
-  for _, name in ipairs { "send", "receive", "settimeout", "close" } do
-    outer[name] = function(_, ...)
-      local results = { before(name, ...) }
-      if next(results) then return unpack(results, 1, 3) end
-      return inner[name](inner, ...)
-    end
-  end
-  return outer
-end
-
-setup(function()
-  -- The first server that is not verified is warned of, once in a process: not within a test that reads the log.
-  rawset(_G, "luup", { log = function() end })
-  luws.wsclose(luws.wsopen(servers.url("demo", "wss", "/echo")))
-  rawset(_G, "luup", nil)
-end)
+setup(function() log.spend_warning(luws) end)
 
 for _, scheme in ipairs { "ws", "wss" } do
   describe(("the options that a plugin written for LuWS gives, over %s:"):format(scheme), function()
     local tls = scheme == "wss"
-    local conn, peer, told
+    local s = session.new(luws, { tls = tls })
 
-    local function handler(...) told[#told + 1] = { n = select("#", ...), ... } end
-
-    --- A connection to a peer that plays these steps; `told` gets what the handler is given.
-    local function open(steps, options)
-      steps.tls = tls
-      if peer then peer:close() end
-      peer = scripted.peer(steps)
-      told = {}
-      options = options or {}
-      options.close_timeout = 0 -- the scripts do not answer
-      conn = assert(luws.wsopen(peer.url, handler, options))
-      return conn
-    end
-
-    local function await(count) return poll(luws, conn, function() return told[count] end) end
-
-    after_each(function()
-      luws.wsclose(conn)
-      if peer then peer:close() end
-      conn, peer = nil, nil
-    end)
+    after_each(function() s:close() end)
 
     for name, case in pairs {
       ["in their order"] = { { "a", 2, false }, { "a", 2, false, n = 3 } },
@@ -66,13 +30,13 @@ for _, scheme in ipairs { "ws", "wss" } do
     } do
       it("handler_args: passed to both handlers after data, " .. name, function()
         local controls = {}
-        open({ { "upgrade" }, { "send", "\137\1p\129\1m" }, { "hold" } }, {
+        s:open({ { "send", "\137\1p\129\1m" }, { "hold" } }, {
           handler_args = case[1],
           control_handler = function(...) controls[#controls + 1] = { n = select("#", ...), ... } end,
         })
-        await(1)
-        for i, call in ipairs { controls[1], told[1] } do
-          assert.is_true(rawequal(conn, call[1]))
+        s:await(1)
+        for i, call in ipairs { controls[1], s.calls[1] } do
+          assert.is_true(rawequal(s.conn, call[1]))
           assert.same(i == 1 and { 9, "p" } or { 1, "m" }, { call[2], call[3] })
           assert.equal(3 + case[2].n, call.n)
           for k = 1, case[2].n do assert.equal(case[2][k], call[3 + k]) end
@@ -82,38 +46,39 @@ for _, scheme in ipairs { "ws", "wss" } do
 
     it("receive_timeout: seconds without any complete frame; 0 = off", function()
       local half = { "send", "\129\9half" }
-      open({ { "upgrade" }, half, { "hold" } }, { handler_args = { "arg" }, receive_timeout = 0.05 })
-      local value, more, why = await(1)
-      assert.same({ conn, false, "message timeout", "arg", n = 4 }, value)
+      s:open({ half, { "hold" } }, { handler_args = { "arg" }, receive_timeout = 0.05 })
+      local _, more, why = s:await(1)
+      assert.same({ s.conn, false, "message timeout", "arg", n = 4 }, s.calls[1])
       assert.same({ nil, "message timeout" }, { more, why })
-      conn.options.receive_timeout = 0
-      luws.wswait(conn, 0.1)
-      assert.is_not_nil((luws.wsreceive(conn)))
-      assert.equal(1, #told)
+      s.conn.options.receive_timeout = 0
+      luws.wswait(s.conn, 0.1)
+      assert.is_not_nil((luws.wsreceive(s.conn)))
+      assert.equal(1, #s.told)
     end)
 
     for _, case in ipairs { { nil, 16384, "16384 by default" }, { 1000, 1000, "as given" } } do
       it("receive_chunk_size: most bytes read by one wsreceive, in one socket read; " .. case[3], function()
         local bytes, reads, inner = 0, 0, nil
         local text = ("x"):rep(60000)
-        open({ { "upgrade" }, { "wait" }, { "send", scripted.frame { payload = text } }, { "hold" } }, {
+        s:open({ { "wait" }, { "send", scripted.frame { payload = text } }, { "hold" } }, {
           receive_chunk_size = case[1],
           connect = function(host, port)
             inner = socket.connect(host, port)
-            return table_over(inner, function(name, most)
-              if name ~= "receive" then return end
-              local data, why, partial = inner:receive(most)
-              reads, bytes = reads + 1, bytes + #(data or partial)
-              return data, why, partial
-            end)
+            return sockets.over(inner, {
+              receive = function(_, most)
+                local data, why, partial = inner:receive(most)
+                reads, bytes = reads + 1, bytes + #(data or partial)
+                return data, why, partial
+              end,
+            })
           end,
         })
-        luws.wsreceive(conn) -- TLS may have had its tickets to deliver
-        peer:go()
+        luws.wsreceive(s.conn) -- TLS may have had its tickets to deliver
+        s.peer:go()
         local most, full = 0, 0
         repeat
           bytes, reads = 0, 0
-          local more, nb = luws.wsreceive(conn)
+          local more, nb = luws.wsreceive(s.conn)
           most = math.max(most, bytes)
           assert.is_true(reads <= 1, reads)
           if bytes == case[2] then
@@ -121,9 +86,9 @@ for _, scheme in ipairs { "ws", "wss" } do
             assert.is_true(more)
           end
           if not tls then assert.equal(bytes, nb) end
-          if more == false and not told[1] then socket.select({ inner }, nil, 5) end
-        until told[1]
-        assert.is_true(told[1][3] == text)
+          if more == false and not s.told[1] then socket.select({ inner }, nil, 5) end
+        until s.told[1]
+        assert.is_true(s.told[1][2] == text)
         assert.equal(case[2], most)
         assert.is_true(full >= math.floor(60000 / case[2]) - 1, full)
       end)
@@ -145,54 +110,54 @@ for _, scheme in ipairs { "ws", "wss" } do
     } do
       it("max_payload_size: most bytes of one message, then message too big, close 1009: " .. name, function()
         local header = case[2].deflate and { "Sec-WebSocket-Extensions: permessage-deflate" } or nil
-        open({ { "upgrade", headers = header }, { "send", case[1] }, { "read_frame" }, { "hold" } }, case[2])
-        local value, more, why = await(1)
+        s:open({ { "upgrade", headers = header }, { "send", case[1] }, { "read_frame" }, { "hold" } }, case[2])
+        local value, more, why = s:await(1)
         if type(case[3]) == "string" then
-          assert.is_true(value[2] == 1 and value[3] == case[3])
+          assert.is_true(value[1] == 1 and value[2] == case[3])
           return
         end
         local text = ("message too big (over %d bytes)"):format(case[3])
-        assert.same({ conn, false, text, n = 3 }, value)
-        assert.same({ nil, text, false }, { more, why, conn.connected })
-        local close = peer:at(4).frames[1]
+        assert.same({ s.conn, false, text, n = 3 }, s.calls[1])
+        assert.same({ nil, text, false }, { more, why, s.conn.connected })
+        local close = s.peer:at(4).frames[1]
         assert.same({ 8, scripted.close_payload(1009, text) }, { close.opcode, close.payload })
       end)
     end
 
     it("use_masking: false sends unmasked frames, true masked ones", function()
       for _, masking in ipairs { false, true } do
-        open({ { "upgrade" }, { "read_frame" }, { "hold" } }, { use_masking = masking })
-        assert.is_true(luws.wssend(conn, 1, "hi"))
-        local frame = peer:at(3).frames[1]
+        s:open({ { "read_frame" }, { "hold" } }, { use_masking = masking })
+        assert.is_true(luws.wssend(s.conn, 1, "hi"))
+        local frame = s.peer:at(3).frames[1]
         assert.same({ masking, "hi" }, { frame.masked, frame.payload })
-        luws.wsclose(conn)
+        luws.wsclose(s.conn)
       end
     end)
 
     it("control_handler: before the default handling of every control frame", function()
       local controls = {}
-      open({ { "upgrade" }, { "send", "\137\1a\138\1b\136\2\3\232" }, { "read_frame", 2 }, { "hold" } }, {
+      s:open({ { "send", "\137\1a\138\1b\136\2\3\232" }, { "read_frame", 2 }, { "hold" } }, {
         control_handler = function(_, opcode, data)
-          controls[#controls + 1] = { opcode, data, conn.bufferedAmount, conn.connected, #told }
+          controls[#controls + 1] = { opcode, data, s.conn.bufferedAmount, s.conn.connected, #s.told }
         end,
       })
-      poll(luws, conn)
+      s:poll()
       assert.same({ 9, "a", 0, true, 0 }, controls[1])
       assert.same({ 10, "b" }, { controls[2][1], controls[2][2] })
       assert.same({ 8, "\3\232", true, 0 }, { controls[3][1], controls[3][2], controls[3][4], controls[3][5] })
-      assert.same({ conn, false, "receiver error: closed", n = 3 }, told[1])
+      assert.same({ s.conn, false, "receiver error: closed", n = 3 }, s.calls[1])
     end)
 
     it("an unknown option is ignored, a wrong type is a clear error naming the option", function()
-      open({ { "upgrade" }, { "hold" } }, { unknown = true, [5] = {}, receive_timeuot = "x" })
-      assert.is_true(conn.connected)
+      s:open({ { "hold" } }, { unknown = true, [5] = {}, receive_timeuot = "x" })
+      assert.is_true(s.conn.connected)
       for name, wrong in pairs {
         handler_args = "x", receive_timeout = "5", receive_chunk_size = {}, max_payload_size = true, ssl_protocol = 3,
         ssl_verify = true, ssl_mode = 1, ssl_options = 2, use_masking = "yes", control_handler = "f", connect = 1,
         upgrade_headers = "X: y", connect_timeout = "1", upgrade_timeout = {}, close_timeout = ignore,
         fragment_size = "x", send_timeout = {},
       } do
-        local result, message = luws.wsopen(peer.url, ignore, { [name] = wrong })
+        local result, message = luws.wsopen(s.peer.url, ignore, { [name] = wrong })
         assert.is_false(result)
         assert.matches(("^bad option '%s' %%(.+ expected, got %s%%)$"):format(name, type(wrong)), message)
       end
@@ -200,34 +165,34 @@ for _, scheme in ipairs { "ws", "wss" } do
 
     it("upgrade_headers: name to value; one trailing CRLF in a value is tolerated", function()
       local headers = { ["X-Token"] = "a b", ["X-Old"] = "value\r\n", Origin = "http://hub", ["X-Number"] = 7 }
-      open({ { "upgrade" }, { "send", "\129\1x" }, { "hold" } }, { upgrade_headers = headers })
-      local seen = peer:at(3).headers
+      s:open({ { "send", "\129\1x" }, { "hold" } }, { upgrade_headers = headers })
+      local seen = s.peer:at(3).headers
       assert.same({ "a b", "value", "http://hub", "7" },
         { seen["x-token"], seen["x-old"], seen.origin, seen["x-number"] })
-      assert.equal(1, #peer:so_far().heads)
-      await(1) -- the request had an end
+      assert.equal(1, #s.peer:so_far().heads)
+      s:await(1) -- the request had an end
       assert.equal("value\r\n", headers["X-Old"]) -- the caller's own
     end)
 
     it("upgrade_headers: CR, LF and NUL, and names that are not tokens, are rejected", function()
-      open { { "upgrade" }, { "hold" } }
+      s:open { { "hold" } }
       for name, value in pairs {
         ["X-CR"] = "a\rb", ["X-LF"] = "a\nb", ["X-NUL"] = "a\0b", ["X-Two"] = "a\r\n\r\n", ["X-Evil"] = "a\r\nEvil: 1",
         ["X Space"] = "a", ["X:"] = "a", [""] = "a", ["X\r\nEvil"] = "a", ["X-\195\188"] = "a",
       } do
-        local result, message = luws.wsopen(peer.url, ignore, { upgrade_headers = { [name] = value } })
+        local result, message = luws.wsopen(s.peer.url, ignore, { upgrade_headers = { [name] = value } })
         assert.is_false(result)
         assert.matches("^bad option 'upgrade_headers' %(.+%)$", message)
         assert.is_nil(message:find("[%z\r\n]")) -- it may go to a log
       end
-      assert.equal(1, peer:connections())
+      assert.equal(1, s.peer:connections())
     end)
 
     describe("connect:", function()
-      local url
+      local url, handler
 
       before_each(function()
-        told = {}
+        handler = s:recorder()
         url = servers.url("demo", scheme, "/echo")
       end)
 
@@ -250,25 +215,29 @@ for _, scheme in ipairs { "ws", "wss" } do
 
       it("the object is kept alive while the connection lives, and wsclose closes it through its own close", function()
         local alive, closed = setmetatable({}, { __mode = "k" }), 0
-        conn = assert(luws.wsopen(url, handler, {
+        s.conn = assert(luws.wsopen(url, handler, {
           connect = function(host, port)
-            local own = table_over(socket.connect(host, port), function(name)
-              if name == "close" then closed = closed + 1 end
-            end)
+            local own = sockets.over(socket.connect(host, port), {
+              close = function(inner)
+                closed = closed + 1
+                return inner:close()
+              end,
+            })
             alive[own] = true
             return own
           end,
         }))
-        assert.equal(conn.socket, (next(alive)))
-        conn.socket, conn.options.connect = nil, nil
+        assert.equal(s.conn.socket, (next(alive)))
+        s.conn.socket, s.conn.options.connect = nil, nil
         collectgarbage()
         collectgarbage()
         assert.is_not_nil(next(alive))
-        assert.is_true(luws.wssend(conn, 1, "hello"))
-        assert.same({ conn, 1, "hello", n = 3 }, await(1))
+        assert.is_true(luws.wssend(s.conn, 1, "hello"))
+        s:await(1)
+        assert.same({ s.conn, 1, "hello", n = 3 }, s.calls[1])
         assert.equal(0, closed)
-        luws.wsclose(conn)
-        luws.wsclose(conn)
+        luws.wsclose(s.conn)
+        luws.wsclose(s.conn)
         assert.equal(1, closed)
       end)
     end)

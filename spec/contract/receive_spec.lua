@@ -1,154 +1,115 @@
 -- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: wsreceive. How it tells of
 -- the end and of time-outs is in ../receive_spec.lua and ../close_spec.lua, over both.
 
+local log = require "spec.support.log"
 local luws = require "luws"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
-local servers = require "spec.support.servers"
+local session = require "spec.support.session"
 local socket = require "socket"
+local sockets = require "spec.support.sockets"
 
 local CLOSED = "receiver error: closed"
 
-setup(function()
-  -- The first server that is not verified is warned of, once in a process: not within a test that reads the log.
-  rawset(_G, "luup", { log = function() end })
-  luws.wsclose(luws.wsopen(servers.url("demo", "wss", "/echo")))
-  rawset(_G, "luup", nil)
-end)
+setup(function() log.spend_warning(luws) end)
 
 for _, scheme in ipairs { "ws", "wss" } do
   describe(("wsreceive, as a plugin written for LuWS relies on it, over %s:"):format(scheme), function()
     local tls = scheme == "wss"
-    local conn, peer, told, logged
+    local s = session.new(luws, { tls = tls })
+    local logged
 
-    --- A connection to a peer that plays these steps; `told` gets what the handler is given.
-    local function open(steps, options, handler)
-      steps.tls = tls
-      if peer then peer:close() end
-      peer = scripted.peer(steps)
-      told = {}
-      options = options or {}
-      options.close_timeout = options.close_timeout or 0 -- most scripts do not answer
-      conn = assert(luws.wsopen(peer.url, handler or function(_, ...) told[#told + 1] = { ... } end, options))
-      return conn
-    end
-
-    --- The same, with a socket that is a table over a real one: what replaces its methods, and the real one.
-    local function open_over_table(steps, options, handler)
-      local faults, inner = {}, nil
-      options = options or {}
-      function options.connect(host, port)
-        local outer = {}
-        inner = socket.connect(host, port)
-        for _, name in ipairs { "send", "receive", "settimeout", "close" } do
-          outer[name] = function(_, ...)
-            if faults[name] then return faults[name](...) end
-            return inner[name](inner, ...)
-          end
-        end
-        return outer
-      end
-      open(steps, options, handler)
-      return faults, inner
-    end
-
-    local function await(count) return poll(luws, conn, function() return told[count] end) end
-
-    before_each(function()
-      logged = {}
-      rawset(_G, "luup", { log = function(text, level) logged[#logged + 1] = { level, text } end })
-    end)
+    before_each(function() logged = log.start() end)
 
     after_each(function()
-      luws.wsclose(conn)
-      if peer then peer:close() end
-      conn, peer = nil, nil
-      rawset(_G, "luup", nil)
+      s:close()
+      log.stop()
     end)
 
     it("nothing waiting: false, 0; some data: false, n; over TLS nb counts decrypted bytes", function()
-      open { { "upgrade" }, { "wait" }, { "send", "\129\5Hello" }, { "hold" } }
-      luws.wsreceive(conn) -- TLS may have had its tickets to deliver
-      assert.same({ false, 0 }, { luws.wsreceive(conn) })
-      peer:go()
-      local _, more, nb = await(1)
+      s:open { { "wait" }, { "send", "\129\5Hello" }, { "hold" } }
+      luws.wsreceive(s.conn) -- TLS may have had its tickets to deliver
+      assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
+      s.peer:go()
+      local _, more, nb = s:await(1)
       assert.same({ false, 7 }, { more, nb })
-      assert.same({ { 1, "Hello" } }, told)
+      assert.same({ { 1, "Hello" } }, s.told)
     end)
 
     it("a full chunk: true", function()
-      open({ { "upgrade" }, { "wait" }, { "send", "\130\126\3\232" .. ("x"):rep(1000) }, { "hold" } },
+      s:open({ { "wait" }, { "send", "\130\126\3\232" .. ("x"):rep(1000) }, { "hold" } },
         { receive_chunk_size = 100 })
-      luws.wsreceive(conn)
-      peer:go()
-      luws.wswait(conn, 5)
-      local more, nb = luws.wsreceive(conn)
+      luws.wsreceive(s.conn)
+      s.peer:go()
+      luws.wswait(s.conn, 5)
+      local more, nb = luws.wsreceive(s.conn)
       assert.same({ true, tls and 0 or 100 }, { more, nb }) -- of a record in part nothing is decrypted yet
-      await(1)
-      assert.same({ { 2, ("x"):rep(1000) } }, told)
+      s:await(1)
+      assert.same({ { 2, ("x"):rep(1000) } }, s.told)
     end)
 
     it("socket error: nil, err; the handler gets receiver error: err", function()
-      local faults = open_over_table { { "upgrade" }, { "hold" } }
-      function faults.receive() return nil, "unplugged" end
-      assert.same({ nil, "unplugged" }, { luws.wsreceive(conn) })
-      assert.same({ { false, "receiver error: unplugged" } }, told)
+      local replaced = {}
+      s:open({ { "hold" } }, { connect = sockets.connecting(replaced) })
+      function replaced.receive() return nil, "unplugged" end
+      assert.same({ nil, "unplugged" }, { luws.wsreceive(s.conn) })
+      assert.same({ { false, "receiver error: unplugged" } }, s.told)
     end)
 
     it("a text message is checked to be UTF-8 across fragments, as early as possible", function()
-      open { { "upgrade" }, { "send", "\1\1\226\0\1\130\128\2\172!" }, { "hold" } }
-      await(1)
-      assert.same({ { 1, "\226\130\172!" } }, told) -- a character in three fragments
+      s:open { { "send", "\1\1\226\0\1\130\128\2\172!" }, { "hold" } }
+      s:await(1)
+      assert.same({ { 1, "\226\130\172!" } }, s.told) -- a character in three fragments
       for _, bytes in ipairs { "\1\1\226\0\1x", "\1\2a\255", "\129\100\237\160", "\1\3\244\144\128" } do
-        open { { "upgrade" }, { "send", bytes }, { "read_frame" }, { "hold" } } -- none of these messages ends
-        local _, more, why = poll(luws, conn)
+        s:open { { "send", bytes }, { "read_frame" }, { "hold" } } -- none of these messages ends
+        local _, more, why = s:poll()
         assert.same({ nil, "text message is not valid UTF-8" }, { more, why })
-        assert.same({ { false, why } }, told)
-        assert.equal(scripted.close_payload(1007, why), peer:at(4).frames[1].payload)
+        assert.same({ { false, why } }, s.told)
+        assert.equal(scripted.close_payload(1007, why), s.peer:at(4).frames[1].payload)
       end
     end)
 
     it("never blocks, whatever is still missing", function()
       for _, bytes in ipairs { "", "\129", "\129\126\1", "\129\9part", "\1\1a", "\137\4pi" } do
-        open { { "upgrade" }, { "wait" }, { "send", bytes }, { "hold" } }
-        peer:go()
-        if bytes ~= "" then luws.wswait(conn, 5) end
+        s:open { { "wait" }, { "send", bytes }, { "hold" } }
+        s.peer:go()
+        if bytes ~= "" then luws.wswait(s.conn, 5) end
         local started = luws.gettime()
-        repeat local more = luws.wsreceive(conn) until not more
-        assert.same({ false, 0 }, { luws.wsreceive(conn) })
+        repeat local more = luws.wsreceive(s.conn) until not more
+        assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
         assert.is_true(luws.gettime() - started < 0.1)
-        assert.same({}, told)
+        assert.same({}, s.told)
       end
     end)
 
     for _, chunk in ipairs { 1000, 16384, 1000000 } do
       it("what the TLS layer holds is drained before it says false; a chunk of " .. chunk, function()
         local count, size = 5, 15000
-        open({ { "upgrade" }, { "send", scripted.frame { payload = ("x"):rep(size) }:rep(count) }, { "hold" } },
+        s:open({ { "send", scripted.frame { payload = ("x"):rep(size) }:rep(count) }, { "hold" } },
           { receive_chunk_size = chunk })
-        while not told[count] do
-          local more = luws.wsreceive(conn)
+        while not s.told[count] do
+          local more = luws.wsreceive(s.conn)
           -- Only the descriptor is asked, as by a program that was told false.
-          if more == false and not told[count] then
-            assert.equal(1, #socket.select({ conn.socket }, nil, 5))
+          if more == false and not s.told[count] then
+            assert.equal(1, #socket.select({ s.conn.socket }, nil, 5))
           end
         end
-        for i = 1, count do assert.equal(size, #told[i][2]) end
+        for i = 1, count do assert.equal(size, #s.told[i][2]) end
       end)
     end
 
     it("handlers may be functions or callable tables; a nil handler is tolerated, with a debug line", function()
-      open {
-        { "upgrade" }, { "wait" }, { "send", "\129\1a" }, { "wait" }, { "send", "\129\5quiet\136\0" }, { "hold" },
+      s:open {
+        { "wait" }, { "send", "\129\1a" }, { "wait" }, { "send", "\129\5quiet\136\0" }, { "hold" },
       }
       local got
-      conn.msghandler = setmetatable({}, { __call = function(_, ...) got = { ... } end })
-      peer:go()
-      poll(luws, conn, function() return got end)
-      assert.same({ conn, 1, "a" }, got)
-      conn.msghandler, luws.debug_mode = nil, true
-      peer:go()
-      local ok, more, why = pcall(function() return select(2, poll(luws, conn)) end)
+      s.conn.msghandler = setmetatable({}, { __call = function(_, ...) got = { ... } end })
+      s.peer:go()
+      s:poll(function() return got end)
+      assert.same({ s.conn, 1, "a" }, got)
+      s.conn.msghandler, luws.debug_mode = nil, true
+      s.peer:go()
+      local ok, more, why = pcall(function() return select(2, s:poll()) end)
       luws.debug_mode = false
       assert.same({ true, nil, "closed" }, { ok, more, why })
       local lines = {}
@@ -162,13 +123,13 @@ for _, scheme in ipairs { "ws", "wss" } do
 
     it("a handler's error never escapes: it is logged with its traceback, and the loop goes on", function()
       local count = 0
-      open({ { "upgrade" }, { "send", "\129\1a\1\1b\128\1c\137\1p\136\2\3\232" }, { "read_frame", 2 }, { "hold" } }, {
+      s:open({ { "send", "\129\1a\1\1b\128\1c\137\1p\136\2\3\232" }, { "read_frame", 2 }, { "hold" } }, {
         control_handler = function() error "control" end,
       }, function(_, opcode, data)
         count = count + 1
         error(opcode and data or {})
       end)
-      local _, more, why = poll(luws, conn)
+      local _, more, why = s:poll()
       assert.same({ nil, "closed", 3 }, { more, why, count })
       assert.equal(5, #logged)
       for i, text in ipairs { "a", "bc", "control", "control", "table" } do
@@ -177,17 +138,17 @@ for _, scheme in ipairs { "ws", "wss" } do
         assert.truthy(logged[i][2]:find("stack traceback:", 1, true), logged[i][2])
         assert.truthy(logged[i][2]:find("contract/receive_spec.lua", 1, true), logged[i][2])
       end
-      local frames = peer:at(4).frames
+      local frames = s.peer:at(4).frames
       assert.same({ 10, "p", 8, "\3\232" },
         { frames[1].opcode, frames[1].payload, frames[2].opcode, frames[2].payload })
     end)
 
     it("a handler may call wssend, wsclose, wsreceive or wsopen, on this or another connection", function()
       local other, got = nil, {}
-      open({ { "upgrade" }, { "send", "\129\1a\129\1b" }, { "hold" } }, nil, function(c, _, data)
+      s:open({ { "send", "\129\1a\129\1b" }, { "hold" } }, nil, function(c, _, data)
         got[#got + 1] = data
         if data == "a" then
-          other = assert(luws.wsopen(peer.url, function(_, _, text) got[#got + 1] = "other " .. text end,
+          other = assert(luws.wsopen(s.peer.url, function(_, _, text) got[#got + 1] = "other " .. text end,
             { close_timeout = 0 }))
           assert(luws.wssend(other, 1, "x"))
           poll(luws, other, function() return got[#got] == "other b" end)
@@ -196,9 +157,9 @@ for _, scheme in ipairs { "ws", "wss" } do
           assert(luws.wssend(c, 1, "y"))
         end
       end)
-      poll(luws, conn, function() return #got >= 4 end)
+      s:poll(function() return #got >= 4 end)
       assert.same({ "a", "other a", "other b", "b" }, got)
-      assert.same({ true, false }, { conn.connected, other.connected })
+      assert.same({ true, false }, { s.conn.connected, other.connected })
       assert.same({}, logged)
     end)
 
@@ -210,14 +171,14 @@ for _, scheme in ipairs { "ws", "wss" } do
           calls = calls + 1
           luws.wsclose(c)
         end
-        open({ { "upgrade" }, { "send", "\137\0\129\1a\129\1b\136\0" }, { "hold" } }, { control_handler = handler },
+        s:open({ { "send", "\137\0\129\1a\129\1b\136\0" }, { "hold" } }, { control_handler = handler },
           handler)
-        local _, more, why = poll(luws, conn)
+        local _, more, why = s:poll()
         assert.is_nil(more)
         assert.is_truthy(why == "not connected" or why == "closed", why)
         assert.equal(1, calls)
-        assert.is_false(conn.connected)
-        assert.same({ nil, "not connected" }, { luws.wsreceive(conn) })
+        assert.is_false(s.conn.connected)
+        assert.same({ nil, "not connected" }, { luws.wsreceive(s.conn) })
       end
       assert.same({}, logged)
     end)
@@ -244,15 +205,15 @@ for _, scheme in ipairs { "ws", "wss" } do
       ["more than max_payload_size"] = { "\130\127\127\255\255\255\255\255\255\255", 1009 },
     } do
       it("protocol errors: handler(conn, false, message), a close frame, nil, message: " .. name, function()
-        open { { "upgrade" }, { "send", "\129\2ok" .. case[1] .. "\129\4lost" }, { "read_frame" }, { "read_to_eof" } }
-        local _, more, why = poll(luws, conn)
+        s:open { { "send", "\129\2ok" .. case[1] .. "\129\4lost" }, { "read_frame" }, { "read_to_eof" } }
+        local _, more, why = s:poll()
         assert.is_nil(more)
         assert.is_true(type(why) == "string" and why ~= "closed")
-        assert.same({ { 1, "ok" }, { false, why } }, told)
-        local close = peer:result().frames[1]
+        assert.same({ { 1, "ok" }, { false, why } }, s.told)
+        local close = s.peer:result().frames[1]
         assert.same({ 8, scripted.close_payload(case[2], why) }, { close.opcode, close.payload })
-        assert.same({ nil, why }, { luws.wsreceive(conn) })
-        assert.equal(2, #told)
+        assert.same({ nil, why }, { luws.wsreceive(s.conn) })
+        assert.equal(2, #s.told)
       end)
     end
   end)

@@ -1,21 +1,12 @@
 -- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: wssend.
 
 local child = require "spec.support.child"
+local log = require "spec.support.log"
 local luws = require "luws"
-local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
-local servers = require "spec.support.servers"
-local socket = require "socket"
-
---- An LTN12 source of these chunks, then of what follows them.
-local function source(chunks, ...)
-  local i, last = 0, { ... }
-  return function()
-    i = i + 1
-    if chunks[i] ~= nil then return chunks[i] end
-    return unpack(last)
-  end
-end
+local session = require "spec.support.session"
+local sockets = require "spec.support.sockets"
+local source = require "spec.support.source"
 
 --- A program of its own that sends more than a peer takes, and prints what wssend says and whether after 5 s.
 local IMPATIENT = [[
@@ -41,67 +32,27 @@ teardown(function()
   for _, each in pairs(impatient) do each.peer:close() end
 end)
 
-setup(function()
-  -- The first server that is not verified is warned of, once in a process: not within a test that reads the log.
-  rawset(_G, "luup", { log = function() end })
-  luws.wsclose(luws.wsopen(servers.url("demo", "wss", "/echo")))
-  rawset(_G, "luup", nil)
-end)
+setup(function() log.spend_warning(luws) end)
 
 for _, scheme in ipairs { "ws", "wss" } do
   describe(("wssend, as a plugin written for LuWS relies on it, over %s:"):format(scheme), function()
     local tls = scheme == "wss"
-    local conn, peer, told, logged
+    local s = session.new(luws, { tls = tls })
+    local logged
 
-    --- A connection to a peer that plays these steps; `told` gets what the handler is given.
-    local function open(steps, options, handler)
-      steps.tls = tls
-      if peer then peer:close() end
-      peer = scripted.peer(steps)
-      told = {}
-      options = options or {}
-      options.close_timeout = options.close_timeout or 0 -- most scripts do not answer
-      conn = assert(luws.wsopen(peer.url, handler or function(_, ...) told[#told + 1] = { ... } end, options))
-      return conn
-    end
-
-    --- The same, with a socket that is a table over a real one: what replaces its methods, and the real one.
-    local function open_over_table(steps, options, handler)
-      local faults, inner = {}, nil
-      options = options or {}
-      function options.connect(host, port)
-        local outer = {}
-        inner = socket.connect(host, port)
-        for _, name in ipairs { "send", "receive", "settimeout", "close" } do
-          outer[name] = function(_, ...)
-            if faults[name] then return faults[name](...) end
-            return inner[name](inner, ...)
-          end
-        end
-        return outer
-      end
-      open(steps, options, handler)
-      return faults, inner
-    end
-
-    before_each(function()
-      logged = {}
-      rawset(_G, "luup", { log = function(text, level) logged[#logged + 1] = { level, text } end })
-    end)
+    before_each(function() logged = log.start() end)
 
     after_each(function()
-      luws.wsclose(conn)
-      if peer then peer:close() end
-      conn, peer = nil, nil
-      rawset(_G, "luup", nil)
+      s:close()
+      log.stop()
     end)
 
     --- Opens, sends these one after the other, and returns the frames that the peer got: fin, opcode, payload.
     local function frames_of(count, sends, options)
-      open({ { "upgrade" }, { "read_frame", count }, { "hold" } }, options)
-      for _, args in ipairs(sends) do assert.same({ true }, { luws.wssend(conn, unpack(args, 1, 2)) }) end
+      s:open({ { "read_frame", count }, { "hold" } }, options)
+      for _, args in ipairs(sends) do assert.same({ true }, { luws.wssend(s.conn, unpack(args, 1, 2)) }) end
       local frames = {}
-      for i, frame in ipairs(peer:at(3).frames) do frames[i] = { frame.fin, frame.opcode, frame.payload } end
+      for i, frame in ipairs(s.peer:at(3).frames) do frames[i] = { frame.fin, frame.opcode, frame.payload } end
       return frames
     end
 
@@ -122,14 +73,14 @@ for _, scheme in ipairs { "ws", "wss" } do
     end)
 
     it("an error from the source is false, err; one raised goes through to the caller; nothing is sent", function()
-      open { { "upgrade" }, { "read_frame" }, { "hold" } }
-      assert.same({ false, "no disk" }, { luws.wssend(conn, 1, source({}, nil, "no disk")) })
+      s:open { { "read_frame" }, { "hold" } }
+      assert.same({ false, "no disk" }, { luws.wssend(s.conn, 1, source({}, nil, "no disk")) })
       local raised = { "raised" }
-      local ok, err = pcall(luws.wssend, conn, 1, function() error(raised, 0) end)
+      local ok, err = pcall(luws.wssend, s.conn, 1, function() error(raised, 0) end)
       assert.is_false(ok)
       assert.is_true(rawequal(raised, err))
-      assert.is_true(luws.wssend(conn, 1, "goes on"))
-      assert.equal("goes on", peer:at(3).frames[1].payload)
+      assert.is_true(luws.wssend(s.conn, 1, "goes on"))
+      assert.equal("goes on", s.peer:at(3).frames[1].payload)
     end)
 
     it("a source that fails midway leaves the stream unfinishable: close the connection and say so", function()
@@ -141,11 +92,11 @@ for _, scheme in ipairs { "ws", "wss" } do
           return function() return chunks() or error("raised", 0) end
         end)(), { false, "raised" } },
       } do
-        open { { "upgrade" }, { "hold" } }
-        assert.same(case[2], { pcall(luws.wssend, conn, 1, case[1]) })
-        assert.is_false(conn.connected)
-        assert.same({ false, "not connected" }, { luws.wssend(conn, 1, "x") })
-        local frames = peer:result().frames
+        s:open { { "hold" } }
+        assert.same(case[2], { pcall(luws.wssend, s.conn, 1, case[1]) })
+        assert.is_false(s.conn.connected)
+        assert.same({ false, "not connected" }, { luws.wssend(s.conn, 1, "x") })
+        local frames = s.peer:result().frames
         assert.same({ "a", false }, { frames[1].payload, frames[1].fin })
         assert.same({ 8, scripted.close_payload(1011) }, { frames[#frames].opcode, frames[#frames].payload })
       end
@@ -154,7 +105,7 @@ for _, scheme in ipairs { "ws", "wss" } do
     it("over 65535 bytes: one frame with a 64-bit length by default; fragment_size restores fragmentation", function()
       local big = ("0123456789abcdef"):rep(4096)
       assert.is_true(frames_of(1, { { 2, big } })[1][3] == big)
-      assert.is_truthy(peer:so_far().raw:find("\130\255\0\0\0\0\0\1\0\0", 1, true))
+      assert.is_truthy(s.peer:so_far().raw:find("\130\255\0\0\0\0\0\1\0\0", 1, true))
       local frames = frames_of(2, { { 2, big } }, { fragment_size = 65535 })
       assert.same({ false, 2, 65535 }, { frames[1][1], frames[1][2], #frames[1][3] })
       assert.same({ true, 0, "f" }, frames[2])
@@ -163,66 +114,67 @@ for _, scheme in ipairs { "ws", "wss" } do
     it("9 and 10 send ping and pong, 8 marks the connection as closing; then false, closing", function()
       assert.same({ { true, 9, "p" }, { true, 9, "" }, { true, 10, "q" }, { true, 8, "" } },
         frames_of(4, { { 9, "p" }, { 9 }, { 10, "q" }, { 8, "" } }))
-      assert.same({ true, true }, { conn.closing, conn.connected })
-      assert.same({ false, "closing" }, { luws.wssend(conn, 1, "x") })
+      assert.same({ true, true }, { s.conn.closing, s.conn.connected })
+      assert.same({ false, "closing" }, { luws.wssend(s.conn, 1, "x") })
     end)
 
     it('false, "not connected": nil, closed, or never opened', function()
-      open { { "upgrade" }, { "close" } }
+      s:open { { "close" } }
       for _, thing in ipairs { false, 1, "x", {} } do
         assert.same({ false, "not connected" }, { luws.wssend(thing or nil, 1, "x") })
       end
-      poll(luws, conn)
-      assert.same({ false, "not connected" }, { luws.wssend(conn, 1, "x") }) -- the peer has
-      luws.wsclose(conn)
-      assert.same({ false, "not connected" }, { luws.wssend(conn, 1, "x") })
+      s:poll()
+      assert.same({ false, "not connected" }, { luws.wssend(s.conn, 1, "x") }) -- the peer has
+      luws.wsclose(s.conn)
+      assert.same({ false, "not connected" }, { luws.wssend(s.conn, 1, "x") })
     end)
 
     it("reserved opcodes, control payloads over 125 bytes, text that is not UTF-8: nothing is sent", function()
-      open { { "upgrade" }, { "read_frame" }, { "hold" } }
+      s:open { { "read_frame" }, { "hold" } }
       for _, case in ipairs {
         { 0, "x" }, { 3, "x" }, { 7, "x" }, { 11, "x" }, { 15, "x" }, { 16, "x" }, { -1, "x" }, { "text", "x" },
         { 9, ("x"):rep(126) }, { 10, ("x"):rep(126) }, { 8, "\3\232" .. ("x"):rep(124) }, { 8, "x" }, { 8, "\3\237" },
         { 1, "\255" }, { 1, "\237\160\128" }, { 1, "\226\130" },
       } do
-        local ok, why = luws.wssend(conn, unpack(case))
+        local ok, why = luws.wssend(s.conn, unpack(case))
         assert.is_false(ok)
         assert.equal("string", type(why))
-        assert.equal(0, conn.bufferedAmount)
+        assert.equal(0, s.conn.bufferedAmount)
       end
-      assert.is_false(conn.closing)
-      assert.is_true(luws.wssend(conn, 9, ("x"):rep(125)))
-      assert.equal(9, peer:at(3).frames[1].opcode)
+      assert.is_false(s.conn.closing)
+      assert.is_true(luws.wssend(s.conn, 9, ("x"):rep(125)))
+      assert.equal(9, s.peer:at(3).frames[1].opcode)
     end)
 
     it("false, send error: REASON", function()
-      local faults = open_over_table { { "upgrade" }, { "hold" } }
-      function faults.send() return nil, "unplugged", 0 end
-      assert.same({ false, "send error: unplugged" }, { luws.wssend(conn, 1, "x") })
+      local replaced = {}
+      s:open({ { "hold" } }, { connect = sockets.connecting(replaced) })
+      function replaced.send() return nil, "unplugged", 0 end
+      assert.same({ false, "send error: unplugged" }, { luws.wssend(s.conn, 1, "x") })
     end)
 
     it("a frame is never cut off: what could not be written stays queued and goes out first", function()
       local message = ("x"):rep(100000)
-      local steps = { { "upgrade" }, { "read_frame", 3 }, { "hold" } }
-      local faults, inner = open_over_table(steps, { send_timeout = 0.02 })
+      local replaced = {}
+      s:open({ { "read_frame", 3 }, { "hold" } }, { connect = sockets.connecting(replaced), send_timeout = 0.02 })
       local room = 70000 -- bytes that the socket still takes
-      function faults.send(bytes)
+      function replaced.send(inner, bytes)
         if room == 0 then return nil, "timeout", 0 end
         local last, why, partial = inner:send(bytes:sub(1, room))
         room = room - (last or partial)
         if (last or partial) < #bytes then return nil, why or "timeout", last or partial end
         return last
       end
-      assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 2, message) })
-      local queued = conn.bufferedAmount -- queued bytes are readable
+      assert.same({ false, "send error: timeout" }, { luws.wssend(s.conn, 2, message) })
+      local queued = s.conn.bufferedAmount -- queued bytes are readable
       assert.is_true(queued >= 30000 and queued < 31000, queued)
-      assert.same({ false, "send error: timeout; nothing of this was sent" }, { luws.wssend(conn, 1, "not sent") })
-      assert.equal(queued, conn.bufferedAmount)
+      assert.same({ false, "send error: timeout; nothing of this was sent" }, { luws.wssend(s.conn, 1, "not sent") })
+      assert.equal(queued, s.conn.bufferedAmount)
       room = 1e9
-      assert.is_true(luws.wssend(conn, 1, "next"))
-      assert.equal(0, conn.bufferedAmount)
-      assert.is_true(luws.wssend(conn, 1, "last"))
-      local frames = peer:at(3).frames
+      assert.is_true(luws.wssend(s.conn, 1, "next"))
+      assert.equal(0, s.conn.bufferedAmount)
+      assert.is_true(luws.wssend(s.conn, 1, "last"))
+      local frames = s.peer:at(3).frames
       assert.is_true(frames[1].payload == message)
       assert.same({ "next", "last" }, { frames[2].payload, frames[3].payload })
     end)
@@ -233,57 +185,56 @@ for _, scheme in ipairs { "ws", "wss" } do
         local size, count, all = 65000, unpack(case)
         local frame = scripted.frame { opcode = 2, payload = ("y"):rep(size) }
         local got, come = 0, 0
-        local faults, inner = open_over_table(
-          { { "upgrade" }, { "wait" }, { "send", frame, times = count }, { "read_frame" }, { "hold" } },
-          { send_timeout = all and 10 or 0.3 },
+        local replaced = {}
+        s:open({ { "wait" }, { "send", frame, times = count }, { "read_frame" }, { "hold" } },
+          { connect = sockets.connecting(replaced), send_timeout = all and 10 or 0.3 },
           function(_, opcode) if opcode then got = got + 1 end end)
-        function faults.receive(most)
+        function replaced.receive(inner, most)
           local data, why, partial = inner:receive(most)
           come = come + #(data or partial)
           return data, why, partial
         end
-        function faults.send(bytes)
+        function replaced.send(inner, bytes)
           if come < #frame * count then return nil, "timeout", 0 end
           return inner:send(bytes)
         end
-        peer:go()
-        local ok, why = luws.wssend(conn, 1, "at last")
+        s.peer:go()
+        local ok, why = luws.wssend(s.conn, 1, "at last")
         assert.same(all and { true } or { false, "send error: timeout" }, { ok, why })
         assert.equal(0, got) -- no handler within wssend
-        poll(luws, conn, function() return got == count and conn.bufferedAmount == 0 end)
+        s:poll(function() return got == count and s.conn.bufferedAmount == 0 end)
         assert.equal(count, got)
-        assert.equal("at last", peer:at(5).frames[1].payload)
+        assert.equal("at last", s.peer:at(5).frames[1].payload)
       end
     end)
 
     if tls then it("the same with real sockets that are full, as send_spec.lua has it over ws", function()
       local size, count, got = 65536, 128, 0
       local frame = scripted.frame { opcode = 2, payload = ("y"):rep(size) }
-      local steps = { { "upgrade" }, { "send", frame, times = count }, { "read_frame", 2 }, { "hold" } }
-      steps.receive_buffer = 65536
-      open(steps, { max_payload_size = size, send_timeout = 0.2 },
+      local steps = { receive_buffer = 65536, { "send", frame, times = count }, { "read_frame", 2 }, { "hold" } }
+      s:open(steps, { max_payload_size = size, send_timeout = 0.2 },
         function(_, opcode) if opcode then got = got + 1 end end)
       local message = ("x"):rep(12 * 1024 * 1024) -- more than the sockets hold
-      assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 2, message) })
-      assert.is_true(conn.bufferedAmount > 0)
-      poll(luws, conn, function() return got == count and conn.bufferedAmount == 0 end)
-      assert.is_true(luws.wssend(conn, 1, "next"))
-      local frames = peer:at(4).frames
+      assert.same({ false, "send error: timeout" }, { luws.wssend(s.conn, 2, message) })
+      assert.is_true(s.conn.bufferedAmount > 0)
+      s:poll(function() return got == count and s.conn.bufferedAmount == 0 end)
+      assert.is_true(luws.wssend(s.conn, 1, "next"))
+      local frames = s.peer:at(4).frames
       assert.is_true(frames[1].payload == message)
       assert.equal("next", frames[2].payload)
     end) end
 
     it("is callable from inside a handler, on the same connection, during wsreceive", function()
       local sent = 0
-      open({ { "upgrade" }, { "send", "\129\1a\137\1p\129\1b" }, { "read_frame", 4 }, { "hold" } }, {
+      s:open({ { "send", "\129\1a\137\1p\129\1b" }, { "read_frame", 4 }, { "hold" } }, {
         control_handler = function(c) assert(luws.wssend(c, 1, "control")) end,
       }, function(c, opcode, data)
         assert(luws.wssend(c, opcode, data .. data))
         sent = sent + 1
       end)
-      poll(luws, conn, function() return sent == 2 end)
+      s:poll(function() return sent == 2 end)
       local payloads = {}
-      for i, frame in ipairs(peer:at(4).frames) do payloads[i] = frame.payload end
+      for i, frame in ipairs(s.peer:at(4).frames) do payloads[i] = frame.payload end
       assert.same({ "aa", "control", "p", "bb" }, payloads)
       assert.same({}, logged)
     end)

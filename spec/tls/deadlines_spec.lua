@@ -5,18 +5,9 @@ local openssl = require "spec.support.openssl"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
+local sockets = require "spec.support.sockets"
 
 local LIMIT, SLACK = 0.2, 0.25 -- seconds
-
---- The number of sockets that this process has open.
-local function open_sockets()
-  collectgarbage()
-  collectgarbage()
-  local pipe = io.popen("ls -l /proc/$PPID/fd 2>/dev/null | grep -c socket:")
-  local count = tonumber(pipe:read("*a"))
-  pipe:close()
-  return count
-end
 
 --- wsopen fails with this message, no earlier than the deadline and soon after it.
 local function assert_in_time(message, url, options)
@@ -24,11 +15,11 @@ local function assert_in_time(message, url, options)
   local best
   -- A machine may stop for longer than the slack; to do so each time it would take a wrong deadline.
   for _ = 1, 3 do
-    local before, started = open_sockets(), luws.gettime()
+    local before, started = sockets.count(), luws.gettime()
     local result, why = luws.wsopen(url, nil, options)
     local took = luws.gettime() - started
     assert.same({ false, message }, { result, why })
-    assert.equal(before, open_sockets())
+    assert.equal(before, sockets.count())
     assert.is_true(took > LIMIT - 0.02, took)
     best = math.min(best or took, took)
     if best < LIMIT + SLACK then return end

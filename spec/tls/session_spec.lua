@@ -7,7 +7,7 @@ local openssl = require "spec.support.openssl"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
-local socket = require "socket"
+local sockets = require "spec.support.sockets"
 
 local CLOSED = "receiver error: closed"
 local VERSIONS = { "tls12", "tls13" }
@@ -24,16 +24,6 @@ local function open(port, steps, options)
 end
 
 local function seen_all(count) return function() return #seen >= count end end
-
---- The number of sockets that this process has open.
-local function open_sockets()
-  collectgarbage()
-  collectgarbage()
-  local pipe = io.popen("ls -l /proc/$PPID/fd 2>/dev/null | grep -c socket:")
-  local count = tonumber(pipe:read("*a"))
-  pipe:close()
-  return count
-end
 
 after_each(function()
   luws.wsclose(conn)
@@ -96,18 +86,18 @@ describe("a wss connection whose stream is cut", function()
         { "cut" }, { "reset" }, { { "seal", "HTTP/1.1 101 x\r\n" }, "push", "cut" },
         { { "seal", "HTTP/1.1 101 x\r\n\r\n" }, { "push", -1 }, "cut" },
       } do
-        local before = open_sockets()
+        local before = sockets.count()
         assert.same({ false, "upgrade failed; the peer closed the connection" }, { open(version, steps) })
-        assert.equal(before, open_sockets())
+        assert.equal(before, sockets.count())
       end
     end)
   end
 
   it("in TLS's own handshake", function()
     for _, port in ipairs { "end_hello", "end_certificate" } do
-      local before = open_sockets()
+      local before = sockets.count()
       assert.same({ false, "Failed SSL negotation: the peer closed the connection" }, { open(port) })
-      assert.equal(before, open_sockets())
+      assert.equal(before, sockets.count())
     end
   end)
 end)
@@ -173,26 +163,15 @@ describe("what a wss server says instead of going on reaches the user,", functio
     end
   end
 
-  --- A connect function whose sockets send by this one.
-  local function sending(send)
-    return function(host, port)
-      local inner = assert(socket.connect(host, port))
-      local outer = {}
-      for _, name in ipairs { "receive", "settimeout", "close" } do
-        outer[name] = function(_, ...) return inner[name](inner, ...) end
-      end
-      function outer.send(_, data) return send(inner, data) end
-      return outer
-    end
-  end
-
   it("and the server is told, by an alert, that its record was wrong", function()
     local sent
     assert(open("tls12", { "upgrade", { "raw", record }, "hold" }, {
-      connect = sending(function(inner, data)
-        sent = data
-        return inner:send(data)
-      end),
+      connect = sockets.connecting {
+        send = function(inner, data)
+          sent = data
+          return inner:send(data)
+        end,
+      },
     }))
     poll(luws, conn)
     assert.equal("\21\3\3", sent:sub(1, 3))
@@ -202,10 +181,12 @@ describe("what a wss server says instead of going on reaches the user,", functio
     local stuck = false
     assert(open("tls13", { "upgrade", "frame", { "raw", record }, "hold" }, {
       send_timeout = 20,
-      connect = sending(function(inner, data)
-        if stuck then return nil, "timeout", 0 end
-        return inner:send(data)
-      end),
+      connect = sockets.connecting {
+        send = function(inner, data)
+          if stuck then return nil, "timeout", 0 end
+          return inner:send(data)
+        end,
+      },
     }))
     assert.is_true(luws.wssend(conn, 1, "go"))
     stuck = true
