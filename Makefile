@@ -7,12 +7,13 @@ CARGO ?= cargo
 MODULE := build/luws.so
 SERVER := build/luws-demo-server
 
-# The Cargo feature for the interpreter's version: lua51 for Lua 5.1 and for LuaJIT.
-FEATURE := $(shell $(LUA) -e 'print("lua" .. _VERSION:gsub("%D", ""))' 2>/dev/null || echo lua51)
+# The interpreter's version, 5.1 for LuaJIT as well. To build for that, it need not be installed.
+VERSION = $(or $(shell $(LUA) -e 'print((_VERSION:gsub("%a+ ", "")))' 2>/dev/null),$(if \
+  $(filter lua5.1 luajit,$(LUA)),5.1,$(error there is no $(LUA) here, and so no telling what to build for)))
 
 # Where `make install` puts the module and the stub.
-LUA_CPATH_DIR ?= /usr/local/lib/lua/5.1
-LUA_DIR ?= /usr/local/share/lua/5.1
+LUA_CPATH_DIR ?= /usr/local/lib/lua/$(VERSION)
+LUA_DIR ?= /usr/local/share/lua/$(VERSION)
 
 .PHONY: help build demo test test-rust test-lua test-rockspec lint install clean setup-demo setup-test setup-lint server \
 	autobahn autobahn-quick setup-autobahn fuzz fuzz-smoke
@@ -28,7 +29,7 @@ help:
 	@echo "make clean      removes what was built"
 
 build:
-	$(CARGO) build --quiet --release --lib --features $(FEATURE)
+	$(CARGO) build --quiet --release --lib --features lua$(subst .,,$(VERSION))
 	@mkdir -p build
 	@cp target/release/libluws.so $(MODULE).part 2>/dev/null || cp target/release/libluws.dylib $(MODULE).part
 	@mv $(MODULE).part $(MODULE)
@@ -93,8 +94,9 @@ lint: setup-lint
 	$(CARGO) test --quiet --test dependencies
 
 install: build
-	install -D -m 755 $(MODULE) "$(LUA_CPATH_DIR)/luws.so"
-	install -D -m 644 lua/L_MyPlugin_LuWS.lua "$(LUA_DIR)/L_MyPlugin_LuWS.lua"
+	install -d "$(LUA_CPATH_DIR)" "$(LUA_DIR)"
+	install -m 755 $(MODULE) "$(LUA_CPATH_DIR)/luws.so"
+	install -m 644 lua/L_MyPlugin_LuWS.lua "$(LUA_DIR)/L_MyPlugin_LuWS.lua"
 
 clean:
 	rm -rf build target fuzz/target

@@ -50,10 +50,10 @@ local function turn()
     retry = math.min(retry * 2, LONGEST_RETRY)
     return delay
   end
-  local ok, more, err = pcall(luws.wsreceive, conn)
+  local more, err = luws.wsreceive(conn)
   if not conn then return RETRY end -- the handler was told
-  if not ok or more == nil then
-    log("receiving failed: " .. tostring(ok and err or more))
+  if more == nil then
+    log("receiving failed: " .. err)
     luws.wsclose(conn)
     conn = nil
     return RETRY

@@ -14,8 +14,9 @@ local url, seconds = arg[1] or "ws://127.0.0.1:8080/echo", tonumber(arg[2]) or 1
 
 local CONNECTIONS = 3
 
-local function handler(_, opcode, data, name)
+local function handler(conn, opcode, data, name)
   print(name .. (opcode and " received: " or " lost: ") .. data)
+  if opcode == false then luws.wsclose(conn) end -- one that is only silent would stay open
 end
 
 local conns = {}

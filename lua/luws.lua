@@ -37,6 +37,7 @@ function luws.sleep(seconds)
 end
 
 local CLOSE = 8
+local OPCODES = { [1] = true, [2] = true, [8] = true, [9] = true, [10] = true }
 
 -- Under this key a connection table holds its state. When the table is dropped, so is the state, and
 -- with it go the native objects that own the socket.
@@ -122,8 +123,8 @@ function luws.wssend(conn, opcode, data)
   if not (state and state.session) then return false, "not connected" end
   if state.closing then return false, "closing" end
   local number = tonumber(opcode)
-  -- 0 is for us to choose: the fragments of a message follow from its source
-  if not number or number % 1 ~= 0 or number < 1 or number > 15 then
+  -- 0 is for us to choose, for the fragments of a message that come from its source
+  if not OPCODES[number] then
     return false, ("bad argument #2 to 'wssend' (opcode 1, 2, 8, 9 or 10 expected, got %s)")
       :format(protect.text(opcode) or type(opcode))
   end

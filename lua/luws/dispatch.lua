@@ -1,5 +1,5 @@
 --[[
-Events to handlers, and the default replies. Does no I/O of its own: the pump does.
+Events to handlers, the default replies, and the end of a connection. What is read and when is the pump's.
 
 Handlers may do anything, to this connection too: after each of them the state is looked at afresh.
 A handler's error goes to the log and no further.

@@ -91,6 +91,8 @@ local function establish(target, settings, given, proxy)
   end
   -- How long the user's own function takes is the user's affair.
   if options.read(settings, "connect") then deadline = native.monotonic() + connect_timeout end
+  -- Also, later: closing, sink, announce, tracing, injected, unwatch and, behind the end, over and lingering
+  -- (dispatch); ended (pump).
   local state = {
     session = session,
     wire = wire,

@@ -211,7 +211,11 @@ function options.headers(given, target)
     offered[name] = true
   end
   local wanted = options.read(given, "subprotocols")
-  for _, name in ipairs(type(wanted) == "string" and { wanted } or wanted or {}) do
+  wanted = type(wanted) == "string" and { wanted } or wanted or {}
+  for key in next, wanted do
+    if type(key) ~= "number" then return nil, "bad option 'subprotocols' (string or array of strings expected)" end
+  end
+  for _, name in ipairs(wanted) do
     if type(name) ~= "string" or native.check_header(name, "") then
       return nil, "bad option 'subprotocols' (an element is not a token)"
     end
@@ -219,9 +223,10 @@ function options.headers(given, target)
   end
   for name, value in pairs(options.read(given, "upgrade_headers") or {}) do
     local text = header_value(value)
-    if type(name) ~= "string" or not text then
-      return nil, ("bad option 'upgrade_headers' (%s: string or number expected, got %s)")
-        :format(type(name) == "string" and name or "a name that is a " .. type(name), type(value))
+    if type(name) ~= "string" then
+      return nil, "bad option 'upgrade_headers' (a name is a " .. type(name) .. '; as in { ["X-Name"] = "value" })'
+    elseif not text then
+      return nil, ("bad option 'upgrade_headers' (%s: string or number expected, got %s)"):format(name, type(value))
     end
     local lower = name:lower()
     local wrong = native.check_header(name, text)

@@ -1,12 +1,12 @@
-//! A small WebSocket server on the engine's server role, for the demo, the specs and the benchmarks:
+//! A small WebSocket server on the engine's server role, for the demo and the specs:
 //! a thread for each connection, blocking sockets, nothing else.
 //!
 //! ```text
 //! luws-demo-server [--port N] [--tls-port N] [--cert PEM --key PEM] [--ready FILE] [--until-stdin-closes]
 //! ```
 //!
-//! Compresses for clients that offer it. Listens on 127.0.0.1, by default on free ports, and says on which by the lines `ws PORT` and (with a
-//! certificate) `wss PORT`, in FILE or else on standard output.
+//! Compresses for clients that offer it. Listens on 127.0.0.1, by default on free ports, and says on which by the
+//! lines `ws PORT` and (with a certificate) `wss PORT`, in FILE or else on standard output.
 //!
 //! | path | what it does |
 //! |---|---|

@@ -76,9 +76,8 @@ pub(super) fn collect(session: &mut Session) -> Vec<u8> {
 
 /// Two ends whose upgrade is complete.
 pub(super) fn pair(wish: Option<Options>, client: Config, server: Config) -> (Session, Session) {
-    let request =
-        UpgradeRequest { host: "h".into(), resource: "/".into(), deflate: wish, ..UpgradeRequest::default() };
-    let mut client = Session::client(&request, None, client).unwrap();
+    let request = UpgradeRequest::new("h", "/").unwrap();
+    let mut client = Session::client(&request, None, Config { deflate: wish, ..client }).unwrap();
     let mut server = Session::server(None, server).unwrap();
     server.receive(&collect(&mut client));
     assert!(matches!(server.next_event(), Ok(Some(Event::Request(_)))));
@@ -92,7 +91,9 @@ pub(super) fn pair(wish: Option<Options>, client: Config, server: Config) -> (Se
 pub(super) fn set_up(role: Role, setup: &Setup, open: bool) -> Session {
     if !open {
         return match role {
-            Role::Client => Session::client(&UpgradeRequest::default(), None, setup.config()).unwrap(),
+            Role::Client => {
+                Session::client(&UpgradeRequest::new("h", "/").unwrap(), None, setup.config()).unwrap()
+            }
             Role::Server => Session::server(None, setup.config()).unwrap(),
         };
     }
@@ -106,7 +107,8 @@ pub(super) fn set_up(role: Role, setup: &Setup, open: bool) -> Session {
 
 /// A client that has sent the request, and the hash that it waits for.
 pub(super) fn client(request: &UpgradeRequest, setup: &Setup) -> (Session, String) {
-    let mut session = Session::client(request, None, setup.config()).unwrap();
+    let config = Config { deflate: setup.wish(), ..setup.config() };
+    let mut session = Session::client(request, None, config).unwrap();
     let (request, _) = ServerHandshake::default().parse(&collect(&mut session)).unwrap().unwrap();
     let (answer, _) = request.acceptance(None, None);
     let answer = String::from_utf8(answer).unwrap();

@@ -104,14 +104,11 @@ pub fn handshake_response(data: &[u8]) {
     let setup = Setup::from_byte(choices.byte());
     let choice = choices.byte();
     let answer = choices.rest();
-    let subprotocols = if choice & 128 == 0 { vec![] } else { vec!["chat".into(), "superchat".into()] };
-    let request = UpgradeRequest {
-        host: "h".into(),
-        resource: "/".into(),
-        subprotocols,
-        deflate: setup.wish(),
-        headers: Vec::new(),
-    };
+    let mut request = UpgradeRequest::new("h", "/").unwrap();
+    if choice & 128 != 0 {
+        request.offer("chat").unwrap();
+        request.offer("superchat").unwrap();
+    }
     let size = usize::from(choice & 127).max(1);
     let outcomes = [answer.len().max(1), size].map(|size| {
         let (session, accept) = client(&request, &setup);

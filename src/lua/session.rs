@@ -58,24 +58,12 @@ impl LuaSession {
 /// `fragment_size`, `deflate` (a table of all that [`options::deflate`] reads, or nothing), `sockproxy`
 /// (what [`options::sockproxy`] reads, or nothing).
 pub(super) fn create(lua: &Lua, parameters: Table) -> Result<std::result::Result<AnyUserData, Reason>> {
-    let mut headers = Vec::new();
-    for pair in parameters.get::<Vec<Vec<LuaString>>>("headers")? {
-        if let [name, value] = &pair[..] {
-            match Header::new(&name.to_string_lossy(), &value.as_bytes()) {
-                Ok(header) => headers.push(header),
-                Err(why) => return Ok(Err(why.into())),
-            }
-        }
-    }
+    let request = match request(&parameters)? {
+        Ok(request) => request,
+        Err(why) => return Ok(Err(why.into())),
+    };
     let deflate =
         parameters.get::<Option<Table>>("deflate")?.map(|table| options::deflate(&table)).transpose()?;
-    let request = UpgradeRequest {
-        deflate: deflate.clone(),
-        host: parameters.get("host_header")?,
-        resource: parameters.get("resource")?,
-        subprotocols: parameters.get::<Option<_>>("subprotocols")?.unwrap_or_default(),
-        headers,
-    };
     let config = Config {
         max_message_size: field(&parameters, "max_payload_size")?,
         use_masking: parameters.get("use_masking")?,
@@ -108,6 +96,24 @@ pub(super) fn create(lua: &Lua, parameters: Table) -> Result<std::result::Result
     }
     let inner = RefCell::new(Some(Inner { session, socket: None }));
     Ok(Ok(lua.create_userdata(LuaSession(inner))?))
+}
+
+/// The upgrade request, or what cannot stand in one.
+fn request(parameters: &Table) -> Result<std::result::Result<UpgradeRequest, String>> {
+    let (host, resource) = (parameters.get::<String>("host_header")?, parameters.get::<String>("resource")?);
+    let subprotocols = parameters.get::<Option<Vec<String>>>("subprotocols")?.unwrap_or_default();
+    let headers = parameters.get::<Vec<Vec<LuaString>>>("headers")?;
+    Ok(UpgradeRequest::new(&host, &resource).and_then(|mut request| {
+        for name in subprotocols {
+            request.offer(&name)?;
+        }
+        for pair in headers {
+            if let [name, value] = &pair[..] {
+                request.add(Header::new(&name.to_string_lossy(), &value.as_bytes())?);
+            }
+        }
+        Ok(request)
+    }))
 }
 
 /// The connectors of a Lua state, most recently made last: a program that reconnects has them made once.
@@ -240,8 +246,8 @@ impl Inner {
 }
 
 fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
-    // next_event(): nil when more bytes are needed; opcode and data; true when the upgrade is
-    // complete; false, a text and whether it is TLS's when the session is over; "begin" and an opcode where messages are announced;
+    // next_event(): nil when more bytes are needed; opcode and data; true when the upgrade is complete; false, a
+    // text, and whether it is of TLS, when the session is over; "begin" and an opcode where messages are announced;
     // "piece" or "last" and data of a message that is streamed.
     methods.add_method("next_event", |lua, this, ()| {
         let event = this.with(|inner| match inner.session.next_event() {

@@ -93,7 +93,8 @@ pub(super) struct Wanted {
     pub(super) server_name: Option<String>,
 }
 
-/// The options of a TLS client from a table with LuaSec's own names; whether there is to be TLS at all.
+/// The options of a TLS client from a table with LuaSec's own names. They are read for ws as well (`secure` is false),
+/// where the same plugin may set them and none but a fingerprint is missed.
 ///
 /// # Errors
 /// Names the option, as it is spelt for `wsopen`, and the value.

@@ -44,7 +44,7 @@ impl Buffer {
     ///
     /// `count` is never more than [`len`](Self::len); if it were, the queue would just be empty.
     pub fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
+        self.start = self.start.saturating_add(count).min(self.end);
         if self.is_empty() {
             self.start = 0;
             self.end = 0;

@@ -24,7 +24,7 @@ pub struct Config {
     pub use_masking: bool,
     /// Messages of more bytes than this are sent in fragments of this size; 0: never.
     pub fragment_size: usize,
-    /// What to offer or to accept of permessage-deflate; `None`: nothing.
+    /// What to offer (a client) or to accept (a server) of permessage-deflate; `None`: nothing.
     pub deflate: Option<deflate::Options>,
 }
 

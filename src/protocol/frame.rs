@@ -65,7 +65,7 @@ pub struct FrameHeader {
 pub const RSV1: u8 = 4;
 
 impl fmt::Display for FrameHeader {
-    /// As in `text, 5 bytes, fin=1 rsv=0`.
+    /// As in `text (opcode 1), 5 bytes, fin=1 rsv=000`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = format!("{:?}", self.opcode).to_lowercase();
         let fin = u8::from(self.fin);

@@ -65,7 +65,7 @@ impl Session {
         config: Config,
     ) -> Result<Self, Error> {
         let mut rng = seed()?;
-        let (handshake, head) = ClientHandshake::new(request, &mut rng);
+        let (handshake, head) = ClientHandshake::new(request, config.deflate.as_ref(), &mut rng);
         let tls = tls.map(|(connector, host)| Tls::client(connector, host)).transpose();
         let mut session =
             Self::new(Role::Client, Upgrade::Client(handshake), tls.map_err(Error::Tls)?, config, rng);
@@ -314,7 +314,7 @@ impl Session {
             },
             Err(error) => {
                 if let HandshakeError::BadRequest { status, message } = &error {
-                    self.refuse(*status, message);
+                    self.answer_refusal(*status, message);
                 }
                 Err(Error::Handshake(error))
             }
@@ -341,6 +341,12 @@ impl Session {
 
     /// Refuses the request that was the last event with an HTTP status of 400 or above.
     pub fn refuse(&mut self, status: u16, message: &str) {
+        if matches!(self.upgrade, Upgrade::Requested(_)) {
+            self.answer_refusal(status, message);
+        }
+    }
+
+    fn answer_refusal(&mut self, status: u16, message: &str) {
         self.output.extend(&handshake::refusal(status, message));
         self.upgrade = Upgrade::Over(Response::default());
         self.seal();

@@ -8,17 +8,16 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 fn request() -> UpgradeRequest {
-    UpgradeRequest {
-        host: "example.com:8080".into(),
-        resource: "/chat?x=1".into(),
-        subprotocols: vec!["chat".into(), "superchat".into()],
-        headers: vec![Header::new("Origin", b"http://example.com").unwrap()],
-        ..UpgradeRequest::default()
+    let mut request = UpgradeRequest::new("example.com:8080", "/chat?x=1").unwrap();
+    for subprotocol in ["chat", "superchat"] {
+        request.offer(subprotocol).unwrap();
     }
+    request.add(Header::new("Origin", b"http://example.com").unwrap());
+    request
 }
 
 fn client() -> (ClientHandshake, String) {
-    let (handshake, head) = ClientHandshake::new(&request(), &mut StdRng::seed_from_u64(7));
+    let (handshake, head) = ClientHandshake::new(&request(), None, &mut StdRng::seed_from_u64(7));
     (handshake, String::from_utf8(head).unwrap())
 }
 
@@ -51,7 +50,7 @@ fn the_request_has_everything_that_section_4_1_wants() {
     let key = head.split("Sec-WebSocket-Key: ").nth(1).unwrap().split("\r\n").next().unwrap();
     assert_eq!((key.len(), &key[22..]), (24, "==")); // 16 bytes in base64
     let mut other = StdRng::seed_from_u64(8);
-    let (_, another) = ClientHandshake::new(&request(), &mut other);
+    let (_, another) = ClientHandshake::new(&request(), None, &mut other);
     assert!(!String::from_utf8(another).unwrap().contains(key));
 }
 

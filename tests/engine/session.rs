@@ -11,7 +11,7 @@ use luws::session::{Error, Event, Session};
 use crate::feeding::describe;
 
 fn client(config: Config) -> Session {
-    let request = UpgradeRequest { host: "h".into(), resource: "/".into(), ..UpgradeRequest::default() };
+    let request = UpgradeRequest::new("h", "/").unwrap();
     Session::client(&request, None, config).unwrap()
 }
 

@@ -30,15 +30,13 @@ impl Player {
         let deflate = wish.as_deref().map(options);
         let session = match role {
             Role::Client => {
-                let request = UpgradeRequest {
-                    host: "server.example.com".into(),
-                    resource: "/chat".into(),
-                    subprotocols: vector.subprotocols.clone(),
-                    // What was agreed upon is to be what the answer says, so the offer is for anything.
-                    deflate: deflate.map(|wish| if vector.upgrade { wish } else { Options::default() }),
-                    headers: Vec::new(),
-                };
-                let config = Config { max_message_size: vector.limit, ..Config::default() };
+                let mut request = UpgradeRequest::new("server.example.com", "/chat").unwrap();
+                for subprotocol in &vector.subprotocols {
+                    request.offer(subprotocol).unwrap();
+                }
+                // What was agreed upon is to be what the answer says, so the offer is for anything.
+                let deflate = deflate.map(|wish| if vector.upgrade { wish } else { Options::default() });
+                let config = Config { max_message_size: vector.limit, deflate, ..Config::default() };
                 Session::client(&request, None, config)
             }
             Role::Server => {

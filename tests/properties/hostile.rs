@@ -232,7 +232,7 @@ proptest! {
     ) {
         let config = Config { max_message_size: LIMIT, ..Config::default() };
         let mut session =
-            if server { Session::server(None, config) } else { Session::client(&request(None), None, config) }.unwrap();
+            if server { Session::server(None, config) } else { Session::client(&request(), None, config) }.unwrap();
         collect(&mut session);
         // Without its end, the head goes on.
         let begin = if ended { &begin[..] } else { begin.trim_ascii_end() };

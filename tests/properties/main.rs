@@ -59,18 +59,14 @@ fn collect(session: &mut Session) -> Vec<u8> {
     sent
 }
 
-fn request(wish: Option<&Options>) -> UpgradeRequest {
-    UpgradeRequest {
-        host: "h".into(),
-        resource: "/".into(),
-        deflate: wish.cloned(),
-        ..UpgradeRequest::default()
-    }
+fn request() -> UpgradeRequest {
+    UpgradeRequest::new("h", "/").unwrap()
 }
 
 /// A client and a server whose upgrade is complete.
 fn pair(wish: Option<&Options>, config: &Config) -> (Session, Session) {
-    let mut client = Session::client(&request(wish), None, config.clone()).unwrap();
+    let mut client =
+        Session::client(&request(), None, Config { deflate: wish.cloned(), ..config.clone() }).unwrap();
     let deflate = wish.map(|_| Options { threshold: 0, ..Options::default() });
     let mut server = Session::server(None, Config { deflate, ..config.clone() }).unwrap();
     server.receive(&collect(&mut client));

@@ -5,24 +5,57 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::{Header, Headers, MAX_HEAD, MAX_HEADERS, accept_value, find_head};
+use super::{Header, Headers, MAX_HEAD, MAX_HEADERS, accept_value, find_head, is_token};
 use crate::protocol::deflate::{self, Agreement};
 use crate::protocol::error::HandshakeError;
 use crate::protocol::extensions::Extension;
 
 /// What a client asks for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct UpgradeRequest {
-    /// The value of the Host header: with its port unless that is the scheme's own.
-    pub host: String,
-    /// Path and query (section 3).
-    pub resource: String,
-    /// Offered subprotocols, the preferred one first (section 1.9).
-    pub subprotocols: Vec<String>,
-    /// What to offer of permessage-deflate.
-    pub deflate: Option<deflate::Options>,
-    /// Further headers, sent as they are.
-    pub headers: Vec<Header>,
+    host: String,
+    resource: String,
+    subprotocols: Vec<String>,
+    headers: Vec<Header>,
+}
+
+impl UpgradeRequest {
+    /// The value of the Host header (with its port unless that is the scheme's own), and path and query (section 3).
+    ///
+    /// # Errors
+    /// Says which of them cannot stand in a request.
+    pub fn new(host: &str, resource: &str) -> Result<Self, String> {
+        let visible = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
+        if host.is_empty() || !visible(host) {
+            return Err(format!("{host:?} cannot be the value of a Host header"));
+        }
+        if !resource.starts_with('/') || !visible(resource) {
+            return Err(format!("{resource:?} cannot be asked for"));
+        }
+        Ok(Self {
+            host: host.into(),
+            resource: resource.into(),
+            subprotocols: Vec::new(),
+            headers: Vec::new(),
+        })
+    }
+
+    /// Offers a subprotocol (section 1.9), the preferred one first.
+    ///
+    /// # Errors
+    /// It is not a token.
+    pub fn offer(&mut self, subprotocol: &str) -> Result<(), String> {
+        if !is_token(subprotocol) {
+            return Err(format!("the subprotocol {subprotocol:?} is not a token"));
+        }
+        self.subprotocols.push(subprotocol.into());
+        Ok(())
+    }
+
+    /// Adds a header.
+    pub fn add(&mut self, header: Header) {
+        self.headers.push(header);
+    }
 }
 
 /// A head that was answered to an upgrade request.
@@ -78,9 +111,13 @@ pub struct ClientHandshake {
 }
 
 impl ClientHandshake {
-    /// Begins a handshake: its state, and the request to send (section 4.1).
+    /// Begins a handshake: its state, and the request to send (section 4.1), which may offer permessage-deflate.
     #[must_use]
-    pub fn new(request: &UpgradeRequest, rng: &mut StdRng) -> (Self, Vec<u8>) {
+    pub fn new(
+        request: &UpgradeRequest,
+        deflate: Option<&deflate::Options>,
+        rng: &mut StdRng,
+    ) -> (Self, Vec<u8>) {
         let mut nonce = [0; 16];
         rng.fill_bytes(&mut nonce);
         let key = BASE64.encode(nonce);
@@ -92,7 +129,7 @@ impl ClientHandshake {
         if !request.subprotocols.is_empty() {
             head += &format!("Sec-WebSocket-Protocol: {}\r\n", request.subprotocols.join(", "));
         }
-        if let Some(options) = &request.deflate {
+        if let Some(options) = deflate {
             head += &format!("Sec-WebSocket-Extensions: {}\r\n", options.offer());
         }
         let mut head = head.into_bytes();
@@ -103,7 +140,7 @@ impl ClientHandshake {
         let handshake = Self {
             accept: accept_value(key.as_bytes()),
             subprotocols: request.subprotocols.clone(),
-            deflate: request.deflate.clone(),
+            deflate: deflate.cloned(),
             skipped: 0,
             scanned: 0,
         };
