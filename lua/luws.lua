@@ -83,7 +83,8 @@ function luws.wsopen(url, handler, given)
   local settings = given or {}
   local state, response
   state, why, response = open.open(target, settings)
-  if not state then return false, why, response end
+  if response then return false, why, response end
+  if not state then return false, why end
 
   local session, now = state.session, native.time()
   local subprotocol, headers = session:response()

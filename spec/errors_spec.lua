@@ -137,6 +137,19 @@ describe("without userdata:", function()
     end
   end)
 
+  it("wsopen that fails returns two values, and three only for what a server has answered", function()
+    local nobody = scripted.refused()
+    for _, args in ipairs {
+      { nobody.url }, { (nobody.url:gsub("^ws", "wss")) }, { nobody.url, 1 }, { nobody.url, ignore, { connect = 1 } },
+    } do
+      assert.equal(2, select("#", luws.wsopen(args[1], args[2], args[3])))
+    end
+    nobody:close()
+    local peer = scripted.peer { { "upgrade", status = "HTTP/1.1 404 Not Found" } }
+    assert.equal(3, select("#", luws.wsopen(peer.url)))
+    peer:close()
+  end)
+
   it("wsopen given options that are anything", function()
     for _, name in ipairs(OPTIONS) do
       for _, case in ipairs(VALUES) do

@@ -269,6 +269,33 @@ describe("a socket that is a table with nothing behind it", function()
     end
   end)
 
+  it("whose method is never resumed, or yields where it cannot, keeps nobody else from it", function()
+    for _, work in ipairs { "send", "receive" } do
+      for _, how in ipairs { "given up", "under a pcall" } do
+        local waits = false
+        local memory = open({
+          [work] = function() if waits then coroutine.yield() end end,
+        }, { close_timeout = 0 })
+        waits = true
+        if work == "receive" then memory.outbox = "\129\1x" end
+        local name = work == "send" and "wssend" or "wsreceive"
+        coroutine.wrap(function()
+          -- PUC Lua 5.1 ends this by an error, which LuaJIT does not.
+          if how == "under a pcall" then pcall(luws[name], conn, 1, "first") else luws[name](conn, 1, "first") end
+        end)()
+        waits = false
+        collectgarbage()
+        collectgarbage()
+        got = {}
+        if work == "send" then assert.is_true(luws.wssend(conn, 1, "second")) end
+        poll(luws, conn, function() return got[work == "send" and 2 or 1] end)
+        assert.same(work == "send" and { { 1, "first" }, { 1, "second" } } or { { 1, "x" } }, got, work .. " " .. how)
+        assert.equal(0, conn.bufferedAmount)
+        luws.wsclose(conn)
+      end
+    end
+  end)
+
   it("whose close fails is in the log, and keeps nobody from hearing of the end", function()
     local warned = log.start()
     finally(log.stop)

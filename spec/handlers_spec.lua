@@ -240,6 +240,30 @@ describe("handlers", function()
       assert.same({}, logged)
     end)
 
+    it("receive so deep from control_handler and from sink, in a coroutine or not", function()
+      for _, option in ipairs { "control_handler", "sink" } do
+        for _, run in ipairs { function(f) f() end, function(f) coroutine.wrap(f)() end } do
+          local calls, ended = 0, false
+          local frame = option == "sink" and "\129\1x" or "\137\1x"
+          run(function()
+            open({ { "send", frame, times = 1000 }, { "send", "\129\3END" }, { "hold" } }, function(_, _, data)
+              ended = ended or data == "END"
+            end, {
+              [option] = function(c)
+                calls = calls + 1
+                luws.wsreceive(c)
+              end,
+            })
+            poll(luws, conn, function() return ended end)
+          end)
+          assert.same({ true, option == "sink" and 1001 or 1000 }, { ended, calls })
+          assert.same({}, logged)
+          luws.wsclose(conn)
+          peer:close()
+        end
+      end
+    end)
+
     it("receive so deep over several connections in turn", function()
       local count, got, others = 300, 0, {}
       local function receive_all(_, _, _)

@@ -127,6 +127,12 @@ describe("options.sockproxy", function()
     broken:close()
   end)
 
+  it("is not blamed for other options that are wrong", function()
+    assert.same({ false, "bad option 'ssl_cafile': No such file or directory (/none)" },
+      { quietly("wss://127.0.0.1:1/", { sockproxy = true, ssl_cafile = "/none" }) })
+    assert.same({}, logged)
+  end)
+
   it("true stands for all defaults, with which the connection comes about whether there is a proxy or not", function()
     conn = assert(quietly(servers.url("demo", "ws", "/echo"), { sockproxy = true }))
     assert_echo(conn, "there")

@@ -197,12 +197,11 @@ end
 -- C stack, in PUC Lua): further down nothing is received. Each coroutine has a stack of its own, and may be given up
 -- in a handler for good.
 local DEEPEST = 50
-local MAIN = {}
-local depth = setmetatable({}, { __mode = "k" }) -- by coroutine: of handlers within handlers
+local depth = setmetatable({}, { __mode = "k" }) -- by coroutine: of events within events
 
 --- events(conn, state): delivers everything that has come. Stops when the connection is over.
 local function events(conn, state)
-  local session, now, thread = state.session, native.time(), coroutine.running() or MAIN
+  local session, now = state.session, native.time()
   while session and state.session == session do
     local opcode, data, of_tls = session:next_event()
     if state.session ~= session then return end -- a finaliser has closed it
@@ -215,9 +214,7 @@ local function events(conn, state)
       return
     elseif opcode == TEXT or opcode == BINARY then
       conn.lastMessage, conn.lastPing = now, now
-      depth[thread] = (depth[thread] or 0) + 1
       tell(conn, opcode, data)
-      depth[thread] = depth[thread] - 1
     elseif opcode == "begin" then
       begin(conn, state, data)
     elseif opcode == "piece" or opcode == "last" then
@@ -250,7 +247,11 @@ end
 function dispatch.incoming(conn, state)
   if not state.session then return end
   dispatch.trace(conn, state)
+  local root = protect.root()
+  if protect.broken_off() then depth[root] = nil end
+  depth[root] = (depth[root] or 0) + 1
   events(conn, state)
+  depth[root] = depth[root] - 1
   local session = state.session
   if session and state.tracing then dispatch.trace(conn, state) end
   if session and session:outgoing() > 0 then state.wire.write(session) end
@@ -264,7 +265,7 @@ end
 
 --- receive(conn, state): what wsreceive does with a connection that is not over.
 function dispatch.receive(conn, state)
-  if (depth[coroutine.running() or MAIN] or 0) >= DEEPEST then return false, 0 end
+  if (depth[protect.root()] or 0) >= DEEPEST then return false, 0 end
   local settings = options.of(conn)
   local size = options.read(settings, "max_payload_size")
   if size ~= state.size then

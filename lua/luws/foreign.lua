@@ -18,6 +18,8 @@ local PIECE = 65536
 -- A socket that returns from a wait at once with nothing is not asked again before so many seconds are over.
 local PAUSE = 0.002
 
+local MAIN = {} -- stands for the main coroutine
+
 local LATER = { timeout = true, wantread = true, wantwrite = true }
 
 --- An error of the socket's as text.
@@ -44,18 +46,27 @@ function foreign.wire(socket)
   local wire = {}
   local held = "" -- what a wait has brought
   local over -- why nothing more will come
-  -- A method of the socket may yield, and another coroutine come here meanwhile: it must wait its turn.
-  local receiving, sending = false, false
+  -- A method of the socket may yield, and another coroutine come here meanwhile: it must wait its turn. By what is
+  -- done, who is at it; one that was given up while it waited goes with the collector.
+  local at_work = setmetatable({}, { __mode = "v" })
+
+  local function is_busy(work)
+    local owner = at_work[work]
+    if not owner or type(owner) == "thread" and coroutine.status(owner) == "dead" then return false end
+    -- Where a yield cannot go through a pcall of the program's, it ends what is done here by an error. Whoever comes
+    -- from within a method of the socket is not the owner there, but a coroutine made for that method.
+    return protect.yields_through_pcall or owner ~= coroutine.running()
+  end
 
   --- Receives at most `max` bytes within so many seconds; what came.
   local function receive(max, seconds)
-    if receiving then return "" end
-    receiving = true
+    if is_busy "receive" then return "" end
+    at_work.receive = coroutine.running() or MAIN
     local ok, data, why, partial = protect.call(function()
       socket:settimeout(seconds)
       return socket:receive(max)
     end)
-    receiving = false
+    at_work.receive = nil
     if not ok then data, why, partial = nil, told(data), nil end
     if data ~= nil and type(data) ~= "string" then
       data, why, partial = nil, "its receive returned a " .. type(data), nil
@@ -91,8 +102,8 @@ function foreign.wire(socket)
 
   function wire.write(session)
     -- Whoever is at it sends what has been queued since, too.
-    if sending then return true end
-    sending = true
+    if is_busy "send" then return true end
+    at_work.send = coroutine.running() or MAIN
     local count, why
     repeat
       local bytes = session:peek(PIECE)
@@ -100,7 +111,7 @@ function foreign.wire(socket)
       count, why = put(bytes)
       session:sent(count)
     until why
-    sending = false
+    at_work.send = nil
     if why then return nil, why end
     -- What is left then has to wait for something that must come first.
     if session:outgoing() > 0 then return nil, "timeout" end

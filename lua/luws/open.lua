@@ -78,9 +78,13 @@ local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", 
 --- establish(target, settings, given, proxy): one attempt. Returns the state; or nil, why not, the response that
 -- refused it if there was one, and whether the fault is the route's.
 local function establish(target, settings, given, proxy)
-  given.sockproxy = proxy
   local session, why = native.session(given)
-  if not session then return nil, why, nil, proxy ~= nil end
+  if not session then return nil, why end
+  if proxy then
+    local ok
+    ok, why = session:proxy(proxy)
+    if not ok then return nil, why, nil, true end
+  end
   local connect_timeout = options.get(settings, "connect_timeout")
   local deadline = native.monotonic() + (proxy and proxy.timeout or connect_timeout)
   local wire, socket = connect(proxy and proxy.host or target.host, proxy and proxy.port or target.port, settings,

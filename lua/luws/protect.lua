@@ -11,10 +11,37 @@ coroutine.resume(probe)
 --- Whether a function under pcall can yield: LuaJIT, and Lua 5.2 and later.
 protect.yields_through_pcall = coroutine.status(probe) == "suspended"
 
+-- Of the coroutines that are made here: in whose place they run. And of those, which have yielded for them.
+local root_of = setmetatable({}, { __mode = "kv" })
+local yielding = setmetatable({}, { __mode = "k" })
+local MAIN = {}
+
+--- root(): what stands for the coroutine that runs; those that are made here count as the one they were made in.
+function protect.root()
+  local thread = coroutine.running() or MAIN
+  return root_of[thread] or thread
+end
+
+--- broken_off(): whether the running coroutine was broken off by its last yield, which may not go through a pcall
+-- of the program's. Asked once.
+function protect.broken_off()
+  local root = protect.root()
+  local broken = yielding[root]
+  yielding[root] = nil
+  return broken
+end
+
+local function back(root, ...)
+  yielding[root] = nil
+  return ...
+end
+
 local function relay(thread, trace, ok, ...)
   if not ok then return false, trace and trace((...), thread) or (...) end
   if coroutine.status(thread) == "dead" then return true, ... end
-  return relay(thread, trace, coroutine.resume(thread, coroutine.yield(...)))
+  local root = root_of[thread]
+  yielding[root] = true
+  return relay(thread, trace, coroutine.resume(thread, back(root, coroutine.yield(...))))
 end
 
 --- call(f, trace): calls f(), which may yield. Returns true and what it returns; or false and its error, or
@@ -25,6 +52,7 @@ function protect.call(f, trace)
     return xpcall(f, trace or function(err) return err end)
   end
   local thread = coroutine.create(f)
+  root_of[thread] = protect.root()
   return relay(thread, trace, coroutine.resume(thread))
 end
 

@@ -51,6 +51,16 @@ local function some_words(value)
   return copy, wrong
 end
 
+--- LuaSec takes a function that returns it, too.
+local function password(value)
+  if type(value) == "function" then
+    local ok, result = pcall(value)
+    if ok and type(result) == "string" then return result end
+    return nil, ok and "its function returned a " .. type(result) or "its function raised an error"
+  end
+  return text(value)
+end
+
 local function boolean(value)
   if type(value) == "boolean" then return value end
   return nil, "boolean expected, got " .. type(value)
@@ -71,7 +81,7 @@ local known = {
   capath = text, -- a folder of such files
   certificate = text, -- the client's own: PEM, or PKCS#12 with the key in it
   key = text, -- PEM
-  password = text, -- of PKCS#12
+  password = password, -- of PKCS#12
   alpn = words, -- application protocols to offer
   -- not LuaSec's
   verify_hostname = boolean, -- whether verify includes the host's name; true by default

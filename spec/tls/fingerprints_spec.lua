@@ -27,8 +27,9 @@ describe("a renegotiation (TLS 1.2)", function()
 
   --- A connection whose server shows `certificate` in a second handshake, between the messages a, b and c, after which
   -- it answers one and tells how many handshakes there were. `seen` gets what comes.
-  local function open(certificate, options)
+  local function open(certificate, options, size)
     seen = {}
+    options.receive_chunk_size = size
     -- b comes behind the wish for the handshake, in the same piece; c behind the handshake.
     local url = openssl.url("tls12", { "upgrade", { "seal", "\129\1a" }, { "certificate", certificate }, "renegotiate",
       { "seal", "\129\1b" }, "push", "handshake", { "seal", "\129\1c" }, "push", "echo=1", "tell", "echo" })
@@ -51,13 +52,15 @@ describe("a renegotiation (TLS 1.2)", function()
   }
   for _, case in ipairs(good) do
     it(("that brings %s loses no message: %s"):format(case[1], case[2]), function()
-      open(case[1], case[3])
-      poll(luws, conn, function() return #seen >= 3 end)
-      assert.is_true(luws.wssend(conn, 1, "echo"))
-      poll(luws, conn, function() return #seen >= 5 end)
-      assert.same({ { 1, "a" }, { 1, "b" }, { 1, "c" }, { 1, "echo" }, { 1, "TLSv1.2 2 0" } }, seen)
-      luws.wsclose(conn)
-      assert.is_true(conn.was_clean)
+      for _, size in ipairs { 16384, 1 } do -- in the midst of it there is no certificate at all
+        open(case[1], case[3], size)
+        poll(luws, conn, function() return #seen >= 3 end)
+        assert.is_true(luws.wssend(conn, 1, "echo"))
+        poll(luws, conn, function() return #seen >= 5 end)
+        assert.same({ { 1, "a" }, { 1, "b" }, { 1, "c" }, { 1, "echo" }, { 1, "TLSv1.2 2 0" } }, seen)
+        luws.wsclose(conn)
+        assert.is_true(conn.was_clean)
+      end
     end)
   end
 
@@ -73,21 +76,24 @@ describe("a renegotiation (TLS 1.2)", function()
   }
   for _, case in ipairs(bad) do
     it(("that brings %s ends the connection, and nothing behind it comes: %s"):format(case[1], case[2]), function()
-      open(case[1], case[3])
-      local _, more, why = poll(luws, conn)
-      assert.is_nil(more)
-      if case[4] then
-        assert.equal(case[4], why)
-      else
-        -- The text has what to write instead, once it is clear that this is the right server.
-        assert.equal(("certificate fingerprint mismatch: it is %s, that of its public key %s"):format(
-          fingerprint(case[1]):match "=(.*)", (public_key(case[1]):gsub("//", "/"))), why)
+      for _, size in ipairs { 16384, 1 } do
+        open(case[1], case[3], size)
+        local _, more, why = poll(luws, conn)
+        assert.is_nil(more)
+        if case[4] then
+          assert.equal(case[4], why)
+        else
+          -- The text has what to write instead, once it is clear that this is the right server.
+          assert.equal(("certificate fingerprint mismatch: it is %s, that of its public key %s"):format(
+            fingerprint(case[1]):match "=(.*)", (public_key(case[1]):gsub("//", "/"))), why)
+        end
+        assert.same({ { 1, "a" }, { 1, "b" }, { false, "receiver error: " .. why } }, seen)
+        assert.same({ false, 1006 }, { conn.connected, conn.close_code })
+        local sent = { luws.wssend(conn, 1, "secret") }
+        assert.is_false(sent[1])
+        assert.same({ nil, 3 }, { (luws.wsreceive(conn)), #seen })
+        luws.wsclose(conn)
       end
-      assert.same({ { 1, "a" }, { 1, "b" }, { false, "receiver error: " .. why } }, seen)
-      assert.same({ false, 1006 }, { conn.connected, conn.close_code })
-      local sent = { luws.wssend(conn, 1, "secret") }
-      assert.is_false(sent[1])
-      assert.same({ nil, 3 }, { (luws.wsreceive(conn)), #seen })
     end)
   end
 end)

@@ -307,7 +307,8 @@ describe("wsopen refuses", function()
     { "fingerprint", { ("AA"):rep(32), false }, "expected", "boolean" },
     { "fingerprint", false, "expected", "boolean" },
     { "password", 5, "string expected", "number" },
-    { "password", print, "string expected", "function" }, -- LuaSec would call it
+    { "password", function() end, "its function returned a nil" }, -- LuaSec calls it, too
+    { "password", function() error("no") end, "its function raised an error" },
     { "certificate", { "a.pem" }, "string expected", "table" },
     { "key", true, "string expected", "boolean" },
   }

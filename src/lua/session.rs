@@ -55,8 +55,7 @@ impl LuaSession {
 /// `session(parameters)`: a client session with its first bytes queued, or `nil` and why not. The
 /// parameters: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`),
 /// `subprotocols` (array), `secure`, `tls` (LuaSec's names), `max_payload_size`, `use_masking`,
-/// `fragment_size`, `deflate` (a table of all that [`options::deflate`] reads, or nothing), `sockproxy`
-/// (what [`options::sockproxy`] reads, or nothing).
+/// `fragment_size`, `deflate` (a table of all that [`options::deflate`] reads, or nothing).
 pub(super) fn create(lua: &Lua, parameters: Table) -> Result<std::result::Result<AnyUserData, Reason>> {
     let request = match request(&parameters)? {
         Ok(request) => request,
@@ -84,16 +83,10 @@ pub(super) fn create(lua: &Lua, parameters: Table) -> Result<std::result::Result
     };
     let name = wanted.server_name.unwrap_or(host);
     let tls = connector.as_ref().map(|connector| (connector, name.as_str()));
-    let mut session = match Session::client(&request, tls, config) {
+    let session = match Session::client(&request, tls, config) {
         Ok(session) => session,
         Err(error) => return Ok(Err(error.to_string().into())),
     };
-    if let Some(table) = parameters.get::<Option<Table>>("sockproxy")? {
-        match SockProxy::new(&options::sockproxy(&table)?) {
-            Ok(negotiation) => session.set_proxy(negotiation),
-            Err(error) => return Ok(Err(error.to_string().into())),
-        }
-    }
     let inner = RefCell::new(Some(Inner { session, socket: None }));
     Ok(Ok(lua.create_userdata(LuaSession(inner))?))
 }
@@ -149,6 +142,15 @@ impl UserData for LuaSession {
 }
 
 fn add_wire_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
+    // proxy(options): goes through SockProxy, if it is called at first (what options::sockproxy reads): true; or nil and
+    // why that cannot be.
+    methods.add_method("proxy", |_, this, table: Table| {
+        let negotiation = SockProxy::new(&options::sockproxy(&table)?);
+        Ok(match negotiation {
+            Ok(negotiation) => this.with(|inner| inner.session.set_proxy(negotiation)).map(|()| true),
+            Err(error) => Err(error.to_string().into()),
+        })
+    });
     // attach(socket): read and write will use this native socket.
     methods.add_method("attach", |_, this, socket: AnyUserData| {
         let shared = Rc::clone(&socket.borrow::<Socket>()?.0);

@@ -223,8 +223,11 @@ impl Tls {
         }
         while let State::Open(stream) = &mut self.state {
             let result = stream.read(plain.space(RECORD));
-            // A renegotiation (TLS 1.2) may have brought another certificate.
-            if self.found.is_some() && self.found != fingerprint_of(stream) {
+            // A renegotiation (TLS 1.2) may have brought another certificate; in the midst of one there is none.
+            if self.found.is_some()
+                && let Some(now) = fingerprint_of(stream)
+                && self.found != Some(now)
+            {
                 self.check_fingerprint()?;
             }
             match result {
