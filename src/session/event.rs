@@ -47,7 +47,7 @@ pub enum Event<'a> {
 
 /// How much a read has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct Intake {
     /// Bytes on the wire.
     pub wire: usize,
     /// Bytes of plaintext, for TLS may hold back an incomplete record, or have held one back before.

@@ -24,7 +24,7 @@ mod event;
 mod security;
 mod upgrade;
 
-pub use event::{Error, Event, Received};
+pub use event::{Error, Event, Intake};
 use security::Security;
 use upgrade::{Step, Upgrade};
 
@@ -125,12 +125,12 @@ impl Session {
         &mut self,
         max: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<Received, E> {
+    ) -> Result<Intake, E> {
         if let Some(proxy) = self.proxy.as_mut().filter(|proxy| !proxy.is_done()) {
             let wire = proxy.receive_with(max, read)?;
             let behind = proxy.take_rest();
             let plain = if behind.is_empty() { 0 } else { self.receive(&behind) };
-            return Ok(Received { wire, plain });
+            return Ok(Intake { wire, plain });
         }
         let Self { security, connection, input, .. } = self;
         let input = connection.as_mut().map_or(input, Connection::input);
@@ -147,7 +147,7 @@ impl Session {
         let plain = input.len() - before;
         // What has waited for TLS can be said now.
         self.seal();
-        Ok(Received { wire, plain })
+        Ok(Intake { wire, plain })
     }
 
     /// Takes bytes that are plaintext, whatever the wire carries, and have come in another way.
