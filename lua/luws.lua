@@ -10,15 +10,15 @@ luws: a WebSocket client (RFC 6455) for Lua programs that poll, with the functio
   wswait, gettime, sleep          for programs that have no event loop
 
 The README documents each of them for the user. This file knows what they mean and checks what they are given;
-the work is done in open, send, dispatch (events and handlers) and pump (bytes).
+the work is done in open, send, dispatch (events and handlers), close and pump (bytes).
 --]]
 
 local native, import = ...
 if type(native) ~= "table" then
   error("this file is compiled into luws.so and is of no use by itself; take its folder out of package.path", 0)
 end
-local dispatch, log, loop, open, options, protect, send = import("dispatch"), import("log"), import("loop"),
-  import("open"), import("options"), import("protect"), import("send")
+local close, dispatch, log, loop, open, options, protect, send = import("close"), import("dispatch"), import("log"),
+  import("loop"), import("open"), import("options"), import("protect"), import("send")
 
 local luws = {
   -- yyddd, as LuWS had it: plugins compare it with `<`
@@ -177,16 +177,7 @@ end
 -- for the peer's close frame.
 function luws.wsclose(conn, code, reason)
   local state = state_of(conn)
-  if not state then return end
-  if state.session then
-    -- A finaliser may come here behind that of the session.
-    if pcall(function() return state.session:outgoing() end) then dispatch.close(conn, state, code, reason) end
-  elseif state.lingering then
-    if pcall(function() return state.lingering.session:outgoing() end) then
-      dispatch.linger(state, options.number(options.of(conn), "close_timeout"))
-    end
-  end
-  state.over = "not connected"
+  if state then close.by_user(conn, state, code, reason) end
 end
 
 --- wsreset(conn): forgets a message or frame that has come in part.

@@ -23,8 +23,9 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
 
 /// A part of the Lua driver, and the parts that it may import.
 const DRIVER: &[(&str, &[&str])] = &[
-    ("lua/luws.lua", &["dispatch", "log", "loop", "open", "options", "protect", "send"]),
-    ("lua/luws/dispatch.lua", &["log", "loop", "options", "protect", "pump"]),
+    ("lua/luws.lua", &["close", "dispatch", "log", "loop", "open", "options", "protect", "send"]),
+    ("lua/luws/close.lua", &["log", "loop", "options", "protect", "pump", "sink", "trace"]),
+    ("lua/luws/dispatch.lua", &["close", "log", "options", "protect", "pump", "sink", "trace"]),
     ("lua/luws/foreign.lua", &["log", "options", "protect"]),
     ("lua/luws/loader.lua", &["log", "luws"]),
     ("lua/luws/log.lua", &["protect"]),
@@ -33,8 +34,10 @@ const DRIVER: &[(&str, &[&str])] = &[
     ("lua/luws/options.lua", &[]),
     ("lua/luws/protect.lua", &[]),
     ("lua/luws/pump.lua", &[]),
-    ("lua/luws/send.lua", &["dispatch", "options", "protect", "pump"]),
+    ("lua/luws/send.lua", &["close", "options", "protect", "pump", "trace"]),
+    ("lua/luws/sink.lua", &["log", "options", "protect"]),
     ("lua/luws/tls.lua", &["protect"]),
+    ("lua/luws/trace.lua", &["log", "protect"]),
 ];
 
 /// The crates of Cargo.toml, as they are named in code.

@@ -1,13 +1,13 @@
 --[[
-Events to handlers, the default replies, and the end of a connection. What is read and when is the pump's.
+Events to handlers, and the default replies. What is read and when is the pump's.
 
 Handlers may do anything, to this connection too: after each of them the state is looked at afresh.
 A handler's error goes to the log and no further.
 --]]
 
 local native, import = ...
-local log, loop, options, protect, pump =
-  import("log"), import("loop"), import("options"), import("protect"), import("pump")
+local close, log, options, protect, pump, sink, trace = import("close"), import("log"), import("options"),
+  import("protect"), import("pump"), import("sink"), import("trace")
 
 local dispatch = {}
 
@@ -66,116 +66,16 @@ local function tell(conn, opcode, data)
   end
 end
 
--- Streams: a message that goes to an LTN12 sink as it comes.
-
---- begin(conn, state, opcode): a message begins: asks the user for a sink.
-local function begin(conn, state, opcode)
-  local session, choose = state.session, options.read(options.of(conn), "sink")
-  if choose == nil then return end
-  local ok, sink = protect.call(function() return choose(conn, opcode) end, protect.trace)
-  if not ok then log.error("the option sink of %s raised an error: %s", protect.text(conn), sink) end
-  if not ok or state.session ~= session or sink == nil or sink == false then return end
-  if options.callable(sink) then
-    log.error("the sink of %s is no function but a %s", protect.text(conn), type(sink))
-    return
-  end
-  state.sink = sink
-  session:stream()
-end
-
---- feed(conn, state, data, err): gives the sink a piece (nil: the end; with `err`, a bad one). A sink that fails gets
--- no more, and the rest of its message goes nowhere.
-local function feed(conn, state, data, err)
-  local sink, session = state.sink, state.session
-  if data == nil then state.sink = nil end
-  local ok, taken, why = protect.call(function() return sink(data, err) end, protect.trace)
-  if ok and (taken or data == nil) then return end
-  state.sink = nil
-  if data ~= nil and state.session and state.session == session then session:forget() end
-  log.error("the sink of %s failed: %s", protect.text(conn), ok and (protect.text(why) or "?") or taken)
-end
-
---- trace(conn, state): when debugging, a line in the log for each frame since the last call. Never the payload.
-function dispatch.trace(conn, state)
-  local wanted = log.debugging()
-  if wanted ~= state.tracing then
-    state.tracing = wanted
-    state.session:set_trace(wanted)
-  end
-  if not wanted then return end
-  for _, line in ipairs(state.session:trace()) do log.debug("%s %s", protect.text(conn), line) end
-end
-
---- leave(conn, state, reason): the connection is over; `reason` is what wsreceive says from then on. What the
--- closing handshake has come to is for the user to read, and the socket is left to `linger`.
-local function leave(conn, state, reason)
-  if not state.session then return end -- somebody else has, while a socket's method yielded
-  if state.tracing then dispatch.trace(conn, state) end
-  local sent, received, code, text = state.session:close_state()
-  conn.close_code, conn.close_reason, conn.was_clean = code, text, sent and received
-  state.lingering = { session = state.session, wire = state.wire, ended = state.ended }
-  state.over, state.session, state.wire = reason, nil, nil
-  loop.release(state.socket)
-  if state.sink then feed(conn, state, nil, reason) end
-end
-
---- begin_end(conn, state): to come before anything is closed.
-local function begin_end(conn, state)
-  conn.connected, conn.closing = false, true
-  if state.unwatch then state.unwatch() end
-end
-
 --- reset(conn, state): forgets a message or frame that has come in part.
 function dispatch.reset(conn, state)
   local session = state.session
-  if state.sink then feed(conn, state, nil, "reset") end
+  if state.sink then sink.feed(conn, state, nil, "reset") end
   if state.session ~= session then return end -- the sink has closed it
   if state.injected then
     session:reset()
   else
     session:forget() -- the rest of it is still to come
   end
-end
-
---- linger(state, seconds): frees the socket of a connection that is over; the peer has so long to end first.
-function dispatch.linger(state, seconds)
-  local lingering = state.lingering
-  state.lingering = nil
-  if lingering then pump.linger(lingering, seconds) end
-end
-
---- finish(conn, state, reason, seconds): ends the connection; the user is not told here. Waits for at most so
--- long for the peer's part in it.
-function dispatch.finish(conn, state, reason, seconds)
-  begin_end(conn, state)
-  pump.close(state, seconds)
-  leave(conn, state, reason)
-  dispatch.linger(state, 0)
-end
-
---- A close code as a number that the engine can judge; 1000 for none.
-local function close_code(code)
-  local number = tonumber(code) or 1000
-  return number >= 0 and number <= 65535 and math.floor(number) or 0
-end
-
---- close(conn, state, code, reason): ends the connection from our side, with this close frame if none was sent.
-function dispatch.close(conn, state, code, reason)
-  local ok, why = state.session:close(close_code(code), type(reason) == "string" and reason or "")
-  if not ok and why ~= "closing" then
-    log.warning("%s is closed with code 1000: %s", protect.text(conn), why)
-    state.session:close(1000, "")
-  end
-  dispatch.finish(conn, state, "not connected", options.number(options.of(conn), "close_timeout"))
-  log.debug("%s is closed", protect.text(conn))
-end
-
---- fail(conn, state, reason): ends the connection with a peer that has broken a rule. It may still be sending
--- and needs time to read that it did; wsclose is where there is time, so the socket stays until then.
-local function fail(conn, state, reason)
-  begin_end(conn, state)
-  pump.goodbye(state)
-  leave(conn, state, reason)
 end
 
 --- control(conn, state, opcode, data): the user's handler, and the default reply unless it forbids that.
@@ -188,7 +88,7 @@ local function control(conn, state, opcode, data)
     session:pong(data)
   elseif opcode == CLOSE then
     session:reply_close()
-    dispatch.finish(conn, state, "closed", 0)
+    close.finish(conn, state, "closed", 0)
     tell(conn, false, "receiver error: closed")
   end
 end
@@ -205,7 +105,7 @@ local function events(conn, state)
   while session and state.session == session do
     local opcode, data, of_tls = session:next_event()
     if state.session ~= session then return end -- a finaliser has closed it
-    if state.tracing then dispatch.trace(conn, state) end
+    if state.tracing then trace(conn, state) end
     if opcode == nil then
       local frames = session:frames()
       if frames ~= state.frames then
@@ -216,19 +116,19 @@ local function events(conn, state)
       conn.lastMessage, conn.lastPing = now, now
       tell(conn, opcode, data)
     elseif opcode == "begin" then
-      begin(conn, state, data)
+      sink.begin(conn, state, data)
     elseif opcode == "piece" or opcode == "last" then
-      if state.sink and data ~= "" then feed(conn, state, data) end
+      if state.sink and data ~= "" then sink.feed(conn, state, data) end
       if opcode == "last" then
         conn.lastMessage, conn.lastPing = now, now
-        if state.sink then feed(conn, state, nil) end
+        if state.sink then sink.feed(conn, state, nil) end
       end
     elseif opcode then
       conn.lastPing = now
       control(conn, state, opcode, data)
     else
       local why = conn.proxied and data .. " (through SockProxy, which can lose bytes)" or data
-      fail(conn, state, why)
+      close.fail(conn, state, why)
       tell(conn, false, of_tls and "receiver error: " .. why or why)
     end
   end
@@ -246,14 +146,14 @@ end
 --- incoming(conn, state): delivers what the session holds, and sends what that calls for.
 function dispatch.incoming(conn, state)
   if not state.session then return end
-  dispatch.trace(conn, state)
+  trace(conn, state)
   local root = protect.root()
   if protect.broken_off() then depth[root] = nil end
   depth[root] = (depth[root] or 0) + 1
   events(conn, state)
   depth[root] = depth[root] - 1
   local session = state.session
-  if session and state.tracing then dispatch.trace(conn, state) end
+  if session and state.tracing then trace(conn, state) end
   if session and session:outgoing() > 0 then state.wire.write(session) end
 end
 
@@ -282,7 +182,7 @@ function dispatch.receive(conn, state)
   dispatch.incoming(conn, state)
   if state.session and (state.ended or state.closing and is_closed(state)) then
     local why = state.ended or "closed"
-    dispatch.finish(conn, state, why, 0)
+    close.finish(conn, state, why, 0)
     tell(conn, false, "receiver error: " .. why)
   end
   if state.over then return nil, state.over end

@@ -96,7 +96,7 @@ local function establish(target, settings, given, proxy)
   -- How long the user's own function takes is the user's affair.
   if options.read(settings, "connect") then deadline = native.monotonic() + connect_timeout end
   -- Also, later: closing, sink, announce, tracing, injected, unwatch and, behind the end, over and lingering
-  -- (dispatch); ended (pump).
+  -- (close); ended (pump).
   local state = {
     session = session,
     wire = wire,

@@ -3,7 +3,8 @@ wssend's work: messages and fragments into the session, and out of it as far as 
 --]]
 
 local native, import = ...
-local dispatch, options, protect, pump = import("dispatch"), import("options"), import("protect"), import("pump")
+local close, options, protect, pump, trace =
+  import("close"), import("options"), import("protect"), import("pump"), import("trace")
 
 local send = {}
 
@@ -27,13 +28,13 @@ function send.frame(conn, state, opcode, data, fin)
       return false, "send error: " .. why .. (why == "timeout" and "; nothing of this was sent" or ""), false
     end
   end
-  dispatch.trace(conn, state)
+  trace(conn, state)
   local queued, why = session:send(opcode, data, fin)
   if not queued then
     return false, (why == "closing" or why == "not connected") and why or "send error: " .. why, false
   end
   if opcode == CLOSE then conn.closing, state.closing = true, true end
-  if state.tracing then dispatch.trace(conn, state) end
+  if state.tracing then trace(conn, state) end
   local ok
   ok, why = pump.flush(state, deadline - native.monotonic())
   if not ok then return false, "send error: " .. why, true end
@@ -45,7 +46,7 @@ end
 function send.source(conn, state, opcode, source)
   local begun = false
   local function give_up(problem)
-    if begun and state.session then dispatch.close(conn, state, 1011, "") end
+    if begun and state.session then close.close(conn, state, 1011, "") end
     return false, problem
   end
   --- The next chunk as text; nil at the end, or nil and why there is none.

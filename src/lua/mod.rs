@@ -22,6 +22,7 @@ use crate::url::Target;
 const SOURCES: &[(&str, &str)] = &[
     ("loader", include_str!("../../lua/luws/loader.lua")),
     ("luws", include_str!("../../lua/luws.lua")),
+    ("close", include_str!("../../lua/luws/close.lua")),
     ("dispatch", include_str!("../../lua/luws/dispatch.lua")),
     ("foreign", include_str!("../../lua/luws/foreign.lua")),
     ("log", include_str!("../../lua/luws/log.lua")),
@@ -31,7 +32,9 @@ const SOURCES: &[(&str, &str)] = &[
     ("protect", include_str!("../../lua/luws/protect.lua")),
     ("pump", include_str!("../../lua/luws/pump.lua")),
     ("send", include_str!("../../lua/luws/send.lua")),
+    ("sink", include_str!("../../lua/luws/sink.lua")),
     ("tls", include_str!("../../lua/luws/tls.lua")),
+    ("trace", include_str!("../../lua/luws/trace.lua")),
 ];
 
 /// Whether it has been said that a server was not verified: once is enough for all Lua states of the process, and
