@@ -31,12 +31,12 @@ const DRIVER: &[(&str, &[&str])] = &[
     ("lua/luws/log.lua", &["protect"]),
     ("lua/luws/loop.lua", &["log", "options"]),
     ("lua/luws/open.lua", &["foreign", "log", "options", "protect", "pump", "tls"]),
-    ("lua/luws/options.lua", &[]),
+    ("lua/luws/options.lua", &["protect"]),
     ("lua/luws/protect.lua", &[]),
     ("lua/luws/pump.lua", &[]),
     ("lua/luws/send.lua", &["close", "options", "protect", "pump", "trace"]),
     ("lua/luws/sink.lua", &["log", "options", "protect"]),
-    ("lua/luws/tls.lua", &["protect"]),
+    ("lua/luws/tls.lua", &["options"]),
     ("lua/luws/trace.lua", &["log", "protect"]),
 ];
 

@@ -18,8 +18,6 @@ local PIECE = 65536
 -- A socket that returns from a wait at once with nothing is not asked again before so many seconds are over.
 local PAUSE = 0.002
 
-local MAIN = {} -- stands for the main coroutine
-
 local LATER = { timeout = true, wantread = true, wantwrite = true }
 
 --- An error of the socket's as text.
@@ -52,7 +50,8 @@ function foreign.wire(socket)
 
   local function is_busy(work)
     local owner = at_work[work]
-    if not owner or type(owner) == "thread" and coroutine.status(owner) == "dead" then return false end
+    if type(owner) ~= "thread" then return owner ~= nil end -- the main coroutine cannot be given up
+    if coroutine.status(owner) == "dead" then return false end
     -- Where a yield cannot go through a pcall of the program's, it ends what is done here by an error. Whoever comes
     -- from within a method of the socket is not the owner there, but a coroutine made for that method.
     return protect.yields_through_pcall or owner ~= coroutine.running()
@@ -61,7 +60,7 @@ function foreign.wire(socket)
   --- Receives at most `max` bytes within so many seconds; what came.
   local function receive(max, seconds)
     if is_busy "receive" then return "" end
-    at_work.receive = coroutine.running() or MAIN
+    at_work.receive = protect.running()
     local ok, data, why, partial = protect.call(function()
       socket:settimeout(seconds)
       return socket:receive(max)
@@ -103,7 +102,7 @@ function foreign.wire(socket)
   function wire.write(session)
     -- Whoever is at it sends what has been queued since, too.
     if is_busy "send" then return true end
-    at_work.send = coroutine.running() or MAIN
+    at_work.send = protect.running()
     local count, why
     repeat
       local bytes = session:peek(PIECE)

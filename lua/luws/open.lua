@@ -78,8 +78,8 @@ local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", 
 --- establish(target, settings, given, proxy): one attempt. Returns the state; or nil, why not, the response that
 -- refused it if there was one, and whether the fault is the route's.
 local function establish(target, settings, given, proxy)
-  local session, why = native.session(given)
-  if not session then return nil, why end
+  local session, why, of_tls = native.session(given)
+  if not session then return nil, of_tls and PREFIX.tls .. why or why end
   if proxy then
     local ok
     ok, why = session:proxy(proxy)

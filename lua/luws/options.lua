@@ -5,7 +5,8 @@ Options are checked once, by wsopen; those that are read again later (the table 
 and may change) are read with options.number, which falls back to the default instead of failing.
 --]]
 
-local native = ...
+local native, import = ...
+local protect = import("protect")
 
 local options = {}
 
@@ -162,12 +163,13 @@ end
 
 local function index(given, name) return given[name] end
 
---- read(given, name): the option's value, or nil. The table is the caller's: it may inherit, and that may fail.
+--- read(given, name): the option's value; or nil and, if that failed, why: the table is the caller's and may inherit.
 function options.read(given, name)
   local value = rawget(given, name)
   if value ~= nil or not debug.getmetatable(given) then return value end
   local ok, inherited = pcall(index, given, name)
   if ok then return inherited end
+  return nil, "it cannot be read: " .. (protect.text(inherited) or type(inherited))
 end
 
 --- get(given, name): the option's value, or its default.

@@ -16,9 +16,12 @@ local root_of = setmetatable({}, { __mode = "kv" })
 local yielding = setmetatable({}, { __mode = "k" })
 local MAIN = {}
 
---- root(): what stands for the coroutine that runs; those that are made here count as the one they were made in.
+--- running(): the coroutine that runs, or what stands for the main one.
+function protect.running() return coroutine.running() or MAIN end
+
+--- root(): the same, but those that are made here count as the one they were made in.
 function protect.root()
-  local thread = coroutine.running() or MAIN
+  local thread = protect.running()
   return root_of[thread] or thread
 end
 

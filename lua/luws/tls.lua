@@ -7,7 +7,7 @@ checked is a copy: the tables are the caller's, and may say something else when 
 --]]
 
 local _, import = ...
-local protect = import("protect")
+local options = import("options")
 
 local tls = {}
 
@@ -96,21 +96,10 @@ local UNSUPPORTED = { "certificates", "ciphers", "ciphersuites", "curve", "curve
 -- Tables that inherit from more than so many others are not followed any further.
 local DEEPEST = 100
 
-local function index(given, name) return given[name] end
-
---- The value of an option, also an inherited one; or nil and why it cannot be read.
-local function inherited(given, name)
-  local value = rawget(given, name)
-  if value ~= nil or not debug.getmetatable(given) then return value end
-  local ok, found = pcall(index, given, name)
-  if ok then return found end
-  return nil, "it cannot be read: " .. (protect.text(found) or type(found))
-end
-
 --- The first name in a table or in what it inherits from, whose prefix is this one, that is not known; or nil.
 local function unknown(given, prefix)
   for _, name in ipairs(UNSUPPORTED) do
-    if inherited(given, prefix .. name) ~= nil then return name, "not supported" end
+    if options.read(given, prefix .. name) ~= nil then return name, "not supported" end
   end
   for _ = 1, DEEPEST do
     if type(given) ~= "table" then return end
@@ -127,15 +116,15 @@ end
 
 --- read(given): the TLS options in a table of wsopen's, by LuaSec's own names; or nil and what is wrong with them.
 function tls.read(given)
-  local luasec, wrong = inherited(given, "ssl")
+  local luasec, wrong = options.read(given, "ssl")
   if not wrong and luasec ~= nil and type(luasec) ~= "table" then wrong = "table expected, got " .. type(luasec) end
   if wrong then return nil, ("bad option 'ssl' (%s)"):format(wrong) end
   luasec = luasec or {}
   local result = {}
   for name, read in pairs(known) do
     local value
-    value, wrong = inherited(given, "ssl_" .. name)
-    if value == nil and not wrong then value, wrong = inherited(luasec, name) end
+    value, wrong = options.read(given, "ssl_" .. name)
+    if value == nil and not wrong then value, wrong = options.read(luasec, name) end
     if value ~= nil then value, wrong = read(value) end
     if wrong then return nil, ("bad option 'ssl_%s' (%s)"):format(name, wrong) end
     result[name] = value

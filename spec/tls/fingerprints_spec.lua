@@ -6,7 +6,7 @@ local mime = require "mime"
 local openssl = require "spec.support.openssl"
 local poll = require "spec.support.poll"
 local servers = require "spec.support.servers"
-local socket = require "socket"
+local sockets = require "spec.support.sockets"
 local wss = require "spec.support.wss"
 
 --- The fingerprint of a certificate, and that of its public key as curl has it.
@@ -103,19 +103,13 @@ describe("a client that knows its server by a fingerprint", function()
   local function recorded(options)
     local sent = {}
     options.ssl_certificate, options.ssl_key = wss.paths("client.pem", "client.key")
-    function options.connect(host, port)
-      local inner = assert(socket.connect(host, port))
-      local outer = {}
-      for _, name in ipairs { "receive", "settimeout", "close" } do
-        outer[name] = function(_, ...) return inner[name](inner, ...) end
-      end
-      function outer.send(_, data)
+    options.connect = sockets.connecting {
+      send = function(inner, data)
         local count, why, part = inner:send(data)
         sent[#sent + 1] = data:sub(1, count or part)
         return count, why, part
-      end
-      return outer
-    end
+      end,
+    }
     return options, sent
   end
 

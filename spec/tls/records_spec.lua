@@ -5,7 +5,7 @@ local luws = require "luws"
 local openssl = require "spec.support.openssl"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
-local socket = require "socket"
+local sockets = require "spec.support.sockets"
 
 local VERSIONS = { "tls12", "tls13" }
 
@@ -90,19 +90,13 @@ describe("TLS 1.3:", function()
     local stuck, sends = false, 0
     assert(open("tls13", { "upgrade", "frame", { "update", 1, 4000 }, "push", "hold" }, {
       close_timeout = 0,
-      connect = function(host, port)
-        local inner = assert(socket.connect(host, port))
-        local outer = {}
-        for _, name in ipairs { "receive", "settimeout", "close" } do
-          outer[name] = function(_, ...) return inner[name](inner, ...) end
-        end
-        function outer.send(_, data)
+      connect = sockets.connecting {
+        send = function(inner, data)
           sends = sends + 1
           if stuck then return nil, "timeout", 0 end
           return inner:send(data)
-        end
-        return outer
-      end,
+        end,
+      },
     }))
     go()
     stuck = true

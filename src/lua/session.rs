@@ -52,21 +52,47 @@ impl LuaSession {
     }
 }
 
-/// `session(parameters)`: a client session with its first bytes queued, or `nil` and why not. The
-/// parameters: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`),
+/// Why there is no session.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// What it is to be made of: the text names it.
+    Parameters(String),
+    /// TLS cannot even begin.
+    Tls(String),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Parameters(why)
+    }
+}
+
+/// `session(parameters)`: a client session with its first bytes queued; or `nil`, why not, and whether it is TLS that
+/// cannot even begin. The parameters: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`),
 /// `subprotocols` (array), `secure`, `tls` (LuaSec's names), `max_payload_size`, `use_masking`,
 /// `fragment_size`, `deflate` (a table of all that [`options::deflate`] reads, or nothing).
-pub(super) fn create(lua: &Lua, parameters: Table) -> Result<std::result::Result<AnyUserData, Reason>> {
-    let request = match request(&parameters)? {
+pub(super) fn create(lua: &Lua, parameters: Table) -> Result<(Option<AnyUserData>, Option<String>, bool)> {
+    Ok(match session(lua, &parameters)? {
+        Ok(session) => {
+            let inner = RefCell::new(Some(Inner { session, socket: None }));
+            (Some(lua.create_userdata(LuaSession(inner))?), None, false)
+        }
+        Err(Fault::Parameters(why)) => (None, Some(why), false),
+        Err(Fault::Tls(why)) => (None, Some(why), true),
+    })
+}
+
+fn session(lua: &Lua, parameters: &Table) -> Result<std::result::Result<Session, Fault>> {
+    let request = match request(parameters)? {
         Ok(request) => request,
         Err(why) => return Ok(Err(why.into())),
     };
     let deflate =
         parameters.get::<Option<Table>>("deflate")?.map(|table| options::deflate(&table)).transpose()?;
     let config = Config {
-        max_message_size: field(&parameters, "max_payload_size")?,
+        max_message_size: field(parameters, "max_payload_size")?,
         use_masking: parameters.get("use_masking")?,
-        fragment_size: field(&parameters, "fragment_size")?,
+        fragment_size: field(parameters, "fragment_size")?,
         deflate,
     };
     let host: String = parameters.get("host")?;
@@ -79,16 +105,14 @@ pub(super) fn create(lua: &Lua, parameters: Table) -> Result<std::result::Result
     };
     let connector = match secure.then(|| Connectors::get(lua, wanted.options, &luasec)).transpose() {
         Ok(connector) => connector,
-        Err(why) => return Ok(Err(why.into())),
+        Err(fault) => return Ok(Err(fault)),
     };
     let name = wanted.server_name.unwrap_or(host);
     let tls = connector.as_ref().map(|connector| (connector, name.as_str()));
-    let session = match Session::client(&request, tls, config) {
-        Ok(session) => session,
-        Err(error) => return Ok(Err(error.to_string().into())),
-    };
-    let inner = RefCell::new(Some(Inner { session, socket: None }));
-    Ok(Ok(lua.create_userdata(LuaSession(inner))?))
+    Ok(Session::client(&request, tls, config).map_err(|error| match error {
+        Error::Tls(error) => Fault::Tls(error.to_string()),
+        error => Fault::Parameters(error.to_string()),
+    }))
 }
 
 /// The upgrade request, or what cannot stand in one.
@@ -117,7 +141,7 @@ impl Connectors {
     /// More sets of options than this are not remembered.
     const MOST: usize = 8;
 
-    fn get(lua: &Lua, options: TlsOptions, luasec: &Table) -> std::result::Result<Connector, String> {
+    fn get(lua: &Lua, options: TlsOptions, luasec: &Table) -> std::result::Result<Connector, Fault> {
         let Some(mut known) = lua.app_data_mut::<Self>() else {
             return tls::connector(&options, luasec);
         };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use mlua::{Lua, LuaString, Result as LuaResult, Table, Value};
 
+use super::session::Fault;
 use crate::net::describe;
 use crate::tls::certificate;
 use crate::tls::fingerprint::Fingerprint;
@@ -128,15 +129,15 @@ pub(super) fn wanted(table: &Table, secure: bool) -> Result<Wanted, Refusal> {
     Ok(Wanted { options, server_name: server_name(table)? })
 }
 
-/// Makes the connector; what is wrong names the option that it follows from.
+/// Makes the connector.
 ///
 /// # Errors
-/// Names the option.
-pub(super) fn connector(options: &TlsOptions, table: &Table) -> Result<Connector, Refusal> {
+/// Names the option that it follows from, if it follows from one.
+pub(super) fn connector(options: &TlsOptions, table: &Table) -> Result<Connector, Fault> {
     // The bindings of OpenSSL panic over what they cannot take from the environment.
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
-            return Err(format!("{FAILED}the environment variable {name} is not valid UTF-8"));
+            return Err(Fault::Tls(format!("the environment variable {name} is not valid UTF-8")));
         }
     }
     let made = catch_unwind(AssertUnwindSafe(|| options.connector()));
@@ -144,16 +145,13 @@ pub(super) fn connector(options: &TlsOptions, table: &Table) -> Result<Connector
         |error| {
             let shown = |name| path(table, name).map(|path| path.display().to_string()).unwrap_or_default();
             match error {
-                OptionsError::Certificate(why) => refused("certificate", &why, &shown("certificate")),
-                OptionsError::Key(why) => refused("key", &why, &shown("key")),
-                OptionsError::Other(why) => format!("{FAILED}{why}"),
+                OptionsError::Certificate(why) => refused("certificate", &why, &shown("certificate")).into(),
+                OptionsError::Key(why) => refused("key", &why, &shown("key")).into(),
+                OptionsError::Other(why) => Fault::Tls(why),
             }
         },
     )
 }
-
-/// What the contract has for everything that goes wrong in TLS, in the original's spelling.
-const FAILED: &str = "Failed SSL negotation: ";
 
 fn verify(table: &Table) -> Result<Verify, Refusal> {
     let mut verify = Verify::Nothing;

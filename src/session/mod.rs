@@ -289,10 +289,7 @@ impl Session {
         }
         let Self { connection: Some(connection), security, .. } = self else { return Ok(None) };
         match connection.next_event() {
-            Ok(None) => match security.as_mut().and_then(Security::take_error) {
-                Some(error) => Err(Error::Tls(error)),
-                None => Ok(None),
-            },
+            Ok(None) => nothing(security),
             Ok(Some(event)) => Ok(Some(Event::Received(event))),
             Err(error) => Err(Error::Protocol(error)),
         }
@@ -300,10 +297,7 @@ impl Session {
 
     fn next_upgrade_event(&mut self) -> Result<Option<Event<'_>>, Error> {
         match self.upgrade.step(&mut self.input) {
-            Ok(Step::Wait) => match self.security.as_mut().and_then(Security::take_error) {
-                Some(error) => Err(Error::Tls(error)),
-                None => Ok(None),
-            },
+            Ok(Step::Wait) => nothing(&mut self.security),
             Ok(Step::Accepted(accepted)) => {
                 self.open(accepted.response, accepted.compression);
                 Ok(self.response().map(Event::Open))
@@ -428,6 +422,11 @@ impl Session {
         let Self { security: Some(security), connection, output, .. } = self else { return };
         security.encrypt(connection.as_mut().map_or(output, Connection::output));
     }
+}
+
+/// There is no event, for more bytes are needed; unless TLS has failed and no more will come.
+fn nothing(security: &mut Option<Security>) -> Result<Option<Event<'static>>, Error> {
+    security.as_mut().and_then(Security::take_error).map_or(Ok(None), |error| Err(Error::Tls(error)))
 }
 
 /// RFC 6455 sections 4.1 and 5.3 want numbers that cannot be predicted.

@@ -154,7 +154,7 @@ impl Tls {
         let alpn = stream.negotiated_alpn().ok().flatten();
         Some(Peer {
             verified: self.verifies || !self.fingerprints.is_empty(),
-            certificate: certificate_of(stream),
+            certificate: certificate_of(stream).map(|der| Certificate::read(&der)),
             alpn: alpn.map(|name| String::from_utf8_lossy(&name).into_owned()),
         })
     }
@@ -225,8 +225,8 @@ impl Tls {
             let result = stream.read(plain.space(RECORD));
             // A renegotiation (TLS 1.2) may have brought another certificate; in the midst of one there is none.
             if self.found.is_some()
-                && let Some(now) = fingerprint_of(stream)
-                && self.found != Some(now)
+                && let Some(now) = certificate_of(stream)
+                && self.found != Some(Fingerprint::of(&now))
             {
                 self.check_fingerprint()?;
             }
@@ -254,7 +254,7 @@ impl Tls {
         if self.fingerprints.is_empty() {
             return Ok(());
         }
-        let certificate = certificate_of(stream);
+        let certificate = certificate_of(stream).map(|der| Certificate::read(&der));
         if let Some(certificate) = &certificate
             && certificate.is_one_of(&self.fingerprints)
         {
@@ -337,13 +337,9 @@ fn reason(error: impl fmt::Display) -> String {
     if reasons.is_empty() { text } else { reasons.join("; ") }
 }
 
-fn fingerprint_of(stream: &TlsStream<Pipe>) -> Option<Fingerprint> {
-    Some(Fingerprint::of(&stream.peer_certificate().ok()??.to_der().ok()?))
-}
-
-fn certificate_of(stream: &TlsStream<Pipe>) -> Option<Certificate> {
-    let der = stream.peer_certificate().ok()??.to_der().ok()?;
-    Some(Certificate::read(&der))
+/// The peer's certificate, in DER.
+fn certificate_of(stream: &TlsStream<Pipe>) -> Option<Vec<u8>> {
+    stream.peer_certificate().ok()??.to_der().ok()
 }
 
 impl State {
