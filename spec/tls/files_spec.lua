@@ -321,3 +321,16 @@ it("environment variables that cannot be read make wsopen fail by a string", fun
     assert.equal(3, count, output)
   end
 end)
+
+describe("ssl_cafile and ssl_capath", function()
+  it("are read anew for each connection, for they may have changed", function()
+    for _, name in ipairs { "ssl_cafile", "ssl_capath" } do
+      local path = write("authority.pem", "")
+      for _, case in ipairs { { "ca.pem", true }, { "ca.pem", true }, { "other-ca.pem", false }, { "ca.pem", true } } do
+        write("authority.pem", read(case[1]))
+        local options = { ssl_verify = "peer", [name] = name == "ssl_cafile" and path or folder }
+        assert.equal(case[2], wss.open(luws, {}, options).opened or false, name .. " " .. case[1])
+      end
+    end
+  end)
+end)

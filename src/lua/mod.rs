@@ -56,6 +56,7 @@ fn luws(lua: &Lua) -> Result<Table> {
     }
     let native = lua.create_table()?;
     lua.set_app_data(session::Connectors::default());
+    lua.set_app_data(tls::Files::default());
     let origin = Instant::now();
     native.set("source", lua.create_function(source)?)?;
     native.set("parse_url", lua.create_function(parse_url)?)?;

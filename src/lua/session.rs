@@ -99,7 +99,7 @@ fn session(lua: &Lua, parameters: &Table) -> Result<std::result::Result<Session,
     let secure = parameters.get::<bool>("secure")?;
     // What is wrong with the options is said for ws as well.
     let luasec = parameters.get("tls")?;
-    let wanted = match tls::wanted(&luasec, secure) {
+    let wanted = match tls::wanted(lua, &luasec, secure) {
         Ok(wanted) => wanted,
         Err(why) => return Ok(Err(why.into())),
     };

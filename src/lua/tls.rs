@@ -3,6 +3,7 @@
 //! The rule: what is harmless is accepted; what would fail to give a restriction that was asked for is refused, with a
 //! string that names the option. The driver has checked which options there are, and their types.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,7 +100,7 @@ pub(super) struct Wanted {
 ///
 /// # Errors
 /// Names the option, as it is spelt for `wsopen`, and the value.
-pub(super) fn wanted(table: &Table, secure: bool) -> Result<Wanted, Refusal> {
+pub(super) fn wanted(lua: &Lua, table: &Table, secure: bool) -> Result<Wanted, Refusal> {
     for word in words(table, "mode")? {
         match word.as_str() {
             "client" => {}
@@ -120,7 +121,7 @@ pub(super) fn wanted(table: &Table, secure: bool) -> Result<Wanted, Refusal> {
         min,
         max,
         verify: verify(table)?,
-        authorities: authorities(table)?,
+        authorities: authorities(lua, table)?,
         fingerprints,
         identity: identity(table)?,
         alpn: alpn(table)?,
@@ -211,11 +212,11 @@ fn range(allowed: [bool; VERSIONS.len()]) -> Result<(usize, usize), &'static str
 }
 
 /// The certificates of `cafile` and of all files in the folder `capath`; `None` if neither is given.
-fn authorities(table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+fn authorities(lua: &Lua, table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
     let mut all = None;
     for file in strings(table, "cafile")? {
         let file = as_path(&file);
-        let certificates = read(&file).and_then(|text| certificate::read_pem(&text));
+        let certificates = certificates(lua, &file);
         all.get_or_insert_with(Vec::new)
             .extend(certificates.map_err(|why| wrong_file("cafile", &why, &file))?);
     }
@@ -225,9 +226,7 @@ fn authorities(table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
         let before = found.len();
         for entry in fs::read_dir(&folder).map_err(|error| wrong(&describe(&error)))?.flatten() {
             // The folder may hold other things, and each certificate twice: the second time by its hash.
-            found.extend(
-                read(&entry.path()).and_then(|text| certificate::read_pem(&text)).unwrap_or_default(),
-            );
+            found.extend(certificates(lua, &entry.path()).unwrap_or_default());
         }
         if found.len() == before {
             return Err(wrong("no PEM certificate in it"));
@@ -237,6 +236,33 @@ fn authorities(table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
         found.dedup();
     }
     Ok(all)
+}
+
+/// The authorities' files of a Lua state as they were last read: their text, and the certificates in it. To check those
+/// is dear (0.1 ms each), and a program that reconnects names the same files again.
+#[derive(Default)]
+pub(super) struct Files(HashMap<PathBuf, (Vec<u8>, Vec<Vec<u8>>)>);
+
+impl Files {
+    /// More files than this are not remembered.
+    const MOST: usize = 1000;
+}
+
+/// The certificates in a file, which is read each time, for it may have changed.
+fn certificates(lua: &Lua, path: &Path) -> Result<Vec<Vec<u8>>, String> {
+    let text = read(path)?;
+    let Some(mut files) = lua.app_data_mut::<Files>() else { return certificate::read_pem(&text) };
+    if let Some((before, certificates)) = files.0.get(path)
+        && *before == text
+    {
+        return Ok(certificates.clone());
+    }
+    let certificates = certificate::read_pem(&text)?;
+    if files.0.len() >= Files::MOST {
+        files.0.clear();
+    }
+    files.0.insert(path.to_owned(), (text, certificates.clone()));
+    Ok(certificates)
 }
 
 fn identity(table: &Table) -> Result<Option<Identity>, Refusal> {
