@@ -113,6 +113,15 @@ function servers.pki(name)
   return pki() .. "/" .. name
 end
 
+--- The first certificate in one of those files, in PEM. The dashes are looked for too, since "END" alone can be a part
+-- of what is between them.
+function servers.leaf(name)
+  local file = assert(io.open(servers.pki(name)))
+  local text = file:read "*a"
+  file:close()
+  return assert(text:match "^%-%-%-%-%-BEGIN.-%-%-%-%-%-END[^\n]*\n")
+end
+
 --- The files of the servers' certificate (with its chain) and of its key, both PEM.
 function servers.certificate()
   return pki() .. "/server.pem", pki() .. "/server.key"

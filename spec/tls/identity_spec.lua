@@ -161,9 +161,7 @@ local public_keys = {} -- a public key in PEM: its fingerprint, for many certifi
 
 --- The fingerprints of a certificate and of its public key, by others than luws.
 local function fingerprints(name)
-  local file = assert(io.open(servers.pki(name .. ".pem")))
-  local certificate = assert(ssl.loadcertificate(file:read "*a":match "^.-END[^\n]*\n"))
-  file:close()
+  local certificate = assert(ssl.loadcertificate(servers.leaf(name .. ".pem")))
   local key = certificate:pubkey()
   public_keys[key] = public_keys[key] or "sha256/" .. wss.openssl("x509 -in @" .. name .. ".pem -noout -pubkey | "
     .. "openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | openssl base64 -A")
