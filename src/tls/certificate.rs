@@ -4,8 +4,8 @@ use pem::Pem;
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::{AnyRef, Decode, Encode, SliceReader, Tagged};
 
+use super::error::reason;
 use super::fingerprint::Fingerprint;
-use super::reason;
 
 /// The peer's own certificate, as far as it can be read: a hub's may be older than the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]

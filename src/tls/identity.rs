@@ -11,8 +11,9 @@ use pkcs8::spki::AlgorithmIdentifierRef;
 use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use sec1::EcPrivateKey;
 
+use super::OptionsError;
 use super::certificate::read_pem;
-use super::{OptionsError, reason};
+use super::error::reason;
 
 /// A certificate and its key. Its debug form shows neither.
 #[derive(Clone, PartialEq, Eq)]

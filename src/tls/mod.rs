@@ -2,8 +2,6 @@
 //! crate. Whatever carries the ciphertext (our socket, a user's, a proxy) is unknown here, and so is
 //! what the plaintext says.
 
-use std::cell::RefCell;
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 
@@ -12,63 +10,18 @@ use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsAcceptor, TlsStream};
 use crate::protocol::buffer::Buffer;
 
 pub mod certificate;
+mod error;
 pub mod fingerprint;
 pub mod identity;
 mod options;
+mod pipe;
 
 use certificate::Certificate;
+pub use error::TlsError;
+use error::forget_errors_of_others;
 use fingerprint::Fingerprint;
 pub use options::{Connector, OptionsError, TlsOptions, Verify, Version};
-
-/// TLS failed; the text is the library's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsError(String);
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for TlsError {}
-
-/// The two directions of ciphertext.
-#[derive(Debug, Default)]
-struct Ciphertext {
-    incoming: Buffer,
-    outgoing: Buffer,
-    /// The carrier has ended: nothing will be added to `incoming`.
-    ended: bool,
-}
-
-/// What the TLS library takes for a socket. Shared, because the library drops its end when a
-/// handshake fails, and the alert that it wrote before has still to be sent.
-#[derive(Clone, Debug, Default)]
-struct Pipe(Rc<RefCell<Ciphertext>>);
-
-impl Read for Pipe {
-    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        let mut cipher = self.0.borrow_mut();
-        let count = target.len().min(cipher.incoming.len());
-        if count == 0 && !cipher.ended && !target.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        target[..count].copy_from_slice(&cipher.incoming.as_slice()[..count]);
-        cipher.incoming.consume(count);
-        Ok(count)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, source: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().outgoing.extend(source);
-        Ok(source.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use pipe::Pipe;
 
 #[derive(Debug)]
 enum State {
@@ -77,6 +30,19 @@ enum State {
     /// The peer has said that it sends no more.
     Ended(TlsStream<Pipe>),
     Failed,
+}
+
+impl State {
+    fn after(
+        result: Result<TlsStream<Pipe>, HandshakeError<Pipe>>,
+        verifies: bool,
+    ) -> Result<Self, TlsError> {
+        match result {
+            Ok(stream) => Ok(Self::Open(stream)),
+            Err(HandshakeError::WouldBlock(handshake)) => Ok(Self::Handshake(handshake)),
+            Err(HandshakeError::Failure(error)) => Err(TlsError::of_handshake(&error, verifies)),
+        }
+    }
 }
 
 /// One TLS connection. Ciphertext: [`receive_with`](Self::receive_with), [`send_with`](Self::send_with).
@@ -89,8 +55,8 @@ pub struct Tls {
     verifies: bool,
     /// If there are any, the peer must have one of them.
     fingerprints: Rc<[Fingerprint]>,
-    /// That of the certificate in which one of them was found.
-    found: Option<Fingerprint>,
+    /// The certificate in which one of them was found, in DER.
+    found: Option<Vec<u8>>,
 }
 
 /// What is known of the peer after the handshake.
@@ -118,7 +84,7 @@ impl Tls {
         let host = host.strip_suffix('.').unwrap_or(host);
         if host.is_empty() || host.starts_with('.') || host.contains('*') {
             // The library would take the first for no name to be checked, and the others for patterns.
-            return Err(TlsError(format!("no certificate can be for the host {host:?}")));
+            return Err(TlsError::new(format!("no certificate can be for the host {host:?}")));
         }
         let state = State::after(connector.native.connect(host, pipe.clone()), connector.verifies)?;
         let fingerprints = Rc::clone(&connector.fingerprints);
@@ -226,7 +192,7 @@ impl Tls {
             // A renegotiation (TLS 1.2) may have brought another certificate; in the midst of one there is none.
             if self.found.is_some()
                 && let Some(now) = certificate_of(stream)
-                && self.found != Some(Fingerprint::of(&now))
+                && self.found.as_ref() != Some(&now)
             {
                 self.check_fingerprint()?;
             }
@@ -240,7 +206,7 @@ impl Tls {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.state = State::Failed;
-                    return Err(TlsError(reason(error)));
+                    return Err(TlsError::of(error));
                 }
             }
         }
@@ -254,11 +220,10 @@ impl Tls {
         if self.fingerprints.is_empty() {
             return Ok(());
         }
-        let certificate = certificate_of(stream).map(|der| Certificate::read(&der));
-        if let Some(certificate) = &certificate
-            && certificate.is_one_of(&self.fingerprints)
-        {
-            self.found = Some(certificate.fingerprint);
+        let der = certificate_of(stream);
+        let certificate = der.as_deref().map(Certificate::read);
+        if certificate.as_ref().is_some_and(|certificate| certificate.is_one_of(&self.fingerprints)) {
+            self.found = der;
             return Ok(());
         }
         Err(self.give_up(&match certificate {
@@ -279,7 +244,7 @@ impl Tls {
         let mut cipher = self.pipe.0.borrow_mut();
         cipher.incoming.clear();
         cipher.outgoing.clear();
-        TlsError(why.into())
+        TlsError::new(why)
     }
 
     /// Encrypts all of `plain`, if the handshake is complete; before, it is left where it is.
@@ -298,7 +263,7 @@ impl Tls {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.state = State::Failed;
-                    return Err(TlsError(reason(error)));
+                    return Err(TlsError::of(error));
                 }
             }
         }
@@ -315,87 +280,7 @@ impl Tls {
     }
 }
 
-/// OpenSSL keeps its errors in a queue of the thread, and takes what it finds there for its own. Other users of
-/// it in this process (LuaSec, in other plugins) leave some there.
-fn forget_errors_of_others() {
-    #[cfg(not(any(windows, target_vendor = "apple")))]
-    drop(openssl::error::ErrorStack::get());
-}
-
-/// What the library says of an error, without the places in the code of OpenSSL, whose errors come as
-/// `error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA`, and several of them in one text.
-fn reason(error: impl fmt::Display) -> String {
-    let text = error.to_string();
-    let begins = text.match_indices("error:").filter_map(|(at, word)| {
-        let (code, fields) = text[at + word.len()..].split_once(':')?;
-        // Reasons have this word in them, too.
-        let is_code = !code.is_empty() && code.bytes().all(|digit| digit.is_ascii_hexdigit());
-        is_code.then_some(fields)
-    });
-    let mut reasons: Vec<_> = begins.filter_map(|fields| fields.split(':').nth(2)).collect();
-    reasons.dedup();
-    if reasons.is_empty() { text } else { reasons.join("; ") }
-}
-
 /// The peer's certificate, in DER.
 fn certificate_of(stream: &TlsStream<Pipe>) -> Option<Vec<u8>> {
     stream.peer_certificate().ok()??.to_der().ok()
-}
-
-impl State {
-    fn after(
-        result: Result<TlsStream<Pipe>, HandshakeError<Pipe>>,
-        verifies: bool,
-    ) -> Result<Self, TlsError> {
-        match result {
-            Ok(stream) => Ok(Self::Open(stream)),
-            Err(HandshakeError::WouldBlock(handshake)) => Ok(Self::Handshake(handshake)),
-            Err(HandshakeError::Failure(error)) => {
-                let (mut why, said) = (reason(&error), error.to_string());
-                // What OpenSSL makes of HTTP and the like.
-                if why == "wrong version number" {
-                    why.push_str(" (the peer does not seem to speak TLS)");
-                }
-                // The library says last, in parentheses, what is wrong with the certificate, even if nobody asked.
-                let judgement = said.rfind(" (").map(|at| &said[at..]).filter(|text| text.ends_with(')'));
-                if verifies
-                    && let Some(judgement) = judgement
-                    && !why.ends_with(judgement)
-                {
-                    why.push_str(judgement);
-                }
-                Err(TlsError(why))
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::reason;
-
-    #[test]
-    fn of_openssls_errors_the_reasons_are_shown() {
-        for (text, expected) in [
-            ("unexpected EOF", "unexpected EOF"),
-            ("error: no error of that form", "error: no error of that form"),
-            (
-                "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify failed:\
-                 ../ssl/statem/statem_clnt.c:1890: (hostname mismatch)",
-                "certificate verify failed",
-            ),
-            (
-                "error:0A000438:SSL routines:ssl3_read_bytes:tlsv1 alert internal error:../ssl/record/rec_layer_s3.c:\
-                 1586:SSL alert number 80",
-                "tlsv1 alert internal error",
-            ),
-            (
-                "error:068000A8:asn1 encoding routines:asn1_check_tlen:wrong tag:a.c:1:, \
-                 error:0688010A:asn1 encoding routines:asn1_d2i_ex_primitive:nested asn1 error:b.c:2:Type=X509",
-                "wrong tag; nested asn1 error",
-            ),
-        ] {
-            assert_eq!(reason(text), expected);
-        }
-    }
 }

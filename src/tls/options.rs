@@ -5,9 +5,9 @@ use std::fmt;
 
 use native_tls::{Protocol, TlsConnector};
 
+use super::error::{forget_errors_of_others, reason};
 use super::fingerprint::Fingerprint;
 use super::identity::Identity;
-use super::{forget_errors_of_others, reason};
 
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
