@@ -241,7 +241,7 @@ describe("options.sockproxy", function()
     conn = assert(quietly(six.url, { sockproxy = proxy("good"), close_timeout = 0 }))
     assert.is_false(conn.proxied)
     assert.same({}, record())
-    assert.same({ false, "SockProxy cannot connect to an IPv6 address" },
+    assert.same({ false, "SockProxy failed: it cannot connect to an IPv6 address" },
       { luws.wsopen(six.url, handler, { sockproxy = proxy("good", { required = true }) }) })
     assert.same({}, record())
     six:close()

@@ -78,13 +78,9 @@ local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", 
 --- establish(target, settings, given, proxy): one attempt. Returns the state; or nil, why not, the response that
 -- refused it if there was one, and whether the fault is the route's.
 local function establish(target, settings, given, proxy)
-  local session, why, of_tls = native.session(given)
-  if not session then return nil, of_tls and PREFIX.tls .. why or why end
-  if proxy then
-    local ok
-    ok, why = session:proxy(proxy)
-    if not ok then return nil, why, nil, true end
-  end
+  given.sockproxy = proxy
+  local session, why, step = native.session(given)
+  if not session then return nil, step and PREFIX[step] .. why or why, nil, step == "proxy" end
   local connect_timeout = options.get(settings, "connect_timeout")
   local deadline = native.monotonic() + (proxy and proxy.timeout or connect_timeout)
   local wire, socket = connect(proxy and proxy.host or target.host, proxy and proxy.port or target.port, settings,
@@ -106,7 +102,7 @@ local function establish(target, settings, given, proxy)
     frames = 0, -- complete ones, when last looked
     tracing = false,
   }
-  local ok, step
+  local ok
   ok, step, why = pump.open(state, options.chunk_size(settings), deadline, connect_timeout,
     options.get(settings, "upgrade_timeout"))
   if ok then

@@ -55,8 +55,9 @@ fn luws(lua: &Lua) -> Result<Table> {
         lua.set_named_registry_value(LOADER_THREAD, lua.current_thread())?;
     }
     let native = lua.create_table()?;
-    lua.set_app_data(session::Connectors::default());
-    lua.set_app_data(tls::Files::default());
+    // Where a finaliser requires the module in the midst of their use, they stay as they are.
+    let _ = lua.try_set_app_data(tls::Connectors::default());
+    let _ = lua.try_set_app_data(tls::Files::default());
     let origin = Instant::now();
     native.set("source", lua.create_function(source)?)?;
     native.set("parse_url", lua.create_function(parse_url)?)?;

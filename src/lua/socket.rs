@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mlua::{Lua, LuaString, Result, UserData, UserDataMethods, Value};
+use mlua::{Lua, LuaString, Result as LuaResult, UserData, UserDataMethods, Value};
 
 use super::failure;
 use crate::net::describe;
@@ -41,12 +41,12 @@ pub(super) fn duration(seconds: f64) -> Duration {
 struct LuaDial(Dial);
 
 /// `dial(host, port)`: begins to connect; never blocks.
-pub(super) fn dial(_: &Lua, (host, port): (LuaString, u16)) -> Result<impl UserData + use<>> {
+pub(super) fn dial(_: &Lua, (host, port): (LuaString, u16)) -> LuaResult<impl UserData + use<>> {
     Ok(LuaDial(Dial::start(&host.to_string_lossy(), port)))
 }
 
 /// `sleep(seconds)`.
-pub(super) fn sleep(_: &Lua, seconds: f64) -> Result<()> {
+pub(super) fn sleep(_: &Lua, seconds: f64) -> LuaResult<()> {
     // A day is longer than anybody means to sleep, and shorter than what the system refuses.
     std::thread::sleep(duration(seconds).min(Duration::from_secs(86_400)));
     Ok(())
@@ -168,7 +168,7 @@ impl UserData for Socket {
     }
 }
 
-fn send(shared: &Shared, data: &[u8]) -> std::result::Result<usize, (usize, String)> {
+fn send(shared: &Shared, data: &[u8]) -> Result<usize, (usize, String)> {
     let deadline = shared.timeout.get().and_then(|timeout| Instant::now().checked_add(timeout));
     let mut sent = 0;
     while sent < data.len() {

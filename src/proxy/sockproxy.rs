@@ -61,7 +61,7 @@ impl Options {
     /// The request, or what in it the grammar cannot carry.
     fn request(&self) -> Result<String, ProxyError> {
         if self.host.contains(':') {
-            return Err(ProxyError::new("SockProxy cannot connect to an IPv6 address"));
+            return Err(ProxyError::new("it cannot connect to an IPv6 address"));
         }
         let mut words = vec![format!("CONN {}:{}", self.host, self.port)];
         if let Some(notify) = &self.notify {
@@ -73,7 +73,7 @@ impl Options {
         if words[1..].iter().any(|word| word.contains(char::is_whitespace) || word.contains(char::is_control))
             || self.host.contains(char::is_whitespace)
         {
-            return Err(ProxyError::new("SockProxy's options cannot have spaces in them"));
+            return Err(ProxyError::new("its options cannot have spaces in them"));
         }
         Ok(words.join(" ") + "\n")
     }
@@ -193,9 +193,9 @@ mod tests {
             Ok("CONN hub.local:80 NTFY=12/urn:me/Receive/mine RTIM=0 PACE=0\n".into())
         );
         named.notify.as_mut().unwrap().service = "a b".into();
-        assert_eq!(request(named), Err("SockProxy's options cannot have spaces in them".into()));
+        assert_eq!(request(named), Err("its options cannot have spaces in them".into()));
         let six = Options { host: "::1".into(), ..options() };
-        assert_eq!(request(six), Err("SockProxy cannot connect to an IPv6 address".into()));
+        assert_eq!(request(six), Err("it cannot connect to an IPv6 address".into()));
     }
 
     #[test]

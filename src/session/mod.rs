@@ -9,23 +9,24 @@ use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 
 use crate::protocol::Role;
-use crate::protocol::buffer::Buffer;
 use crate::protocol::close::CloseFrame;
 use crate::protocol::connection::{Config, Connection};
 use crate::protocol::deflate::Agreement;
 use crate::protocol::error::{HandshakeError, SendError};
 use crate::protocol::frame::Opcode;
-use crate::protocol::handshake::{self, ClientHandshake, Response, ServerHandshake, UpgradeRequest};
+use crate::protocol::handshake::{self, ClientHandshake, Request, Response, ServerHandshake, UpgradeRequest};
 use crate::proxy::Hop;
 use crate::proxy::sockproxy::SockProxy;
 use crate::tls::{Connector, Peer, Tls, TlsError};
 
 mod event;
 mod security;
+mod stage;
 mod upgrade;
 
 pub use event::{Error, Event, Intake};
 use security::Security;
+use stage::Stage;
 use upgrade::{Step, Upgrade};
 
 /// While this many bytes wait to be sent, pings are not answered one by one but only the most recent
@@ -43,13 +44,7 @@ pub struct Session {
     config: Config,
     proxy: Option<Hop>,
     security: Option<Security>,
-    upgrade: Upgrade,
-    connection: Option<Connection>,
-    /// Plaintext in both directions, until the connection takes it over.
-    input: Buffer,
-    output: Buffer,
-    /// Taken over by the connection, too.
-    rng: Option<StdRng>,
+    stage: Stage,
     waiting_pong: Option<Vec<u8>>,
 }
 
@@ -67,9 +62,9 @@ impl Session {
         let mut rng = seed()?;
         let (handshake, head) = ClientHandshake::new(request, config.deflate.as_ref(), &mut rng);
         let tls = tls.map(|(connector, host)| Tls::client(connector, host)).transpose();
-        let mut session =
-            Self::new(Role::Client, Upgrade::Client(handshake), tls.map_err(Error::Tls)?, config, rng);
-        session.output.extend(&head);
+        let stage = Stage::new(Upgrade::Client(handshake), rng);
+        let mut session = Self::new(Role::Client, stage, tls.map_err(Error::Tls)?, config);
+        session.stage.output().extend(&head);
         session.seal();
         Ok(session)
     }
@@ -79,29 +74,21 @@ impl Session {
     /// # Errors
     /// As [`client`](Self::client).
     pub fn server(tls: Option<&TlsAcceptor>, config: Config) -> Result<Self, Error> {
-        let rng = seed()?;
+        let stage = Stage::new(Upgrade::Server(ServerHandshake::default()), seed()?);
         let tls = tls.map(Tls::server).transpose().map_err(Error::Tls)?;
-        Ok(Self::new(Role::Server, Upgrade::Server(ServerHandshake::default()), tls, config, rng))
+        Ok(Self::new(Role::Server, stage, tls, config))
     }
 
-    fn new(role: Role, upgrade: Upgrade, tls: Option<Tls>, config: Config, rng: StdRng) -> Self {
-        Self {
-            role,
-            config,
-            proxy: None,
-            security: tls.map(Security::new),
-            upgrade,
-            connection: None,
-            input: Buffer::default(),
-            output: Buffer::default(),
-            rng: Some(rng),
-            waiting_pong: None,
-        }
+    fn new(role: Role, stage: Stage, tls: Option<Tls>, config: Config) -> Self {
+        let security = tls.map(Security::new);
+        Self { role, config, proxy: None, security, stage, waiting_pong: None }
     }
 
-    /// Goes through a proxy, which is to be negotiated with before anything else is sent or received.
-    pub fn set_proxy(&mut self, negotiation: SockProxy) {
+    /// The same through a proxy, which is to be negotiated with before anything is sent or received.
+    #[must_use]
+    pub fn through(mut self, negotiation: SockProxy) -> Self {
         self.proxy = Some(Hop::new(negotiation));
+        self
     }
 
     /// Whether everything goes through a proxy that has agreed to it, or none was asked for.
@@ -132,10 +119,9 @@ impl Session {
             let plain = if behind.is_empty() { 0 } else { self.receive(&behind) };
             return Ok(Intake { wire, plain });
         }
-        let Self { security, connection, input, .. } = self;
-        let input = connection.as_mut().map_or(input, Connection::input);
+        let input = self.stage.input();
         let before = input.len();
-        let wire = if let Some(security) = security {
+        let wire = if let Some(security) = &mut self.security {
             let wire = security.receive_with(max, read)?;
             security.decrypt(input);
             wire
@@ -152,7 +138,7 @@ impl Session {
 
     /// Takes bytes that are plaintext, whatever the wire carries, and have come in another way.
     pub fn receive_plain(&mut self, bytes: &[u8]) {
-        self.plain_input().extend(bytes);
+        self.stage.input().extend(bytes);
     }
 
     /// Takes bytes from the wire; returns how many bytes of plaintext they became.
@@ -166,9 +152,10 @@ impl Session {
 
     /// The wire has ended. What came before can still become events.
     pub fn receive_end(&mut self) {
-        let Self { security: Some(security), connection, input, .. } = self else { return };
-        security.receive_end(connection.as_mut().map_or(input, Connection::input));
-        self.seal();
+        if let Some(security) = &mut self.security {
+            security.receive_end(self.stage.input());
+            self.seal();
+        }
     }
 
     /// Whether TLS has said that the peer will send no more.
@@ -190,7 +177,7 @@ impl Session {
         let count = if let Some(security) = &mut self.security {
             security.send_with(write)?
         } else {
-            let output = self.plain_output();
+            let output = self.stage.output();
             let count = write(output.as_slice())?;
             output.consume(count);
             count
@@ -210,7 +197,7 @@ impl Session {
         match (&self.proxy, self.tls()) {
             (Some(proxy), _) if proxy.holds_the_wire() => proxy.outgoing_len(),
             (_, Some(tls)) => tls.outgoing_len(),
-            (_, None) => self.plain_output_len(),
+            (_, None) => self.stage.output_len(),
         }
     }
 
@@ -218,17 +205,13 @@ impl Session {
     #[must_use]
     pub fn outgoing_len(&self) -> usize {
         let proxied = self.proxy.as_ref().map_or(0, Hop::outgoing_len);
-        proxied + self.plain_output_len() + self.tls().map_or(0, Tls::outgoing_len)
-    }
-
-    fn plain_output_len(&self) -> usize {
-        self.connection.as_ref().map_or(self.output.len(), Connection::output_len)
+        proxied + self.stage.output_len() + self.tls().map_or(0, Tls::outgoing_len)
     }
 
     /// Bytes that have come and were not interpreted yet.
     #[must_use]
     pub fn incoming_len(&self) -> usize {
-        self.connection.as_ref().map_or(self.input.len(), Connection::input_len)
+        self.stage.input_len()
     }
 
     /// Whether TLS, if there is to be any, has been agreed upon.
@@ -257,23 +240,20 @@ impl Session {
     /// A client's view: the response that completed the upgrade or refused it; `None` before.
     #[must_use]
     pub fn response(&self) -> Option<&Response> {
-        match &self.upgrade {
-            Upgrade::Over(response) => Some(response),
-            _ => None,
-        }
+        self.stage.response()
     }
 
     /// A client's view of a refused upgrade: what has come of the response's body.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        let length = self.response().and_then(Response::content_length).unwrap_or(usize::MAX);
-        &self.input.as_slice()[..self.input.len().min(length)]
+        let Stage::Opening { upgrade: Upgrade::Over(response), input, .. } = &self.stage else { return &[] };
+        &input.as_slice()[..input.len().min(response.content_length().unwrap_or(usize::MAX))]
     }
 
     /// The open connection, for what can be asked of it.
     #[must_use]
     pub fn connection(&self) -> Option<&Connection> {
-        self.connection.as_ref()
+        self.stage.connection()
     }
 
     /// The next thing that has happened, or `None` when more bytes are needed.
@@ -284,28 +264,26 @@ impl Session {
         if let Some(error) = self.proxy.as_mut().and_then(Hop::take_error) {
             return Err(Error::Proxy(error));
         }
-        if self.connection.is_none() {
+        if let Stage::Opening { .. } = self.stage {
             return self.next_upgrade_event();
         }
-        let Self { connection: Some(connection), security, .. } = self else { return Ok(None) };
+        let Some(connection) = self.stage.connection_mut() else { return Ok(None) };
         match connection.next_event() {
-            Ok(None) => nothing(security),
+            Ok(None) => nothing(&mut self.security),
             Ok(Some(event)) => Ok(Some(Event::Received(event))),
             Err(error) => Err(Error::Protocol(error)),
         }
     }
 
     fn next_upgrade_event(&mut self) -> Result<Option<Event<'_>>, Error> {
-        match self.upgrade.step(&mut self.input) {
+        let Stage::Opening { upgrade, input, .. } = &mut self.stage else { return Ok(None) };
+        match upgrade.step(input) {
             Ok(Step::Wait) => nothing(&mut self.security),
             Ok(Step::Accepted(accepted)) => {
                 self.open(accepted.response, accepted.compression);
                 Ok(self.response().map(Event::Open))
             }
-            Ok(Step::Requested) => match &self.upgrade {
-                Upgrade::Requested(request) => Ok(Some(Event::Request(request))),
-                _ => Ok(None),
-            },
+            Ok(Step::Requested) => Ok(self.request().map(Event::Request)),
             Err(error) => {
                 if let HandshakeError::BadRequest { status, message } = &error {
                     self.answer_refusal(*status, message);
@@ -316,18 +294,22 @@ impl Session {
     }
 
     fn open(&mut self, response: Response, compression: Option<Agreement>) {
-        let Some(rng) = self.rng.take() else { return };
-        self.upgrade = Upgrade::Over(response);
-        let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
-        let config = self.config.clone();
-        self.connection = Some(Connection::new(self.role, config, compression, rng, input, output));
+        self.stage.open(self.role, self.config.clone(), response, compression);
+    }
+
+    /// The request that waits to be accepted or refused.
+    fn request(&self) -> Option<&Request> {
+        match &self.stage {
+            Stage::Opening { upgrade: Upgrade::Requested(request), .. } => Some(request),
+            _ => None,
+        }
     }
 
     /// Accepts the request that was the last event; `subprotocol` is one that it offers.
     pub fn accept(&mut self, subprotocol: Option<&str>) {
-        if let Upgrade::Requested(request) = &self.upgrade {
+        if let Some(request) = self.request() {
             let (head, compression) = request.acceptance(subprotocol, self.config.deflate.as_ref());
-            self.output.extend(&head);
+            self.stage.output().extend(&head);
             self.open(Response::default(), compression);
             self.seal();
         }
@@ -335,15 +317,17 @@ impl Session {
 
     /// Refuses the request that was the last event with an HTTP status of 400 or above.
     pub fn refuse(&mut self, status: u16, message: &str) {
-        if matches!(self.upgrade, Upgrade::Requested(_)) {
+        if self.request().is_some() {
             self.answer_refusal(status, message);
         }
     }
 
     fn answer_refusal(&mut self, status: u16, message: &str) {
-        self.output.extend(&handshake::refusal(status, message));
-        self.upgrade = Upgrade::Over(Response::default());
-        self.seal();
+        if let Stage::Opening { upgrade, output, .. } = &mut self.stage {
+            output.extend(&handshake::refusal(status, message));
+            *upgrade = Upgrade::Over(Response::default());
+            self.seal();
+        }
     }
 
     /// Sends a message, a fragment, or a control frame: [`Connection::send`].
@@ -351,7 +335,7 @@ impl Session {
     /// # Errors
     /// See [`SendError`].
     pub fn send(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
-        let connection = self.connection.as_mut().ok_or(SendError::NotOpen)?;
+        let connection = self.stage.connection_mut().ok_or(SendError::NotOpen)?;
         connection.send(opcode, data, fin)?;
         self.seal();
         Ok(())
@@ -374,7 +358,7 @@ impl Session {
     /// # Errors
     /// See [`SendError`].
     pub fn send_close(&mut self, frame: CloseFrame) -> Result<(), SendError> {
-        let connection = self.connection.as_mut().ok_or(SendError::NotOpen)?;
+        let connection = self.stage.connection_mut().ok_or(SendError::NotOpen)?;
         connection.send_close(frame)?;
         self.seal();
         Ok(())
@@ -382,7 +366,7 @@ impl Session {
 
     /// Answers the peer's close frame: [`Connection::reply_close`].
     pub fn reply_close(&mut self) {
-        if let Some(connection) = &mut self.connection {
+        if let Some(connection) = self.stage.connection_mut() {
             connection.reply_close();
             self.seal();
         }
@@ -398,29 +382,22 @@ impl Session {
 
     /// The open connection, for what can be changed about it.
     pub fn connection_mut(&mut self) -> Option<&mut Connection> {
-        self.connection.as_mut()
+        self.stage.connection_mut()
     }
 
     /// Changes the message limit: [`Connection::set_max_message_size`].
     pub fn set_max_message_size(&mut self, bytes: usize) {
         self.config.max_message_size = bytes;
-        if let Some(connection) = &mut self.connection {
+        if let Some(connection) = self.stage.connection_mut() {
             connection.set_max_message_size(bytes);
         }
     }
 
-    fn plain_input(&mut self) -> &mut Buffer {
-        self.connection.as_mut().map_or(&mut self.input, Connection::input)
-    }
-
-    fn plain_output(&mut self) -> &mut Buffer {
-        self.connection.as_mut().map_or(&mut self.output, Connection::output)
-    }
-
     /// Plaintext to be sent becomes ciphertext, as soon as TLS is agreed upon.
     fn seal(&mut self) {
-        let Self { security: Some(security), connection, output, .. } = self else { return };
-        security.encrypt(connection.as_mut().map_or(output, Connection::output));
+        if let Some(security) = &mut self.security {
+            security.encrypt(self.stage.output());
+        }
     }
 }
 

@@ -136,8 +136,8 @@ fn a_proxy_comes_first_and_alone() {
     // SockProxy's grammar: greeting, CONN, reply, and then a transparent pipe.
     let options = sockproxy::Options { host: "h".into(), port: 80, notify: None, rtim: 0, pace: 0 };
     for piece in [1, 7, usize::MAX] {
-        let (mut client, mut server) = (client(Config::default()), server());
-        client.set_proxy(SockProxy::new(&options).unwrap());
+        let mut client = client(Config::default()).through(SockProxy::new(&options).unwrap());
+        let mut server = server();
         let sent = |client: &mut Session| {
             let mut all = Vec::new();
             client
@@ -167,8 +167,7 @@ fn a_proxy_comes_first_and_alone() {
         assert_eq!(receive(&mut client, answer.as_bytes()), answer.len());
         assert_eq!(next(&mut client), "open 101");
     }
-    let mut refused = client(Config::default());
-    refused.set_proxy(SockProxy::new(&options).unwrap());
+    let mut refused = client(Config::default()).through(SockProxy::new(&options).unwrap());
     refused.receive(b"ERR no\n");
     assert_eq!(next(&mut refused), "error no");
 }

@@ -6,20 +6,21 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use mlua::{AnyUserData, Either, IntoLua, Lua, LuaString, Result, Table, UserData, UserDataMethods, Value};
+use mlua::{AnyUserData, Either, IntoLua, LuaString, UserData, UserDataMethods, Value};
 
-use super::options::{self, field};
 use super::socket::{Shared, Socket};
 use super::tls;
 use crate::net::describe;
 use crate::protocol::close::{CloseCode, CloseFrame};
-use crate::protocol::connection::{Config, Connection, Event as Received};
+use crate::protocol::connection::{Connection, Event as Received};
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
-use crate::protocol::handshake::{Header, Response, UpgradeRequest};
-use crate::proxy::sockproxy::SockProxy;
+use crate::protocol::handshake::Response;
 use crate::session::{Error, Event, Session};
-use crate::tls::{Connector, TlsOptions};
+
+mod create;
+
+pub(super) use create::create;
 
 /// A collector's step may run while a result is made for Lua, and with it a user's finaliser, which may call
 /// anything: so the session is borrowed here and not by mlua, and being busy is an answer and not an error.
@@ -36,7 +37,7 @@ type Reason = Cow<'static, str>;
 
 impl LuaSession {
     /// Runs `operation` on the session, if it has not been freed and nothing else is running on it.
-    fn with<R>(&self, operation: impl FnOnce(&mut Inner) -> R) -> std::result::Result<R, Reason> {
+    fn with<R>(&self, operation: impl FnOnce(&mut Inner) -> R) -> Result<R, Reason> {
         let mut inner = self.0.try_borrow_mut().map_err(|_| "busy")?;
         Ok(operation(inner.as_mut().ok_or("closed")?))
     }
@@ -52,111 +53,6 @@ impl LuaSession {
     }
 }
 
-/// Why there is no session.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// What it is to be made of: the text names it.
-    Parameters(String),
-    /// TLS cannot even begin.
-    Tls(String),
-}
-
-impl From<String> for Fault {
-    fn from(why: String) -> Self {
-        Self::Parameters(why)
-    }
-}
-
-/// `session(parameters)`: a client session with its first bytes queued; or `nil`, why not, and whether it is TLS that
-/// cannot even begin. The parameters: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`),
-/// `subprotocols` (array), `secure`, `tls` (LuaSec's names), `max_payload_size`, `use_masking`,
-/// `fragment_size`, `deflate` (a table of all that [`options::deflate`] reads, or nothing).
-pub(super) fn create(lua: &Lua, parameters: Table) -> Result<(Option<AnyUserData>, Option<String>, bool)> {
-    Ok(match session(lua, &parameters)? {
-        Ok(session) => {
-            let inner = RefCell::new(Some(Inner { session, socket: None }));
-            (Some(lua.create_userdata(LuaSession(inner))?), None, false)
-        }
-        Err(Fault::Parameters(why)) => (None, Some(why), false),
-        Err(Fault::Tls(why)) => (None, Some(why), true),
-    })
-}
-
-fn session(lua: &Lua, parameters: &Table) -> Result<std::result::Result<Session, Fault>> {
-    let request = match request(parameters)? {
-        Ok(request) => request,
-        Err(why) => return Ok(Err(why.into())),
-    };
-    let deflate =
-        parameters.get::<Option<Table>>("deflate")?.map(|table| options::deflate(&table)).transpose()?;
-    let config = Config {
-        max_message_size: field(parameters, "max_payload_size")?,
-        use_masking: parameters.get("use_masking")?,
-        fragment_size: field(parameters, "fragment_size")?,
-        deflate,
-    };
-    let host: String = parameters.get("host")?;
-    let secure = parameters.get::<bool>("secure")?;
-    // What is wrong with the options is said for ws as well.
-    let luasec = parameters.get("tls")?;
-    let wanted = match tls::wanted(lua, &luasec, secure) {
-        Ok(wanted) => wanted,
-        Err(why) => return Ok(Err(why.into())),
-    };
-    let connector = match secure.then(|| Connectors::get(lua, wanted.options, &luasec)).transpose() {
-        Ok(connector) => connector,
-        Err(fault) => return Ok(Err(fault)),
-    };
-    let name = wanted.server_name.unwrap_or(host);
-    let tls = connector.as_ref().map(|connector| (connector, name.as_str()));
-    Ok(Session::client(&request, tls, config).map_err(|error| match error {
-        Error::Tls(error) => Fault::Tls(error.to_string()),
-        error => Fault::Parameters(error.to_string()),
-    }))
-}
-
-/// The upgrade request, or what cannot stand in one.
-fn request(parameters: &Table) -> Result<std::result::Result<UpgradeRequest, String>> {
-    let (host, resource) = (parameters.get::<String>("host_header")?, parameters.get::<String>("resource")?);
-    let subprotocols = parameters.get::<Option<Vec<String>>>("subprotocols")?.unwrap_or_default();
-    let headers = parameters.get::<Vec<Vec<LuaString>>>("headers")?;
-    Ok(UpgradeRequest::new(&host, &resource).and_then(|mut request| {
-        for name in subprotocols {
-            request.offer(&name)?;
-        }
-        for pair in headers {
-            if let [name, value] = &pair[..] {
-                request.add(Header::new(&name.to_string_lossy(), &value.as_bytes())?);
-            }
-        }
-        Ok(request)
-    }))
-}
-
-/// The connectors of a Lua state, most recently made last: a program that reconnects has them made once.
-#[derive(Default)]
-pub(super) struct Connectors(Vec<(TlsOptions, Connector)>);
-
-impl Connectors {
-    /// More sets of options than this are not remembered.
-    const MOST: usize = 8;
-
-    fn get(lua: &Lua, options: TlsOptions, luasec: &Table) -> std::result::Result<Connector, Fault> {
-        let Some(mut known) = lua.app_data_mut::<Self>() else {
-            return tls::connector(&options, luasec);
-        };
-        if let Some((_, connector)) = known.0.iter().find(|(o, _)| *o == options) {
-            return Ok(connector.clone());
-        }
-        let connector = tls::connector(&options, luasec)?;
-        if known.0.len() == Self::MOST {
-            known.0.remove(0);
-        }
-        known.0.push((options, connector.clone()));
-        Ok(connector)
-    }
-}
-
 impl UserData for LuaSession {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         add_wire_methods(methods);
@@ -166,15 +62,6 @@ impl UserData for LuaSession {
 }
 
 fn add_wire_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
-    // proxy(options): goes through SockProxy, if it is called at first (what options::sockproxy reads): true; or nil and
-    // why that cannot be.
-    methods.add_method("proxy", |_, this, table: Table| {
-        let negotiation = SockProxy::new(&options::sockproxy(&table)?);
-        Ok(match negotiation {
-            Ok(negotiation) => this.with(|inner| inner.session.set_proxy(negotiation)).map(|()| true),
-            Err(error) => Err(error.to_string().into()),
-        })
-    });
     // attach(socket): read and write will use this native socket.
     methods.add_method("attach", |_, this, socket: AnyUserData| {
         let shared = Rc::clone(&socket.borrow::<Socket>()?.0);
@@ -239,7 +126,7 @@ fn add_wire_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
 }
 
 impl Inner {
-    fn read(&mut self, max: usize) -> std::result::Result<(usize, bool), Reason> {
+    fn read(&mut self, max: usize) -> Result<(usize, bool), Reason> {
         let Self { session, socket: Some(socket) } = self else { return Err("closed".into()) };
         match socket.with(|tcp| session.receive_with(max, |space| tcp.read(space))) {
             Some(Ok(received)) if received.wire > 0 => {
@@ -253,7 +140,7 @@ impl Inner {
         }
     }
 
-    fn write(&mut self) -> std::result::Result<bool, Reason> {
+    fn write(&mut self) -> Result<bool, Reason> {
         let Self { session, socket: Some(socket) } = self else { return Err("closed".into()) };
         // To offer nothing has the session prepare what is still to be encrypted.
         let _ = session.send_with(|_| Ok::<_, ()>(0));
@@ -404,10 +291,7 @@ fn add_send_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
 }
 
 impl LuaSession {
-    fn queue(
-        &self,
-        operation: impl FnOnce(&mut Session) -> std::result::Result<(), SendError>,
-    ) -> std::result::Result<bool, Reason> {
+    fn queue(&self, operation: impl FnOnce(&mut Session) -> Result<(), SendError>) -> Result<bool, Reason> {
         match self.with(|inner| operation(&mut inner.session))? {
             Ok(()) => Ok(true),
             Err(error) => Err(error.to_string().into()),

@@ -1,23 +1,19 @@
-//! The TLS options from LuaSec's words for them, and the files that they name.
+//! The TLS options from LuaSec's words for them.
 //!
 //! The rule: what is harmless is accepted; what would fail to give a restriction that was asked for is refused, with a
 //! string that names the option. The driver has checked which options there are, and their types.
 
-use std::collections::HashMap;
-use std::fs;
-use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+mod connectors;
+mod files;
 
 use mlua::{Lua, LuaString, Result as LuaResult, Table, Value};
 
-use super::session::Fault;
-use crate::net::describe;
-use crate::tls::certificate;
 use crate::tls::fingerprint::Fingerprint;
-use crate::tls::identity::{self, Form, Identity, IdentityError};
-use crate::tls::{Connector, OptionsError, Peer, TlsOptions, Verify, Version};
+use crate::tls::{Peer, TlsOptions, Verify, Version};
 use crate::url::domain;
+
+pub(super) use connectors::{Connectors, Fault};
+pub(super) use files::Files;
 
 /// LuaSec's names of the versions, oldest first.
 const VERSIONS: [(&str, Version); 4] = [
@@ -78,9 +74,6 @@ const HARMLESS: &[&str] = &[
     "tlsext_padding",
 ];
 
-/// The most bytes of a file that is read whole: authorities of whole countries are a few hundred thousand.
-const LARGEST_FILE: u64 = 4 * 1024 * 1024;
-
 /// The most bytes of names that are offered; what holds them in a ClientHello has no more room.
 const LONGEST_ALPN: usize = 16 * 1024;
 
@@ -121,37 +114,13 @@ pub(super) fn wanted(lua: &Lua, table: &Table, secure: bool) -> Result<Wanted, R
         min,
         max,
         verify: verify(table)?,
-        authorities: authorities(lua, table)?,
+        authorities: files::authorities(lua, table)?,
         fingerprints,
-        identity: identity(table)?,
+        identity: files::identity(table)?,
         alpn: alpn(table)?,
         sni: flag(table, "sni") != Some(false),
     };
     Ok(Wanted { options, server_name: server_name(table)? })
-}
-
-/// Makes the connector.
-///
-/// # Errors
-/// Names the option that it follows from, if it follows from one.
-pub(super) fn connector(options: &TlsOptions, table: &Table) -> Result<Connector, Fault> {
-    // The bindings of OpenSSL panic over what they cannot take from the environment.
-    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
-        if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
-            return Err(Fault::Tls(format!("the environment variable {name} is not valid UTF-8")));
-        }
-    }
-    let made = catch_unwind(AssertUnwindSafe(|| options.connector()));
-    made.unwrap_or_else(|_| Err(OptionsError::Other("the TLS library cannot be set up".into()))).map_err(
-        |error| {
-            let shown = |name| path(table, name).map(|path| path.display().to_string()).unwrap_or_default();
-            match error {
-                OptionsError::Certificate(why) => refused("certificate", &why, &shown("certificate")).into(),
-                OptionsError::Key(why) => refused("key", &why, &shown("key")).into(),
-                OptionsError::Other(why) => Fault::Tls(why),
-            }
-        },
-    )
 }
 
 fn verify(table: &Table) -> Result<Verify, Refusal> {
@@ -211,104 +180,6 @@ fn range(allowed: [bool; VERSIONS.len()]) -> Result<(usize, usize), &'static str
     Ok((first, last))
 }
 
-/// The certificates of `cafile` and of all files in the folder `capath`; `None` if neither is given.
-fn authorities(lua: &Lua, table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
-    let mut all = None;
-    for file in strings(table, "cafile")? {
-        let file = as_path(&file);
-        let certificates = certificates(lua, &file);
-        all.get_or_insert_with(Vec::new)
-            .extend(certificates.map_err(|why| wrong_file("cafile", &why, &file))?);
-    }
-    if let Some(folder) = path(table, "capath") {
-        let wrong = |why: &str| wrong_file("capath", why, &folder);
-        let found = all.get_or_insert_with(Vec::new);
-        let before = found.len();
-        for entry in fs::read_dir(&folder).map_err(|error| wrong(&describe(&error)))?.flatten() {
-            // The folder may hold other things, and each certificate twice: the second time by its hash.
-            found.extend(certificates(lua, &entry.path()).unwrap_or_default());
-        }
-        if found.len() == before {
-            return Err(wrong("no PEM certificate in it"));
-        }
-        // The order of a folder means nothing, and may change.
-        found[before..].sort_unstable();
-        found.dedup();
-    }
-    Ok(all)
-}
-
-/// The authorities' files of a Lua state as they were last read: their text, and the certificates in it. To check those
-/// is dear (0.1 ms each), and a program that reconnects names the same files again.
-#[derive(Default)]
-pub(super) struct Files(HashMap<PathBuf, (Vec<u8>, Vec<Vec<u8>>)>);
-
-impl Files {
-    /// More files than this are not remembered.
-    const MOST: usize = 1000;
-}
-
-/// The certificates in a file, which is read each time, for it may have changed.
-fn certificates(lua: &Lua, path: &Path) -> Result<Vec<Vec<u8>>, String> {
-    let text = read(path)?;
-    let Some(mut files) = lua.app_data_mut::<Files>() else { return certificate::read_pem(&text) };
-    if let Some((before, certificates)) = files.0.get(path)
-        && *before == text
-    {
-        return Ok(certificates.clone());
-    }
-    let certificates = certificate::read_pem(&text)?;
-    if files.0.len() >= Files::MOST {
-        files.0.clear();
-    }
-    files.0.insert(path.to_owned(), (text, certificates.clone()));
-    Ok(certificates)
-}
-
-fn identity(table: &Table) -> Result<Option<Identity>, Refusal> {
-    let (certificate, key) = (path(table, "certificate"), path(table, "key"));
-    let Some(certificate) = certificate else {
-        return match key {
-            Some(key) => Err(wrong_file("key", "ssl_certificate is missing", &key)),
-            None => Ok(None),
-        };
-    };
-    let of_certificate = |why: &str| wrong_file("certificate", why, &certificate);
-    let chain = read(&certificate).map_err(|why| of_certificate(&why))?;
-    match identity::form(&chain) {
-        Form::Pem => {}
-        Form::Archive if let Some(key) = key => {
-            return Err(wrong_file("key", "ssl_certificate is PKCS#12, which has the key in it", &key));
-        }
-        Form::Archive => return Ok(Some(Identity::from_pkcs12(chain, password(table)?))),
-        Form::Certificate => {
-            let line = format!("openssl x509 -inform der -in {} -out FILE", quoted(&certificate));
-            return Err(of_certificate(&format!("it is DER and not PEM; convert it by: {line}")));
-        }
-    }
-    let Some(key) = key else { return Err(of_certificate("ssl_key is missing")) };
-    let of_key = |why: &str| wrong_file("key", why, &key);
-    let identity = Identity::from_pem(&chain, &read(&key).map_err(|why| of_key(&why))?);
-    identity.map(Some).map_err(|error| match error {
-        IdentityError::Certificate(why) => of_certificate(&why),
-        IdentityError::Key(why) => of_key(&why),
-        IdentityError::EncryptedKey => {
-            let line = format!("openssl pkcs8 -topk8 -nocrypt -in {} -out FILE", quoted(&key));
-            of_key(&format!("the key is encrypted; decrypt it by: {line}"))
-        }
-    })
-}
-
-/// The password, which is in no message.
-fn password(table: &Table) -> Result<String, Refusal> {
-    let Some(password) = strings(table, "password")?.into_iter().next() else { return Ok(String::new()) };
-    match password.to_str() {
-        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
-        Ok(_) => Err("bad option 'ssl_password' (it has a NUL in it)".into()),
-        Err(_) => Err("bad option 'ssl_password' (it is not valid UTF-8)".into()),
-    }
-}
-
 fn alpn(table: &Table) -> Result<Vec<String>, Refusal> {
     let (mut names, mut length) = (Vec::new(), 0);
     for name in strings(table, "alpn")? {
@@ -335,21 +206,6 @@ fn server_name(table: &Table) -> Result<Option<String>, Refusal> {
     // RFC 6066 section 3: a DNS name and no address.
     let text = name.to_string_lossy();
     domain(&text).map(Some).ok_or_else(|| refused("sni", "not the name of a host", &text))
-}
-
-/// The contents of a file that has an end and needs no waiting for.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let metadata = fs::metadata(path).map_err(|error| describe(&error))?;
-    if !metadata.is_file() {
-        return Err("not a regular file".into());
-    }
-    let mut contents = Vec::new();
-    let file = fs::File::open(path).map_err(|error| describe(&error))?;
-    file.take(LARGEST_FILE + 1).read_to_end(&mut contents).map_err(|error| describe(&error))?;
-    if contents.len() as u64 > LARGEST_FILE {
-        return Err(format!("over {LARGEST_FILE} bytes"));
-    }
-    Ok(contents)
 }
 
 /// The strings of an option: one, or an array of them.
@@ -384,32 +240,6 @@ fn flag(table: &Table, name: &str) -> Option<bool> {
         Ok(Value::Boolean(on)) => Some(on),
         _ => None,
     }
-}
-
-fn path(table: &Table, name: &str) -> Option<PathBuf> {
-    match table.get(name) {
-        Ok(Value::String(text)) => Some(as_path(&text)),
-        _ => None,
-    }
-}
-
-/// The name of a file, which on Unix is any bytes.
-fn as_path(text: &LuaString) -> PathBuf {
-    #[cfg(unix)]
-    return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(
-        text.as_bytes().to_vec(),
-    ));
-    #[cfg(not(unix))]
-    text.to_string_lossy().into()
-}
-
-/// A file's name for a line of shell.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
-}
-
-fn wrong_file(name: &str, why: &str, path: &Path) -> Refusal {
-    refused(name, why, &path.display().to_string())
 }
 
 fn refused(name: &str, why: &str, value: &str) -> Refusal {

@@ -1,0 +1,80 @@
+//! What TLS connections are made with, made once for each set of options.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mlua::{Lua, Table};
+
+use super::files::path;
+use super::refused;
+use crate::tls::{Connector, OptionsError, TlsOptions};
+
+/// Why a session cannot be made.
+#[derive(Debug)]
+pub(in crate::lua) enum Fault {
+    /// What it is to be made of: the text names it.
+    Parameters(String),
+    /// The proxy cannot be asked for that.
+    Proxy(String),
+    /// TLS cannot even begin.
+    Tls(String),
+    /// Not the user's: the driver's, or that of a Lua without memory.
+    Lua(mlua::Error),
+}
+
+impl From<mlua::Error> for Fault {
+    fn from(error: mlua::Error) -> Self {
+        Self::Lua(error)
+    }
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Parameters(why)
+    }
+}
+
+/// The connectors of a Lua state, most recently made last: a program that reconnects has them made once.
+#[derive(Default)]
+pub(in crate::lua) struct Connectors(Vec<(TlsOptions, Connector)>);
+
+impl Connectors {
+    /// More sets of options than this are not remembered.
+    const MOST: usize = 8;
+
+    /// The connector for these options; `table` is what they were read from.
+    ///
+    /// # Errors
+    /// Names the option that it follows from, if it follows from one.
+    pub(in crate::lua) fn get(lua: &Lua, options: TlsOptions, table: &Table) -> Result<Connector, Fault> {
+        let Ok(Some(mut known)) = lua.try_app_data_mut::<Self>() else { return make(&options, table) };
+        if let Some((_, connector)) = known.0.iter().find(|(o, _)| *o == options) {
+            return Ok(connector.clone());
+        }
+        let connector = make(&options, table)?;
+        if known.0.len() == Self::MOST {
+            known.0.remove(0);
+        }
+        known.0.push((options, connector.clone()));
+        Ok(connector)
+    }
+}
+
+fn make(options: &TlsOptions, table: &Table) -> Result<Connector, Fault> {
+    // The bindings of OpenSSL panic over what they cannot take from the environment.
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
+            return Err(Fault::Tls(format!("the environment variable {name} is not valid UTF-8")));
+        }
+    }
+    let made = catch_unwind(AssertUnwindSafe(|| options.connector()));
+    made.unwrap_or_else(|_| Err(OptionsError::Other("the TLS library cannot be set up".into()))).map_err(
+        |error| {
+            let shown = |name| path(table, name).map(|path| path.display().to_string()).unwrap_or_default();
+            match error {
+                OptionsError::Certificate(why) => refused("certificate", &why, &shown("certificate")).into(),
+                OptionsError::Key(why) => refused("key", &why, &shown("key")).into(),
+                OptionsError::Other(why) => Fault::Tls(why),
+            }
+        },
+    )
+}

@@ -1,0 +1,155 @@
+//! What the TLS options name in files: authorities, and who the client is.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use mlua::{Lua, LuaString, Table, Value};
+
+use super::{Refusal, refused, strings};
+use crate::net::describe;
+use crate::tls::certificate;
+use crate::tls::identity::{self, Form, Identity, IdentityError};
+
+/// The most bytes of a file that is read whole: authorities of whole countries are a few hundred thousand.
+const LARGEST_FILE: u64 = 4 * 1024 * 1024;
+
+/// The certificates of `cafile` and of all files in the folder `capath`; `None` if neither is given.
+pub(super) fn authorities(lua: &Lua, table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+    let mut all = None;
+    for file in strings(table, "cafile")? {
+        let file = as_path(&file);
+        let certificates = certificates(lua, &file);
+        all.get_or_insert_with(Vec::new)
+            .extend(certificates.map_err(|why| wrong_file("cafile", &why, &file))?);
+    }
+    if let Some(folder) = path(table, "capath") {
+        let wrong = |why: &str| wrong_file("capath", why, &folder);
+        let found = all.get_or_insert_with(Vec::new);
+        let before = found.len();
+        for entry in fs::read_dir(&folder).map_err(|error| wrong(&describe(&error)))?.flatten() {
+            // The folder may hold other things, and each certificate twice: the second time by its hash.
+            found.extend(certificates(lua, &entry.path()).unwrap_or_default());
+        }
+        if found.len() == before {
+            return Err(wrong("no PEM certificate in it"));
+        }
+        // The order of a folder means nothing, and may change.
+        found[before..].sort_unstable();
+        found.dedup();
+    }
+    Ok(all)
+}
+
+/// The authorities' files of a Lua state as they were last read: their text, and the certificates in it. To check those
+/// is dear (0.1 ms each), and a program that reconnects names the same files again.
+#[derive(Default)]
+pub(in crate::lua) struct Files(HashMap<PathBuf, (Vec<u8>, Vec<Vec<u8>>)>);
+
+impl Files {
+    /// More files than this are not remembered.
+    const MOST: usize = 1000;
+}
+
+/// The certificates in a file, which is read each time, for it may have changed.
+fn certificates(lua: &Lua, path: &Path) -> Result<Vec<Vec<u8>>, String> {
+    let text = read(path)?;
+    let Ok(Some(mut files)) = lua.try_app_data_mut::<Files>() else { return certificate::read_pem(&text) };
+    if let Some((before, certificates)) = files.0.get(path)
+        && *before == text
+    {
+        return Ok(certificates.clone());
+    }
+    let certificates = certificate::read_pem(&text)?;
+    if files.0.len() >= Files::MOST {
+        files.0.clear();
+    }
+    files.0.insert(path.to_owned(), (text, certificates.clone()));
+    Ok(certificates)
+}
+
+pub(super) fn identity(table: &Table) -> Result<Option<Identity>, Refusal> {
+    let (certificate, key) = (path(table, "certificate"), path(table, "key"));
+    let Some(certificate) = certificate else {
+        return match key {
+            Some(key) => Err(wrong_file("key", "ssl_certificate is missing", &key)),
+            None => Ok(None),
+        };
+    };
+    let of_certificate = |why: &str| wrong_file("certificate", why, &certificate);
+    let chain = read(&certificate).map_err(|why| of_certificate(&why))?;
+    match identity::form(&chain) {
+        Form::Pem => {}
+        Form::Archive if let Some(key) = key => {
+            return Err(wrong_file("key", "ssl_certificate is PKCS#12, which has the key in it", &key));
+        }
+        Form::Archive => return Ok(Some(Identity::from_pkcs12(chain, password(table)?))),
+        Form::Certificate => {
+            let line = format!("openssl x509 -inform der -in {} -out FILE", quoted(&certificate));
+            return Err(of_certificate(&format!("it is DER and not PEM; convert it by: {line}")));
+        }
+    }
+    let Some(key) = key else { return Err(of_certificate("ssl_key is missing")) };
+    let of_key = |why: &str| wrong_file("key", why, &key);
+    let identity = Identity::from_pem(&chain, &read(&key).map_err(|why| of_key(&why))?);
+    identity.map(Some).map_err(|error| match error {
+        IdentityError::Certificate(why) => of_certificate(&why),
+        IdentityError::Key(why) => of_key(&why),
+        IdentityError::EncryptedKey => {
+            let line = format!("openssl pkcs8 -topk8 -nocrypt -in {} -out FILE", quoted(&key));
+            of_key(&format!("the key is encrypted; decrypt it by: {line}"))
+        }
+    })
+}
+
+/// The password, which is in no message.
+fn password(table: &Table) -> Result<String, Refusal> {
+    let Some(password) = strings(table, "password")?.into_iter().next() else { return Ok(String::new()) };
+    match password.to_str() {
+        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
+        Ok(_) => Err("bad option 'ssl_password' (it has a NUL in it)".into()),
+        Err(_) => Err("bad option 'ssl_password' (it is not valid UTF-8)".into()),
+    }
+}
+
+/// The contents of a file that has an end and needs no waiting for.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let metadata = fs::metadata(path).map_err(|error| describe(&error))?;
+    if !metadata.is_file() {
+        return Err("not a regular file".into());
+    }
+    let mut contents = Vec::new();
+    let file = fs::File::open(path).map_err(|error| describe(&error))?;
+    file.take(LARGEST_FILE + 1).read_to_end(&mut contents).map_err(|error| describe(&error))?;
+    if contents.len() as u64 > LARGEST_FILE {
+        return Err(format!("over {LARGEST_FILE} bytes"));
+    }
+    Ok(contents)
+}
+
+pub(super) fn path(table: &Table, name: &str) -> Option<PathBuf> {
+    match table.get(name) {
+        Ok(Value::String(text)) => Some(as_path(&text)),
+        _ => None,
+    }
+}
+
+/// The name of a file, which on Unix is any bytes.
+fn as_path(text: &LuaString) -> PathBuf {
+    #[cfg(unix)]
+    return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(
+        text.as_bytes().to_vec(),
+    ));
+    #[cfg(not(unix))]
+    text.to_string_lossy().into()
+}
+
+/// A file's name for a line of shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}
+
+fn wrong_file(name: &str, why: &str, path: &Path) -> Refusal {
+    refused(name, why, &path.display().to_string())
+}
