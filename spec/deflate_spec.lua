@@ -141,12 +141,14 @@ describe("the option deflate", function()
 
   for text, wish in pairs {
     ["bad option 'deflate' (boolean or table expected, got string)"] = "yes",
-    ["bad option 'deflate' (level: whole number from 1 to 9 expected)"] = { level = 0 },
-    ["bad option 'deflate' (threshold: whole number from 0 up expected)"] = { threshold = -1 },
-    ["bad option 'deflate' (server_max_window_bits: whole number from 8 to 15 expected)"] = {
+    ["bad option 'deflate' (level: whole number from 1 to 9 expected, got 0)"] = { level = 0 },
+    ["bad option 'deflate' (threshold: whole number from 0 up expected, got -1)"] = { threshold = -1 },
+    ["bad option 'deflate' (server_max_window_bits: whole number from 8 to 15 expected, got 16)"] = {
       server_max_window_bits = 16,
     },
-    ["bad option 'deflate' (client_no_context_takeover: boolean expected)"] = { client_no_context_takeover = 1 },
+    ["bad option 'deflate' (client_no_context_takeover: boolean expected, got number)"] = {
+      client_no_context_takeover = 1,
+    },
   } do
     it("is checked: " .. text, function()
       assert.same({ false, text }, { luws.wsopen("ws://127.0.0.1:1/", nil, { deflate = wish }) })

@@ -201,7 +201,11 @@ describe("wsopen", function()
         ignore,
         { upgrade_headers = { Host = "\255" } },
       },
-      { "bad option 'sockproxy' (port: whole number from 1 to 65535 expected)", ignore, { sockproxy = { port = 0 } } },
+      {
+        "bad option 'sockproxy' (port: whole number from 1 to 65535 expected, got 0)",
+        ignore,
+        { sockproxy = { port = 0 } },
+      },
       { "bad option 'sockproxy' (service: missing)", ignore, { sockproxy = { device = 1 } } },
       { "bad option 'deflate' (levle: unknown)", ignore, { deflate = { levle = 9 } } },
       { "bad option 'connect' (function expected, got string)", ignore, { connect = "socket" } },

@@ -141,13 +141,13 @@ describe("options.sockproxy", function()
   it("is checked", function()
     for _, case in ipairs {
       { 1, "bad option 'sockproxy' (boolean or table expected, got number)" },
-      { { port = 0 }, "bad option 'sockproxy' (port: whole number from 1 to 65535 expected)" },
-      { { port = "2504" }, "bad option 'sockproxy' (port: whole number from 1 to 65535 expected)" },
-      { { host = 1 }, "bad option 'sockproxy' (host: string expected)" },
-      { { device = 1.5, service = "s" }, "bad option 'sockproxy' (device: whole number from 0 up expected)" },
+      { { port = 0 }, "bad option 'sockproxy' (port: whole number from 1 to 65535 expected, got 0)" },
+      { { port = "2504" }, "bad option 'sockproxy' (port: whole number from 1 to 65535 expected, got string)" },
+      { { host = 1 }, "bad option 'sockproxy' (host: string expected, got number)" },
+      { { device = 1.5, service = "s" }, "bad option 'sockproxy' (device: whole number from 0 up expected, got 1.5)" },
       { { device = 1 }, "bad option 'sockproxy' (service: missing)" },
-      { { rtim = -1 }, "bad option 'sockproxy' (rtim: whole number from 0 up expected)" },
-      { { required = 1 }, "bad option 'sockproxy' (required: boolean expected)" },
+      { { rtim = -1 }, "bad option 'sockproxy' (rtim: whole number from 0 up expected, got -1)" },
+      { { required = 1 }, "bad option 'sockproxy' (required: boolean expected, got number)" },
       { { blks = 1 }, "bad option 'sockproxy' (blks: unknown)" },
     } do
       assert.same({ false, case[2] }, { luws.wsopen("ws://127.0.0.1:1/", handler, { sockproxy = case[1] }) })

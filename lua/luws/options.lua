@@ -38,6 +38,23 @@ end
 
 local words = of_type("string", "table")
 
+--- A whole number in a range.
+local function whole(least, most)
+  local range = most and ("from %d to %d"):format(least, most) or ("from %d up"):format(least)
+  return function(value)
+    if type(value) ~= "number" then return ("whole number %s expected, got %s"):format(range, type(value)) end
+    if value % 1 ~= 0 or value < least or value > (most or math.huge) then
+      return ("whole number %s expected, got %s"):format(range, tostring(value))
+    end
+  end
+end
+
+--- What stands between others in SockProxy's words.
+local function word(value)
+  if type(value) ~= "string" then return "string expected, got " .. type(value) end
+  if not value:find("^[!-.0-~]+$") then return "visible ASCII without slashes expected" end
+end
+
 -- name, default, check. Seconds may be fractions; sizes are bytes.
 local rows = {
   -- handlers
@@ -76,32 +93,29 @@ function options.check(given)
   end
 end
 
-local FLAG, TEXT, SECONDS = "boolean", "string", "seconds"
-
--- The options of permessage-deflate (RFC 7692 section 7.1), and how to compress: name, default, and the range of a
--- whole number, or the type.
+-- The options of permessage-deflate (RFC 7692 section 7.1), and how to compress.
 local deflate_rows = {
-  { "server_no_context_takeover", false, FLAG },
-  { "client_no_context_takeover", false, FLAG },
-  { "server_max_window_bits", nil, { 8, 15 } },
-  { "client_max_window_bits", nil, { 8, 15 } },
-  { "level", 6, { 1, 9 } }, -- 1 is the fastest, 9 makes the smallest
-  { "threshold", 128, { 0, math.huge } }, -- bytes; smaller messages go as they are
+  { "server_no_context_takeover", false, of_type("boolean") },
+  { "client_no_context_takeover", false, of_type("boolean") },
+  { "server_max_window_bits", nil, whole(8, 15) },
+  { "client_max_window_bits", nil, whole(8, 15) },
+  { "level", 6, whole(1, 9) }, -- 1 is the fastest, 9 makes the smallest
+  { "threshold", 128, whole(0) }, -- bytes; smaller messages go as they are
 }
 
 -- The options of SockProxy.
 local sockproxy_rows = {
-  { "host", "127.0.0.1", TEXT },
-  { "port", 2504, { 1, 65535 } },
+  { "host", "127.0.0.1", word },
+  { "port", 2504, whole(1, 65535) },
   -- whom to notify: without a device, nobody
-  { "device", nil, { 0, math.huge } },
-  { "service", nil, TEXT },
-  { "action", "HandleReceive", TEXT },
-  { "pid", nil, TEXT },
-  { "rtim", 0, { 0, math.huge } }, -- ms of silence until SockProxy gives up; 0: never
-  { "pace", 0, { 0, math.huge } }, -- s between notifications
-  { "timeout", 10, SECONDS }, -- to reach SockProxy, and for it to connect, which takes it up to 5
-  { "required", false, FLAG }, -- whether to fail where there is no SockProxy
+  { "device", nil, whole(0) },
+  { "service", nil, word },
+  { "action", "HandleReceive", word },
+  { "pid", nil, word },
+  { "rtim", 0, whole(0) }, -- ms of silence until SockProxy gives up; 0: never
+  { "pace", 0, whole(0) }, -- s between notifications
+  { "timeout", 10, at_least(0) }, -- s to reach SockProxy, and for it to connect, which takes it up to 5
+  { "required", false, of_type("boolean") }, -- whether to fail where there is no SockProxy
 }
 
 --- complete(option, rows, given): a table of options with all defaults; or false and what is wrong with it.
@@ -109,25 +123,12 @@ local function complete(option, table_rows, given)
   given = type(given) == "table" and given or {}
   local result, names = {}, {}
   for _, row in ipairs(table_rows) do
-    local name, usual, kind = row[1], row[2], row[3]
+    local name, usual, check = row[1], row[2], row[3]
     local value = options.read(given, name)
-    names[name] = true
-    if value == nil then
-      value = usual
-    elseif kind == SECONDS then
-      local wrong = at_least(0)(value)
-      if wrong then return false, ("bad option '%s' (%s: %s)"):format(option, name, wrong) end
-    elseif type(kind) == "string" then
-      if type(value) ~= kind then
-        return false, ("bad option '%s' (%s: %s expected)"):format(option, name, kind)
-      elseif kind == TEXT and not value:find("^[!-.0-~]+$") then -- what stands between others in SockProxy's words
-        return false, ("bad option '%s' (%s: visible ASCII without slashes expected)"):format(option, name)
-      end
-    elseif type(value) ~= "number" or value % 1 ~= 0 or value < kind[1] or value > kind[2] then
-      local text = "bad option '%s' (%s: whole number from %d %s expected)"
-      return false, text:format(option, name, kind[1], kind[2] < math.huge and "to " .. kind[2] or "up")
-    end
-    result[name] = value
+    local wrong = value ~= nil and check(value)
+    if wrong then return false, ("bad option '%s' (%s: %s)"):format(option, name, wrong) end
+    if value == nil then value = usual end
+    names[name], result[name] = true, value
   end
   for name in pairs(given) do
     if not names[name] then return false, ("bad option '%s' (%s: unknown)"):format(option, tostring(name)) end
@@ -151,7 +152,7 @@ function options.sockproxy(given, target)
   if not proxy then return false, why end
   if proxy.device and not proxy.service then return false, "bad option 'sockproxy' (service: missing)" end
   proxy.target_host, proxy.target_port = target.host, target.port
-  proxy.device = proxy.device and ("%d"):format(proxy.device)
+  proxy.device = proxy.device and ("%.0f"):format(proxy.device)
   return proxy
 end
 
