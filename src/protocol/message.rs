@@ -72,15 +72,18 @@ impl Assembler {
     /// come, this piece included.
     pub fn push(&mut self, piece: &[u8], expected: u64) -> Result<(), ProtocolError> {
         let before = self.data.len();
+        let mut result = Ok(());
         match &mut self.inflater {
-            Some(inflater) if self.compressed => inflater.push(piece, &mut self.data, self.limit)?,
+            Some(inflater) if self.compressed => result = inflater.push(piece, &mut self.data, self.limit),
             _ if self.forgotten => {}
             _ => {
                 self.data.reserve(piece.len().max(expected.min(RESERVE) as usize));
                 self.data.extend_from_slice(piece);
             }
         }
-        self.check_text(before)
+        // What was inflated before a fault came first, however the bytes have come.
+        self.check_text(before)?;
+        result
     }
 
     /// Checks what has been added to a text behind its first `before` bytes.
@@ -103,8 +106,9 @@ impl Assembler {
     pub fn finish(&mut self) -> Result<Option<Opcode>, ProtocolError> {
         if let Some(inflater) = self.inflater.as_mut().filter(|_| self.compressed) {
             let before = self.data.len();
-            inflater.finish(&mut self.data, self.limit)?;
+            let result = inflater.finish(&mut self.data, self.limit);
             self.check_text(before)?;
+            result?;
         }
         let opcode = self.opcode.take();
         if std::mem::take(&mut self.forgotten) {
