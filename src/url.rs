@@ -25,9 +25,18 @@ pub struct Target {
 }
 
 impl Target {
+    /// Bytes that are not UTF-8 become what stands for them in a URL (RFC 3986 section 2.1).
+    ///
     /// # Errors
     /// Says what is wrong with the URL, without repeating it: it may hold a password.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(url: impl AsRef<[u8]>) -> Result<Self, String> {
+        match std::str::from_utf8(url.as_ref()) {
+            Ok(text) => Self::parse_text(text),
+            Err(_) => Self::parse_text(&percent_encode(url.as_ref(), NOT_ASCII).to_string()),
+        }
+    }
+
+    fn parse_text(text: &str) -> Result<Self, String> {
         let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         let secure = match scheme.as_deref() {
             Some("ws") => false,
@@ -97,6 +106,9 @@ fn visible(query: &str) -> String {
 }
 
 const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b' ');
+
+/// Nothing of what is ASCII; what is not is always escaped.
+const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 
 /// RFC 7617: user and password, decoded, joined by a colon, in base64.
 fn authorization(url: &Url) -> Option<String> {

@@ -89,8 +89,7 @@ fn time() -> f64 {
 
 /// `parse_url(url)`: a table of the fields of [`Target`], or `nil` and what is wrong with it.
 fn parse_url(lua: &Lua, url: LuaString) -> Result<(Value, Option<String>)> {
-    let text = url.to_string_lossy();
-    let target = match Target::parse(&text) {
+    let target = match Target::parse(url.as_bytes()) {
         Ok(target) => target,
         Err(why) => return Ok((Value::Nil, Some(why))),
     };

@@ -68,11 +68,7 @@ impl UserData for LuaDial {
                     Ok((Value::UserData(socket), Value::Nil))
                 }
                 Progress::Pending => failure(lua, "timeout"),
-                Progress::Failed(error) => match describe(&error).as_str() {
-                    // The system's own time-out; "timeout" alone means that there is still hope.
-                    "timeout" => failure(lua, "timed out"),
-                    text => failure(lua, text),
-                },
+                Progress::Failed(error) => failure(lua, describe(&error)),
             }
         });
     }

@@ -5,12 +5,14 @@ pub mod tcp;
 
 use std::io;
 
-/// An error in LuaSocket's words where it has some, else in the system's.
+/// An error in LuaSocket's words where it has some, else in the system's. "timeout" means: not now.
 #[must_use]
 pub fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "timeout".into(),
+        io::ErrorKind::WouldBlock => "timeout".into(),
+        // The system's own patience, with a peer that does not answer.
+        io::ErrorKind::TimedOut => "timed out".into(),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe

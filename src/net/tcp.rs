@@ -66,6 +66,10 @@ impl Dial {
                 self.lookup = None;
             }
             self.begin_attempts();
+            if self.attempts.is_empty() {
+                let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                return Progress::Failed(self.last_error.take().unwrap_or_else(unknown));
+            }
             match self.await_attempts(left()) {
                 Ok(Some(socket)) => {
                     self.cancel();
@@ -74,9 +78,8 @@ impl Dial {
                 Ok(None) => {}
                 Err(error) => self.last_error = Some(error),
             }
-            if self.attempts.is_empty() && self.untried.is_empty() {
-                let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-                return Progress::Failed(self.last_error.take().unwrap_or_else(unknown));
+            if self.attempts.is_empty() {
+                continue; // with the next address at once, or with the end
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Progress::Pending;
@@ -91,7 +94,7 @@ impl Dial {
         self.lookup = None;
     }
 
-    /// Begins the next attempt, if it is time for it.
+    /// Begins the next attempt, if it is time for it. There is none behind it only if no address is left.
     fn begin_attempts(&mut self) {
         while self.attempts.is_empty() || self.next_attempt.is_some_and(|time| time <= Instant::now()) {
             let Some(address) = self.untried.pop_front() else {

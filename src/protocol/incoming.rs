@@ -26,7 +26,7 @@ enum Delivery {
 /// A message that is streamed is handed out in pieces of about this size, in bytes.
 const STREAM_PIECE: usize = 32 * 1024;
 
-/// So many bytes of it are taken at once: what is compressed may become a thousand times as many.
+/// So many bytes are taken at once where no limit holds: what is compressed may become a thousand times as many.
 const STREAM_STEP: usize = 64;
 
 /// A frame whose payload has not all arrived.
@@ -130,7 +130,10 @@ impl Incoming {
     /// Forgets a partly received message: what still comes of it is not delivered.
     pub(super) fn forget_message(&mut self) {
         self.settle();
-        self.delivery = Delivery::Whole;
+        // Of a message that was just announced nothing has been taken yet: it is not partly received but next.
+        if self.delivery == Delivery::Pieces {
+            self.delivery = Delivery::Whole;
+        }
         self.assembler.forget();
     }
 
@@ -138,10 +141,16 @@ impl Incoming {
     /// frame. That is right where the bytes are not those of a network, which will still send the rest.
     pub(super) fn reset(&mut self) {
         self.settle();
-        (self.frame, self.delivery) = (None, Delivery::Whole);
+        if let Some(partial) = self.frame.take() {
+            let left = partial.header.payload_length - partial.taken;
+            self.queue.consume(left.min(self.queue.len() as u64) as usize);
+        }
         self.assembler.reset();
         let complete = self.complete_frames();
         self.queue.truncate(complete);
+        if self.delivery == Delivery::Pieces || self.queue.is_empty() {
+            self.delivery = Delivery::Whole;
+        }
     }
 
     /// The length of the whole frames at the start of the input.
@@ -296,7 +305,8 @@ impl Incoming {
                 break;
             }
             let expected = partial.header.payload_length - partial.taken;
-            let step = if streaming { STREAM_STEP } else { usize::MAX };
+            // What is not delivered is not limited, either.
+            let step = if streaming || self.assembler.is_forgetting() { STREAM_STEP } else { usize::MAX };
             let count = (expected.min(self.queue.len() as u64) as usize).min(step);
             let piece = &mut self.queue.as_mut_slice()[..count];
             if let Some(key) = partial.header.masking_key {

@@ -126,6 +126,12 @@ impl Assembler {
         self.opcode.is_none()
     }
 
+    /// A message is arriving that will not be delivered.
+    #[must_use]
+    pub fn is_forgetting(&self) -> bool {
+        self.forgotten
+    }
+
     #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.data

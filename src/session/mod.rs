@@ -243,11 +243,13 @@ impl Session {
         self.stage.response()
     }
 
-    /// A client's view of a refused upgrade: what has come of the response's body.
+    /// A client's view of a refused upgrade: what has come of the response's body, and whether that is all.
     #[must_use]
-    pub fn body(&self) -> &[u8] {
-        let Stage::Opening { upgrade: Upgrade::Over(response), input, .. } = &self.stage else { return &[] };
-        &input.as_slice()[..input.len().min(response.content_length().unwrap_or(usize::MAX))]
+    pub fn body(&self) -> (Vec<u8>, bool) {
+        match &self.stage {
+            Stage::Opening { upgrade: Upgrade::Over(response), input, .. } => response.body(input.as_slice()),
+            _ => (Vec::new(), true),
+        }
     }
 
     /// The open connection, for what can be asked of it.

@@ -33,15 +33,6 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Why there is no identity; what is wrong with the certificate, or with the key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IdentityError {
-    Certificate(String),
-    Key(String),
-    /// The key needs a password.
-    EncryptedKey,
-}
-
 /// What a file with a certificate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -71,11 +62,11 @@ impl Identity {
     /// From PEM: the certificates in one text (the client's own first), the key in the other, which may be the same.
     ///
     /// # Errors
-    /// See [`IdentityError`].
-    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
-        let chain = read_pem(certificates).map_err(IdentityError::Certificate)?;
+    /// See [`OptionsError`].
+    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, OptionsError> {
+        let chain = read_pem(certificates).map_err(OptionsError::Certificate)?;
         let blocks: Vec<_> = chain.into_iter().map(|der| Pem::new("CERTIFICATE", der)).collect();
-        let none = || IdentityError::Key("no PEM private key in it".into());
+        let none = || OptionsError::Key("no PEM private key in it".into());
         let keys = pem::parse_many(key).map_err(|_| none())?;
         let key = keys.iter().find(|block| block.tag().ends_with("PRIVATE KEY")).ok_or_else(none)?;
         Ok(Self(Source::Pem { chain: pem::encode_many(&blocks), key: pkcs8(key)? }))
@@ -101,27 +92,23 @@ impl Identity {
                     why => OptionsError::Key(format!("no valid private key: {why}")),
                 })?;
                 if !belong_together(chain, key) {
-                    return Err(OptionsError::Key(
-                        "not the key of the certificate in ssl_certificate".into(),
-                    ));
+                    return Err(OptionsError::Key("not the key of the certificate".into()));
                 }
                 Ok(identity)
             }
             Source::Archive { der, password } => {
-                native_tls::Identity::from_pkcs12(der, password).map_err(|error| {
-                    OptionsError::Certificate(match reason(error).as_str() {
-                        // The old ones, by default, made by RC2.
-                        why if why.contains("unsupported") => {
-                            "it is encrypted in a way that is no longer supported; make \
-                        it anew by 'openssl pkcs12 -legacy' to PEM, and from that by 'openssl pkcs12 -export'"
-                                .into()
-                        }
-                        why if why.contains("at least one certificate") => {
-                            "no certificate with its key in it".into()
-                        }
-                        "mac verify failure" => "wrong ssl_password".into(),
-                        why => format!("no valid PKCS#12: {why}"),
-                    })
+                native_tls::Identity::from_pkcs12(der, password).map_err(|error| match reason(error).as_str() {
+                    "mac verify failure" => OptionsError::Password,
+                    // The old ones, by default, made by RC2.
+                    why if why.contains("unsupported") => OptionsError::Certificate(
+                        "it is encrypted in a way that is no longer supported; make it anew by 'openssl pkcs12 \
+                         -legacy' to PEM, and from that by 'openssl pkcs12 -export'"
+                            .into(),
+                    ),
+                    why if why.contains("at least one certificate") => {
+                        OptionsError::Certificate("no certificate with its key in it".into())
+                    }
+                    why => OptionsError::Certificate(format!("no valid PKCS#12: {why}")),
                 })
             }
         }
@@ -145,24 +132,24 @@ fn belong_together(chain: &str, key: &str) -> bool {
 }
 
 /// A private key as PEM in PKCS#8 (RFC 5958).
-fn pkcs8(key: &Pem) -> Result<String, IdentityError> {
+fn pkcs8(key: &Pem) -> Result<String, OptionsError> {
     // RFC 1421 section 4.6.1.1: so the traditional forms say that they are encrypted.
     if key.headers().get("Proc-Type").is_some_and(|value| value.contains("ENCRYPTED")) {
-        return Err(IdentityError::EncryptedKey);
+        return Err(OptionsError::EncryptedKey);
     }
     let wrapped = match key.tag() {
         "PRIVATE KEY" => key.contents().to_vec(),
-        "ENCRYPTED PRIVATE KEY" => return Err(IdentityError::EncryptedKey),
+        "ENCRYPTED PRIVATE KEY" => return Err(OptionsError::EncryptedKey),
         "RSA PRIVATE KEY" => {
             // RFC 3279 section 2.3.1: the parameters are NULL.
             wrap(key.contents(), ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1"), AnyRef::NULL)
-                .ok_or_else(|| IdentityError::Key("no valid RSA private key (PKCS#1)".into()))?
+                .ok_or_else(|| OptionsError::Key("no valid RSA private key (PKCS#1)".into()))?
         }
         "EC PRIVATE KEY" => elliptic(key.contents()).ok_or_else(|| {
-            IdentityError::Key("no valid EC private key (SEC1) of a curve that has a name".into())
+            OptionsError::Key("no valid EC private key (SEC1) of a curve that has a name".into())
         })?,
         other => {
-            return Err(IdentityError::Key(format!("the key is neither PKCS#8, RSA nor EC but {other}")));
+            return Err(OptionsError::Key(format!("the key is neither PKCS#8, RSA nor EC but {other}")));
         }
     };
     Ok(pem::encode(&Pem::new("PRIVATE KEY", wrapped)))

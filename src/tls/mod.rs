@@ -187,16 +187,22 @@ impl Tls {
             self.state = State::after(handshake.handshake(), self.verifies)?;
             self.check_fingerprint()?;
         }
+        let before = plain.len();
+        let result = self.read_records(plain);
+        // A renegotiation (TLS 1.2) may have brought another certificate; in the midst of one there is none.
+        if self.found.is_some()
+            && let State::Open(stream) | State::Ended(stream) = &self.state
+            && let Some(now) = certificate_of(stream)
+            && self.found.as_ref() != Some(&now)
+        {
+            self.check_fingerprint().inspect_err(|_| plain.truncate(before))?;
+        }
+        result
+    }
+
+    fn read_records(&mut self, plain: &mut Buffer) -> Result<(), TlsError> {
         while let State::Open(stream) = &mut self.state {
-            let result = stream.read(plain.space(RECORD));
-            // A renegotiation (TLS 1.2) may have brought another certificate; in the midst of one there is none.
-            if self.found.is_some()
-                && let Some(now) = certificate_of(stream)
-                && self.found.as_ref() != Some(&now)
-            {
-                self.check_fingerprint()?;
-            }
-            match result {
+            match stream.read(plain.space(RECORD)) {
                 Ok(0) => {
                     if let State::Open(stream) = std::mem::replace(&mut self.state, State::Failed) {
                         self.state = State::Ended(stream);
@@ -216,7 +222,7 @@ impl Tls {
     /// Nothing of the session has been said to the peer yet when this is first checked, and nothing will be if it is
     /// the wrong one.
     fn check_fingerprint(&mut self) -> Result<(), TlsError> {
-        let State::Open(stream) = &self.state else { return Ok(()) };
+        let (State::Open(stream) | State::Ended(stream)) = &self.state else { return Ok(()) };
         if self.fingerprints.is_empty() {
             return Ok(());
         }

@@ -73,19 +73,26 @@ impl Default for TlsOptions {
     }
 }
 
-/// Which of the options cannot be met, and why.
+/// Which part of the options cannot be met, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionsError {
     /// The client's.
     Certificate(String),
     Key(String),
+    /// The key is encrypted, and there is nothing to decrypt it here.
+    EncryptedKey,
+    /// Not that of the PKCS#12 archive.
+    Password,
     Other(String),
 }
 
 impl fmt::Display for OptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Certificate(why) | Self::Key(why) | Self::Other(why)) = self;
-        f.write_str(why)
+        f.write_str(match self {
+            Self::Certificate(why) | Self::Key(why) | Self::Other(why) => why,
+            Self::EncryptedKey => "the key is encrypted",
+            Self::Password => "wrong password",
+        })
     }
 }
 
@@ -105,8 +112,9 @@ impl TlsOptions {
         builder.danger_accept_invalid_certs(self.verify == Verify::Nothing);
         builder.danger_accept_invalid_hostnames(self.verify != Verify::ChainAndHost);
         builder.use_sni(self.sni);
+        // Who trusts nobody, or others, need not keep the system's authorities.
+        builder.disable_built_in_roots(self.verify == Verify::Nothing || self.authorities.is_some());
         if let Some(authorities) = &self.authorities {
-            builder.disable_built_in_roots(true);
             for der in authorities {
                 let certificate = native_tls::Certificate::from_der(der)
                     .map_err(|error| OptionsError::Other(reason(error)))?;

@@ -174,6 +174,49 @@ fn reset_takes_the_next_byte_for_the_beginning_of_a_frame() {
 }
 
 #[test]
+fn a_message_that_was_announced_is_not_forgotten_but_next() {
+    for reset in [false, true] {
+        let mut connection = client(Config::default());
+        connection.set_announce(true);
+        connection.input().extend(&bytes("81 01 61 81 01 62"));
+        assert_eq!(feeding::next(&mut connection), "begin Text");
+        if reset {
+            connection.reset()
+        } else {
+            connection.forget_message()
+        }
+        // It is not announced again: one call of reset for each announcement would go on for ever.
+        connection.stream_message();
+        assert_eq!(feeding::next(&mut connection), "piece 61 last");
+        assert_eq!(feeding::next(&mut connection), "begin Text");
+        assert_eq!(feeding::next(&mut connection), "text b");
+    }
+    // Of what has not all come, reset leaves nothing, so the next message is announced in its turn.
+    let mut connection = client(Config::default());
+    connection.set_announce(true);
+    connection.input().extend(&bytes("81 02 61"));
+    assert_eq!(feeding::next(&mut connection), "begin Text");
+    connection.reset();
+    connection.input().extend(&bytes("82 01 62"));
+    assert_eq!(feeding::next(&mut connection), "begin Binary");
+}
+
+#[test]
+fn reset_skips_what_has_come_of_a_frame_whose_beginning_was_taken() {
+    let mut connection = client(Config::default());
+    connection.set_announce(true);
+    let payload = vec![0x81; 40_000]; // which looks like frames
+    connection.input().extend(&[&bytes("82 7e 9c40")[..], &payload].concat());
+    connection.input().extend(&bytes("81 01 61"));
+    assert_eq!(feeding::next(&mut connection), "begin Binary");
+    connection.stream_message();
+    assert!(feeding::next(&mut connection).starts_with("piece 8181"));
+    connection.reset();
+    assert_eq!(feeding::next(&mut connection), "begin Text");
+    assert_eq!(feeding::next(&mut connection), "text a");
+}
+
+#[test]
 fn many_small_fragments_cost_no_more_than_their_bytes() {
     let count = 65_536;
     let mut connection = client(Config { max_message_size: count, ..Config::default() });

@@ -201,3 +201,43 @@ fn headers_cannot_smuggle_in_others() {
         assert_eq!(Header::new(name, value.as_bytes()).is_ok(), ok, "{name:?}: {value:?}");
     }
 }
+
+#[test]
+fn of_a_refusals_body_is_shown_what_the_server_means_by_it() {
+    // RFC 9112 sections 6 and 7.1: the lines of the head, what came behind it, the body, and whether that is all.
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for (head, received, body, complete) in [
+        ("", "", "", false),
+        ("", "abc", "abc", false),
+        ("Content-Length: 3\r\n", "ab", "ab", false),
+        ("Content-Length: 3\r\n", "abc", "abc", true),
+        ("Content-Length: 3\r\n", "abcd", "abc", true),
+        ("Content-Length: 0\r\n", "", "", true),
+        ("Content-Length: x\r\n", "abc", "abc", false),
+        (chunked, "", "", false),
+        (chunked, "3", "", false),
+        (chunked, "3\r\n", "", false),
+        (chunked, "3\r\nab", "ab", false),
+        (chunked, "3\r\nabc", "abc", false),
+        (chunked, "3\r\nabc\r", "abc", false),
+        (chunked, "3\r\nabc\r\n", "abc", false),
+        (chunked, "3\r\nabc\r\n2;x=y\r\nde\r\n", "abcde", false),
+        (chunked, "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "abcde", true),
+        (chunked, "3\r\nabc\r\nnonsense\r\n", "abc", true),
+        (chunked, "ffffffffffffffff\r\nabc", "abc", false),
+        ("Transfer-Encoding: gzip, chunked\r\nContent-Length: 1\r\n", "2\r\nab\r\n0\r\n\r\n", "ab", true),
+    ] {
+        let answer = format!("HTTP/1.1 401 Unauthorized\r\n{head}\r\n{received}");
+        let mut handshake = client().0;
+        let Err(HandshakeError::Refused(response)) = handshake.parse(answer.as_bytes()) else {
+            panic!("{head:?} is not taken for a refusal")
+        };
+        let behind = &answer.as_bytes()[handshake.body_start()..];
+        assert_eq!(response.body(behind), (body.into(), complete), "{head:?} {received:?}");
+    }
+    let mut handshake = client().0;
+    let Err(HandshakeError::Refused(response)) = handshake.parse(b"HTTP/1.1 204 No Content\r\n\r\n") else {
+        panic!("204 is not taken for a refusal")
+    };
+    assert_eq!(response.body(b""), (Vec::new(), true));
+}

@@ -283,3 +283,31 @@ fn memory_of_what_is_meant_to_cost_much() {
         }
     }
 }
+
+#[test]
+fn memory_of_a_streamed_message_that_is_forgotten() {
+    // 32 MiB of zeros, of which the first piece is taken, and the rest is not wanted any more.
+    let deflate = wishes().into_iter().flatten().next();
+    let bomb = sent(deflate.as_ref(), &vec![0; 32 << 20], true);
+    for (reset, piece) in [(false, 16_384), (false, usize::MAX), (true, usize::MAX)] {
+        let (mut session, _) =
+            pair(deflate.as_ref(), &Config { max_message_size: LIMIT, ..Config::default() });
+        session.connection_mut().unwrap().set_announce(true);
+        let used = peak_of(|| {
+            for (number, piece) in bomb.chunks(piece.min(bomb.len())).enumerate() {
+                session.receive(piece);
+                if number == 0 {
+                    assert!(matches!(session.next_event(), Ok(Some(Event::Received(Received::Begin(_))))));
+                    session.connection_mut().unwrap().stream_message();
+                    let event = session.next_event();
+                    assert!(matches!(event, Ok(Some(Event::Received(Received::Piece { last: false, .. })))));
+                    let connection = session.connection_mut().unwrap();
+                    if reset { connection.reset() } else { connection.forget_message() }
+                }
+                assert_eq!(session.next_event(), Ok(None));
+            }
+        });
+        let most = 3 * bomb.len() + BESIDE + INFLATER;
+        assert!(used <= most, "{used} bytes, {most} are the most");
+    }
+}

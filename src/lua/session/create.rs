@@ -62,7 +62,9 @@ fn session(lua: &Lua, parameters: &Table) -> Result<Session, Fault> {
 /// The upgrade request, or what cannot stand in one.
 fn request(parameters: &Table) -> Result<UpgradeRequest, Fault> {
     let (host, resource) = (parameters.get::<String>("host_header")?, parameters.get::<String>("resource")?);
-    let mut request = UpgradeRequest::new(&host, &resource)?;
+    // The resource is a URL's, which has no such characters left.
+    let mut request = UpgradeRequest::new(&host, &resource)
+        .map_err(|why| Fault::Parameters(format!("bad option 'upgrade_headers' ({why})")))?;
     for name in parameters.get::<Option<Vec<String>>>("subprotocols")?.unwrap_or_default() {
         request.offer(&name)?;
     }

@@ -15,7 +15,6 @@ use crate::protocol::close::{CloseCode, CloseFrame};
 use crate::protocol::connection::{Connection, Event as Received};
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
-use crate::protocol::handshake::Response;
 use crate::session::{Error, Event, Session};
 
 mod create;
@@ -216,13 +215,10 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // body(most): of a refused upgrade: at most so many bytes of the body, and whether that is all that is
     // to come of them.
     methods.add_method("body", |lua, this, most: usize| {
-        let (shown, wanted) = this.ask(|session| {
-            let body = session.body();
-            let wanted =
-                session.response().and_then(Response::content_length).unwrap_or(usize::MAX).min(most);
-            (body[..body.len().min(most)].to_vec(), wanted)
-        });
-        Ok((lua.create_string(&shown)?, shown.len() >= wanted))
+        let (mut body, complete) = this.ask(Session::body);
+        let complete = complete || body.len() >= most;
+        body.truncate(most);
+        Ok((lua.create_string(&body)?, complete))
     });
     // frames(): how many complete frames have come.
     methods.add_method("frames", |_, this, ()| {

@@ -4,8 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mlua::{Lua, Table};
 
-use super::files::path;
-use super::refused;
+use super::files::wrong_identity;
 use crate::tls::{Connector, OptionsError, TlsOptions};
 
 /// Why a session cannot be made.
@@ -67,14 +66,9 @@ fn make(options: &TlsOptions, table: &Table) -> Result<Connector, Fault> {
         }
     }
     let made = catch_unwind(AssertUnwindSafe(|| options.connector()));
-    made.unwrap_or_else(|_| Err(OptionsError::Other("the TLS library cannot be set up".into()))).map_err(
-        |error| {
-            let shown = |name| path(table, name).map(|path| path.display().to_string()).unwrap_or_default();
-            match error {
-                OptionsError::Certificate(why) => refused("certificate", &why, &shown("certificate")).into(),
-                OptionsError::Key(why) => refused("key", &why, &shown("key")).into(),
-                OptionsError::Other(why) => Fault::Tls(why),
-            }
-        },
-    )
+    let failed = OptionsError::Other("the TLS library cannot be set up".into());
+    made.unwrap_or(Err(failed)).map_err(|error| match error {
+        OptionsError::Other(why) => Fault::Tls(why),
+        error => wrong_identity(table, &error).into(),
+    })
 }

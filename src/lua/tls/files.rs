@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use mlua::{Lua, LuaString, Table, Value};
 
 use super::{Refusal, refused, strings};
 use crate::net::describe;
+use crate::tls::OptionsError;
 use crate::tls::certificate;
-use crate::tls::identity::{self, Form, Identity, IdentityError};
+use crate::tls::fingerprint::Fingerprint;
+use crate::tls::identity::{self, Form, Identity};
 
 /// The most bytes of a file that is read whole: authorities of whole countries are a few hundred thousand.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
@@ -22,7 +25,7 @@ pub(super) fn authorities(lua: &Lua, table: &Table) -> Result<Option<Vec<Vec<u8>
         let file = as_path(&file);
         let certificates = certificates(lua, &file);
         all.get_or_insert_with(Vec::new)
-            .extend(certificates.map_err(|why| wrong_file("cafile", &why, &file))?);
+            .extend_from_slice(&certificates.map_err(|why| wrong_file("cafile", &why, &file))?);
     }
     if let Some(folder) = path(table, "capath") {
         let wrong = |why: &str| wrong_file("capath", why, &folder);
@@ -30,7 +33,9 @@ pub(super) fn authorities(lua: &Lua, table: &Table) -> Result<Option<Vec<Vec<u8>
         let before = found.len();
         for entry in fs::read_dir(&folder).map_err(|error| wrong(&describe(&error)))?.flatten() {
             // The folder may hold other things, and each certificate twice: the second time by its hash.
-            found.extend(certificates(lua, &entry.path()).unwrap_or_default());
+            if let Ok(certificates) = certificates(lua, &entry.path()) {
+                found.extend_from_slice(&certificates);
+            }
         }
         if found.len() == before {
             return Err(wrong("no PEM certificate in it"));
@@ -42,30 +47,41 @@ pub(super) fn authorities(lua: &Lua, table: &Table) -> Result<Option<Vec<Vec<u8>
     Ok(all)
 }
 
-/// The authorities' files of a Lua state as they were last read: their text, and the certificates in it. To check those
-/// is dear (0.1 ms each), and a program that reconnects names the same files again.
+/// In DER.
+type Certificates = Rc<[Vec<u8>]>;
+
+/// The authorities' files of a Lua state as they were last read: the hash of their text, and the certificates in it. To
+/// check those is dear (0.1 ms each), and a program that reconnects names the same files again.
 #[derive(Default)]
-pub(in crate::lua) struct Files(HashMap<PathBuf, (Vec<u8>, Vec<Vec<u8>>)>);
+pub(in crate::lua) struct Files {
+    known: HashMap<PathBuf, (Fingerprint, Certificates)>,
+    /// In the certificates of all of them.
+    bytes: usize,
+}
 
 impl Files {
-    /// More files than this are not remembered.
-    const MOST: usize = 1000;
+    /// More bytes of certificates than this are not remembered.
+    const MOST: usize = 4 * LARGEST_FILE as usize;
 }
 
 /// The certificates in a file, which is read each time, for it may have changed.
-fn certificates(lua: &Lua, path: &Path) -> Result<Vec<Vec<u8>>, String> {
+fn certificates(lua: &Lua, path: &Path) -> Result<Certificates, String> {
     let text = read(path)?;
-    let Ok(Some(mut files)) = lua.try_app_data_mut::<Files>() else { return certificate::read_pem(&text) };
-    if let Some((before, certificates)) = files.0.get(path)
-        && *before == text
+    let hash = Fingerprint::of(&text);
+    let Ok(Some(mut files)) = lua.try_app_data_mut::<Files>() else {
+        return certificate::read_pem(&text).map(Rc::from);
+    };
+    if let Some((before, certificates)) = files.known.get(path)
+        && *before == hash
     {
-        return Ok(certificates.clone());
+        return Ok(Rc::clone(certificates));
     }
-    let certificates = certificate::read_pem(&text)?;
-    if files.0.len() >= Files::MOST {
-        files.0.clear();
+    let certificates: Certificates = certificate::read_pem(&text)?.into();
+    files.bytes += certificates.iter().map(Vec::len).sum::<usize>();
+    if files.bytes > Files::MOST {
+        *files = Files::default();
     }
-    files.0.insert(path.to_owned(), (text, certificates.clone()));
+    files.known.insert(path.to_owned(), (hash, Rc::clone(&certificates)));
     Ok(certificates)
 }
 
@@ -91,16 +107,25 @@ pub(super) fn identity(table: &Table) -> Result<Option<Identity>, Refusal> {
         }
     }
     let Some(key) = key else { return Err(of_certificate("ssl_key is missing")) };
-    let of_key = |why: &str| wrong_file("key", why, &key);
-    let identity = Identity::from_pem(&chain, &read(&key).map_err(|why| of_key(&why))?);
-    identity.map(Some).map_err(|error| match error {
-        IdentityError::Certificate(why) => of_certificate(&why),
-        IdentityError::Key(why) => of_key(&why),
-        IdentityError::EncryptedKey => {
+    let text = read(&key).map_err(|why| wrong_file("key", &why, &key))?;
+    Identity::from_pem(&chain, &text).map(Some).map_err(|error| wrong_identity(table, &error))
+}
+
+/// What is wrong with the files of an identity, naming the option.
+pub(super) fn wrong_identity(table: &Table, error: &OptionsError) -> Refusal {
+    let key = path(table, "key").unwrap_or_default();
+    let certificate = path(table, "certificate").unwrap_or_default();
+    match error {
+        OptionsError::Key(why) => wrong_file("key", why, &key),
+        OptionsError::EncryptedKey => {
             let line = format!("openssl pkcs8 -topk8 -nocrypt -in {} -out FILE", quoted(&key));
-            of_key(&format!("the key is encrypted; decrypt it by: {line}"))
+            wrong_file("key", &format!("the key is encrypted; decrypt it by: {line}"), &key)
         }
-    })
+        OptionsError::Password => wrong_file("certificate", "wrong ssl_password", &certificate),
+        OptionsError::Certificate(why) | OptionsError::Other(why) => {
+            wrong_file("certificate", why, &certificate)
+        }
+    }
 }
 
 /// The password, which is in no message.

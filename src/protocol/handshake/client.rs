@@ -75,10 +75,20 @@ impl Response {
         format!("HTTP/1.{} {} {}", self.version, self.status, self.reason).trim_end().to_owned()
     }
 
-    /// The length of the body in bytes, as far as the head says it.
+    /// The body, as far as it has come, and whether that is all of it (RFC 9112 section 6). `received` is what came
+    /// behind the head. Where the head does not tell where the body ends, the connection's end does.
     #[must_use]
-    pub fn content_length(&self) -> Option<usize> {
-        std::str::from_utf8(self.headers.all("Content-Length").next()?).ok()?.trim().parse().ok()
+    pub fn body(&self, received: &[u8]) -> (Vec<u8>, bool) {
+        if self.headers.lists("Transfer-Encoding", "chunked") {
+            return unchunk(received);
+        }
+        let length =
+            self.headers.all("Content-Length").next().and_then(|value| std::str::from_utf8(value).ok());
+        let length = match self.status {
+            204 | 304 => 0,
+            _ => length.and_then(|text| text.trim().parse().ok()).unwrap_or(usize::MAX),
+        };
+        (received[..received.len().min(length)].to_vec(), received.len() >= length)
     }
 
     /// The subprotocol that the server selected.
@@ -230,6 +240,29 @@ impl ClientHandshake {
             }
         }
         Ok(compression)
+    }
+}
+
+/// What chunks (RFC 9112 section 7.1) hold, and whether the last one has come, or nothing that could be one.
+fn unchunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    loop {
+        let (start, size) = match httparse::parse_chunk_size(rest) {
+            Ok(httparse::Status::Complete((start, size))) => {
+                (start, usize::try_from(size).unwrap_or(usize::MAX))
+            }
+            Ok(httparse::Status::Partial) => return (body, false),
+            Err(_) => return (body, true),
+        };
+        if size == 0 {
+            return (body, true);
+        }
+        let data = &rest[start..];
+        body.extend_from_slice(&data[..data.len().min(size)]);
+        let Some(behind) = data.get(size..).and_then(|behind| behind.get(b"\r\n".len()..)) else {
+            return (body, false);
+        };
+        rest = behind;
     }
 }
 
