@@ -17,8 +17,8 @@ local native, import = ...
 if type(native) ~= "table" then
   error("this file is compiled into luws.so and is of no use by itself; take its folder out of package.path", 0)
 end
-local close, dispatch, log, loop, open, options, protect, send = import("close"), import("dispatch"), import("log"),
-  import("loop"), import("open"), import("options"), import("protect"), import("send")
+local close, dispatch, log, loop, open, options, protect, pump, send = import("close"), import("dispatch"),
+  import("log"), import("loop"), import("open"), import("options"), import("protect"), import("pump"), import("send")
 
 local luws = {
   -- yyddd, as LuWS had it: plugins compare it with `<`
@@ -27,13 +27,14 @@ local luws = {
   debug_mode = false,
   --- dump(value): the value as text, tables with their contents, for a log.
   dump = log.dump,
-  --- gettime(): seconds since 1970 with their fraction, as LuaSocket's.
-  gettime = native.time,
 }
+
+--- gettime(): seconds since 1970 with their fraction, as LuaSocket's.
+function luws.gettime() return native.time() end
 
 --- sleep(seconds): does nothing for so long, as LuaSocket's.
 function luws.sleep(seconds)
-  native.sleep(tonumber(seconds) or 0)
+  pump.sleep(tonumber(seconds) or 0)
 end
 
 local CLOSE = 8
@@ -45,12 +46,12 @@ local STATE = {}
 
 --- The state of a connection of this module's, or nil for anything else.
 local function state_of(conn)
-  return type(conn) == "table" and rawget(conn, STATE) or nil
+  return not native.gone and type(conn) == "table" and rawget(conn, STATE) or nil
 end
 
 -- The methods need functions that are defined further down.
 local methods = loop.methods(state_of, function(conn) return luws.wsreceive(conn) end,
-  function(conn) luws.wsclose(conn) end)
+  function(...) luws.wsclose(...) end)
 
 local Connection = {}
 
@@ -67,19 +68,21 @@ function Connection:__index(key)
   return methods[key]
 end
 
---- wsopen(url, handler [, options]): opens a connection. Blocks until it is open, or for at most
--- connect_timeout and upgrade_timeout.
+--- wsopen(url, handler [, options]): opens a connection. Blocks until it is open, or for at most connect_timeout
+-- (twice, if that is used up before TLS begins) and upgrade_timeout; with sockproxy for its timeout, too. A response
+-- that refuses it has half a second to come.
 -- Returns the connection, or false and why not; and, if the server refused the upgrade by an HTTP response, a
 -- table of its status, reason, headers and body (the first 4096 bytes). A URL that is none raises an error, as
 -- in LuWS.
 function luws.wsopen(url, handler, given)
   local target, why = open.parse(url)
-  if not target then error("Invalid protocol/address for WebSocket open in URL" .. why, 2) end
+  if not target and not native.gone then error("Invalid protocol/address for WebSocket open in URL" .. why, 2) end
   local wrong = handler ~= nil and options.callable(handler)
   if wrong then return false, ("bad argument #2 to 'wsopen' (%s)"):format(wrong) end
   if given ~= nil and type(given) ~= "table" then
     return false, ("bad argument #3 to 'wsopen' (table expected, got %s)"):format(type(given))
   end
+  if native.gone then return false, native.gone end
   local settings = given or {}
   local state, response
   state, why, response = open.open(target, settings)
@@ -201,9 +204,7 @@ function luws.wshandleincoming(data, conn)
   if type(data) ~= "string" then
     return nil, ("bad argument #1 to 'wshandleincoming' (string expected, got %s)"):format(type(data))
   end
-  state.injected, state.buffered = true, 0
-  state.session:receive_plain(data)
-  dispatch.incoming(conn, state)
+  dispatch.inject(conn, state, data)
   if state.over then return nil, state.over end
   return true
 end

@@ -23,7 +23,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
 
 /// A part of the Lua driver, and the parts that it may import.
 const DRIVER: &[(&str, &[&str])] = &[
-    ("lua/luws.lua", &["close", "dispatch", "log", "loop", "open", "options", "protect", "send"]),
+    ("lua/luws.lua", &["close", "dispatch", "log", "loop", "open", "options", "protect", "pump", "send"]),
     ("lua/luws/close.lua", &["log", "loop", "options", "protect", "pump", "sink", "trace"]),
     ("lua/luws/dispatch.lua", &["close", "log", "options", "protect", "pump", "sink", "trace"]),
     ("lua/luws/foreign.lua", &["log", "options", "protect"]),

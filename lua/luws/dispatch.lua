@@ -93,17 +93,15 @@ local function control(conn, state, opcode, data)
   end
 end
 
--- A handler may call wsreceive, whose handler may, and so on, over several connections. There is an end to that (of the
--- C stack, in PUC Lua): further down nothing is received. Each coroutine has a stack of its own, and may be given up
--- in a handler for good.
-local DEEPEST = 50
-local depth = setmetatable({}, { __mode = "k" }) -- by coroutine: of events within events
-
---- events(conn, state): delivers everything that has come. Stops when the connection is over.
+--- events(conn, state): delivers everything that has come. Stops when the connection is over. What came while a handler
+-- was sending is left to the next call: a peer that always has more could keep this one for ever.
 local function events(conn, state)
   local session, now = state.session, native.time()
   while session and state.session == session do
-    local opcode, data, of_tls = session:next_event()
+    local opcode, data, of_tls
+    if state.buffered == 0 or session:incoming() > state.buffered then
+      opcode, data, of_tls = session:next_event()
+    end
     if state.session ~= session then return end -- a finaliser has closed it
     if state.tracing then trace(conn, state) end
     if opcode == nil then
@@ -143,18 +141,43 @@ local function timed_out(conn, state)
   return true
 end
 
---- incoming(conn, state): delivers what the session holds, and sends what that calls for.
-function dispatch.incoming(conn, state)
-  if not state.session then return end
+--- adopt(conn, state): options that have been changed since, in so far as they say what comes out of the session.
+local function adopt(conn, state)
+  local settings, session = options.of(conn), state.session
+  local size = options.read(settings, "max_payload_size")
+  if size ~= state.size then
+    state.size = size
+    session:limit(options.number(settings, "max_payload_size"))
+  end
+  local announce = options.read(settings, "sink") ~= nil
+  if announce ~= state.announce then
+    state.announce = announce
+    session:announce(announce)
+  end
+end
+
+--- deliver(conn, state): delivers what the session holds, and sends what that calls for.
+local function deliver(conn, state)
+  adopt(conn, state)
   trace(conn, state)
-  local root = protect.root()
-  if protect.broken_off() then depth[root] = nil end
-  depth[root] = (depth[root] or 0) + 1
+  if not protect.enter() then return end
   events(conn, state)
-  depth[root] = depth[root] - 1
+  protect.leave()
   local session = state.session
   if session and state.tracing then trace(conn, state) end
   if session and session:outgoing() > 0 then state.wire.write(session) end
+end
+
+--- inject(conn, state, data): what wshandleincoming does with a connection that is not over.
+function dispatch.inject(conn, state, data)
+  state.session:receive_plain(data)
+  state.injected = true
+  if protect.is_deep() then
+    state.buffered = state.session:incoming() -- for the next wsreceive
+  else
+    state.buffered = 0
+    deliver(conn, state)
+  end
 end
 
 --- Whether both close frames are through; where control_handler has forbidden our answer, the user gives it.
@@ -165,29 +188,19 @@ end
 
 --- receive(conn, state): what wsreceive does with a connection that is not over.
 function dispatch.receive(conn, state)
-  if (depth[protect.root()] or 0) >= DEEPEST then return false, 0 end
-  local settings = options.of(conn)
-  local size = options.read(settings, "max_payload_size")
-  if size ~= state.size then
-    state.size = size
-    state.session:limit(options.number(settings, "max_payload_size"))
-  end
-  local announce = options.read(settings, "sink") ~= nil
-  if announce ~= state.announce then
-    state.announce = announce
-    state.session:announce(announce)
-  end
-  local count, more = pump.receive(state, options.chunk_size(settings))
+  if protect.is_deep() then return false, 0 end
+  local count, more = pump.receive(state, options.chunk_size(options.of(conn)))
   if count > 0 then state.injected = false end
-  dispatch.incoming(conn, state)
-  if state.session and (state.ended or state.closing and is_closed(state)) then
+  if state.session then deliver(conn, state) end -- a method of a user's socket may have closed it
+  local ended = state.ended and state.buffered == 0
+  if state.session and (ended or state.closing and is_closed(state)) then
     local why = state.ended or "closed"
     close.finish(conn, state, why, 0)
     tell(conn, false, "receiver error: " .. why)
   end
   if state.over then return nil, state.over end
   if timed_out(conn, state) then return nil, "message timeout" end
-  return more, count
+  return more or state.buffered > 0, count
 end
 
 return dispatch

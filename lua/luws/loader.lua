@@ -3,14 +3,20 @@ Puts the driver together: gives each part what it asks for, once per instance of
 
 Several plugins may live in one Lua state, each with a module table of its own (luws.instance): what
 one of them sets in its table must not be seen by the others, so every instance has its own copy of
-every part.
+every part that has to do with that.
 --]]
 
 local native = ...
 
+-- The parts that log nothing, and import no other.
+local SHARED = { options = true, protect = true, pump = true, tls = true }
+local shared = {}
+
 local function instance(name)
-  local loaded = {}
+  if native.gone then error(native.gone, 2) end
+  local own = {}
   local function import(part)
+    local loaded = SHARED[part] and shared or own
     if loaded[part] == nil then loaded[part] = native.source(part)(native, import) end
     return loaded[part]
   end
@@ -22,6 +28,24 @@ local function instance(name)
   -- messages. The stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns one of these.
   luws.instance = instance
   return luws
+end
+
+-- When a Lua state is closed, finalisers run in the order of the ages of what they belong to, the youngest first, and
+-- one that is older than this module may still call it. By then this proxy, which is younger than all that is native
+-- here, has been finalised, and there is nothing left to call.
+local GONE = "the Lua state is being closed"
+local function bury()
+  local function nothing() return nil, GONE end
+  for key in pairs(native) do native[key] = nothing end
+  native.gone, native.time, native.monotonic = GONE, os.time, os.clock
+  function native.sleep() return true end
+end
+local newproxy = rawget(_G, "newproxy") -- there is none in Lua 5.2 and later, where tables have finalisers
+if newproxy then
+  native.proxy = newproxy(true)
+  getmetatable(native.proxy).__gc = bury
+else
+  native.proxy = setmetatable({}, { __gc = bury })
 end
 
 return instance()

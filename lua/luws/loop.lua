@@ -75,9 +75,10 @@ function loop.methods(state_of, receive, close)
     return bytes
   end
 
-  --- close(): copas closes what a thread was last waiting for, when the thread ends.
-  function methods.close(conn)
-    close(conn)
+  --- close(code, reason): wsclose, as copas.close calls it, and as copas before 4 does by itself with what a thread
+  -- was waiting for, when that ends.
+  function methods.close(conn, code, reason)
+    close(conn, code, reason)
     return 1
   end
 

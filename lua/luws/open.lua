@@ -21,11 +21,11 @@ function open.parse(url)
   return nil, url:find("@", 1, true) and ": " .. why or (" %s: %s"):format(url, why)
 end
 
---- The user's socket, or one that is dialled: a wire, and the object for conn.socket; or nil and why not.
-local function connect(host, port, settings, deadline, session)
-  local user_connect = options.read(settings, "connect")
-  if user_connect then
-    local socket, why = user_connect(host, port, settings)
+--- The user's socket, or one that is dialled: a wire, and the object for conn.socket; or nil and why not. `settings` is
+-- the user's own table.
+local function connect(host, port, checked, settings, deadline, session)
+  if checked.connect then
+    local socket, why = checked.connect(host, port, settings)
     if not socket then
       return nil, why and (protect.text(why) or type(why))
         or ("Connection to %s:%d failed: connect returned no socket"):format(host, port)
@@ -40,11 +40,11 @@ local function connect(host, port, settings, deadline, session)
   return pump.native_wire(socket), socket
 end
 
---- parameters(target, settings): what a session is made of; or nil and what is wrong with the options.
-local function parameters(target, settings)
-  local headers, subprotocols, host = options.headers(settings, target)
+--- parameters(target, checked, settings): what a session is made of; or nil and what is wrong with the options.
+local function parameters(target, checked, settings)
+  local headers, subprotocols, host = options.headers(checked, target)
   if not headers then return nil, subprotocols end
-  local deflate, why = options.deflate(settings)
+  local deflate, why = options.deflate(checked)
   if deflate == false then return nil, why end
   local luasec
   luasec, why = tls.read(settings)
@@ -57,60 +57,66 @@ local function parameters(target, settings)
     subprotocols = subprotocols,
     secure = target.secure,
     tls = luasec,
-    max_payload_size = options.get(settings, "max_payload_size"),
-    use_masking = options.get(settings, "use_masking"),
-    fragment_size = options.get(settings, "fragment_size"),
+    max_payload_size = checked.max_payload_size,
+    use_masking = checked.use_masking,
+    fragment_size = checked.fragment_size,
     deflate = deflate,
   }
 end
 
 --- What a server that refused the upgrade has said, or nil if it was none.
-local function refusal(state, settings)
+local function refusal(state, checked)
   local _, headers, status, reason = state.session:response()
   if status == 0 then return nil end
-  local time = math.min(BODY_TIME, options.get(settings, "upgrade_timeout"))
-  local body = pump.body(state, options.chunk_size(settings), BODY, time)
+  local body = pump.body(state, options.chunk_size(checked), BODY, math.min(BODY_TIME, checked.upgrade_timeout))
   return { status = status, reason = reason, headers = headers, body = body }
 end
 
 local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", upgrade = "upgrade failed; " }
 
---- establish(target, settings, given, proxy): one attempt. Returns the state; or nil, why not, the response that
--- refused it if there was one, and whether the fault is the route's.
-local function establish(target, settings, given, proxy)
+--- establish(target, checked, settings, given, proxy): one attempt. Returns the state; or nil, why not, the response
+-- that refused it if there was one, and whether the fault is the route's.
+local function establish(target, checked, settings, given, proxy)
   given.sockproxy = proxy
   local session, why, step = native.session(given)
   if not session then return nil, step and PREFIX[step] .. why or why, nil, step == "proxy" end
-  local connect_timeout = options.get(settings, "connect_timeout")
-  local deadline = native.monotonic() + (proxy and proxy.timeout or connect_timeout)
-  local wire, socket = connect(proxy and proxy.host or target.host, proxy and proxy.port or target.port, settings,
-    deadline, session)
+  local deadline = native.monotonic() + (proxy and proxy.timeout or checked.connect_timeout)
+  local wire, socket = connect(proxy and proxy.host or target.host, proxy and proxy.port or target.port, checked,
+    settings, deadline, session)
   if not wire then
     session:free()
     return nil, proxy and PREFIX.proxy .. socket or socket, nil, proxy ~= nil
   end
   -- How long the user's own function takes is the user's affair.
-  if options.read(settings, "connect") then deadline = native.monotonic() + connect_timeout end
-  -- Also, later: closing, sink, announce, tracing, injected, unwatch and, behind the end, over and lingering
-  -- (close); ended (pump).
+  if checked.connect then deadline = native.monotonic() + checked.connect_timeout end
+  -- A connection as the parts see it. Behind the end, session and wire are nil, and `over` says why.
   local state = {
-    session = session,
-    wire = wire,
-    socket = socket,
+    session = session, -- the native session: bytes in, events out
+    wire = wire, -- what the bytes go through (pump)
+    socket = socket, -- the user's, or ours: conn.socket
     proxied = proxy ~= nil,
-    buffered = 0, -- bytes that no wsreceive has counted
+    buffered = 0, -- bytes that were read while something was sent, for the next wsreceive to count and deliver
+    ended = nil, -- why no more bytes will come, once that is known
+    injected = false, -- the last bytes came by wshandleincoming
     frames = 0, -- complete ones, when last looked
-    tracing = false,
+    heard = native.monotonic(), -- when the last of them came
+    size = nil, -- max_payload_size and whether there is a sink, as the session was last told (dispatch)
+    announce = nil,
+    sink = nil, -- of the message that is coming (sink)
+    tracing = false, -- whether the session keeps the frames' headers (trace)
+    closing = false, -- we have sent a close frame
+    unwatch = nil, -- ends luws.watch (loop)
+    over = nil, -- what wsreceive says from now on (close)
+    lingering = nil, -- session and wire of a connection that is over and whose peer is still reading (close)
   }
   local ok
-  ok, step, why = pump.open(state, options.chunk_size(settings), deadline, connect_timeout,
-    options.get(settings, "upgrade_timeout"))
+  ok, step, why = pump.open(state, options.chunk_size(checked), deadline, checked.connect_timeout,
+    checked.upgrade_timeout)
   if ok then
-    state.buffered = session:incoming()
-    state.size, state.heard = options.read(settings, "max_payload_size"), native.monotonic()
+    state.buffered, state.heard = session:incoming(), native.monotonic()
     return state
   end
-  local response = refusal(state, settings)
+  local response = refusal(state, checked)
   wire.close()
   session:free()
   return nil, PREFIX[step] .. why, response, step == "proxy"
@@ -118,19 +124,20 @@ end
 
 --- open(target, settings): a state whose upgrade is complete, or nil, why not, and what a refusing server said.
 function open.open(target, settings)
-  local wrong = options.check(settings)
-  if wrong then return nil, wrong end
-  local given, why = parameters(target, settings)
+  local checked, why = options.checked(settings)
+  if not checked then return nil, why end
+  local given
+  given, why = parameters(target, checked, settings)
   if not given then return nil, why end
   local proxy
-  proxy, why = options.sockproxy(settings, target)
+  proxy, why = options.sockproxy(checked, target)
   if proxy == false then return nil, why end
   if proxy then
-    local state, problem, response, is_routes = establish(target, settings, given, proxy)
+    local state, problem, response, is_routes = establish(target, checked, settings, given, proxy)
     if state or not is_routes or proxy.required then return state, problem, response end
     log.warning("%s; connecting to %s:%d without it", problem, target.host, target.port)
   end
-  return establish(target, settings, given, nil)
+  return establish(target, checked, settings, given, nil)
 end
 
 return open

@@ -1,8 +1,8 @@
 --[[
 The options of wsopen: one row each, with its default and what is checked about it.
 
-Options are checked once, by wsopen; those that are read again later (the table stays the caller's
-and may change) are read with options.number, which falls back to the default instead of failing.
+wsopen checks them and goes on with what it has read then; those that are read again later (the table stays the
+caller's and may change) are read with options.number, which falls back to the default instead of failing.
 --]]
 
 local native, import = ...
@@ -83,14 +83,19 @@ local rows = {
 local default = {}
 for _, row in ipairs(rows) do default[row[1]] = row[2] end
 
---- check(given): nil, or what is wrong with the options table (see tls for those of TLS).
-function options.check(given)
+--- checked(given): a table of all options as they are now, with the defaults of those that are not given; or nil and
+-- what is wrong with one (see tls for those of TLS).
+function options.checked(given)
+  local result = {}
   for _, row in ipairs(rows) do
     local name, check = row[1], row[3]
     local value = options.read(given, name)
     local wrong = value ~= nil and check(value)
-    if wrong then return ("bad option '%s' (%s)"):format(name, wrong) end
+    if wrong then return nil, ("bad option '%s' (%s)"):format(name, wrong) end
+    if value == nil then value = row[2] end
+    result[name] = value
   end
+  return result
 end
 
 -- The options of permessage-deflate (RFC 7692 section 7.1), and how to compress.
@@ -136,18 +141,17 @@ local function complete(option, table_rows, given)
   return result
 end
 
---- deflate(given): a complete table of the options of compression, or nil if it is not wanted; or false and
+--- deflate(checked): a complete table of the options of compression, or nil if it is not wanted; or false and
 -- what is wrong with them.
-function options.deflate(given)
-  local wanted = options.read(given, "deflate")
-  if wanted then return complete("deflate", deflate_rows, wanted) end
+function options.deflate(checked)
+  if checked.deflate then return complete("deflate", deflate_rows, checked.deflate) end
 end
 
---- sockproxy(given, target): the same for SockProxy.
-function options.sockproxy(given, target)
-  local wanted = options.read(given, "sockproxy")
+--- sockproxy(checked, target): the same for SockProxy.
+function options.sockproxy(checked, target)
+  local wanted = checked.sockproxy
   if not wanted then return nil end
-  if options.read(given, "connect") then return false, "bad option 'sockproxy' (there is a connect function, too)" end
+  if checked.connect then return false, "bad option 'sockproxy' (there is a connect function, too)" end
   local proxy, why = complete("sockproxy", sockproxy_rows, wanted)
   if not proxy then return false, why end
   if proxy.device and not proxy.service then return false, "bad option 'sockproxy' (service: missing)" end
@@ -173,14 +177,8 @@ function options.read(given, name)
   return nil, "it cannot be read: " .. (protect.text(inherited) or type(inherited))
 end
 
---- get(given, name): the option's value, or its default.
-function options.get(given, name)
-  local value = options.read(given, name)
-  if value == nil then return default[name] end
-  return value
-end
-
---- number(given, name): the same for a number, whatever has become of the table since the check.
+--- number(given, name): the value of an option that is a number, whatever has become of the table since the check; or
+-- its default.
 function options.number(given, name)
   local value = options.read(given, name)
   if type(value) == "number" and value >= 0 then return value end
@@ -204,16 +202,16 @@ local function header_value(value)
   if type(value) == "string" then return (value:gsub("\r\n$", "")) end
 end
 
---- headers(given, target): an array of { name, value } for the upgrade request, the subprotocols to
+--- headers(checked, target): an array of { name, value } for the upgrade request, the subprotocols to
 -- offer, and the value for the Host header; or nil and what is wrong with them.
-function options.headers(given, target)
+function options.headers(checked, target)
   local headers, host, authorization = {}, target.host_header, target.authorization
   local subprotocols, offered = {}, {}
   local function offer(name)
     if not offered[name] then subprotocols[#subprotocols + 1] = name end
     offered[name] = true
   end
-  local wanted = options.read(given, "subprotocols")
+  local wanted = checked.subprotocols
   wanted = type(wanted) == "string" and { wanted } or wanted or {}
   for key in next, wanted do
     if type(key) ~= "number" then return nil, "bad option 'subprotocols' (string or array of strings expected)" end
@@ -224,7 +222,7 @@ function options.headers(given, target)
     end
     offer(name)
   end
-  for name, value in pairs(options.read(given, "upgrade_headers") or {}) do
+  for name, value in pairs(checked.upgrade_headers or {}) do
     local text = header_value(value)
     if type(name) ~= "string" then
       return nil, "bad option 'upgrade_headers' (a name is a " .. type(name) .. '; as in { ["X-Name"] = "value" })'

@@ -5,11 +5,9 @@ of its own, and its yields are handed on to whoever resumes us.
 
 local protect = {}
 
-local probe = coroutine.create(function() pcall(coroutine.yield) end)
-coroutine.resume(probe)
-
---- Whether a function under pcall can yield: LuaJIT, and Lua 5.2 and later.
-protect.yields_through_pcall = coroutine.status(probe) == "suspended"
+--- Whether a function under pcall can yield: LuaJIT, and Lua 5.2 and later. To try it would be an error in hosts that
+-- have coroutines of their own and load us where there are none yet.
+protect.yields_through_pcall = rawget(_G, "jit") ~= nil or _VERSION ~= "Lua 5.1"
 
 -- Of the coroutines that are made here: in whose place they run. And of those, which have yielded for them.
 local root_of = setmetatable({}, { __mode = "kv" })
@@ -25,13 +23,31 @@ function protect.root()
   return root_of[thread] or thread
 end
 
---- broken_off(): whether the running coroutine was broken off by its last yield, which may not go through a pcall
--- of the program's. Asked once.
-function protect.broken_off()
+-- A handler may call wsreceive, whose handler may, and so on, over several connections. There is an end to that (of the
+-- C stack, in PUC Lua): further down nothing is received. Each coroutine has a stack of its own, and may be given up
+-- in a handler for good.
+local DEEPEST = 50
+local depth = setmetatable({}, { __mode = "k" }) -- by coroutine: of events within events
+
+--- is_deep(): whether events are delivered within events to the end of what there may be of that.
+function protect.is_deep()
   local root = protect.root()
-  local broken = yielding[root]
-  yielding[root] = nil
-  return broken
+  -- Its last yield has broken the coroutine off, for it may not go through a pcall of the program's.
+  if yielding[root] then depth[root], yielding[root] = nil, nil end
+  return (depth[root] or 0) >= DEEPEST
+end
+
+--- enter(): delivering begins, unless it is too deep; whether it does. leave(): and ends.
+function protect.enter()
+  if protect.is_deep() then return false end
+  local root = protect.root()
+  depth[root] = (depth[root] or 0) + 1
+  return true
+end
+
+function protect.leave()
+  local root = protect.root()
+  depth[root] = (depth[root] or 1) - 1
 end
 
 local function back(root, ...)

@@ -1,12 +1,6 @@
 --[[
 Moves bytes between a session and its socket: opens, reads once, flushes, closes. Calls no handlers
-and does not look at messages.
-
-A connection's state, as the other parts see it too:
-  session   the native session: bytes in, events out
-  wire      what the bytes go through, see below
-  buffered  bytes that were read while something was being sent, for the next wsreceive to count
-  ended     why no more bytes will come, once that is known
+and does not look at messages. Of a connection's state (open) it has to do with session, wire, buffered and ended.
 
 The methods of a user's socket may yield, and whoever runs meanwhile may close the connection: its session is then
 gone from the state, and every function here looks for that behind each of them.
@@ -34,19 +28,38 @@ function pump.native_wire(socket)
   return {
     read = function(session, max) return session:read(max) end,
     write = function(session) return session:write() end,
-    wait = function(read, write, seconds) return socket:wait(read, write, seconds) end,
+    wait = function(read, write, seconds)
+      local deadline = native.monotonic() + seconds
+      local ready
+      -- A signal interrupts the wait, so that Lua can run what it has in store for it (Ctrl-C raises an error).
+      repeat ready = socket:wait(read, write, deadline - native.monotonic()) until ready ~= nil
+      return ready
+    end,
     shutdown = function() socket:shutdown() end,
     close = function() socket:close() end,
     dirty = function() return false end,
   }
 end
 
+-- A look-up of a name is interrupted by no signal, so it is waited for in steps of so many seconds.
+local STEP = 0.2
+
 --- dial(host, port, seconds): a native socket, or nil and why not.
 function pump.dial(host, port, seconds)
-  local dial = native.dial(host, port)
-  local socket, why = dial:advance(seconds)
+  local dial, deadline = native.dial(host, port), native.monotonic() + seconds
+  local socket, why
+  repeat
+    local left = deadline - native.monotonic()
+    socket, why = dial:advance(math.min(left, STEP))
+  until socket or why ~= "timeout" or left <= 0
   dial:cancel()
   return socket, why
+end
+
+--- sleep(seconds).
+function pump.sleep(seconds)
+  local deadline = native.monotonic() + seconds
+  repeat until native.sleep(deadline - native.monotonic())
 end
 
 --- read(state, max): one read. Returns the bytes that came, and whether there may be more at once.
@@ -56,7 +69,8 @@ function pump.read(state, max)
   if state.ended or not session then return 0, false end
   local count, more = state.wire.read(session, max)
   if not count then
-    if more ~= "timeout" then state.ended = more end
+    -- Busy it is with the call in whose midst a finaliser has made this one.
+    if more ~= "timeout" and more ~= "busy" then state.ended = more end
     return 0, false
   end
   if session:ended() then state.ended = "closed" end

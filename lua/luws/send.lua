@@ -72,6 +72,8 @@ function send.source(conn, state, opcode, source)
     local fin = not chunk and not problem
     local ok, why, queued = send.frame(conn, state, begun and 0 or opcode, data, fin)
     begun = begun or queued
+    -- A last fragment that is queued needs nothing more, as a message that is a string.
+    if not ok and fin and queued then return false, why end
     if not ok then return give_up(why) end
     if problem then return give_up(problem) end
   until fin

@@ -1,6 +1,6 @@
 --[[
 The TLS options of wsopen: LuaSec's parameters, each as `ssl_NAME` or, by its own name, in the table `ssl`; and what
-LuaSec leaves to its users. What their words mean is not known here (src/lua/tls.rs).
+LuaSec leaves to its users. What their words mean is not known here (src/lua/tls).
 
 None of them may be passed over in silence, for it might be a restriction. So an unknown one is refused, and what is
 checked is a copy: the tables are the caller's, and may say something else when they are asked again.

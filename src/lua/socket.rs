@@ -1,6 +1,7 @@
 //! The native socket as Lua sees it: LuaSocket's methods, with LuaSocket's meanings.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use mlua::{Lua, LuaString, Result as LuaResult, UserData, UserDataMethods, Value
 
 use super::failure;
 use crate::net::describe;
-use crate::net::tcp::{Dial, Progress, TcpSocket};
+use crate::net::tcp::{self, Dial, Progress, TcpSocket};
 
 /// A socket that may have been closed. Shared by the object that the user sees (`conn.socket`) and
 /// the session that reads and writes through it.
@@ -45,11 +46,10 @@ pub(super) fn dial(_: &Lua, (host, port): (LuaString, u16)) -> LuaResult<impl Us
     Ok(LuaDial(Dial::start(&host.to_string_lossy(), port)))
 }
 
-/// `sleep(seconds)`.
-pub(super) fn sleep(_: &Lua, seconds: f64) -> LuaResult<()> {
+/// `sleep(seconds)`: whether it was so long; a signal interrupts it.
+pub(super) fn sleep(_: &Lua, seconds: f64) -> LuaResult<bool> {
     // A day is longer than anybody means to sleep, and shorter than what the system refuses.
-    std::thread::sleep(duration(seconds).min(Duration::from_secs(86_400)));
-    Ok(())
+    Ok(tcp::sleep(duration(seconds).min(Duration::from_secs(86_400))))
 }
 
 impl UserData for LuaDial {
@@ -139,13 +139,16 @@ impl UserData for Socket {
                 Some(why) => (None, Some(lua.create_string(why)?), data),
             })
         });
-        // wait(read, write, seconds): whether it can be read from or written to by then.
+        // wait(read, write, seconds): whether it can be read from or written to by then; nil if a signal came first.
         methods.add_function("wait", |_, (this, read, write, seconds): (Value, bool, bool, Value)| {
             let seconds = Some(duration(number(&seconds).unwrap_or(0.0)));
-            let ready = socket(&this)
-                .and_then(|shared| shared.with(|tcp| tcp.wait(read, write, seconds).unwrap_or(true)));
-            // A closed socket, or one that cannot be waited for, says so when it is used.
-            Ok(ready.unwrap_or(true))
+            let waited = socket(&this).and_then(|shared| shared.with(|tcp| tcp.wait(read, write, seconds)));
+            Ok(match waited {
+                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => None,
+                Some(Ok(ready)) => Some(ready),
+                // A closed socket, or one that cannot be waited for, says so when it is used.
+                Some(Err(_)) | None => Some(true),
+            })
         });
         // shutdown(): nothing more will be sent.
         methods.add_function("shutdown", |_, this: Value| {

@@ -50,7 +50,7 @@ impl Dial {
         }
     }
 
-    /// Goes on for at most `wait`; zero does what can be done at once.
+    /// Goes on for at most `wait`, or until a signal comes; zero does what can be done at once.
     pub fn advance(&mut self, wait: Duration) -> Progress {
         // A time that cannot be represented never comes.
         let deadline = Instant::now().checked_add(wait);
@@ -76,6 +76,7 @@ impl Dial {
                     return Progress::Connected(socket);
                 }
                 Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Progress::Pending,
                 Err(error) => self.last_error = Some(error),
             }
             if self.attempts.is_empty() {
@@ -176,7 +177,7 @@ impl TcpSocket {
     /// `None`: without end. Returns whether it can.
     ///
     /// # Errors
-    /// The system's.
+    /// `Interrupted` if a signal came, and the system's.
     pub fn wait(&self, read: bool, write: bool, timeout: Option<Duration>) -> io::Result<bool> {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::IN, read);
@@ -226,16 +227,15 @@ fn retry(mut operation: impl FnMut() -> io::Result<usize>) -> io::Result<usize> 
     }
 }
 
-/// poll(2) for at most `timeout`, whatever signals interrupt it.
+/// Sleeps for so long, or until a signal comes; whether it was so long.
+#[must_use]
+pub fn sleep(time: Duration) -> bool {
+    wait_for(&mut [], Some(time)).is_ok()
+}
+
+/// poll(2) for at most `timeout`, or until a signal comes.
 fn wait_for(polled: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<bool> {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        match poll(polled, left.as_ref()) {
-            Ok(count) => return Ok(count > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    // A time that cannot be represented never comes.
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    Ok(poll(polled, timeout.as_ref())? > 0)
 }

@@ -181,9 +181,9 @@ fn a_message_that_was_announced_is_not_forgotten_but_next() {
         connection.input().extend(&bytes("81 01 61 81 01 62"));
         assert_eq!(feeding::next(&mut connection), "begin Text");
         if reset {
-            connection.reset()
+            connection.reset();
         } else {
-            connection.forget_message()
+            connection.forget_message();
         }
         // It is not announced again: one call of reset for each announcement would go on for ever.
         connection.stream_message();

@@ -302,7 +302,11 @@ fn memory_of_a_streamed_message_that_is_forgotten() {
                     let event = session.next_event();
                     assert!(matches!(event, Ok(Some(Event::Received(Received::Piece { last: false, .. })))));
                     let connection = session.connection_mut().unwrap();
-                    if reset { connection.reset() } else { connection.forget_message() }
+                    if reset {
+                        connection.reset();
+                    } else {
+                        connection.forget_message();
+                    }
                 }
                 assert_eq!(session.next_event(), Ok(None));
             }
