@@ -5,9 +5,9 @@ and does not look at messages. Of a connection's state (open) it has to do with 
 The methods of a user's socket may yield, and whoever runs meanwhile may close the connection: its session is then
 gone from the state, and every function here looks for that behind each of them.
 
-A wire has: read(session, max) -> bytes of plaintext, more | nil, why; write(session) -> true | nil,
-why; wait(read, write, seconds) -> ready; shutdown(); close(); dirty() -> whether it holds bytes that its
-descriptor does not tell of. "timeout" as a reason means: not now.
+A wire has: read(session, max) -> bytes of plaintext, more | nil, why; write(session) -> true | nil, why; wait(read,
+write, seconds) -> ready; shutdown(); close(); dirty() -> whether it holds bytes that its descriptor does not tell of.
+"timeout" as a reason means: not now; so does none for read.
 --]]
 
 local native = ...
@@ -69,8 +69,7 @@ function pump.read(state, max)
   if state.ended or not session then return 0, false end
   local count, more = state.wire.read(session, max)
   if not count then
-    -- Busy it is with the call in whose midst a finaliser has made this one.
-    if more ~= "timeout" and more ~= "busy" then state.ended = more end
+    if more ~= "timeout" then state.ended = more end -- nil: not now, either
     return 0, false
   end
   if session:ended() then state.ended = "closed" end

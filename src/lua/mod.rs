@@ -4,6 +4,10 @@
 //! Nothing here calls user code, so no borrow is alive and no Rust frame is on the stack when a
 //! handler runs; and nothing here returns an error for what a user can cause, because mlua would
 //! hand it on as userdata. Failures are values: `nil` or `false`, and a string.
+//!
+//! What allocates in Lua may run the collector, and with it a user's finaliser, and that may raise an error: so mlua
+//! is left to protect each such call (`skip_memory_check` would have those errors pass through frames of Rust, which
+//! ends the process under LuaJIT).
 
 mod options;
 mod session;
@@ -46,7 +50,7 @@ const LOADER_THREAD: &str = "luws.loader_thread";
 /// `luaopen_luws`: what `require "luws"` calls.
 // The export of a symbol is unsafe to the lint; the code behind it is mlua's.
 #[allow(unsafe_code)]
-#[mlua::lua_module(skip_memory_check)]
+#[mlua::lua_module]
 fn luws(lua: &Lua) -> Result<Table> {
     // mlua goes on using the coroutine in which it was first loaded; without this, its collection
     // would leave a dangling state behind (Lua 5.1 does not register the main thread). A second load

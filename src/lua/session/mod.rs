@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use mlua::{AnyUserData, Either, IntoLua, LuaString, UserData, UserDataMethods, Value};
+use mlua::{AnyUserData, Either, Lua, LuaString, Result as LuaResult, UserData, UserDataMethods, Value};
 
 use super::socket::{Shared, Socket};
 use super::tls;
@@ -71,13 +71,14 @@ fn add_wire_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
         let freed = this.0.try_borrow_mut().ok().and_then(|mut inner| inner.take());
         Ok(freed.is_some())
     });
-    // read(max): one read of at most max bytes from the socket. Returns how many bytes of plaintext
-    // it brought and whether there may be more at once; or nil and "timeout" (nothing there),
-    // "closed", or the error.
+    // read(max): one read of at most max bytes from the socket. Returns how many bytes of plaintext it brought and
+    // whether there may be more at once; or nil (nothing there), and "closed" or the error if there never will be.
     methods.add_method("read", |_, this, max: usize| {
         Ok(match this.with(|inner| inner.read(max)).and_then(|result| result) {
             Ok((count, more)) => (Some(count), Either::Left(more)),
-            Err(why) => (None, Either::Right(why)),
+            // Polling makes no strings; and "busy" is the answer to a finaliser in the midst of another call.
+            Err(why) if why == "timeout" || why == "busy" => (None, Either::Right(None)),
+            Err(why) => (None, Either::Right(Some(why))),
         })
     });
     // write(): writes to the socket what it takes. Returns true when nothing is left; or nil and
@@ -157,6 +158,14 @@ impl Inner {
     }
 }
 
+/// The data of an event, which must not be lost because of somebody else's finaliser: its error, for which there is no
+/// better place, ends here, and it runs only once.
+fn string(lua: &Lua, data: &[u8]) -> LuaResult<LuaString> {
+    /// More finalisers than this do not fail in a row.
+    const TRIES: usize = 100;
+    (0..TRIES).find_map(|_| lua.create_string(data).ok()).map_or_else(|| lua.create_string(data), Ok)
+}
+
 fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // next_event(): nil when more bytes are needed; opcode and data; true when the upgrade is complete; false, a
     // text, and whether it is of TLS, when the session is over; "begin" and an opcode where messages are announced;
@@ -169,22 +178,26 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
             Ok(Some(Event::Received(event))) => {
                 let (opcode, data) = match event {
                     Received::Begin(opcode) => {
-                        return Ok(("begin".into_lua(lua)?, Value::Integer(opcode as _), false));
+                        return Ok((
+                            Value::String(string(lua, b"begin")?),
+                            Value::Integer(opcode as _),
+                            false,
+                        ));
                     }
                     Received::Piece { data, last } => {
-                        let kind = if last { "last" } else { "piece" };
-                        return Ok((kind.into_lua(lua)?, Value::String(lua.create_string(data)?), false));
+                        let kind = string(lua, if last { b"last" } else { b"piece" })?;
+                        return Ok((Value::String(kind), Value::String(string(lua, data)?), false));
                     }
-                    Received::Message { opcode, data } => (opcode, lua.create_string(data)?),
-                    Received::Ping(data) => (Opcode::Ping, lua.create_string(data)?),
-                    Received::Pong(data) => (Opcode::Pong, lua.create_string(data)?),
-                    Received::Close(frame) => (Opcode::Close, lua.create_string(frame.payload())?),
+                    Received::Message { opcode, data } => (opcode, string(lua, data)?),
+                    Received::Ping(data) => (Opcode::Ping, string(lua, data)?),
+                    Received::Pong(data) => (Opcode::Pong, string(lua, data)?),
+                    Received::Close(frame) => (Opcode::Close, string(lua, &frame.payload())?),
                 };
                 Ok((Value::Integer(opcode as _), Value::String(data), false))
             }
             Err(error) => {
                 let of_tls = matches!(error, Error::Tls(_));
-                Ok((Value::Boolean(false), error.to_string().into_lua(lua)?, of_tls))
+                Ok((Value::Boolean(false), Value::String(string(lua, error.to_string().as_bytes())?), of_tls))
             }
         });
         event.unwrap_or(Ok((Value::Nil, Value::Nil, false)))

@@ -1,0 +1,75 @@
+-- Garbage collection in the midst of luws: what allocates may run anybody's finaliser, and that may raise an error or
+-- call luws. No process ends of it, nor any connection, and what luws holds is not lost.
+--
+-- Finalisers of connections themselves are in module_spec.lua, those between a handler's arguments in
+-- handlers_spec.lua, those of a Lua state that is being closed in hosts_spec.lua.
+
+local child = require "spec.support.child"
+local servers = require "spec.support.servers"
+
+-- Receives all of a flood, while each turn leaves garbage whose finaliser does something to the connection, or to
+-- others. Everything is in a pcall, for the finalisers may also run, and fail, in the program's own code.
+local PROGRAM = [[
+  local url, echo, deed = ...
+  luup = { log = function() end }
+  -- LuaJIT itself can die of an error in a finaliser that its compiled code has run.
+  if jit then jit.off() end
+  local luws = require "luws"
+  local received, finalised, told = 0, 0, nil
+  local conn
+  local other = assert(luws.wsopen(echo, function() end))
+  local deeds = {
+    ["raises an error"] = function() error("boom", 0) end,
+    ["raises a table"] = function() error({}) end,
+    ["receives on the connection"] = function() luws.wsreceive(conn) end,
+    ["sends and receives on another"] = function() luws.wssend(other, 1, "x") luws.wsreceive(other) end,
+    ["asks it"] = function() return conn.bufferedAmount, conn:dirty(), conn:events(), conn:timeout() end,
+    ["opens another and drops it"] = function() luws.wsopen("ws://127.0.0.1:1/") end,
+  }
+  local function litter()
+    local proxy = newproxy(true)
+    getmetatable(proxy).__gc = function()
+      finalised = finalised + 1
+      deeds[deed]()
+    end
+  end
+  conn = assert(luws.wsopen(url, function(_, opcode, data)
+    if opcode then received = received + 1 else told = data end
+  end, { receive_chunk_size = 1000 }))
+  local function turn()
+    for _ = 1, 3 do pcall(litter) end
+    local ok, more = pcall(luws.wsreceive, conn)
+    if ok and more == false then pcall(luws.wswait, conn, 1) end
+  end
+  local deadline = os.time() + 30
+  local function receive_all()
+    repeat pcall(turn) until told or os.time() > deadline
+  end
+  repeat until pcall(receive_all)
+  collectgarbage "stop"
+  io.write(received, " ", tostring(told), " ", finalised > 0 and "finalised" or "no finaliser ran", "\n")
+]]
+
+local COUNT = 5000
+
+for _, scheme in ipairs { "ws", "wss" } do
+  describe("a flood over " .. scheme .. " is received, whatever finalisers do:", function()
+    for deed, lost in pairs {
+      -- An error that is raised just where a message goes from hand to hand takes it along, as it would any value.
+      ["raises an error"] = COUNT / 100,
+      ["raises a table"] = COUNT / 100,
+      ["receives on the connection"] = 0,
+      ["sends and receives on another"] = 0,
+      ["asks it"] = 0,
+      ["opens another and drops it"] = 0,
+    } do
+      it("one that " .. deed, function()
+        local url = servers.url("demo", scheme, "/flood?size=16&count=" .. COUNT)
+        local output, status = child.program(PROGRAM, url, servers.url("demo", scheme, "/echo"), deed)
+        local received, told = output:match "^(%d+) (.*)\n$"
+        assert.same({ "receiver error: closed finalised", 0 }, { told, status }, output)
+        assert.is_true(received + lost >= COUNT and received + 0 <= COUNT, output)
+      end)
+    end
+  end)
+end
