@@ -74,6 +74,7 @@ needs_test() {
     need lua-sec "LuaSec for Lua 5.1" lua5.1 -e 'require "ssl"'
     need lua-copas "copas" lua5.1 -e 'require "copas"'
     need lua-cqueues "cqueues for Lua 5.1" lua5.1 -e 'require "cqueues"'
+    need lua-luv "luv for Lua 5.1" lua5.1 -e 'require "luv"'
     need liblua5.1-0-dev "Lua 5.1's library and headers" pkg-config --exists lua5.1
     need libluajit-5.1-dev "LuaJIT's library and headers" pkg-config --exists luajit
     need_program python3 python3

@@ -231,6 +231,27 @@ describe("examples/copas_loop.lua", function()
   end)
 end)
 
+describe("examples/luv_loop.lua", function()
+  it("sends and receives, also more than the socket has room for", function()
+    for _, scheme in ipairs { "ws", "wss" } do
+      local output, status = child.run { "examples/luv_loop.lua", servers.url("demo", scheme, "/echo") }
+      local expected = {}
+      for _, size in ipairs { 5, 1000, 1000000 } do expected[#expected + 1] = ("received %d bytes\n"):format(size) end
+      assert.equal(table.concat(expected) .. "done\n", (output:gsub("2\tluws: the certificate[^\n]*\n", "")))
+      assert.equal(0, status)
+    end
+  end)
+
+  it("says what failed, with status 1", function()
+    local peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "close" } }
+    assert.same({ "lost: receiver error: closed\n", 1 }, { child.run { "examples/luv_loop.lua", peer.url } })
+    peer:close()
+    local url = scripted.refused().url
+    local reason = ("cannot open %s: Connection to %s failed: connection refused\n"):format(url, url:match "//(.*)/")
+    assert.same({ reason, 1 }, { child.run { "examples/luv_loop.lua", url } })
+  end)
+end)
+
 describe("examples/ltn12_upload.lua", function()
   local path
 
