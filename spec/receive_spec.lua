@@ -230,6 +230,18 @@ for _, tls in ipairs { false, true } do
       assert.same({ nil, "bad argument #1 to 'wshandleincoming' (string expected, got nil)" },
         { luws.wshandleincoming(nil, s.conn) })
     end)
+
+    it("takes them by max_payload_size as it is then, before any wsreceive, too: wshandleincoming", function()
+      local big = "message too big (over 2 bytes)"
+      for limit, case in pairs { [2] = { { nil, big }, { false, big } }, [4] = { { true }, { 1, "abcd" } } } do
+        s:open({ { "hold" } }, { max_payload_size = 3 })
+        s.conn.options.max_payload_size = limit
+        assert.same(case[1], { luws.wshandleincoming("\129\4abcd", s.conn) })
+        assert.same({ case[2] }, s.told)
+        luws.wsclose(s.conn)
+        s.peer:close()
+      end
+    end)
   end)
 end
 

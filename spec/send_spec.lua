@@ -3,6 +3,7 @@
 local luws = require "luws"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
+local sockets = require "spec.support.sockets"
 local source = require "spec.support.source"
 
 local function ignore() end
@@ -216,6 +217,68 @@ describe("wssend", function()
     local frames = peer:at(4).frames
     assert.equal(message, frames[1].payload)
     assert.same({ "second", "third" }, { frames[2].payload, frames[3].payload })
+  end)
+
+  for _, tls in ipairs { false, true } do
+    it("needs no room for a source's only chunk, as for a string, over " .. (tls and "wss" or "ws"), function()
+      local message = ("x"):rep(8 * 1024 * 1024) -- more than the sockets hold
+      peer = scripted.peer {
+        tls = tls, receive_buffer = 65536, { "upgrade" }, { "wait" }, { "read_frame", 2 }, { "hold" },
+      }
+      conn = assert(luws.wsopen(peer.url, ignore, { send_timeout = 0.1, close_timeout = 0 }))
+      assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 2, source { message }) })
+      assert.same({ true, false }, { conn.connected, conn.closing })
+      peer:go()
+      conn.options.send_timeout = 10
+      assert.is_true(luws.wssend(conn, 1, "following"))
+      local frames = peer:at(4).frames
+      assert.same({ true, 2 }, { frames[1].fin, frames[1].opcode })
+      assert.is_true(frames[1].payload == message) -- a report of the difference would be as long
+      assert.same({ true, 1, "following" }, { frames[2].fin, frames[2].opcode, frames[2].payload })
+    end)
+  end
+
+  describe("when there is no room for a source's", function()
+    -- The bytes of the frames that the socket refuses so long as no more are queued, and what the peer gets at last:
+    -- each is two bytes, a key of four, and the payload.
+    local following = { true, 1, "following" }
+    local ended = { true, 8, scripted.close_payload(1011) }
+    for name, case in pairs {
+      ["only chunk, that goes with what follows"] = { 7, { "a" }, { true, 2, "a" }, following },
+      ["only chunk, which is empty, that goes with what follows"] = { 6, { "" }, { true, 2, "" }, following },
+      ["last chunk, that goes with what follows"] = {
+        8, { "a", "bc" }, { false, 2, "a" }, { true, 0, "bc" }, following,
+      },
+      ["only chunk, that is fragmented, that goes with what follows"] = {
+        22, { "0123456789" }, { false, 2, "012345678" }, { true, 0, "9" }, following, fragment_size = 9,
+      },
+      ["first chunk of two, the connection is ended by 1011"] = { 7, { "a", "bc" }, { false, 2, "a" }, ended },
+      ["second chunk of three, the connection is ended by 1011"] = {
+        8, { "a", "bc", "d" }, { false, 2, "a" }, { false, 0, "bc" }, ended,
+      },
+    } do
+      it(name, function()
+        local replaced, frames = {}, { unpack(case, 3) }
+        peer = scripted.peer { { "upgrade" }, { "read_frame", #frames }, { "close" } }
+        conn = assert(luws.wsopen(peer.url, ignore, {
+          send_timeout = 0.05, fragment_size = case.fragment_size, connect = sockets.connecting(replaced),
+        }))
+        function replaced.send(inner, bytes)
+          if #bytes == case[1] then return nil, "timeout", 0 end
+          return inner:send(bytes)
+        end
+        assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 2, source(case[2])) })
+        local goes_on = frames[#frames] == following
+        assert.equal(goes_on, conn.connected)
+        if goes_on then
+          replaced.send = nil
+          assert.is_true(luws.wssend(conn, 1, "following"))
+        end
+        local seen = {}
+        for i, frame in ipairs(peer:result().frames) do seen[i] = { frame.fin, frame.opcode, frame.payload } end
+        assert.same(frames, seen)
+      end)
+    end
   end)
 
   it("reads while it waits, so that two who send to each other get on", function()

@@ -151,6 +151,87 @@ describe("options.sink", function()
     end
   end)
 
+  it("holds as it is for what wshandleincoming takes, before any wsreceive, too", function()
+    local fed, sink = recorder(2)
+    s:open({ { "hold" } }, { sink = sink })
+    assert.is_true(luws.wshandleincoming("\130\3abc\129\1x", s.conn))
+    assert.same({ { "begin 2", "abc", "end nil" }, { { 1, "x" } } }, { fed, s.told })
+    s.conn.options.sink = nil
+    assert.is_true(luws.wshandleincoming("\130\1d", s.conn))
+    assert.same({ 3, { 2, "d" } }, { #fed, s.told[2] })
+    s.conn.options.sink = sink
+    assert.is_true(luws.wshandleincoming("\130\1e", s.conn))
+    assert.same({ "begin 2", "e", "end nil" }, { unpack(fed, 4) })
+  end)
+
+  it("is asked for once for each message, though it calls wsreset", function()
+    for _, wanted in ipairs { true, false } do
+      for _, injected in ipairs { true, false } do
+        local asked, fed, sink = 0, recorder(wanted and 1 or nil)
+        s:open(injected and { { "hold" } } or { { "send", "\1\1a\128\1b\129\1c" }, { "hold" } }, {
+          sink = function(c, opcode)
+            asked = asked + 1
+            if asked <= 10 then luws.wsreset(c) end -- which would be asked for ever
+            return sink(c, opcode)
+          end,
+        })
+        if injected then luws.wshandleincoming("\1\1a\128\1b\129\1c", s.conn) end
+        s:poll(function() return #fed + 3 * #s.told >= (wanted and 7 or 6) end)
+        assert.same(2, asked)
+        assert.same(wanted and { "begin 1", "a", "b", "end nil", "begin 1", "c", "end nil" } or {}, fed)
+        assert.same(wanted and {} or { { 1, "ab" }, { 1, "c" } }, s.told)
+        luws.wsclose(s.conn)
+        s.peer:close()
+      end
+    end
+  end)
+
+  it("that comes too late gets nothing: the option sink itself has received its message", function()
+    local asked, fed = 0, {}
+    s:open({ { "hold" } }, {
+      sink = function(conn)
+        asked = asked + 1
+        local number = asked
+        if number == 1 then luws.wsreceive(conn) end
+        return function(piece)
+          fed[#fed + 1] = { number, piece }
+          return 1
+        end
+      end,
+    })
+    luws.wshandleincoming("\129\1a\1\1b", s.conn)
+    luws.wshandleincoming("\128\1c", s.conn)
+    assert.same({ { 1, "a" } }, s.told)
+    assert.same({ { 2, "b" }, { 2, "c" }, { 2 } }, fed)
+    assert.matches("comes too late", logged[1][2])
+  end)
+
+  it("that fails in a compressed message leaves what follows as it is", function()
+    local large, calls = ("0123456789"):rep(100 * 1024), 0 -- of which there are many pieces
+    local handler = s:recorder()
+    s.conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
+      deflate = { threshold = 0 },
+      max_payload_size = 2 ^ 21,
+      sink = function(_, opcode)
+        return opcode == 2 and function()
+          calls = calls + 1
+          return nil, "disk full"
+        end or nil
+      end,
+    }))
+    assert.truthy(s.conn.response_headers["sec-websocket-extensions"]:find("permessage-deflate", 1, true))
+    for round = 1, 2 do
+      assert.is_true(luws.wssend(s.conn, 2, large))
+      -- The server's compressor refers to what it has sent before.
+      assert.is_true(luws.wssend(s.conn, 1, large))
+      assert.is_true(luws.wssend(s.conn, 1, "0123456789"))
+      s:await(2 * round)
+      assert.is_true(s.told[2 * round - 1][2] == large)
+      assert.same({ 1, "0123456789" }, s.told[2 * round])
+      assert.same({ round, round }, { calls, #logged })
+    end
+  end)
+
   it("may close the connection", function()
     local calls = 0
     s:open({ { "send", "\1\1a\128\1b\129\1c" }, { "hold" } }, {

@@ -102,6 +102,7 @@ local function establish(target, checked, settings, given, proxy)
     heard = native.monotonic(), -- when the last of them came
     size = nil, -- max_payload_size and whether there is a sink, as the session was last told (dispatch)
     announce = nil,
+    announced = 0, -- messages that the user was asked about (sink)
     sink = nil, -- of the message that is coming (sink)
     tracing = false, -- whether the session keeps the frames' headers (trace)
     closing = false, -- we have sent a close frame

@@ -10,6 +10,8 @@ local sink = {}
 --- begin(conn, state, opcode): a message begins: asks the user for a sink.
 function sink.begin(conn, state, opcode)
   local session, choose = state.session, options.read(options.of(conn), "sink")
+  local number = state.announced + 1
+  state.announced = number
   if choose == nil then return end
   local ok, chosen = protect.call(function() return choose(conn, opcode) end, protect.trace)
   if not ok then log.error("the option sink of %s raised an error: %s", protect.text(conn), chosen) end
@@ -18,8 +20,12 @@ function sink.begin(conn, state, opcode)
     log.error("the sink of %s is no function but a %s", protect.text(conn), type(chosen))
     return
   end
-  state.sink = chosen
-  session:stream()
+  -- While the user was asked, others may have received.
+  if state.announced == number and session:stream() then
+    state.sink = chosen
+  else
+    log.error("the sink of %s comes too late: its message went to the handler meanwhile", protect.text(conn))
+  end
 end
 
 --- feed(conn, state, data, err): gives the sink a piece (nil: the end; with `err`, a bad one). A sink that fails gets

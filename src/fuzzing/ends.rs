@@ -168,7 +168,7 @@ pub(super) fn play(mut session: Session, setup: &Setup, pieces: &[&[u8]]) -> Out
                 }
             };
             if let Reply::Stream = reply {
-                session.connection_mut().unwrap().stream_message();
+                assert!(session.connection_mut().unwrap().stream_message());
                 streamed = (name, Vec::new());
                 continue;
             }

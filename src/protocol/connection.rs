@@ -153,9 +153,10 @@ impl Connection {
         self.incoming.set_announce(announce);
     }
 
-    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it.
-    pub fn stream_message(&mut self) {
-        self.incoming.stream_message();
+    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it. Whether
+    /// there was such a message.
+    pub fn stream_message(&mut self) -> bool {
+        self.incoming.stream_message()
     }
 
     /// Forgets a partly received message: what still comes of it is not delivered.

@@ -120,11 +120,14 @@ impl Incoming {
         self.announce = announce;
     }
 
-    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it.
-    pub(super) fn stream_message(&mut self) {
-        if self.delivery == Delivery::Announced {
+    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it. Whether
+    /// there was such a message.
+    pub(super) fn stream_message(&mut self) -> bool {
+        let is_announced = self.delivery == Delivery::Announced;
+        if is_announced {
             self.delivery = Delivery::Pieces;
         }
+        is_announced
     }
 
     /// Forgets a partly received message: what still comes of it is not delivered.

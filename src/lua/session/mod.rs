@@ -261,10 +261,14 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
         let received = received.iter().map(|header| format!("received {header}"));
         Ok(received.chain(sent.iter().map(|header| format!("sent {header}"))).collect::<Vec<_>>())
     });
-    // announce(on): whether messages are announced; stream(): the one that was just announced comes in pieces.
+    // announce(on): whether messages are announced; stream(): the one that was just announced comes in pieces; whether
+    // there was one.
     methods
         .add_method("announce", |_, this, on: bool| Ok(this.open(|connection| connection.set_announce(on))));
-    methods.add_method("stream", |_, this, ()| Ok(this.open(Connection::stream_message)));
+    methods.add_method("stream", |_, this, ()| {
+        let streams = this.with(|inner| inner.session.connection_mut().map(Connection::stream_message));
+        Ok(streams.is_ok_and(|streams| streams == Some(true)))
+    });
     // limit(bytes): the most bytes of a message.
     methods.add_method("limit", |_, this, bytes: f64| {
         Ok(this.with(|inner| inner.session.set_max_message_size(bytes as usize)).is_ok())

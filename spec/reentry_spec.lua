@@ -1,0 +1,209 @@
+-- Handlers that send, receive, or call wshandleincoming while they are being called: each call ends by itself, however
+-- much there is to come, and nothing is lost.
+
+local log = require "spec.support.log"
+local luws = require "luws"
+local scripted = require "spec.support.scripted"
+local session = require "spec.support.session"
+local sockets = require "spec.support.sockets"
+
+local CLOSED = "receiver error: closed"
+local PATIENCE = 10 -- seconds
+local DEEPEST = 50 -- events within events
+local ENOUGH = 1000 -- where what should have stopped by itself is stopped
+
+--- What receive of a socket does on which these bytes wait, and behind them this error. With a `unit` no receive goes
+-- beyond the end of each so many bytes: that is all that there is at the time.
+local function receiving(bytes, why, unit)
+  local at = 1
+  return function(_, max)
+    local piece = bytes:sub(at, at + math.min(max, unit and unit - (at - 1) % unit or max) - 1)
+    at = at + #piece
+    if #piece == max then return piece end
+    return nil, at > #bytes and why or "timeout", piece
+  end
+end
+
+describe("wsreceive whose handler sends where there is no room at first, so that it reads meanwhile,", function()
+  local s = session.new(luws)
+  local SIZE, COUNT = 32 * 1024, 160
+  local CHUNK = 2 * SIZE
+  -- What may be read ahead, the read that goes beyond that, and wsreceive's own.
+  local MOST = (1024 * 1024 + 65536 + CHUNK) / SIZE
+  local stream = {}
+  for i = 1, COUNT do
+    stream[i] = scripted.frame { opcode = 2, payload = ("%03d"):format(i) .. ("x"):rep(SIZE - 3) }
+  end
+  stream = table.concat(stream)
+
+  after_each(function() s:close() end)
+
+  for name, case in pairs {
+    ["ends, and leaves what comes to the next, in order"] = { why = "timeout" },
+    ["says that there is more, though it has read all that there was"] = { why = "timeout", unit = #stream / COUNT },
+    ["delivers all that came before the end, and then tells of that"] = { why = "closed", told = { CLOSED, COUNT } },
+  } do
+    it(name, function()
+      local replaced, got, sent, told, room = {}, {}, 0, {}, true
+      local options = { connect = sockets.connecting(replaced), receive_chunk_size = CHUNK }
+      s:open({ { "hold" } }, options, function(c, opcode, data)
+        if not opcode then
+          told[#told + 1] = { data, #got }
+          return
+        end
+        got[#got + 1] = tonumber(data:sub(1, 3))
+        room = false
+        if luws.wssend(c, 1, "sent") then sent = sent + 1 end
+      end)
+      replaced.receive = receiving(stream, case.why, case.unit)
+      function replaced.send(_, bytes)
+        if room then return #bytes end
+        room = true
+        return nil, "timeout", 0
+      end
+      local most, deadline = 0, luws.gettime() + PATIENCE
+      local more, why
+      repeat
+        local before = #got
+        more, why = luws.wsreceive(s.conn)
+        most = math.max(most, #got - before)
+        if #got < COUNT then assert.is_true(more) end
+        assert.is_true(luws.gettime() < deadline)
+      until #got >= COUNT and not more
+      assert.is_true(most <= MOST, most)
+      for i = 1, COUNT do assert.equal(i, got[i]) end
+      assert.same({ COUNT, COUNT }, { #got, sent })
+      assert.same({ case.told }, told)
+      if case.told then assert.same({ nil, "closed" }, { more, why }) end
+    end)
+  end
+end)
+
+describe("wshandleincoming by what it calls, again and again,", function()
+  local s = session.new(luws)
+  local logged
+
+  before_each(function() logged = log.start() end)
+
+  after_each(function()
+    s:close()
+    log.stop()
+  end)
+
+  for option, first in pairs { msghandler = "\129", control_handler = "\137", sink = "\129" } do
+    for place, run in pairs {
+      ["the main coroutine"] = function(f) f() end,
+      ["another coroutine"] = function(f) coroutine.wrap(f)() end,
+    } do
+      it(("ends, and loses nothing: %s, in %s"):format(option, place), function()
+        local injected, got, depth, deepest, most = 0, {}, 0, 0, ENOUGH
+
+        local function inject(c)
+          injected = injected + 1
+          assert.is_true(luws.wshandleincoming(first .. "\3" .. ("%03d"):format(injected), c))
+        end
+
+        local function again(c)
+          depth = depth + 1
+          deepest = math.max(deepest, depth)
+          if injected < most then inject(c) end
+          depth = depth - 1
+        end
+
+        local function record(_, _, data) got[#got + 1] = tonumber(data) end
+
+        local function record_and_again(...)
+          record(...)
+          again(...)
+        end
+
+        -- The sink wants nothing, so that the handler gets the messages.
+        s:open({ { "hold" } }, {
+          control_handler = option == "control_handler" and record_and_again or nil,
+          sink = option == "sink" and again or nil,
+        }, option == "msghandler" and record_and_again or record)
+        run(function() inject(s.conn) end)
+        assert.is_true(deepest > 1 and deepest <= DEEPEST, deepest)
+        -- The next wsreceive begins with what was left, and goes no deeper.
+        local before = injected
+        run(function() luws.wsreceive(s.conn) end)
+        assert.is_true(#got > 0 and got[#got] >= before, before)
+        assert.is_true(deepest <= DEEPEST, deepest)
+        most = 0
+        run(function() s:poll(function() return #got >= injected end) end)
+        for i = 1, injected do assert.equal(i, got[i]) end
+        assert.equal(injected, #got)
+        assert.same({}, logged)
+      end)
+    end
+  end
+end)
+
+describe("A chain of calls over the connections of four instances", function()
+  local peer, conns, replaced, logged
+
+  before_each(function()
+    logged = log.start()
+    peer = scripted.peer { { "upgrade" }, { "hold" } }
+    conns, replaced = {}, {}
+  end)
+
+  after_each(function()
+    for _, conn in ipairs(conns) do luws.wsclose(conn) end
+    peer:close()
+    log.stop()
+  end)
+
+  local FRAME = "\129\1x"
+
+  for name, call in pairs {
+    wsreceive = function(instance, conn) instance.wsreceive(conn) end,
+    wshandleincoming = function(instance, conn) instance.wshandleincoming(FRAME, conn) end,
+  } do
+    for place, run in pairs {
+      ["the main coroutine"] = function(f) f() end,
+      ["another coroutine"] = function(f) coroutine.wrap(f)() end,
+    } do
+      it(("of %s ends, and loses nothing, in %s"):format(name, place), function()
+        local instances, came, got, depth, deepest, most = {}, 0, 0, 0, 0, ENOUGH
+
+        --- What receive of a socket does on which there is always one more message.
+        local function one_more()
+          if came >= most then return nil, "timeout" end
+          came = came + 1
+          return nil, "timeout", FRAME
+        end
+
+        local function go_on(number)
+          local following = number % 4 + 1
+          if name == "wshandleincoming" then
+            if came >= most then return end
+            came = came + 1
+          end
+          call(instances[following], conns[following])
+        end
+
+        for i = 1, 4 do
+          instances[i], replaced[i] = luws.instance("chain" .. i), {}
+          conns[i] = assert(instances[i].wsopen(peer.url, function()
+            got, depth = got + 1, depth + 1
+            deepest = math.max(deepest, depth)
+            go_on(i)
+            depth = depth - 1
+          end, { connect = sockets.connecting(replaced[i]), close_timeout = 0 }))
+          replaced[i].receive = one_more
+        end
+        run(function() go_on(4) end)
+        assert.is_true(deepest > 4 and deepest <= DEEPEST, deepest)
+        most = 0
+        local deadline = luws.gettime() + PATIENCE
+        repeat
+          for i = 1, 4 do run(function() instances[i].wsreceive(conns[i]) end) end
+        until got >= came or luws.gettime() > deadline
+        assert.equal(came, got)
+        assert.is_true(deepest <= DEEPEST, deepest)
+        assert.same({}, logged)
+      end)
+    end
+  end
+end)
