@@ -201,6 +201,23 @@ describe("a connection's methods for event loops", function()
   end)
 end)
 
+describe("a connection's close", function()
+  -- copas.close hands on what it is given; copas before 4 calls it by itself, with nothing.
+  for _, case in ipairs {
+    { "sends the code and the reason that it is given", "\15\160bye", 4000, "bye" },
+    { "sends the code that it is given", "\15\160", 4000 },
+    { "is the usual one without", "\3\232" },
+  } do
+    it(case[1], function()
+      open { { "upgrade" }, { "read_frame" }, { "close" } }
+      assert.equal(1, conn:close(unpack(case, 3, 4)))
+      assert_over()
+      local frame = peer:result().frames[1]
+      assert.same({ 8, case[2] }, { frame.opcode, frame.payload })
+    end)
+  end
+end)
+
 describe("luws.watch", function()
   local scheduler
 
