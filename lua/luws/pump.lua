@@ -51,9 +51,9 @@ function pump.dial(host, port, seconds)
   repeat
     local left = deadline - native.monotonic()
     socket, why = dial:advance(math.min(left, STEP))
-  until socket or why ~= "timeout" or left <= 0
+  until socket or why or left <= 0
   dial:cancel()
-  return socket, why
+  return socket, why or "timeout"
 end
 
 --- sleep(seconds).

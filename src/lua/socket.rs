@@ -59,7 +59,8 @@ impl UserData for LuaDial {
             this.0.cancel();
             Ok(())
         });
-        // advance(seconds): a socket, or nil and "timeout" (go on later), or nil and why not.
+        // advance(seconds): a socket; or nil (go on later; a signal may have come, and its hook must find no call that
+        // is protected here); or nil and why not.
         methods.add_method_mut("advance", |lua, this, seconds: f64| {
             match this.0.advance(duration(seconds)) {
                 Progress::Connected(tcp) => {
@@ -67,7 +68,7 @@ impl UserData for LuaDial {
                     let socket = lua.create_userdata(Socket(Rc::new(shared)))?;
                     Ok((Value::UserData(socket), Value::Nil))
                 }
-                Progress::Pending => failure(lua, "timeout"),
+                Progress::Pending => Ok((Value::Nil, Value::Nil)),
                 Progress::Failed(error) => failure(lua, describe(&error)),
             }
         });

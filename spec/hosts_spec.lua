@@ -1,0 +1,236 @@
+-- Hosts that are not a program at its ease: those without coroutines yet, Lua states that are being closed, and users
+-- who press Ctrl-C. Each is an interpreter of its own.
+
+local child = require "spec.support.child"
+local scripted = require "spec.support.scripted"
+local servers = require "spec.support.servers"
+local socket = require "socket"
+
+local INTERPRETER = os.getenv "LUWS_SPEC_LUA" or "lua5.1"
+
+local function urls() return servers.url("demo", "ws", "/echo"), servers.url("demo", "wss", "/echo") end
+
+it("the module loads, and an echo comes back, where coroutines cannot be made yet", function()
+  -- OpenResty has its own in place of these four, and they raise errors in the phases in which it loads modules.
+  local output, status = child.program([[
+    for _, name in ipairs { "create", "resume", "wrap", "yield" } do
+      coroutine[name] = function() error("API disabled in the context of init_by_lua*", 2) end
+    end
+    local luws = require "luws"
+    local told
+    local conn = assert(luws.wsopen(..., function(_, opcode, data) told = opcode .. " " .. data end))
+    assert(luws.wssend(conn, 1, "hello"))
+    local deadline = luws.gettime() + 10
+    while not told and luws.gettime() < deadline do
+      luws.wswait(conn, 1)
+      assert(luws.wsreceive(conn) ~= nil)
+    end
+    luws.wsclose(conn)
+    print(told, conn.was_clean)
+  ]], (urls()))
+  assert.equal("1 hello\ttrue\n", output)
+  assert.equal(0, status)
+end)
+
+-- When a Lua state is closed, it runs all finalisers, the youngest object's first, and frees the libraries like any
+-- other object. So a finaliser may find everything of the module's gone but what the program still refers to.
+describe("a finaliser that runs behind the module's own", function()
+  local PRELUDE = [[
+    local ws, wss, ca_file = ...
+    local luws, conns
+    local function say(...)
+      local values = { ... }
+      for i = 1, select("#", ...) do values[i] = tostring(values[i]) end
+      io.write(#values == 0 and "nothing" or table.concat(values, " "), "\n")
+    end
+    local function load()
+      luws = require "luws"
+      conns = {}
+      for i, url in ipairs { ws, wss } do
+        conns[i] = assert(luws.wsopen(url, nil, { ssl_verify = "peer", ssl_cafile = ca_file }))
+      end
+    end
+    local finaliser
+    local function proxy()
+      X = newproxy(true)
+      getmetatable(X).__gc = function() finaliser() end
+    end
+  ]]
+
+  -- When the finaliser's turn comes: behind the module's, for the object is older; or first, and it has the rest
+  -- finalised in its midst. What is done in its midst must not matter where the rest is gone already.
+  local ORDERS = {
+    { "of an object older than it", "proxy()  load()", "" },
+    { "of an object older than it, which collects", "proxy()  load()", "collectgarbage()" },
+    { "of an object younger than it, which collects", "load()  proxy()", "collectgarbage()" },
+  }
+
+  -- name, what is called, what it says; `conn` is one over ws, and then one over wss
+  local CALLS = {
+    { "cannot open a connection", "say(luws.wsopen(ws))", "false the Lua state is being closed" },
+    {
+      "cannot open one to what is no URL, either", "say(luws.wsopen '@')  say(luws.wsopen(5))",
+      "false the Lua state is being closed\nfalse the Lua state is being closed",
+    },
+    {
+      "is still told what is wrong with an argument", "say(luws.wsopen(ws, 1))",
+      "false bad argument #2 to 'wsopen' (function expected, got number)",
+    },
+    {
+      "can have no further module table", [[
+        local ok, why = pcall(luws.instance, "L_Other_LuWS")
+        say(ok, why:match "the Lua state.*")
+      ]], "false the Lua state is being closed",
+    },
+    { "knows the time", "say(math.abs(luws.gettime() - os.time()) < 60)", "true" },
+    {
+      "does not wait in sleep", "local before = os.time()  say(luws.sleep(10))  say(os.time() - before < 5)",
+      "nothing\ntrue",
+    },
+    { "finds nothing to send to", "say(luws.wssend(conn, 1, 'hello'))", "false not connected", 2 },
+    {
+      "finds nothing to send a source to", "say(luws.wssend(conn, 1, function() error 'pulled' end))",
+      "false not connected", 2,
+    },
+    { "finds nothing to receive from", "say(luws.wsreceive(conn))", "nil not connected", 2 },
+    { "finds nothing to close", "say(luws.wsclose(conn))  say(conn:close())", "nothing\n1", 2 },
+    { "finds nothing to wait for", "say(luws.wswait(conn))  say(luws.wswait(conn, 30))", "true\ntrue", 2 },
+    { "finds nothing to watch", "say(luws.watch(conn))", "false not connected", 2 },
+    { "finds nothing to reset", "say(luws.wsreset(conn))", "nothing", 2 },
+    { "has no use for bytes", "say(luws.wshandleincoming('\\129\\1x', conn))", "nil not connected", 2 },
+    { "finds nothing left to be sent", "say(conn.bufferedAmount)", "0", 2 },
+    {
+      "has nothing for an event loop", "say(conn:getfd(), conn:pollfd(), conn:dirty(), conn:events(), conn:timeout())",
+      "-1 -1 false r 0", 2,
+    },
+  }
+
+  for _, order in ipairs(ORDERS) do
+    describe(order[1] .. ",", function()
+      for _, case in ipairs(CALLS) do
+        local name, call, expected, times = unpack(case)
+        it(name, function()
+          if times then
+            call = ("for _, conn in ipairs(conns) do %s end"):format(call)
+            expected = expected .. "\n" .. expected
+          end
+          local finaliser = ("function finaliser() %s  %s end "):format(order[3], call)
+          local ws, wss = urls()
+          local output, status = child.program(PRELUDE .. finaliser .. order[2], ws, wss, servers.ca_file())
+          assert.equal(expected .. "\n", output)
+          assert.equal(0, status)
+        end)
+      end
+    end)
+  end
+end)
+
+-- The interpreters make an error of the signal, which is raised when they run again.
+describe("Ctrl-C ends", function()
+  local SOON = 5 -- seconds; much less than what is waited for
+
+  local peer
+
+  after_each(function()
+    if peer then peer:close() end
+    peer = nil
+  end)
+
+  --- What a process is at: "S" where it sleeps in the system, "Z" behind its end, until it is waited for.
+  local function doing(pid)
+    local file = io.open(("/proc/%d/stat"):format(pid))
+    if not file then return "Z" end
+    local state = file:read("*a"):match "^.*%) (%a)"
+    file:close()
+    return state
+  end
+
+  --- Whether a process gets there within so many seconds.
+  local function gets_to(pid, state, seconds)
+    local deadline = socket.gettime() + seconds
+    repeat
+      if doing(pid) == state then return true end
+      socket.sleep(0.001)
+    until socket.gettime() > deadline
+    return false
+  end
+
+  --- Runs a program that says "waiting" when it is about to wait, and interrupts it when it does, behind `ready`, which
+  -- waits for what must come first: whether it ended soon, and what else it said.
+  local function interrupt(program, ready, ...)
+    local script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write(program)
+    file:close()
+    -- The shell becomes the interpreter, so this is the number of that.
+    local command = "echo $$; exec %s %s %s 2>&1 </dev/null"
+    local pipe = assert(io.popen(command:format(INTERPRETER, script, table.concat({ ... }, " "))))
+    local pid, said = tonumber((pipe:read "*l")), pipe:read "*l"
+    local waits = said == "waiting" and ready() and gets_to(pid, "S", 10)
+    if waits then os.execute("kill -INT " .. pid) end
+    local ended = gets_to(pid, "Z", SOON)
+    if not ended then os.execute("kill -KILL " .. pid) end
+    local output = pipe:read "*a"
+    pipe:close()
+    os.remove(script)
+    assert(waits, ("it does not wait: %s\n%s"):format(tostring(said), output))
+    return ended, output
+  end
+
+  -- name, the peer's script, what is done before and what is interrupted; the step that the peer must be at first.
+  -- `open(options)` opens a connection.
+  local OPEN = "local conn = assert(open())"
+  local CASES = {
+    { "wswait with a time", { { "upgrade" }, { "hold" } }, OPEN, "luws.wswait(conn, 30)" },
+    { "wswait without one", { { "upgrade" }, { "hold" } }, OPEN, "luws.wswait(conn)" },
+    { "sleep", nil, "", "luws.sleep(30)" },
+    {
+      "wsopen while the upgrade is not answered", { { "request" }, { "hold" } }, "", "open { upgrade_timeout = 30 }",
+      2, -- lest it is TLS that is waited for
+    },
+    { "wsopen while the address does not answer", "silent", "", "open { connect_timeout = 30 }" },
+    {
+      "wssend while there is no room", { receive_buffer = 4096, { "upgrade" }, { "wait" } },
+      "local conn, data = assert(open { send_timeout = 30 }), ('x'):rep(2 ^ 24)", "luws.wssend(conn, 2, data)",
+    },
+    {
+      "wsclose while the close frame is not answered", { { "upgrade" }, { "hold" } },
+      "local conn = assert(open { close_timeout = 30 })", "luws.wsclose(conn)",
+    },
+  }
+
+  for _, case in ipairs(CASES) do
+    local name, script, before, waiting, first = unpack(case, 1, 5)
+    for _, tls in ipairs { false, true } do
+      if not tls or type(script) == "table" then
+        it(name .. (type(script) ~= "table" and "" or tls and " (wss)" or " (ws)"), function()
+          if script == "silent" then
+            peer = scripted.silent()
+          elseif script then
+            local steps = { tls = tls, receive_buffer = script.receive_buffer }
+            for i, step in ipairs(script) do steps[i] = step end
+            peer = scripted.peer(steps)
+          end
+          local ended, output = interrupt(([[
+            local luws, url, ca_file = require "luws", ...
+            local function open(options)
+              options = options or {}
+              options.ssl_verify, options.ssl_cafile = "peer", ca_file
+              return luws.wsopen(url, nil, options)
+            end
+            %s
+            io.write "waiting\n"
+            io.flush()
+            local ok, why = pcall(function() %s end)
+            io.write(ok and "it went on" or "an error that is a " .. type(why), "\n")
+            error(why, 0)
+          ]]):format(before, waiting), function() return not first or peer:at(first) end, peer and peer.url or "none",
+            servers.ca_file())
+          assert.is_true(ended, "it goes on waiting")
+          assert.matches("interrupted!", output)
+          assert.matches("an error that is a string\n", output)
+        end)
+      end
+    end
+  end
+end)
