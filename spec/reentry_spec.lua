@@ -207,3 +207,44 @@ describe("A chain of calls over the connections of four instances", function()
     end
   end
 end)
+
+describe("an error that a debug hook raises in the midst of wsreceive", function()
+  local s = session.new(luws)
+
+  before_each(log.start)
+
+  after_each(function()
+    debug.sethook()
+    s:close()
+    log.stop()
+  end)
+
+  -- As programs limit what a script may do, and as Ctrl-C works.
+  for name, run in pairs {
+    ["in the main coroutine"] = function(work) return pcall(work) end,
+    ["in another"] = function(work) return coroutine.resume(coroutine.create(work)) end,
+  } do
+    it("does not make it deaf, " .. name, function()
+      local raised = 0
+      s:open({ { "hold" } }, { sink = function() end })
+      for count = 1, 400 do
+        local ok = run(function()
+          debug.sethook(function()
+            debug.sethook()
+            error "too long"
+          end, "", count)
+          luws.wshandleincoming("\129\1x", s.conn)
+          luws.wsreceive(s.conn)
+          debug.sethook()
+        end)
+        raised = raised + (ok and 0 or 1)
+      end
+      assert.is_true(raised > DEEPEST, raised)
+      local before = #s.told
+      luws.wshandleincoming("\129\4last", s.conn)
+      luws.wsreceive(s.conn)
+      assert.is_true(#s.told > before)
+      assert.same({ 1, "last" }, s.told[#s.told])
+    end)
+  end
+end)

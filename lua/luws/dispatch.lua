@@ -95,7 +95,7 @@ end
 
 --- events(conn, state): delivers everything that has come. Stops when the connection is over. What came while a handler
 -- was sending is left to the next call: a peer that always has more could keep this one for ever.
-local function events(conn, state)
+local events = protect.delivery(function(conn, state)
   local session, now = state.session, native.time()
   while session and state.session == session do
     local opcode, data, of_tls
@@ -130,7 +130,7 @@ local function events(conn, state)
       tell(conn, false, of_tls and "receiver error: " .. why or why)
     end
   end
-end
+end)
 
 --- timed_out(conn, state): whether the peer has been silent for too long. Told once in each such time.
 local function timed_out(conn, state)
@@ -160,9 +160,7 @@ end
 local function deliver(conn, state)
   adopt(conn, state)
   trace(conn, state)
-  if not protect.enter() then return end
   events(conn, state)
-  protect.leave()
   local session = state.session
   if session and state.tracing then trace(conn, state) end
   if session and session:outgoing() > 0 then state.wire.write(session) end

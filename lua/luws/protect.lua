@@ -9,9 +9,9 @@ local protect = {}
 -- have coroutines of their own and load us where there are none yet.
 protect.yields_through_pcall = rawget(_G, "jit") ~= nil or _VERSION ~= "Lua 5.1"
 
--- Of the coroutines that are made here: in whose place they run. And of those, which have yielded for them.
+-- Of the coroutines that are made here: the one that made it, and in whose place it runs.
+local maker_of = setmetatable({}, { __mode = "kv" })
 local root_of = setmetatable({}, { __mode = "kv" })
-local yielding = setmetatable({}, { __mode = "k" })
 local MAIN = {}
 
 --- running(): the coroutine that runs, or what stands for the main one.
@@ -27,40 +27,56 @@ end
 -- C stack, in PUC Lua): further down nothing is received. Each coroutine has a stack of its own, and may be given up
 -- in a handler for good.
 local DEEPEST = 50
-local depth = setmetatable({}, { __mode = "k" }) -- by coroutine: of events within events
+local depth = setmetatable({}, { __mode = "k" }) -- by coroutine: of deliveries within deliveries
+local delivers = setmetatable({}, { __mode = "k" }) -- the functions that do it
 
---- is_deep(): whether events are delivered within events to the end of what there may be of that.
+--- How many deliveries are on a stack of which info_at tells what is at a level.
+local function on_stack(info_at)
+  local total, level = 0, 0
+  while true do
+    local info = info_at(level)
+    if not info then return total end
+    if delivers[info.func] then total = total + 1 end
+    level = level + 1
+  end
+end
+
+--- How many there really are, in the running coroutine and in those that wait for it.
+local function count()
+  local total = on_stack(function(level) return debug.getinfo(level, "f") end)
+  local thread = maker_of[protect.running()]
+  while thread do
+    total = total + on_stack(function(level) return debug.getinfo(thread, level, "f") end)
+    thread = maker_of[thread]
+  end
+  return total
+end
+
+--- is_deep(): whether deliveries are within deliveries to the end of what there may be of that.
 function protect.is_deep()
   local root = protect.root()
-  -- Its last yield has broken the coroutine off, for it may not go through a pcall of the program's.
-  if yielding[root] then depth[root], yielding[root] = nil, nil end
-  return (depth[root] or 0) >= DEEPEST
+  if (depth[root] or 0) < DEEPEST then return false end
+  -- An error of others (of a hook, of a finaliser, of a yield through a pcall of the program's) may have ended some.
+  depth[root] = count()
+  return depth[root] >= DEEPEST
 end
 
---- enter(): delivering begins, unless it is too deep; whether it does. leave(): and ends.
-function protect.enter()
-  if protect.is_deep() then return false end
-  local root = protect.root()
-  depth[root] = (depth[root] or 0) + 1
-  return true
-end
-
-function protect.leave()
-  local root = protect.root()
-  depth[root] = (depth[root] or 1) - 1
-end
-
-local function back(root, ...)
-  yielding[root] = nil
-  return ...
+--- delivery(f): a function that calls f with two arguments, unless that would be too deep.
+function protect.delivery(f)
+  delivers[f] = true
+  return function(a, b)
+    if protect.is_deep() then return end
+    local root = protect.root()
+    depth[root] = (depth[root] or 0) + 1
+    f(a, b)
+    depth[root] = math.max(0, depth[root] - 1)
+  end
 end
 
 local function relay(thread, trace, ok, ...)
   if not ok then return false, trace and trace((...), thread) or (...) end
   if coroutine.status(thread) == "dead" then return true, ... end
-  local root = root_of[thread]
-  yielding[root] = true
-  return relay(thread, trace, coroutine.resume(thread, back(root, coroutine.yield(...))))
+  return relay(thread, trace, coroutine.resume(thread, coroutine.yield(...)))
 end
 
 --- call(f, trace): calls f(), which may yield. Returns true and what it returns; or false and its error, or
@@ -71,7 +87,7 @@ function protect.call(f, trace)
     return xpcall(f, trace or function(err) return err end)
   end
   local thread = coroutine.create(f)
-  root_of[thread] = protect.root()
+  maker_of[thread], root_of[thread] = coroutine.running(), protect.root()
   return relay(thread, trace, coroutine.resume(thread))
 end
 
