@@ -161,10 +161,16 @@ end
 function luws.wswait(conn, seconds)
   local state = state_of(conn)
   if not (state and state.session) or methods.dirty(conn) then return true end
+  local session, wire, now = state.session, state.wire, native.monotonic()
   local left = seconds == nil and math.huge or tonumber(seconds) or 0
   local limit = methods.timeout(conn) or math.huge -- until "message timeout" is to be told
-  local ready = state.wire.wait(true, state.session:sendable() > 0, math.min(left, limit))
-  return ready or limit <= left
+  local deadline = now + math.min(left, limit)
+  repeat
+    if wire.wait(true, session:sendable() > 0, math.min(deadline - now, wire.step)) then return true end
+    if state.session ~= session then return true end -- a method of the user's socket has closed it
+    now = native.monotonic()
+  until now >= deadline
+  return limit <= left
 end
 
 --- watch(conn): inside openLuup, has the scheduler receive whenever something has come, until the end of the

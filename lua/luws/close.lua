@@ -16,16 +16,18 @@ local function begin_end(conn, state)
 end
 
 --- leave(conn, state, reason): the connection is over; `reason` is what wsreceive says from then on. What the
--- closing handshake has come to is for the user to read, and the socket is left to `linger`.
+-- closing handshake has come to is for the user to read, and the socket is left to `linger`. Whether it was not yet,
+-- so that the user is to be told.
 local function leave(conn, state, reason)
-  if not state.session then return end -- somebody else has, while a socket's method yielded
+  if not state.session then return false end -- somebody else has, while a socket's method yielded
   if state.tracing then trace(conn, state) end
   local sent, received, code, text = state.session:close_state()
   conn.close_code, conn.close_reason, conn.was_clean = code, text, sent and received
   state.lingering = { session = state.session, wire = state.wire, ended = state.ended }
   state.over, state.session, state.wire = reason, nil, nil
   loop.release(state.socket)
-  if state.sink then sink.feed(conn, state, nil, reason) end
+  if state.sink then sink.break_off(conn, state, reason) end
+  return true
 end
 
 --- linger(state, seconds): frees the socket of a connection that is over; the peer has so long to end first.
@@ -35,13 +37,14 @@ function close.linger(state, seconds)
   if lingering then pump.linger(lingering, seconds) end
 end
 
---- finish(conn, state, reason, seconds): ends the connection; the user is not told here. Waits for at most so
--- long for the peer's part in it.
+--- finish(conn, state, reason, seconds): ends the connection; the user is not told here, but whether it was not over
+-- yet is what it returns. Waits for at most so long for the peer's part in it.
 function close.finish(conn, state, reason, seconds)
   begin_end(conn, state)
   pump.close(state, seconds)
-  leave(conn, state, reason)
+  local was_open = leave(conn, state, reason)
   close.linger(state, 0)
+  return was_open
 end
 
 --- A close code as a number that the engine can judge; 1000 for none.
@@ -62,23 +65,19 @@ function close.close(conn, state, code, reason)
 end
 
 --- fail(conn, state, reason): ends the connection with a peer that has broken a rule. It may still be sending
--- and needs time to read that it did; wsclose is where there is time, so the socket stays until then.
+-- and needs time to read that it did; wsclose is where there is time, so the socket stays until then. Returns what
+-- finish does.
 function close.fail(conn, state, reason)
   begin_end(conn, state)
   pump.goodbye(state)
-  leave(conn, state, reason)
-end
-
---- Whether a session is still there: a finaliser that closes its connection may come behind the session's own.
-local function is_alive(session)
-  return (pcall(function() return session:outgoing() end))
+  return leave(conn, state, reason)
 end
 
 --- by_user(conn, state, code, reason): what wsclose does, whatever has become of the connection.
 function close.by_user(conn, state, code, reason)
   if state.session then
-    if is_alive(state.session) then close.close(conn, state, code, reason) end
-  elseif state.lingering and is_alive(state.lingering.session) then
+    close.close(conn, state, code, reason)
+  elseif state.lingering then
     close.linger(state, options.number(options.of(conn), "close_timeout"))
   end
   state.over = "not connected"

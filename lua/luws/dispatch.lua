@@ -69,7 +69,7 @@ end
 --- reset(conn, state): forgets a message or frame that has come in part.
 function dispatch.reset(conn, state)
   local session = state.session
-  if state.sink then sink.feed(conn, state, nil, "reset") end
+  if state.sink then sink.break_off(conn, state, "reset") end
   if state.session ~= session then return end -- the sink has closed it
   if state.injected then
     session:reset()
@@ -88,8 +88,7 @@ local function control(conn, state, opcode, data)
     session:pong(data)
   elseif opcode == CLOSE then
     session:reply_close()
-    close.finish(conn, state, "closed", 0)
-    tell(conn, false, "receiver error: closed")
+    if close.finish(conn, state, "closed", 0) then tell(conn, false, "receiver error: closed") end
   end
 end
 
@@ -116,18 +115,14 @@ local events = protect.delivery(function(conn, state)
     elseif opcode == "begin" then
       sink.begin(conn, state, data)
     elseif opcode == "piece" or opcode == "last" then
-      if state.sink and data ~= "" then sink.feed(conn, state, data) end
-      if opcode == "last" then
-        conn.lastMessage, conn.lastPing = now, now
-        if state.sink then sink.feed(conn, state, nil) end
-      end
+      if opcode == "last" then conn.lastMessage, conn.lastPing = now, now end
+      if state.sink then sink.piece(conn, state, data, opcode == "last") end
     elseif opcode then
       conn.lastPing = now
       control(conn, state, opcode, data)
     else
       local why = conn.proxied and data .. " (through SockProxy, which can lose bytes)" or data
-      close.fail(conn, state, why)
-      tell(conn, false, of_tls and "receiver error: " .. why or why)
+      if close.fail(conn, state, why) then tell(conn, false, of_tls and "receiver error: " .. why or why) end
     end
   end
 end)
@@ -159,6 +154,7 @@ end
 --- deliver(conn, state): delivers what the session holds, and sends what that calls for.
 local function deliver(conn, state)
   adopt(conn, state)
+  if not state.session then return end -- what the options inherit from has closed it
   trace(conn, state)
   events(conn, state)
   local session = state.session
@@ -193,8 +189,7 @@ function dispatch.receive(conn, state)
   local ended = state.ended and state.buffered == 0
   if state.session and (ended or state.closing and is_closed(state)) then
     local why = state.ended or "closed"
-    close.finish(conn, state, why, 0)
-    tell(conn, false, "receiver error: " .. why)
+    if close.finish(conn, state, why, 0) then tell(conn, false, "receiver error: " .. why) end
   end
   if state.over then return nil, state.over end
   if timed_out(conn, state) then return nil, "message timeout" end

@@ -41,20 +41,22 @@ end
 
 --- wire(socket): what the pump works with; see there.
 function foreign.wire(socket)
-  local wire = {}
+  local wire = { step = 0.2 } -- for LuaSocket's sockets go on waiting behind a signal
   local held = "" -- what a wait has brought
   local over -- why nothing more will come
   -- A method of the socket may yield, and another coroutine come here meanwhile: it must wait its turn. By what is
   -- done, who is at it; one that was given up while it waited goes with the collector.
   local at_work = setmetatable({}, { __mode = "v" })
 
+  local does = { receive = {}, send = {} } -- the functions that do it
+
+  --- For one of these functions: whether somebody else is at it, or this coroutine from within a method.
   local function is_busy(work)
     local owner = at_work[work]
-    if type(owner) ~= "thread" then return owner ~= nil end -- the main coroutine cannot be given up
-    if coroutine.status(owner) == "dead" then return false end
-    -- Where a yield cannot go through a pcall of the program's, it ends what is done here by an error. Whoever comes
-    -- from within a method of the socket is not the owner there, but a coroutine made for that method.
-    return protect.yields_through_pcall or owner ~= coroutine.running()
+    if owner == nil or type(owner) == "thread" and coroutine.status(owner) == "dead" then return false end
+    -- Whoever comes here with nothing but this call on the stack was broken off the last time by an error: of a hook,
+    -- of a finaliser, of a yield through a pcall of the program's.
+    return owner ~= protect.running() or protect.calls_of(does[work]) > 1
   end
 
   --- Receives at most `max` bytes within so many seconds; what came.
@@ -73,6 +75,7 @@ function foreign.wire(socket)
     if data == nil and not LATER[why] then over = why == nil and "closed" or told(why) end
     return data or type(partial) == "string" and partial or ""
   end
+  does.receive[receive] = true
 
   function wire.read(session, max)
     local data = held
@@ -116,6 +119,7 @@ function foreign.wire(socket)
     if session:outgoing() > 0 then return nil, "timeout" end
     return true
   end
+  does.send[wire.write] = true
 
   -- LuaSocket can wait for one thing at a time; where both will do, what there is to be sent is asked about
   -- often, and waiting is for what comes.
@@ -123,7 +127,7 @@ function foreign.wire(socket)
     if held ~= "" or over then return true end
     local before = native.monotonic()
     if read then
-      held = receive(1, write and math.min(seconds, PAUSE) or math.min(seconds, 86400))
+      held = receive(1, math.min(seconds, write and PAUSE or 86400))
       if held ~= "" or over then return true end
     end
     local left = seconds - (native.monotonic() - before)

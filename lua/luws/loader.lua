@@ -41,11 +41,14 @@ local function bury()
   function native.sleep() return true end
 end
 local newproxy = rawget(_G, "newproxy") -- there is none in Lua 5.2 and later, where tables have finalisers
-if newproxy then
-  native.proxy = newproxy(true)
-  getmetatable(native.proxy).__gc = bury
-else
-  native.proxy = setmetatable({}, { __gc = bury })
+
+--- finaliser(f): an object behind whose end f is called.
+function native.finaliser(f)
+  if not newproxy then return setmetatable({}, { __gc = f }) end
+  local proxy = newproxy(true)
+  getmetatable(proxy).__gc = f
+  return proxy
 end
+native.proxy = native.finaliser(bury)
 
 return instance()

@@ -110,6 +110,12 @@ local function establish(target, checked, settings, given, proxy)
     over = nil, -- what wsreceive says from now on (close)
     lingering = nil, -- session and wire of a connection that is over and whose peer is still reading (close)
   }
+  -- Younger than the native objects, so that what is older than all of them and is finalised last finds a connection
+  -- that is over.
+  state.guard = native.finaliser(function()
+    state.session, state.wire, state.lingering = nil, nil, nil
+    state.over = state.over or "not connected"
+  end)
   local ok
   ok, step, why = pump.open(state, options.chunk_size(checked), deadline, checked.connect_timeout,
     checked.upgrade_timeout)

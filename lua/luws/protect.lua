@@ -30,23 +30,27 @@ local DEEPEST = 50
 local depth = setmetatable({}, { __mode = "k" }) -- by coroutine: of deliveries within deliveries
 local delivers = setmetatable({}, { __mode = "k" }) -- the functions that do it
 
---- How many deliveries are on a stack of which info_at tells what is at a level.
-local function on_stack(info_at)
+--- How many calls of these functions (keys) are on a stack of which info_at tells what is at a level.
+local function on_stack(functions, info_at)
   local total, level = 0, 0
   while true do
     local info = info_at(level)
     if not info then return total end
-    if delivers[info.func] then total = total + 1 end
+    if functions[info.func] then total = total + 1 end
     level = level + 1
   end
 end
 
---- How many there really are, in the running coroutine and in those that wait for it.
+--- calls_of(functions): how many calls of these functions (keys) there are in the running coroutine.
+function protect.calls_of(functions)
+  return on_stack(functions, function(level) return debug.getinfo(level, "f") end)
+end
+
+--- How many deliveries there really are, in the running coroutine and in those that wait for it.
 local function count()
-  local total = on_stack(function(level) return debug.getinfo(level, "f") end)
-  local thread = maker_of[protect.running()]
+  local total, thread = protect.calls_of(delivers), maker_of[protect.running()]
   while thread do
-    total = total + on_stack(function(level) return debug.getinfo(thread, level, "f") end)
+    total = total + on_stack(delivers, function(level) return debug.getinfo(thread, level, "f") end)
     thread = maker_of[thread]
   end
   return total

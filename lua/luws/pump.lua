@@ -7,7 +7,7 @@ gone from the state, and every function here looks for that behind each of them.
 
 A wire has: read(session, max) -> bytes of plaintext, more | nil, why; write(session) -> true | nil, why; wait(read,
 write, seconds) -> ready; shutdown(); close(); dirty() -> whether it holds bytes that its descriptor does not tell of.
-"timeout" as a reason means: not now; so does none for read.
+"timeout" as a reason means: not now; so does none for read. `step`: the most seconds of one wait for a user.
 --]]
 
 local native = ...
@@ -26,6 +26,7 @@ local CLOSE = 8
 --- native_wire(socket): the fast one: the bytes do not become Lua strings.
 function pump.native_wire(socket)
   return {
+    step = math.huge,
     read = function(session, max) return session:read(max) end,
     write = function(session) return session:write() end,
     wait = function(read, write, seconds)
@@ -104,6 +105,7 @@ function pump.flush(state, seconds)
     if reading then
       local count = pump.read(state, DISCARD) -- whose socket may yield, and others receive meanwhile
       state.buffered = state.buffered + count
+      if count > 0 then state.injected = false end
     end
     if state.session ~= session then return nil, "closed" end
     ok, why = wire.write(session)
@@ -150,7 +152,7 @@ function pump.body(state, size, most, seconds)
   while true do
     local body, complete = state.session:body(most)
     local left = deadline - native.monotonic()
-    if complete or state.ended or left <= 0 then return body end
+    if complete or state.ended or left <= 0 or state.session:incoming() > BACKLOG then return body end
     local count, more = pump.read(state, size)
     if count == 0 and not more and not state.ended then state.wire.wait(true, false, left) end
   end

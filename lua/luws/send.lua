@@ -69,6 +69,7 @@ function send.source(conn, state, opcode, source)
   repeat
     local data = chunk or ""
     if chunk then chunk, problem = pull() end
+    if problem and not begun then return false, problem end
     local fin = not chunk and not problem
     local ok, why, queued = send.frame(conn, state, begun and 0 or opcode, data, fin)
     begun = begun or queued

@@ -28,16 +28,34 @@ function sink.begin(conn, state, opcode)
   end
 end
 
---- feed(conn, state, data, err): gives the sink a piece (nil: the end; with `err`, a bad one). A sink that fails gets
--- no more, and the rest of its message goes nowhere.
-function sink.feed(conn, state, data, err)
-  local wanted, session = state.sink, state.session
-  if data == nil then state.sink = nil end
-  local ok, taken, why = protect.call(function() return wanted(data, err) end, protect.trace)
-  if ok and (taken or data == nil) then return end
-  state.sink = nil
-  if data ~= nil and state.session and state.session == session then session:forget() end
+--- give(conn, state, taker, data, err): gives a sink a piece, or its end. One that fails gets no more, and the rest of
+-- its message goes nowhere. Whether it takes more.
+local function give(conn, state, taker, data, err)
+  local number, session = state.announced, state.session
+  local ok, taken, why = protect.call(function() return taker(data, err) end, protect.trace)
+  if ok and (taken or data == nil) then return true end
+  -- While it was at it, others may have received, and the message may be over.
+  if state.sink == taker and state.announced == number then
+    state.sink = nil
+    if session and state.session == session then session:forget() end
+  end
   log.error("the sink of %s failed: %s", protect.text(conn), ok and (protect.text(why) or "?") or taken)
+  return false
+end
+
+--- piece(conn, state, data, last): gives the sink what came of its message.
+function sink.piece(conn, state, data, last)
+  local taker = state.sink
+  -- What begins while it is at it is another's.
+  if last then state.sink = nil end
+  if (data == "" or give(conn, state, taker, data)) and last then give(conn, state, taker, nil) end
+end
+
+--- break_off(conn, state, err): tells the sink that the end of its message will not come, and why.
+function sink.break_off(conn, state, err)
+  local taker = state.sink
+  state.sink = nil
+  give(conn, state, taker, nil, err)
 end
 
 return sink
