@@ -73,3 +73,60 @@ for _, scheme in ipairs { "ws", "wss" } do
     end
   end)
 end
+
+-- Of objects that are garbage in the same cycle, the youngest is finalised first: an object that is older than its
+-- connection finds all that is native in that finalised.
+describe("a finaliser of an object that is older than its connection, both garbage at the same time,", function()
+  local FINALISER = [[
+    luup = { log = function() end }
+    local luws, url, ca_file = require "luws", ...
+    local said = {}
+    local function say(...)
+      for i = 1, select("#", ...) do said[#said + 1] = tostring((select(i, ...))) end
+      if select("#", ...) == 0 then said[1] = "nothing" end
+    end
+    do
+      local object, proxy = {}, newproxy(true)
+      getmetatable(proxy).__gc = function()
+        local conn = object.conn
+        local ok, why = pcall(function() %s end)
+        if not ok then said = { "error: " .. type(why) .. " " .. tostring(why) } end
+      end
+      object.proxy = proxy
+      object.conn = assert(luws.wsopen(url, nil, { ssl_verify = "peer", ssl_cafile = ca_file }))
+    end
+    collectgarbage()
+    collectgarbage()
+    io.write(table.concat(said, " "), "\n")
+    -- The rest of the program goes on.
+    local told
+    local conn = assert(luws.wsopen(url, function(_, _, data) told = data end))
+    luws.wssend(conn, 1, "hello")
+    local deadline = luws.gettime() + 10
+    repeat luws.wswait(conn, 1) luws.wsreceive(conn) until told or luws.gettime() > deadline
+    io.write(tostring(told), "\n")
+  ]]
+
+  for call, expected in pairs {
+    ["luws.wssend(conn, 1, 'bye')"] = "false not connected",
+    ["luws.wssend(conn, 1, function() error 'pulled' end)"] = "false not connected",
+    ["luws.wsreceive(conn)"] = "nil not connected",
+    ["luws.wshandleincoming('\\129\\1x', conn)"] = "nil not connected",
+    ["luws.wsreset(conn)"] = "nothing",
+    ["luws.wswait(conn)"] = "true",
+    ["luws.watch(conn)"] = "false not connected",
+    ["luws.wsclose(conn)"] = "nothing",
+    ["conn:close()"] = "1",
+    ["conn.bufferedAmount"] = "0",
+    ["conn:getfd(), conn:pollfd(), conn:dirty(), conn:events(), conn:timeout()"] = "-1 -1 false r 0",
+  } do
+    for _, scheme in ipairs { "ws", "wss" } do
+      it(("finds it over: %s, over %s"):format(call, scheme), function()
+        local program = FINALISER:format(("say(%s)"):format(call))
+        local output, status = child.program(program, servers.url("demo", scheme, "/echo"), servers.ca_file())
+        assert.equal(expected .. "\nhello\n", output)
+        assert.equal(0, status)
+      end)
+    end
+  end
+end)

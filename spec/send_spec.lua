@@ -118,6 +118,9 @@ describe("wssend", function()
       ["bad argument #3 to 'wssend' (the source returned a table)"] = { 1, source { {} } },
       ["the disk is gone"] = { 1, source({}, nil, "the disk is gone") },
       ["the disk is full"] = { 1, function() return false, "the disk is full" end },
+      -- Whether the first chunk is the last as well must be known before it can be sent.
+      ["the second chunk is gone"] = { 1, source({ "a" }, nil, "the second chunk is gone") },
+      ["bad argument #3 to 'wssend' (the source returned a boolean)"] = { 1, source { "a", true } },
       ["bad argument #3 to 'wssend' (no text)"] = {
         1,
         setmetatable({}, { __tostring = function() error("no text", 0) end }),

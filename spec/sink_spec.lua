@@ -4,6 +4,7 @@ local log = require "spec.support.log"
 local luws = require "luws"
 local servers = require "spec.support.servers"
 local session = require "spec.support.session"
+local sockets = require "spec.support.sockets"
 
 describe("options.sink", function()
   local s = session.new(luws)
@@ -229,6 +230,64 @@ describe("options.sink", function()
       assert.is_true(s.told[2 * round - 1][2] == large)
       assert.same({ 1, "0123456789" }, s.told[2 * round])
       assert.same({ round, round }, { calls, #logged })
+    end
+  end)
+
+  describe("that is at the last piece of its message while others are received", function()
+    -- What the socket gives, one piece at each receive: the second message is in two frames.
+    local PIECES = { "\130\5first", "\2\3sec", "\128\3ond", "\130\5third" }
+    local SECOND, THIRD = { "sec", "ond", "end" }, { "third", "end" }
+
+    -- The receive of the first message, and, where its sink yields, so many others meanwhile.
+    local WAYS = {
+      ["because it calls wsreceive"] = function() luws.wsreceive(s.conn) end,
+      ["because it yields"] = function(times)
+        local receiver = coroutine.create(function() luws.wsreceive(s.conn) end)
+        assert(coroutine.resume(receiver))
+        for _ = 1, times do coroutine.wrap(luws.wsreceive)(s.conn) end
+        assert(coroutine.resume(receiver))
+        assert.equal("dead", coroutine.status(receiver))
+      end,
+    }
+
+    for way, run in pairs(WAYS) do
+      for times = 1, 3 do
+        for _, fails in ipairs { false, true } do
+          local name = ("%s (%d times)%s, "):format(way, times, fails and ", and fails then" or "")
+          it(name .. "leaves each its own message and its own end", function()
+            local at, fed, replaced = 0, {}, {}
+            s:open({ { "hold" } }, {
+              connect = sockets.connecting(replaced),
+              sink = function()
+                local own = {}
+                fed[#fed + 1] = own
+                local is_first = #fed == 1
+                return function(piece, err)
+                  own[#own + 1] = piece or err or "end"
+                  if not (is_first and piece) then return 1 end
+                  if way == "because it yields" then
+                    coroutine.yield()
+                  else
+                    for _ = 1, times do luws.wsreceive(s.conn) end
+                  end
+                  if fails then return nil, "disk full" end
+                  return 1
+                end
+              end,
+            })
+            function replaced.receive()
+              at = at + 1
+              return nil, "timeout", PIECES[at] or ""
+            end
+            run(times)
+            for _ = 1, #PIECES do luws.wsreceive(s.conn) end
+            assert.same({ fails and { "first" } or { "first", "end" }, SECOND, THIRD }, fed)
+            assert.same({}, s.told)
+            assert.equal(fails and 1 or 0, #logged)
+            if fails then assert.matches("disk full", logged[1][2]) end
+          end)
+        end
+      end
     end
   end)
 

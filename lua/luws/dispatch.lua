@@ -187,12 +187,14 @@ function dispatch.receive(conn, state)
   if count > 0 then state.injected = false end
   if state.session then deliver(conn, state) end -- a method of a user's socket may have closed it
   local ended = state.ended and state.buffered == 0
+  -- Where sockets and handlers yield, others may have read what came before the end and not delivered it yet.
+  if ended and state.session then events(conn, state) end
   if state.session and (ended or state.closing and is_closed(state)) then
     local why = state.ended or "closed"
     if close.finish(conn, state, why, 0) then tell(conn, false, "receiver error: " .. why) end
   end
+  if not state.over and timed_out(conn, state) then return nil, "message timeout" end
   if state.over then return nil, state.over end
-  if timed_out(conn, state) then return nil, "message timeout" end
   return more or state.buffered > 0, count
 end
 

@@ -54,9 +54,11 @@ function foreign.wire(socket)
   local function is_busy(work)
     local owner = at_work[work]
     if owner == nil or type(owner) == "thread" and coroutine.status(owner) == "dead" then return false end
-    -- Whoever comes here with nothing but this call on the stack was broken off the last time by an error: of a hook,
-    -- of a finaliser, of a yield through a pcall of the program's.
-    return owner ~= protect.running() or protect.calls_of(does[work]) > 1
+    -- Whoever has it no longer on the stack was broken off at it by an error: of a hook, of a finaliser, of a yield
+    -- through a pcall of the program's. This very call is there, too.
+    if owner == protect.running() then return protect.calls_of(does[work]) > 1 end
+    -- Nobody can look into the main coroutine from outside.
+    return type(owner) ~= "thread" or protect.calls_of(does[work], owner) > 0
   end
 
   --- Receives at most `max` bytes within so many seconds; what came.

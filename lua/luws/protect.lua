@@ -41,16 +41,20 @@ local function on_stack(functions, info_at)
   end
 end
 
---- calls_of(functions): how many calls of these functions (keys) there are in the running coroutine.
-function protect.calls_of(functions)
-  return on_stack(functions, function(level) return debug.getinfo(level, "f") end)
+--- calls_of(functions, thread): how many calls of these functions (keys) there are in a coroutine, the running one if
+-- none is given.
+function protect.calls_of(functions, thread)
+  return on_stack(functions, function(level)
+    if thread then return debug.getinfo(thread, level, "f") end
+    return debug.getinfo(level, "f")
+  end)
 end
 
 --- How many deliveries there really are, in the running coroutine and in those that wait for it.
 local function count()
   local total, thread = protect.calls_of(delivers), maker_of[protect.running()]
   while thread do
-    total = total + on_stack(delivers, function(level) return debug.getinfo(thread, level, "f") end)
+    total = total + protect.calls_of(delivers, thread)
     thread = maker_of[thread]
   end
   return total
