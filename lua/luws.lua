@@ -46,7 +46,7 @@ local STATE = {}
 
 --- The state of a connection of this module's, or nil for anything else.
 local function state_of(conn)
-  return not native.gone and type(conn) == "table" and rawget(conn, STATE) or nil
+  return type(conn) == "table" and rawget(conn, STATE) or nil
 end
 
 -- The methods need functions that are defined further down.

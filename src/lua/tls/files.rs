@@ -77,10 +77,11 @@ fn certificates(lua: &Lua, path: &Path) -> Result<Certificates, String> {
         return Ok(Rc::clone(certificates));
     }
     let certificates: Certificates = certificate::read_pem(&text)?.into();
-    files.bytes += certificates.iter().map(Vec::len).sum::<usize>();
-    if files.bytes > Files::MOST {
+    let bytes = certificates.iter().map(Vec::len).sum::<usize>();
+    if files.bytes + bytes > Files::MOST {
         *files = Files::default();
     }
+    files.bytes += bytes;
     files.known.insert(path.to_owned(), (hash, Rc::clone(&certificates)));
     Ok(certificates)
 }
