@@ -283,8 +283,8 @@ describe("wsopen", function()
       },
       {
         "sends a head without end",
-        { { "request" }, { "send", "HTTP/1.1 101 x\r\nX: " }, { "send", ("y"):rep(1024), times = 17 }, { "hold" } },
-        "upgrade failed; the head is over 16384 bytes",
+        { { "request" }, { "send", "HTTP/1.1 101 x\r\nX: " }, { "send", ("y"):rep(1024), times = 65 }, { "hold" } },
+        "upgrade failed; the head is over 65536 bytes",
       },
       {
         "is an old one and refuses",

@@ -3,21 +3,25 @@
 //! ```text
 //!   Lua program          wsopen  wssend  wsreceive  wsclose, handlers
 //!        |
-//!   lua/luws.lua         the API; lua/luws/: options, dispatch (events -> handlers), pump (socket <-> session)
+//!   lua/                 the driver: the API, the life of a connection, handlers
 //!        |
 //!   src/lua              the binding: sessions and sockets as Lua objects (feature lua51 and its like)
 //!      /    \
-//!    net    session      proxy -> TLS -> upgrade -> frames: bytes of the wire in, events out
+//!    net    session      proxies -> TLS -> upgrade -> frames: bytes of the wire in, events out
 //!          /   |   \
-//!     proxy   tls   protocol   RFC 6455 and 7692; knows nothing of all the others
+//!     proxy   tls   protocol   RFC 6455 and 7692
+//!                      |
+//!                     http     heads and bodies of HTTP/1.1
 //! ```
 //!
-//! The engine ([`session`], [`proxy`], [`tls`], [`protocol`]) does no I/O: it is fed bytes and asked for events.
-//! Without any of the Lua features the crate is just this engine, with both roles of the protocol.
+//! The engine ([`session`], [`proxy`], [`tls`], [`protocol`], [`http`]) does no I/O: it is fed bytes and
+//! asked for events. Without any of the Lua features the crate is just this engine, with both roles of the
+//! protocol.
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod http;
 pub mod net;
 pub mod protocol;
 pub mod proxy;

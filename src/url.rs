@@ -1,6 +1,8 @@
-//! A ws or wss URL to what is needed to open it (RFC 6455 section 3).
+//! A ws or wss URL, taken apart into what is needed to open it (RFC 6455 section 3).
 //!
-//! The URL grammar is the `url` crate's. Knows no sockets: a name is not looked up here.
+//! The URL grammar is in the `url` crate. Knows no sockets: names are not looked up here.
+
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -24,44 +26,74 @@ pub struct Target {
     pub authorization: Option<String>,
 }
 
+/// Why a text is not a WebSocket URL. Does not repeat it, because it may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UrlError {
+    /// Neither ws nor wss.
+    Scheme,
+    ControlCharacter,
+    NoHost,
+    /// Not a name that DNS could have (RFC 1035 section 2.3.4).
+    HostName,
+    /// RFC 6455 section 3.
+    Fragment,
+    /// In the words of the parser.
+    Syntax(String),
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "it does not begin with ws:// or wss://",
+            Self::ControlCharacter => "it has a control character in it",
+            Self::NoHost => "it has no host",
+            Self::HostName => "its host is no name that a host can have",
+            Self::Fragment => "it has a fragment (#), which a WebSocket URL cannot have",
+            Self::Syntax(why) => why,
+        })
+    }
+}
+
+impl std::error::Error for UrlError {}
+
 impl Target {
     /// Bytes that are not UTF-8 become what stands for them in a URL (RFC 3986 section 2.1).
     ///
     /// # Errors
-    /// Says what is wrong with the URL, without repeating it: it may hold a password.
-    pub fn parse(url: impl AsRef<[u8]>) -> Result<Self, String> {
+    /// See [`UrlError`].
+    pub fn parse(url: impl AsRef<[u8]>) -> Result<Self, UrlError> {
         match std::str::from_utf8(url.as_ref()) {
             Ok(text) => Self::parse_text(text),
             Err(_) => Self::parse_text(&percent_encode(url.as_ref(), NOT_ASCII).to_string()),
         }
     }
 
-    fn parse_text(text: &str) -> Result<Self, String> {
+    fn parse_text(text: &str) -> Result<Self, UrlError> {
         let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         let secure = match scheme.as_deref() {
             Some("ws") => false,
             Some("wss") => true,
-            _ => return Err("it does not begin with ws:// or wss://".into()),
+            _ => return Err(UrlError::Scheme),
         };
         // The parser would drop tabs and line ends without a word.
         if text.bytes().any(|b| b.is_ascii_control()) {
-            return Err("it has a control character in it".into());
+            return Err(UrlError::ControlCharacter);
         }
         // The parser would take the path's first part for the host.
         if scheme.is_some_and(|scheme| text[scheme.len() + 3..].starts_with(['/', '\\'])) {
-            return Err("it has no host".into());
+            return Err(UrlError::NoHost);
         }
-        let url = Url::parse(text).map_err(|error| error.to_string())?;
+        let url = Url::parse(text).map_err(|error| UrlError::Syntax(error.to_string()))?;
         if url.fragment().is_some() {
-            return Err("it has a fragment (#), which a WebSocket URL cannot have".into());
+            return Err(UrlError::Fragment);
         }
         let host = match url.host() {
             Some(Host::Ipv6(address)) => address.to_string(),
             Some(host) => host.to_string(),
-            None => return Err("it has no host".into()),
+            None => return Err(UrlError::NoHost),
         };
         if matches!(url.host(), Some(Host::Domain(name)) if !is_name(name)) {
-            return Err("its host is no name that a host can have".into());
+            return Err(UrlError::HostName);
         }
         let bracketed = url.host_str().unwrap_or_default();
         let resource = match text.split_once('?') {
@@ -213,7 +245,8 @@ mod tests {
             ("ws://host/#part", "it has a fragment (#), which a WebSocket URL cannot have"),
             ("ws://host/\r\nX: y", "it has a control character in it"),
         ] {
-            assert_eq!(Target::parse(url), Err(why.to_owned()), "{url}");
+            let refused = Target::parse(url).map_err(|error| error.to_string());
+            assert_eq!(refused, Err(why.to_owned()), "{url}");
         }
     }
 }

@@ -1,24 +1,26 @@
-//! Dependencies go one way: who may name whom, in the crate and in the Lua driver. The table below is
-//! the architecture; a change of it is a decision, and this test makes it one.
+//! Dependencies go one way: which part may name which, in the crate and in the Lua driver, and no circles
+//! inside a part of the engine. The tables below are the architecture; a change of them is a decision, and this test
+//! makes it one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A part of the crate, the other parts that it may name, and the outside crates that it may name.
 const CRATE: &[(&str, &[&str], &[&str])] = &[
-    ("src/protocol", &[], &["base64", "flate2", "httparse", "rand", "sha1", "simdutf8"]),
+    ("src/http", &[], &["httparse"]),
+    ("src/protocol", &["http"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
     (
         "src/tls",
         &["protocol"],
         &["base64", "native_tls", "openssl", "pem", "pkcs8", "sec1", "sha2", "x509_cert"],
     ),
-    ("src/proxy", &["protocol"], &[]),
-    ("src/session", &["protocol", "proxy", "tls"], &["native_tls", "rand"]),
-    ("src/fuzzing", &["protocol", "session"], &[]),
+    ("src/proxy", &["http"], &[]),
+    ("src/session", &["http", "protocol", "proxy", "tls"], &["rand"]),
+    ("src/fuzzing", &["http", "protocol", "session"], &[]),
     ("src/net", &[], &["rustix", "socket2"]),
-    ("src/lua", &["net", "protocol", "proxy", "session", "tls", "url"], &["mlua"]),
+    ("src/lua", &["http", "net", "protocol", "proxy", "session", "tls", "url"], &["mlua"]),
 ];
 
 /// A part of the Lua driver, and the parts that it may import.
@@ -116,6 +118,80 @@ fn parts_of_the_crate_name_only_what_they_stand_on() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The module that a file of the crate is, as in `protocol::handshake::client`.
+fn module(file: &Path) -> String {
+    let path = file.strip_prefix(root().join("src")).unwrap().with_extension("");
+    let names: Vec<_> =
+        path.iter().map(|name| name.to_str().unwrap()).filter(|name| *name != "mod").collect();
+    names.join("::")
+}
+
+/// The paths of a use declaration without its braces: `a::{b, c::{d, e}}` is `a::b`, `a::c::d` and `a::c::e`.
+fn paths(tree: &str) -> Vec<String> {
+    let Some((prefix, list)) = tree.split_once('{') else { return vec![tree.trim().to_owned()] };
+    let list = list.trim_end().strip_suffix('}').expect("a brace at the end");
+    let (mut items, mut depth) = (vec![String::new()], 0);
+    for c in list.chars() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if c == ',' && depth == 0 {
+            items.push(String::new());
+        } else if let Some(item) = items.last_mut() {
+            item.push(c);
+        }
+    }
+    let paths = items.iter().flat_map(|item| paths(item));
+    paths.map(|path| format!("{}{path}", prefix.trim_start())).collect()
+}
+
+/// The modules that the code of a module imports from, out of those that are known.
+fn imports(own: &str, code: &str, known: &BTreeSet<String>) -> BTreeSet<String> {
+    let declarations = code.split(';').filter_map(|statement| {
+        let start = statement.rfind("use ")?;
+        let before = statement[..start].trim_end();
+        (before.is_empty() || before.ends_with(['\n', '}', ')', 'b'])).then(|| &statement[start + 4..])
+    });
+    let all = declarations.flat_map(paths).filter_map(|path| {
+        let mut segments: Vec<_> = path.split("::").map(str::trim).collect();
+        let mut base: Vec<_> = own.split("::").collect();
+        match segments[0] {
+            "crate" => base.clear(),
+            "self" => {}
+            "super" => drop(base.pop()),
+            _ => segments.insert(0, "self"),
+        }
+        base.extend(&segments[1..]);
+        // What is not a module is an item of one.
+        (1..=base.len()).rev().map(|length| base[..length].join("::")).find(|module| known.contains(module))
+    });
+    all.filter(|module| module != own).collect()
+}
+
+#[test]
+fn no_file_of_the_engine_imports_itself_through_others() {
+    for part in ["src/http", "src/protocol", "src/proxy", "src/session", "src/tls"] {
+        assert_no_circles(&files_under(&root().join(part)));
+    }
+    let files = files_under(&root().join("src/protocol"));
+    let known = files.iter().map(|file| module(file)).collect();
+    let connection = code(&root().join("src/protocol/connection.rs"));
+    let found = imports("protocol::connection", &connection, &known);
+    assert!(found.contains("protocol::incoming") && found.contains("protocol::role"), "{found:?}");
+}
+
+fn assert_no_circles(files: &[PathBuf]) {
+    let known: BTreeSet<_> = files.iter().map(|file| module(file)).collect();
+    let mut left: BTreeMap<_, _> =
+        files.iter().map(|file| (module(file), imports(&module(file), &code(file), &known))).collect();
+    // Whoever imports nothing that is left is in no circle.
+    while let Some(free) = left.iter().find_map(|(name, imports)| imports.is_empty().then(|| name.clone())) {
+        left.remove(&free);
+        for imports in left.values_mut() {
+            imports.remove(&free);
+        }
+    }
+    assert!(left.is_empty(), "circles among {left:#?}");
+}
+
 #[test]
 fn every_file_of_the_crate_is_in_the_table() {
     let exempt = ["src/lib.rs", "src/bin/demo_server.rs"];
@@ -127,12 +203,13 @@ fn every_file_of_the_crate_is_in_the_table() {
 }
 
 #[test]
-fn only_net_touches_the_network_and_only_lua_knows_lua() {
+fn only_net_touches_the_network_only_tls_its_library_and_only_lua_knows_lua() {
     for file in files_under(&root().join("src")) {
         let name = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
         let code = code(&file);
         let may_use_sockets = name.starts_with("src/net") || name.starts_with("src/bin");
         assert!(may_use_sockets || !code.contains("std::net"), "{name} names std::net");
+        assert!(name.starts_with("src/tls") || !code.contains("native_tls"), "{name} names native_tls");
         assert!(name.starts_with("src/lua") || !code.contains("mlua"), "{name} names mlua");
     }
 }

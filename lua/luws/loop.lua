@@ -45,7 +45,7 @@ function loop.methods(state_of, receive, close)
     local state = live(conn)
     if not state then return false end
     if state.buffered > 0 or state.ended then return true end
-    local ok, dirty = pcall(state.wire.dirty)
+    local ok, dirty = pcall(state.wire.dirty, state.session)
     return ok and dirty
   end
 

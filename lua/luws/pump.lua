@@ -6,7 +6,8 @@ The methods of a user's socket may yield, and whoever runs meanwhile may close t
 gone from the state, and every function here looks for that behind each of them.
 
 A wire has: read(session, max) -> bytes of plaintext, more | nil, why; write(session) -> true | nil, why; wait(read,
-write, seconds) -> ready; shutdown(); close(); dirty() -> whether it holds bytes that its descriptor does not tell of.
+write, seconds) -> ready; shutdown(); close(); dirty(session) -> whether it holds bytes that its descriptor does not
+tell of.
 "timeout" as a reason means: not now; so does none for read. `step`: the most seconds of one wait for a user.
 --]]
 
@@ -38,7 +39,7 @@ function pump.native_wire(socket)
     end,
     shutdown = function() socket:shutdown() end,
     close = function() socket:close() end,
-    dirty = function() return false end,
+    dirty = function(session) return session:holds_more() end,
   }
 end
 

@@ -248,7 +248,7 @@ describe("records in other pieces than they were made,", function()
       assert.same({ false, 0 }, { luws.wsreceive(conn) })
     end)
 
-    it("more of them than a read takes: " .. version, function()
+    it("more of them than receive_chunk_size, of which each wsreceive takes in so many bytes: " .. version, function()
       local frame = scripted.frame { opcode = 2, payload = ("x"):rep(1000) }
       for _, size in ipairs { 5000, 1000, 7, 1 } do
         assert(open(version, { "upgrade", "frame", { "seal", frame, 20 }, "push", "hold" },
@@ -257,16 +257,13 @@ describe("records in other pieces than they were made,", function()
         go()
         local total, deadline = 0, luws.gettime() + 10
         repeat
-          -- The descriptor alone tells when to go on.
           luws.wswait(conn, 1)
-          local before = #seen
           local more, count = luws.wsreceive(conn)
           total = total + count
-          assert.is_false(conn:dirty())
-          -- nb is of what TLS has decrypted: of whole records
-          assert.equal(0, count % #frame)
-          assert.equal(count / #frame, #seen - before)
-          if size == 1 then assert.is_true(more) end
+          assert.is_true(count <= size, count)
+          if count == size then assert.is_true(more) end
+          -- Where there may be no more, TLS holds nothing of which the descriptor would not tell.
+          if not more then assert.is_false(conn:dirty()) end
         until #seen == 20 or luws.gettime() > deadline
         assert.equal(20 * #frame, total)
         repeat until not luws.wsreceive(conn)

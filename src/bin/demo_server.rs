@@ -19,15 +19,16 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::{env, fs, process, thread};
 
-use luws::protocol::close::{CloseCode, CloseFrame};
+use luws::protocol::close::CloseFrame;
+use luws::protocol::close_code::CloseCode;
 use luws::protocol::connection::{Config, Event as Received};
 use luws::protocol::deflate;
 use luws::protocol::frame::Opcode;
 use luws::session::{Event, Session};
-use native_tls::{Identity, TlsAcceptor};
+use luws::tls::Acceptor;
+use luws::tls::identity::Identity;
 use url::form_urlencoded;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -64,8 +65,7 @@ fn run() -> Outcome<()> {
     let mut ready = format!("ws {}\n", plain.local_addr()?.port());
     thread::spawn(move || listen(&plain, None));
     if let (Some(cert), Some(key)) = (options.get("--cert"), options.get("--key")) {
-        let identity = Identity::from_pkcs8(&fs::read(cert)?, &fs::read(key)?)?;
-        let acceptor = Arc::new(TlsAcceptor::new(identity)?);
+        let acceptor = Acceptor::new(&Identity::from_pem(&fs::read(cert)?, &fs::read(key)?)?)?;
         let secure = TcpListener::bind(("127.0.0.1", port("--tls-port")?))?;
         ready += &format!("wss {}\n", secure.local_addr()?.port());
         thread::spawn(move || listen(&secure, Some(&acceptor)));
@@ -89,17 +89,17 @@ fn run() -> Outcome<()> {
     }
 }
 
-fn listen(listener: &TcpListener, acceptor: Option<&Arc<TlsAcceptor>>) {
+fn listen(listener: &TcpListener, acceptor: Option<&Acceptor>) {
     for stream in listener.incoming().flatten() {
         let acceptor = acceptor.cloned();
         thread::spawn(move || {
             // A connection that breaks is the client's concern.
-            let _ = serve(stream, acceptor.as_deref());
+            let _ = serve(stream, acceptor.as_ref());
         });
     }
 }
 
-fn serve(stream: TcpStream, acceptor: Option<&TlsAcceptor>) -> Outcome<()> {
+fn serve(stream: TcpStream, acceptor: Option<&Acceptor>) -> Outcome<()> {
     stream.set_nodelay(true)?;
     let deflate = Some(deflate::Options { threshold: 0, ..deflate::Options::default() });
     let config = Config { max_message_size: MAX_MESSAGE, deflate, ..Config::default() };
@@ -114,7 +114,7 @@ fn serve(stream: TcpStream, acceptor: Option<&TlsAcceptor>) -> Outcome<()> {
     match path.as_str() {
         "/flood" => peer.flood(number("size", 1024) as usize, number("count", 1000))?,
         "/close" => {
-            let code = CloseCode(number("code", 1000) as u16);
+            let code = CloseCode::try_from(number("code", 1000) as u16)?;
             let reason = query.get("reason").map_or("", String::as_str);
             peer.session.send_close(CloseFrame::new(code, reason)?)?;
         }
@@ -197,7 +197,7 @@ impl Peer {
                     if messages == count {
                         let report = format!("{messages} messages, {bytes} bytes");
                         self.session.send(Opcode::Text, report.as_bytes(), true)?;
-                        self.session.send_close(CloseFrame::new(CloseCode::NORMAL, "")?)?;
+                        self.session.send_close(CloseFrame::new(CloseCode::NORMAL_CLOSURE, "")?)?;
                     }
                 }
             }
@@ -215,7 +215,7 @@ impl Peer {
                 self.flush()?;
             }
         }
-        self.session.send_close(CloseFrame::new(CloseCode::NORMAL, "")?)?;
+        self.session.send_close(CloseFrame::new(CloseCode::NORMAL_CLOSURE, "")?)?;
         self.flush()
     }
 
@@ -230,11 +230,22 @@ impl Peer {
 
     /// Reads once; `false` at the end.
     fn read(&mut self) -> Outcome<bool> {
-        let received = self.session.receive_with(PIECE, |space| self.stream.read(space))?;
-        if received.wire == 0 {
+        // The socket blocks, and must not while something is held that the client waits for an answer to.
+        let held = self.session.holds_more();
+        let received = self.session.receive_with(PIECE, |space| {
+            if held { Err(io::ErrorKind::WouldBlock.into()) } else { self.stream.read(space) }
+        });
+        let received = match received {
+            Err(error) if held && error.kind() == io::ErrorKind::WouldBlock => {
+                // Part of a record only.
+                self.session.receive_with(PIECE, |space| self.stream.read(space))?
+            }
+            received => received?,
+        };
+        if received.is_end() {
             self.session.receive_end();
         }
-        Ok(received.wire > 0)
+        Ok(!received.is_end())
     }
 
     /// The server is the first to close (RFC 6455 section 7.1.1); what the client has still sent is

@@ -1,15 +1,19 @@
-//! Ends of a connection in every state that a target begins with, and what comes of bytes that such an end is fed.
+//! Puts one end of a connection into every state that a fuzz target begins with, feeds it bytes and answers
+//! what comes of them as a driver would. Knows no particular input.
 
+use crate::http::response::MAX_HEAD;
 use crate::protocol::Role;
-use crate::protocol::close::{CloseCode, CloseFrame};
+use crate::protocol::close::CloseFrame;
+use crate::protocol::close_code::CloseCode;
 use crate::protocol::connection::{Config, Event as Received};
 use crate::protocol::deflate::Options;
-use crate::protocol::error::HandshakeError;
 use crate::protocol::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode};
-use crate::protocol::handshake::{MAX_HEAD, ServerHandshake, UpgradeRequest};
-use crate::session::{Error, Event, Session};
+use crate::protocol::handshake::{self, ServerHandshake, UpgradeRequest};
+use crate::session::{Event, Session};
 
-/// What is chosen about a connection, in a byte: what is agreed upon of compression (bits 0 to 2), the limit for
+use super::pair::{collect, pair, request};
+
+/// The choices about a connection, in a byte: the negotiated compression (bits 0 to 2), the limit for
 /// messages (3 and 4), whether a close frame is on its way to the peer (5), whether messages are streamed (6).
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
@@ -61,46 +65,19 @@ impl Setup {
     }
 }
 
-/// Takes all that a session has to send.
-pub(super) fn collect(session: &mut Session) -> Vec<u8> {
-    let mut sent = Vec::new();
-    while session.outgoing_len() > 0 {
-        let taken = session.send_with(|bytes| {
-            sent.extend_from_slice(bytes);
-            Ok::<_, std::convert::Infallible>(bytes.len())
-        });
-        assert_ne!(taken, Ok(0));
-    }
-    sent
-}
-
-/// Two ends whose upgrade is complete.
-pub(super) fn pair(wish: Option<Options>, client: Config, server: Config) -> (Session, Session) {
-    let request = UpgradeRequest::new("h", "/").unwrap();
-    let mut client = Session::client(&request, None, Config { deflate: wish, ..client }).unwrap();
-    let mut server = Session::server(None, server).unwrap();
-    server.receive(&collect(&mut client));
-    assert!(matches!(server.next_event(), Ok(Some(Event::Request(_)))));
-    server.accept(None);
-    client.receive(&collect(&mut server));
-    assert!(matches!(client.next_event(), Ok(Some(Event::Open(_)))));
-    (client, server)
-}
-
 /// One end, open or at the beginning.
 pub(super) fn set_up(role: Role, setup: &Setup, open: bool) -> Session {
     if !open {
         return match role {
-            Role::Client => {
-                Session::client(&UpgradeRequest::new("h", "/").unwrap(), None, setup.config()).unwrap()
-            }
+            Role::Client => Session::client(&request(), None, setup.config()).unwrap(),
             Role::Server => Session::server(None, setup.config()).unwrap(),
         };
     }
-    let (client, server) = pair(setup.wish(), setup.config(), setup.config());
+    let client = Config { deflate: setup.wish(), ..setup.config() };
+    let (client, server) = pair(client, setup.config());
     let mut session = if role == Role::Client { client } else { server };
     if setup.closing {
-        session.send_close(CloseFrame::new(CloseCode::NORMAL, "").unwrap()).unwrap();
+        session.send_close(CloseFrame::new(CloseCode::NORMAL_CLOSURE, "").unwrap()).unwrap();
     }
     session
 }
@@ -116,7 +93,7 @@ pub(super) fn client(request: &UpgradeRequest, setup: &Setup) -> (Session, Strin
     (session, accept.split("\r\n").next().unwrap().to_owned())
 }
 
-/// What has come of some input.
+/// The events and the bytes that an input has led to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
     /// What each is, and its data.
@@ -124,14 +101,14 @@ pub(super) struct Outcome {
     pub(super) sent: Vec<u8>,
 }
 
-/// What is done about an event.
+/// The answer to an event.
 enum Reply {
     Nothing,
     Accept,
     Stream,
     Pong(Vec<u8>),
     Close,
-    /// The end: nothing may come behind it.
+    /// The end: nothing may come after it.
     Failed,
 }
 
@@ -159,12 +136,12 @@ pub(super) fn play(mut session: Session, setup: &Setup, pieces: &[&[u8]]) -> Out
                     continue;
                 }
                 Ok(Some(event)) => {
-                    assert!(!over, "{event:?} behind the end");
+                    assert!(!over, "{event:?} after the end");
                     seen(&event, setup)
                 }
                 Err(error) => {
-                    assert!(!over, "{error:?} behind the end");
-                    (failed(&error), Vec::new(), Reply::Failed)
+                    assert!(!over, "{error:?} after the end");
+                    (error.text, Vec::new(), Reply::Failed)
                 }
             };
             if let Reply::Stream = reply {
@@ -205,7 +182,7 @@ pub(super) fn play(mut session: Session, setup: &Setup, pieces: &[&[u8]]) -> Out
 fn seen(event: &Event<'_>, setup: &Setup) -> (String, Vec<u8>, Reply) {
     match event {
         Event::Open(response) => {
-            let name = format!("open {} {:?}", response.status, response.subprotocol());
+            let name = format!("open {} {:?}", response.status, handshake::subprotocol(response));
             (name, Vec::new(), Reply::Nothing)
         }
         Event::Request(request) => (format!("{request:?}"), Vec::new(), Reply::Accept),
@@ -233,15 +210,7 @@ fn seen(event: &Event<'_>, setup: &Setup) -> (String, Vec<u8>, Reply) {
     }
 }
 
-fn failed(error: &Error) -> String {
-    match error {
-        // Its headers have the hash, which is another each time.
-        Error::Handshake(HandshakeError::Refused(response)) => response.status_line(),
-        error => error.to_string(),
-    }
-}
-
-/// What is sent are whole frames, and nothing follows a close frame (section 5.5.1).
+/// Checks that whole frames are sent, and that nothing follows a close frame (section 5.5.1).
 fn check_frames(sent: &[u8]) {
     let head =
         sent.windows(4).position(|window| window == b"\r\n\r\n").filter(|_| sent.starts_with(b"HTTP/"));
@@ -250,6 +219,6 @@ fn check_frames(sent: &[u8]) {
         let (header, length) = FrameHeader::parse(rest).unwrap().expect("a whole header");
         rest = &rest[length + header.payload_length as usize..];
         assert!(header.opcode.is_control());
-        assert!(header.opcode != Opcode::Close || rest.is_empty(), "{rest:?} behind a close frame");
+        assert!(header.opcode != Opcode::Close || rest.is_empty(), "{rest:?} after a close frame");
     }
 }

@@ -1,24 +1,29 @@
-//! The bodies of the fuzz targets in fuzz/: each takes any bytes and panics where the engine breaks a promise.
+//! The bodies of the fuzz targets in fuzz/: each takes any bytes and panics if the engine breaks a promise.
+//! The tests share the two ends in memory and the ways to feed them with these.
 //!
-//! They lie beside the code so that a change of the engine cannot leave them behind: `cargo test` compiles them, on
-//! stable Rust, and runs them over their seeds (tests/engine/fuzzing.rs), which are made of spec/vectors. The feature
-//! `fuzzing` is for these two uses, and nothing that is delivered has it.
+//! The bodies are part of the crate so that `cargo test` compiles them on stable Rust and runs them over
+//! their seeds (tests/engine/fuzzing.rs), which are made from spec/vectors. The feature `fuzzing` is for
+//! these uses only; no build that is delivered has it.
 //!
-//! What is promised everywhere: no panic and no loop, nothing behind the end, and the same events and the same bytes to
-//! send however the input is cut into pieces, and whether messages are streamed or not.
+//! The promises are the same everywhere: no panic, no endless loop, nothing after the end, and the same
+//! events and the same bytes to send, however the input is cut into pieces and whether or not messages are
+//! streamed.
 
 mod ends;
+mod feeding;
 mod operations;
+mod pair;
 
 use crate::protocol::Role;
 use crate::protocol::buffer::Buffer;
 use crate::protocol::deflate::{NAME, Options};
 use crate::protocol::extensions;
 use crate::protocol::frame::{FrameHeader, MAX_HEADER};
-use crate::protocol::handshake::UpgradeRequest;
 
 use ends::{Setup, client, play, set_up};
+pub use feeding::feed_every_way;
 pub use operations::operations;
+pub use pair::{collect, open, pair, request, transfer};
 
 /// Takes choices off the front of what the fuzzer gives; what is missing is 0.
 #[derive(Debug)]
@@ -104,7 +109,7 @@ pub fn handshake_response(data: &[u8]) {
     let setup = Setup::from_byte(choices.byte());
     let choice = choices.byte();
     let answer = choices.rest();
-    let mut request = UpgradeRequest::new("h", "/").unwrap();
+    let mut request = request();
     if choice & 128 != 0 {
         request.offer("chat").unwrap();
         request.offer("superchat").unwrap();

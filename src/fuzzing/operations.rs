@@ -1,14 +1,16 @@
-//! Two ends of ours in memory that send, transfer and close in any order: what one sends is what the other receives.
+//! A fuzz target: two ends in memory send, transfer and close in any order, and each must receive what the
+//! other has sent. Knows no bytes of the wire.
 
 use std::collections::VecDeque;
 
-use crate::protocol::close::{CloseCode, CloseFrame};
+use crate::protocol::close::CloseFrame;
+use crate::protocol::close_code::CloseCode;
 use crate::protocol::connection::{Config, Event as Received};
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
 use crate::session::{Event, Session};
 
-use super::ends::pair;
+use super::pair::pair;
 use super::{Choices, options};
 
 /// What one end has sent and the other must receive.
@@ -54,8 +56,10 @@ pub fn operations(data: &[u8]) {
         use_masking: true,
         fragment_size: [0, 1, 7, 1000][usize::from(setup >> 1 & 3)],
         deflate: None,
+        seed: None,
     };
-    let (client, server) = pair(wish, config.clone(), Config { deflate: allowed, ..config });
+    let client = Config { deflate: wish, ..config.clone() };
+    let (client, server) = pair(client, Config { deflate: allowed, ..config });
     let mut ends = [client, server].map(|session| End {
         session,
         wire: VecDeque::new(),
@@ -93,7 +97,7 @@ pub fn operations(data: &[u8]) {
         there.transfer(here, usize::MAX);
     }
     for end in ends {
-        // What comes behind the peer's close is dropped, and nothing else is.
+        // What comes after the peer's close is dropped, and nothing else is.
         assert!(end.expected.is_empty(), "{:?} did not come", end.expected);
     }
 }
@@ -162,7 +166,7 @@ impl End {
     }
 
     fn close(&mut self, much: u8) {
-        let code = (much != 0).then_some(CloseCode(3000 + u16::from(much)));
+        let code = CloseCode::new(3000 + u16::from(much)).filter(|_| much != 0);
         let reason = "x".repeat(usize::from(much) * 8);
         let frame = code.map_or_else(CloseFrame::default, |code| CloseFrame::new(code, &reason).unwrap());
         let result = self.session.send_close(frame);
@@ -173,7 +177,7 @@ impl End {
         }
     }
 
-    /// Puts so many bytes on the wire, and as many of those that are on it into the other end.
+    /// Puts `count` bytes on the wire, and as many of those that are on it into the other end.
     fn transfer(&mut self, to: &mut Self, count: usize) {
         let wire = &mut self.wire;
         let taken = self.session.send_with(|bytes| {
@@ -200,7 +204,7 @@ impl End {
             Received::Ping(payload) => {
                 expected(Item::Ping(payload.to_vec()));
                 let payload = payload.to_vec();
-                // Whether it is answered depends on what the peer reads; it must not be answered behind a close.
+                // Whether it is answered depends on what the peer reads; it must not be answered after a close.
                 let result = self.session.send_pong(&payload);
                 assert!(result.is_ok() || self.closed);
             }

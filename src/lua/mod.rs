@@ -19,7 +19,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mlua::{Function, IntoLua, Lua, LuaString, Result, Table, Value};
 
-use crate::protocol::handshake::Header;
+use crate::http::Header;
 use crate::url::Target;
 
 /// The driver, compiled in so that one file is the whole library.
@@ -95,7 +95,7 @@ fn time() -> f64 {
 fn parse_url(lua: &Lua, url: LuaString) -> Result<(Value, Option<String>)> {
     let target = match Target::parse(url.as_bytes()) {
         Ok(target) => target,
-        Err(why) => return Ok((Value::Nil, Some(why))),
+        Err(why) => return Ok((Value::Nil, Some(why.to_string()))),
     };
     let table = lua.create_table()?;
     table.set("secure", target.secure)?;
@@ -109,7 +109,7 @@ fn parse_url(lua: &Lua, url: LuaString) -> Result<(Value, Option<String>)> {
 
 /// `check_header(name, value)`: `nil`, or what is wrong with it.
 fn check_header(_: &Lua, (name, value): (LuaString, LuaString)) -> Result<Option<String>> {
-    Ok(Header::new(&name.to_string_lossy(), &value.as_bytes()).err())
+    Ok(Header::new(&name.to_string_lossy(), &value.as_bytes()).err().map(|error| error.to_string()))
 }
 
 /// `nil` and a message: how everything here fails.

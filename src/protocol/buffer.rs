@@ -54,7 +54,7 @@ impl Buffer {
         }
     }
 
-    /// Free space of exactly `count` bytes behind the queue, for a reader to fill; what was filled
+    /// Free space of exactly `count` bytes after the queue, for a reader to fill; what was filled
     /// is then made part of the queue by [`commit`](Self::commit).
     pub fn space(&mut self, count: usize) -> &mut [u8] {
         if self.storage.len() - self.end < count && self.start > 0 {
@@ -82,7 +82,7 @@ impl Buffer {
         self.commit(bytes.len());
     }
 
-    /// Forgets what is behind the oldest `count` bytes.
+    /// Forgets everything after the oldest `count` bytes.
     pub fn truncate(&mut self, count: usize) {
         self.end = self.end.min(self.start + count);
     }

@@ -1,20 +1,23 @@
-//! The open connection (RFC 6455 sections 5 to 8): every transition of its state is in this file.
+//! The open connection (RFC 6455 sections 5 to 8): how it closes and how it fails.
 //!
-//! Interprets what is in its input queue one event at a time and only when asked, and appends what
-//! is sent to its output queue. It knows neither where the bytes come from nor where they go.
+//! Interprets its input queue one event at a time and only when asked, and appends frames to its output
+//! queue. Messages are put together in `incoming` and taken apart in
+//! `outgoing`. Knows neither where the bytes come from nor where they go.
 
 use rand::rngs::StdRng;
 
-use super::Role;
 use super::buffer::Buffer;
 use super::close::CloseFrame;
-use super::deflate::{self, Agreement, Deflater, Inflater};
-use super::error::{ProtocolError, SendError};
+use super::deflate::{self, Deflater, Inflater, NegotiatedParameters};
+use super::error::{ReceiveError, SendError};
 use super::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, Opcode};
-use super::incoming::{Found, Incoming};
+use super::incoming::{Incoming, PendingEvent};
 use super::outgoing::Outgoing;
+use super::role::Role;
 
-/// What may be chosen about a connection.
+pub use super::event::Event;
+
+/// The choices about a connection.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The most bytes of one message; a larger one fails the connection with 1009.
@@ -26,37 +29,15 @@ pub struct Config {
     pub fragment_size: usize,
     /// What to offer (a client) or to accept (a server) of permessage-deflate; `None`: nothing.
     pub deflate: Option<deflate::Options>,
+    /// Where the nonce and the masking keys come from, if not from the system's generator: the same numbers for the
+    /// same seed. For tests; a peer must not be able to predict them (section 10.3).
+    pub seed: Option<u64>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_message_size: 65535, use_masking: true, fragment_size: 0, deflate: None }
+        Self { max_message_size: 65535, use_masking: true, fragment_size: 0, deflate: None, seed: None }
     }
-}
-
-/// What the peer did. The data is borrowed from the connection: use it before the next call.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// A complete message: text (then `data` is UTF-8) or binary.
-    Message {
-        opcode: Opcode,
-        data: &'a [u8],
-    },
-    /// A message begins, if that is announced ([`Connection::set_announce`]). It will be one event when it is
-    /// complete, or, if [`Connection::stream_message`] is called now, pieces as they come.
-    Begin(Opcode),
-    /// The next piece of a message that is streamed, of at most about 100 KiB; `last` may be empty. The pieces of
-    /// a text are UTF-8 together, not each by itself.
-    Piece {
-        data: &'a [u8],
-        last: bool,
-    },
-    /// Wants a pong with the same payload (section 5.5.2), which the caller sends.
-    Ping(&'a [u8]),
-    Pong(&'a [u8]),
-    /// The last event of a connection. Wants a close frame in reply, which the caller sends
-    /// ([`Connection::reply_close`]).
-    Close(&'a CloseFrame),
 }
 
 /// Inputs: [`input`](Self::input), then [`next_event`](Self::next_event) until it is `None`;
@@ -72,13 +53,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection whose opening handshake is complete. `input` may hold what came right behind
-    /// it, `output` what has not been written yet; `compression` is what was agreed upon.
+    /// A connection whose opening handshake is complete. `input` may hold what came right after
+    /// it, `output` bytes that have not been written yet; `compression` is the outcome of the negotiation.
     #[must_use]
     pub fn new(
         role: Role,
         config: Config,
-        compression: Option<Agreement>,
+        compression: Option<NegotiatedParameters>,
         rng: StdRng,
         input: Buffer,
         output: Buffer,
@@ -94,7 +75,7 @@ impl Connection {
         }
     }
 
-    /// The queue of bytes from the peer, to be appended to. What comes behind a close frame or
+    /// The queue of bytes from the peer, to be appended to. What comes after a close frame or
     /// an error is of no interest any more (section 1.4) and is dropped by `next_event`.
     pub fn input(&mut self) -> &mut Buffer {
         self.incoming.queue()
@@ -175,22 +156,39 @@ impl Connection {
     ///
     /// # Errors
     /// The peer broke a rule. The close frame that says so (section 7.1.7) is in the output already.
-    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, ReceiveError> {
+        let pending = self.find_event()?;
+        Ok(pending.and_then(|pending| self.event(pending)))
+    }
+
+    /// The first half of [`next_event`](Self::next_event), which borrows nothing.
+    pub(crate) fn find_event(&mut self) -> Result<Option<PendingEvent>, ReceiveError> {
         if self.failed || self.close_received.is_some() {
             self.incoming.discard();
             return Ok(None);
         }
         match self.incoming.next() {
-            Ok(None) => Ok(None),
-            Ok(Some(Found::Close(frame))) => Ok(Some(Event::Close(self.close_received.insert(frame)))),
-            Ok(Some(found)) => Ok(self.incoming.event(found)),
+            Ok(mut pending) => {
+                if let Some(PendingEvent::Close(frame)) = &mut pending {
+                    self.close_received = Some(std::mem::take(frame));
+                }
+                Ok(pending)
+            }
             Err(error) => {
                 self.failed = true;
                 if self.close_sent.is_none() {
-                    self.write_close(CloseFrame::about(&error));
+                    self.write_close(CloseFrame::about(error.code(), error.to_string()));
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// The second half: what was just found.
+    pub(crate) fn event(&self, pending: PendingEvent) -> Option<Event<'_>> {
+        match pending {
+            PendingEvent::Close(_) => self.close_received.as_ref().map(Event::Close),
+            pending => self.incoming.event(pending),
         }
     }
 

@@ -1,17 +1,17 @@
 //! permessage-deflate (RFC 7692): its negotiation, and the two directions of compression.
 //!
-//! DEFLATE itself is the `flate2` crate's. Knows no frames: a message's bytes go in, a message's bytes come
-//! out, and who sets RSV1 on what is for [`connection`](super::connection) to do.
+//! DEFLATE itself is in the `flate2` crate. Knows no frames: the bytes of a message go in and come out, and
+//! RSV1 is set and read elsewhere.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::error::ProtocolError;
+use super::error::{ParametersError, ProtocolError, ReceiveError};
 use super::extensions::Extension;
 
 /// The extension's registered name (section 7).
 pub const NAME: &str = "permessage-deflate";
 
-/// What ends every message before it is compressed away, and is to be put back (sections 7.2.1 and 7.2.2).
+/// The bytes that end every message before it is compressed away, and is to be put back (sections 7.2.1 and 7.2.2).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// Output is made room for in pieces of this size, so that a message which inflates to more than its limit
@@ -21,7 +21,7 @@ const PIECE: usize = 16 * 1024;
 /// The window sizes that section 7.1.2 allows, as base-2 logarithms.
 const WINDOW_BITS: std::ops::RangeInclusive<u8> = 8..=15;
 
-/// What a client wishes for, or a server allows itself.
+/// The wishes of a client, or the limits of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The server is to forget its window after each message, which saves it memory.
@@ -78,17 +78,17 @@ struct Parameters {
 
 impl Parameters {
     /// # Errors
-    /// What sections 7.1 and 7 forbid: unknown parameters, the same one twice, a value that is not allowed.
-    fn parse(extension: &Extension) -> Result<Self, String> {
+    /// Sections 7 and 7.1 forbid unknown parameters, the same one twice, and other values.
+    fn parse(extension: &Extension) -> Result<Self, ParametersError> {
         let mut parameters = Self::default();
         for (name, value) in &extension.parameters {
-            let bits = || -> Result<Option<u8>, String> {
+            let bits = || {
                 let Some(value) = value else { return Ok(None) };
                 let number = value.parse().ok().filter(|bits| WINDOW_BITS.contains(bits));
                 // No leading zeros (section 7.1.2.1).
                 match number.filter(|bits: &u8| bits.to_string() == *value) {
                     Some(bits) => Ok(Some(bits)),
-                    None => Err(format!("{name} is {value}, not 8 to 15")),
+                    None => Err(ParametersError::WindowBits { name: name.clone(), value: value.clone() }),
                 }
             };
             let seen = match name.as_str() {
@@ -101,7 +101,7 @@ impl Parameters {
                     std::mem::replace(&mut parameters.client_no_context_takeover, true)
                 }
                 "server_max_window_bits" => {
-                    let bits = bits()?.ok_or("server_max_window_bits has no value")?;
+                    let bits = bits()?.ok_or(ParametersError::MissingValue("server_max_window_bits"))?;
                     parameters.server_max_window_bits.replace(bits).is_some()
                 }
                 "client_max_window_bits" => {
@@ -109,10 +109,10 @@ impl Parameters {
                     let before = std::mem::replace(&mut parameters.client_max_window_bits, bits);
                     before != ClientBits::Absent
                 }
-                _ => return Err(format!("unknown parameter {name}")),
+                _ => return Err(ParametersError::Unknown(name.clone())),
             };
             if seen {
-                return Err(format!("{name} is there twice"));
+                return Err(ParametersError::Twice(name.clone()));
             }
         }
         Ok(parameters)
@@ -138,16 +138,18 @@ impl Parameters {
     }
 }
 
-fn flag(name: &str, value: Option<&str>) -> Result<(), String> {
+fn flag(name: &str, value: Option<&str>) -> Result<(), ParametersError> {
     match value {
         None => Ok(()),
-        Some(value) => Err(format!("{name} has a value ({value})")),
+        Some(value) => {
+            Err(ParametersError::UnexpectedValue { name: name.to_owned(), value: value.to_owned() })
+        }
     }
 }
 
-/// What both ends have agreed upon, from the view of one of them.
+/// The outcome of the negotiation, from the view of one end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agreement {
+pub struct NegotiatedParameters {
     /// The window that we may use for what we send, and whether we keep it between messages.
     own_window_bits: u8,
     own_takeover: bool,
@@ -175,28 +177,28 @@ impl Options {
     ///
     /// # Errors
     /// The answer is malformed, or is none to the offer: the connection must fail (section 7.1).
-    pub fn agree(&self, answer: &Extension) -> Result<Agreement, String> {
+    pub fn agree(&self, answer: &Extension) -> Result<NegotiatedParameters, ParametersError> {
         let answer = Parameters::parse(answer)?;
         if self.server_no_context_takeover && !answer.server_no_context_takeover {
-            return Err("server_no_context_takeover was asked for and is missing".into());
+            return Err(ParametersError::Missing("server_no_context_takeover"));
         }
         match (self.server_max_window_bits, answer.server_max_window_bits) {
             (Some(asked), Some(bits)) if bits > asked => {
-                return Err(format!("server_max_window_bits is {bits}, over the {asked} that was asked for"));
+                return Err(ParametersError::AboveAsked { bits, asked });
             }
-            (Some(_), None) => return Err("server_max_window_bits was asked for and is missing".into()),
+            (Some(_), None) => return Err(ParametersError::Missing("server_max_window_bits")),
             _ => {}
         }
         let own = self.client_max_window_bits.unwrap_or(15);
         let own_window_bits = match answer.client_max_window_bits {
             ClientBits::Absent => own,
-            ClientBits::NoValue => return Err("client_max_window_bits has no value".into()),
+            ClientBits::NoValue => return Err(ParametersError::MissingValue("client_max_window_bits")),
             ClientBits::Bits(bits) if bits > own => {
-                return Err(format!("client_max_window_bits is {bits}, over the {own} that was offered"));
+                return Err(ParametersError::AboveOffered { bits, offered: own });
             }
             ClientBits::Bits(bits) => bits,
         };
-        Ok(Agreement {
+        Ok(NegotiatedParameters {
             own_window_bits,
             own_takeover: !(self.client_no_context_takeover || answer.client_no_context_takeover),
             peer_takeover: !answer.server_no_context_takeover,
@@ -208,7 +210,7 @@ impl Options {
     /// The server's choice among a client's offers, the first that it can meet, and its answer as the value
     /// of a header. An offer that breaks the rules is passed over (section 7).
     #[must_use]
-    pub fn accept(&self, offers: &[Extension]) -> Option<(Agreement, String)> {
+    pub fn accept(&self, offers: &[Extension]) -> Option<(NegotiatedParameters, String)> {
         offers.iter().filter(|offer| offer.name == NAME).find_map(|offer| {
             let offer = Parameters::parse(offer).ok()?;
             let smaller = |a: Option<u8>, b: Option<u8>| a.into_iter().chain(b).min();
@@ -225,14 +227,14 @@ impl Options {
                     _ => ClientBits::Absent,
                 },
             };
-            let agreement = Agreement {
+            let parameters = NegotiatedParameters {
                 own_window_bits: answer.server_max_window_bits.unwrap_or(15),
                 own_takeover: !answer.server_no_context_takeover,
                 peer_takeover: !answer.client_no_context_takeover,
                 level: self.level,
                 threshold: self.threshold,
             };
-            Some((agreement, answer.header()))
+            Some((parameters, answer.header()))
         })
     }
 }
@@ -240,7 +242,7 @@ impl Options {
 /// The sending direction.
 #[derive(Debug)]
 pub struct Deflater {
-    agreement: Agreement,
+    parameters: NegotiatedParameters,
     /// Made when it is first needed.
     compress: Option<Compress>,
     output: Vec<u8>,
@@ -248,15 +250,15 @@ pub struct Deflater {
 
 impl Deflater {
     #[must_use]
-    pub fn new(agreement: Agreement) -> Self {
-        Self { agreement, compress: None, output: Vec::new() }
+    pub fn new(parameters: NegotiatedParameters) -> Self {
+        Self { parameters, compress: None, output: Vec::new() }
     }
 
     /// Whether a message that begins with a fragment of `length` bytes (and ends with it, if `fin`) is worth
     /// compressing.
     #[must_use]
     pub fn wants(&self, length: usize, fin: bool) -> bool {
-        !fin || length >= self.agreement.threshold.max(1)
+        !fin || length >= self.parameters.threshold.max(1)
     }
 
     /// Compresses a whole message; `None` if that would not make it smaller, and it must be sent as it is.
@@ -279,12 +281,12 @@ impl Deflater {
     }
 
     fn compress(&mut self, data: &[u8], fin: bool) {
-        let agreement = &self.agreement;
+        let parameters = &self.parameters;
         let compress = self.compress.get_or_insert_with(|| {
             // zlib knows no window of 256 bytes. With one of 512 it looks back for at most 250 bytes
             // (it keeps 262 of look-ahead out of the window), so the peer's 256 are enough.
-            let bits = agreement.own_window_bits.max(9);
-            Compress::new_with_window_bits(Compression::new(agreement.level), false, bits)
+            let bits = parameters.own_window_bits.max(9);
+            Compress::new_with_window_bits(Compression::new(parameters.level), false, bits)
         });
         self.output.clear();
         self.output.shrink_to(PIECE);
@@ -306,7 +308,7 @@ impl Deflater {
             if self.output.is_empty() {
                 self.output.push(0); // section 7.2.3.6
             }
-            if !self.agreement.own_takeover {
+            if !self.parameters.own_takeover {
                 self.compress = None; // and its memory is free until the next message
             }
         }
@@ -319,21 +321,21 @@ pub struct Inflater {
     peer_takeover: bool,
     /// Made when it is first needed.
     decompress: Option<Decompress>,
-    /// What has come so far ended with a block that said that it was the last.
+    /// The input so far ended with a block that was marked as the last.
     ended: bool,
 }
 
 impl Inflater {
     #[must_use]
-    pub fn new(agreement: &Agreement) -> Self {
-        Self { peer_takeover: agreement.peer_takeover, decompress: None, ended: false }
+    pub fn new(parameters: &NegotiatedParameters) -> Self {
+        Self { peer_takeover: parameters.peer_takeover, decompress: None, ended: false }
     }
 
     /// Inflates the next piece of a message, appending to `data`, which may grow to `limit` bytes.
     ///
     /// # Errors
     /// 1009 above the limit, 1007 for what is not DEFLATE.
-    pub fn push(&mut self, piece: &[u8], data: &mut Vec<u8>, limit: usize) -> Result<(), ProtocolError> {
+    pub fn push(&mut self, piece: &[u8], data: &mut Vec<u8>, limit: usize) -> Result<(), ReceiveError> {
         let decompress = self.decompress.get_or_insert_with(|| Decompress::new(false));
         let mut rest = piece;
         while !rest.is_empty() {
@@ -341,16 +343,16 @@ impl Inflater {
             let before = decompress.total_in();
             let status = decompress.decompress_vec(rest, data, FlushDecompress::Sync);
             if data.len() > limit {
-                return Err(ProtocolError::too_big(limit));
+                return Err(ReceiveError::TooBig { limit });
             }
             rest = &rest[(decompress.total_in() - before) as usize..];
             self.ended = matches!(status, Ok(Status::StreamEnd));
             let stuck = !rest.is_empty() && data.len() < data.capacity();
             match status {
-                // Section 7.2.3.4 allows such a block; what follows it begins anew.
+                // Section 7.2.3.4 allows such a block; what follows it begins again.
                 Ok(Status::StreamEnd) => decompress.reset(false),
                 Ok(_) if !stuck => {}
-                _ => return Err(ProtocolError::not_deflate()),
+                _ => return Err(ProtocolError::NotDeflate.into()),
             }
             // All was taken, but not all that it has become may have found room.
             while rest.is_empty() && !self.ended && data.len() == data.capacity() {
@@ -358,7 +360,7 @@ impl Inflater {
                 // Without input it may say that it can do nothing; that is what we want to know.
                 let _ = decompress.decompress_vec(&[], data, FlushDecompress::Sync);
                 if data.len() > limit {
-                    return Err(ProtocolError::too_big(limit));
+                    return Err(ReceiveError::TooBig { limit });
                 }
             }
         }
@@ -368,8 +370,8 @@ impl Inflater {
     /// Ends a message.
     ///
     /// # Errors
-    /// As [`push`](Self::push).
-    pub fn finish(&mut self, data: &mut Vec<u8>, limit: usize) -> Result<(), ProtocolError> {
+    /// See [`push`](Self::push).
+    pub fn finish(&mut self, data: &mut Vec<u8>, limit: usize) -> Result<(), ReceiveError> {
         if !std::mem::take(&mut self.ended) {
             self.push(&TAIL, data, limit)?;
         }
@@ -385,7 +387,7 @@ impl Inflater {
     }
 }
 
-/// Makes room behind `data`: at least a byte, at most up to one above the limit, which shows that a message is
+/// Makes room after `data`: at least a byte, at most up to one above the limit, which shows that a message is
 /// over it. Doubling keeps the cost linear.
 fn make_room(data: &mut Vec<u8>, limit: usize) {
     if data.len() == data.capacity() {

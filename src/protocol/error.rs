@@ -1,45 +1,126 @@
-//! What can go wrong, sorted by who is to blame: the peer while the connection was open
-//! ([`ProtocolError`]), the peer during the opening handshake ([`HandshakeError`]), or the caller
-//! ([`SendError`]). "No more bytes yet" and "closed normally" are not errors and have no place here.
+//! Errors, sorted by who is to blame: the peer while the connection was open ([`ReceiveError`]), the peer
+//! during the opening handshake ([`HandshakeError`]), or the caller ([`SendError`], [`UpgradeRequestError`]).
+//! Texts are written here and nowhere else.
+//!
+//! "More bytes are needed" and "closed normally" are not errors and have no place here.
 
 use std::fmt;
 
-use super::close::CloseCode;
-use super::handshake::Response;
+use super::close_code::{CloseCode, InvalidCloseCode};
+use super::extensions::ExtensionsError;
+use crate::http::{DuplicateHeader, RequestError, Response, ResponseError};
 
-/// The peer broke a rule of RFC 6455, or went over a limit of ours; the connection has failed
-/// (section 7.1.7). `code` is what the close frame tells the peer, the message names the rule.
+/// Why an open connection has failed (RFC 6455 section 7.1.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProtocolError {
-    pub code: CloseCode,
-    message: String,
+pub enum ReceiveError {
+    /// The peer broke a rule.
+    Protocol(ProtocolError),
+    /// A message is over our own limit, in bytes (section 10.4).
+    TooBig { limit: usize },
+}
+
+impl ReceiveError {
+    /// What the close frame tells the peer.
+    #[must_use]
+    pub fn code(&self) -> CloseCode {
+        match self {
+            Self::Protocol(error) => error.code(),
+            Self::TooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
+        }
+    }
+}
+
+impl From<ProtocolError> for ReceiveError {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl fmt::Display for ReceiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protocol(error) => error.fmt(f),
+            Self::TooBig { limit } => write!(f, "message too big (over {limit} bytes)"),
+        }
+    }
+}
+
+impl std::error::Error for ReceiveError {}
+
+/// The rule of RFC 6455 or RFC 7692 that the peer broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// A server masks (section 5.1).
+    MaskedFrame,
+    /// A client does not mask (section 5.1).
+    UnmaskedFrame,
+    /// A bit is set that no extension has claimed (section 5.2): RSV1, RSV2 and RSV3 as the bits 4, 2 and 1.
+    ReservedBits(u8),
+    /// Section 5.2.
+    ReservedOpcode(u8),
+    /// Section 5.5.
+    FragmentedControl,
+    /// Over 125 bytes (section 5.5).
+    ControlTooLong,
+    /// There is no message to continue (section 5.4).
+    UnexpectedContinuation,
+    /// A message begins inside another one (section 5.4).
+    InterleavedMessage,
+    /// Section 5.2.
+    LengthNotMinimal,
+    /// 2^63 bytes or more (section 5.2).
+    LengthTooLong,
+    /// Section 8.1.
+    NotUtf8(Text),
+    /// A compressed message cannot be inflated (RFC 7692 section 7.2.2).
+    NotDeflate,
+    /// A close frame has a body of one byte (section 5.5.1).
+    CloseBodyTooShort,
+    /// A close frame has a code that may not be sent (section 7.4).
+    InvalidCloseCode(u16),
+}
+
+/// The texts that have to be UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    Message,
+    CloseReason,
 }
 
 impl ProtocolError {
-    /// Close code 1002: a rule of the framing was broken.
-    pub(crate) fn framing(message: impl Into<String>) -> Self {
-        Self { code: CloseCode::PROTOCOL_ERROR, message: message.into() }
-    }
-
-    /// Close code 1007: a text message or a close reason is not UTF-8 (section 8.1).
-    pub(crate) fn not_utf8(what: &str) -> Self {
-        Self { code: CloseCode::INVALID_PAYLOAD, message: format!("{what} is not valid UTF-8") }
-    }
-
-    /// Close code 1007: a compressed message is not DEFLATE (RFC 7692 section 7.2.2).
-    pub(crate) fn not_deflate() -> Self {
-        Self { code: CloseCode::INVALID_PAYLOAD, message: "compressed message is not valid DEFLATE".into() }
-    }
-
-    /// Close code 1009: a message is over the limit (section 10.4).
-    pub(crate) fn too_big(limit: usize) -> Self {
-        Self { code: CloseCode::TOO_BIG, message: format!("message too big (over {limit} bytes)") }
+    /// What the close frame tells the peer: 1007 for what a message or a reason contains, 1002 for the framing.
+    #[must_use]
+    pub fn code(self) -> CloseCode {
+        match self {
+            Self::NotUtf8(_) | Self::NotDeflate => CloseCode::INVALID_FRAME_PAYLOAD_DATA,
+            _ => CloseCode::PROTOCOL_ERROR,
+        }
     }
 }
 
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        match self {
+            Self::MaskedFrame => f.write_str("masked frame from a server"),
+            Self::UnmaskedFrame => f.write_str("unmasked frame from a client"),
+            Self::ReservedBits(bits) => {
+                let set = (1..=3).filter(|number| bits & (8 >> number) != 0);
+                let names: Vec<_> = set.map(|number| format!("RSV{number}")).collect();
+                write!(f, "reserved bit set ({})", names.join(", "))
+            }
+            Self::ReservedOpcode(opcode) => write!(f, "reserved opcode {opcode}"),
+            Self::FragmentedControl => f.write_str("fragmented control frame"),
+            Self::ControlTooLong => f.write_str("control frame over 125 bytes"),
+            Self::UnexpectedContinuation => f.write_str("continuation frame with no message to continue"),
+            Self::InterleavedMessage => f.write_str("new message inside a fragmented message"),
+            Self::LengthNotMinimal => f.write_str("payload length not in its shortest form"),
+            Self::LengthTooLong => f.write_str("payload length of 2^63 or more"),
+            Self::NotUtf8(Text::Message) => f.write_str("text message is not valid UTF-8"),
+            Self::NotUtf8(Text::CloseReason) => f.write_str("close reason is not valid UTF-8"),
+            Self::NotDeflate => f.write_str("compressed message is not valid DEFLATE"),
+            Self::CloseBodyTooShort => f.write_str("close frame with a body of one byte"),
+            Self::InvalidCloseCode(code) => write!(f, "invalid close code {code}"),
+        }
     }
 }
 
@@ -49,34 +130,198 @@ impl std::error::Error for ProtocolError {}
 /// Connection_", or a request that a server must refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandshakeError {
-    /// An HTTP response other than 101, whose head is complete; its status line is the message.
+    /// A client's: an HTTP response other than 101, whose head is complete.
     Refused(Box<Response>),
-    /// What came is not the handshake that it should be.
-    Invalid(String),
-    /// A server's view: the request must be answered with this HTTP status (section 4.2.2).
-    BadRequest { status: u16, message: String },
-}
-
-impl HandshakeError {
-    pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::Invalid(message.into())
-    }
-
-    pub(crate) fn bad_request(status: u16, message: impl Into<String>) -> Self {
-        Self::BadRequest { status, message: message.into() }
-    }
+    /// A client's: the response is not one that completes the handshake.
+    Response(InvalidResponse),
+    /// A server's: the request is to be refused with the status that it names.
+    Request(InvalidRequest),
 }
 
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(response) => f.write_str(&response.status_line()),
-            Self::Invalid(message) | Self::BadRequest { message, .. } => f.write_str(message),
+            Self::Response(error) => error.fmt(f),
+            Self::Request(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for HandshakeError {}
+
+/// The rule of section 4.1 that a server's response breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidResponse {
+    Http(ResponseError),
+    TooManyInformational,
+    Version,
+    NoUpgrade,
+    NoConnection,
+    NoAccept,
+    WrongAccept,
+    Duplicate(DuplicateHeader),
+    Extensions(ExtensionsError),
+    ExtensionNotOffered(String),
+    /// The parameters of the extension that is named are not an answer to the offer (RFC 7692 section 7.1).
+    Parameters(&'static str, ParametersError),
+    SubprotocolNotOffered(String),
+}
+
+impl fmt::Display for InvalidResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(ResponseError::Tls) => write!(f, "{}: is this a wss server?", ResponseError::Tls),
+            Self::Http(error) => error.fmt(f),
+            Self::TooManyInformational => f.write_str("too many informational responses"),
+            Self::Version => f.write_str("the response is not HTTP/1.1"),
+            Self::NoUpgrade => f.write_str("the response has no \"Upgrade: websocket\""),
+            Self::NoConnection => f.write_str("the response has no \"Connection: Upgrade\""),
+            Self::NoAccept => f.write_str("the response has no Sec-WebSocket-Accept"),
+            Self::WrongAccept => f.write_str("Sec-WebSocket-Accept does not match the request's key"),
+            Self::Duplicate(error) => error.fmt(f),
+            Self::Extensions(error) => write!(f, "Sec-WebSocket-Extensions: {error}"),
+            Self::ExtensionNotOffered(name) => {
+                write!(f, "the server selected an extension that was not offered: {name}")
+            }
+            Self::Parameters(extension, error) => write!(f, "{extension}: {error}"),
+            Self::SubprotocolNotOffered(name) => {
+                write!(f, "the server selected a subprotocol that was not offered: {name}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for InvalidResponse {}
+
+impl From<DuplicateHeader> for InvalidResponse {
+    fn from(error: DuplicateHeader) -> Self {
+        Self::Duplicate(error)
+    }
+}
+
+/// The rule of section 4.2.1 that a client's request breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidRequest {
+    Http(RequestError),
+    Method,
+    HttpVersion,
+    NoHost,
+    NotUpgrade,
+    Version,
+    Key,
+    Duplicate(DuplicateHeader),
+    Extensions(ExtensionsError),
+}
+
+impl InvalidRequest {
+    /// The HTTP status that refuses the request (section 4.2.2).
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Http(RequestError::TooLong) => 431,
+            Self::Method => 405,
+            Self::HttpVersion => 505,
+            Self::NotUpgrade | Self::Version => 426,
+            Self::Http(_) | Self::NoHost | Self::Key | Self::Duplicate(_) | Self::Extensions(_) => 400,
+        }
+    }
+}
+
+impl fmt::Display for InvalidRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(error) => error.fmt(f),
+            Self::Method => f.write_str("the method is not GET"),
+            Self::HttpVersion => f.write_str("the HTTP version is not 1.1"),
+            Self::NoHost => f.write_str("no Host header"),
+            Self::NotUpgrade => f.write_str("not a WebSocket upgrade"),
+            Self::Version => f.write_str("Sec-WebSocket-Version is not 13"),
+            Self::Key => f.write_str("Sec-WebSocket-Key is not 16 bytes in base64"),
+            Self::Duplicate(error) => error.fmt(f),
+            Self::Extensions(error) => write!(f, "Sec-WebSocket-Extensions: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidRequest {}
+
+impl From<DuplicateHeader> for InvalidRequest {
+    fn from(error: DuplicateHeader) -> Self {
+        Self::Duplicate(error)
+    }
+}
+
+/// Why parameters of permessage-deflate cannot be agreed to (RFC 7692 section 7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParametersError {
+    Unknown(String),
+    Twice(String),
+    /// A parameter that takes no value has this one.
+    UnexpectedValue {
+        name: String,
+        value: String,
+    },
+    MissingValue(&'static str),
+    /// A window size that is not 8 to 15.
+    WindowBits {
+        name: String,
+        value: String,
+    },
+    /// The offer asks for the parameter, and the answer does not have it.
+    Missing(&'static str),
+    /// The answer has a larger window than the offer asks for.
+    AboveAsked {
+        bits: u8,
+        asked: u8,
+    },
+    /// The answer has a larger window than the client has offered for itself.
+    AboveOffered {
+        bits: u8,
+        offered: u8,
+    },
+}
+
+impl fmt::Display for ParametersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "unknown parameter {name}"),
+            Self::Twice(name) => write!(f, "{name} is there twice"),
+            Self::UnexpectedValue { name, value } => write!(f, "{name} has a value ({value})"),
+            Self::MissingValue(name) => write!(f, "{name} has no value"),
+            Self::WindowBits { name, value } => write!(f, "{name} is {value}, not 8 to 15"),
+            Self::Missing(name) => write!(f, "{name} was asked for and is missing"),
+            Self::AboveAsked { bits, asked } => {
+                write!(f, "server_max_window_bits is {bits}, over the {asked} that was asked for")
+            }
+            Self::AboveOffered { bits, offered } => {
+                write!(f, "client_max_window_bits is {bits}, over the {offered} that was offered")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ParametersError {}
+
+/// The caller wants to ask for what cannot stand in a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpgradeRequestError {
+    Host(String),
+    Resource(String),
+    Subprotocol(String),
+}
+
+impl fmt::Display for UpgradeRequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => write!(f, "{host:?} cannot be the value of a Host header"),
+            Self::Resource(resource) => write!(f, "{resource:?} cannot be asked for"),
+            Self::Subprotocol(name) => write!(f, "the subprotocol {name:?} is not a token"),
+        }
+    }
+}
+
+impl std::error::Error for UpgradeRequestError {}
 
 /// The caller asked for something that may not be sent. Nothing was sent, the connection goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,3 +364,9 @@ impl fmt::Display for SendError {
 }
 
 impl std::error::Error for SendError {}
+
+impl From<InvalidCloseCode> for SendError {
+    fn from(error: InvalidCloseCode) -> Self {
+        Self::Close(error.to_string())
+    }
+}

@@ -1,7 +1,9 @@
 //! The Sec-WebSocket-Extensions header (RFC 6455 section 9.1): a list of names with parameters. Knows no
 //! particular extension.
 
-use super::handshake::is_token;
+use std::fmt;
+
+use crate::http::is_token;
 
 /// One element of the list, as in `name; parameter; other=value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,11 +13,29 @@ pub struct Extension {
     pub parameters: Vec<(String, Option<String>)>,
 }
 
+/// What breaks the grammar of section 9.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExtensionsError {
+    NotToken(String),
+    UnfinishedQuotedString,
+}
+
+impl fmt::Display for ExtensionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotToken(text) => write!(f, "{text:?} is not a token"),
+            Self::UnfinishedQuotedString => f.write_str("unfinished quoted string"),
+        }
+    }
+}
+
+impl std::error::Error for ExtensionsError {}
+
 /// Reads the value of a header, or those of several lines joined by commas.
 ///
 /// # Errors
-/// Says what breaks the grammar of section 9.1.
-pub fn parse(header: &str) -> Result<Vec<Extension>, String> {
+/// See [`ExtensionsError`].
+pub fn parse(header: &str) -> Result<Vec<Extension>, ExtensionsError> {
     let mut extensions = Vec::new();
     for element in split(header, ',')? {
         let element = element.trim();
@@ -30,23 +50,25 @@ pub fn parse(header: &str) -> Result<Vec<Extension>, String> {
     Ok(extensions)
 }
 
-fn parameter(text: &str) -> Result<(String, Option<String>), String> {
+fn parameter(text: &str) -> Result<(String, Option<String>), ExtensionsError> {
     let Some((name, value)) = text.split_once('=') else { return Ok((token(text)?, None)) };
     let value = value.trim();
     let value = match value.strip_prefix('"') {
         // A quoted value must be a token once its escapes are resolved.
-        Some(quoted) => quoted.strip_suffix('"').ok_or("unfinished quoted string")?.replace('\\', ""),
+        Some(quoted) => {
+            quoted.strip_suffix('"').ok_or(ExtensionsError::UnfinishedQuotedString)?.replace('\\', "")
+        }
         None => value.to_owned(),
     };
     Ok((token(name.trim())?, Some(token(&value)?)))
 }
 
-fn token(text: &str) -> Result<String, String> {
-    if is_token(text) { Ok(text.to_owned()) } else { Err(format!("{text:?} is not a token")) }
+fn token(text: &str) -> Result<String, ExtensionsError> {
+    if is_token(text) { Ok(text.to_owned()) } else { Err(ExtensionsError::NotToken(text.to_owned())) }
 }
 
 /// Splits at a separator, but not within quotes.
-fn split(text: &str, separator: char) -> Result<Vec<&str>, String> {
+fn split(text: &str, separator: char) -> Result<Vec<&str>, ExtensionsError> {
     let (mut parts, mut start) = (Vec::new(), 0);
     let (mut quoted, mut escaped) = (false, false);
     for (at, c) in text.char_indices() {
@@ -62,7 +84,7 @@ fn split(text: &str, separator: char) -> Result<Vec<&str>, String> {
         }
     }
     if quoted {
-        return Err("unfinished quoted string".into());
+        return Err(ExtensionsError::UnfinishedQuotedString);
     }
     parts.push(&text[start..]);
     Ok(parts)
@@ -74,7 +96,7 @@ mod tests {
 
     /// The list as text again, parameters in brackets.
     fn parsed(header: &str) -> Result<String, String> {
-        let shown = parse(header)?.into_iter().map(|extension| {
+        let shown = parse(header).map_err(|error| error.to_string())?.into_iter().map(|extension| {
             let parameters = extension.parameters.into_iter().map(|(name, value)| match value {
                 Some(value) => format!("[{name}={value}]"),
                 None => format!("[{name}]"),
@@ -85,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn lists() {
+    fn a_list_is_read_by_the_grammar_of_section_9_1() {
         for (header, expected) in [
             ("", Ok("")),
             ("foo", Ok("foo")),

@@ -1,7 +1,7 @@
 //! The frame header of RFC 6455 section 5.2, parsed and written by pure functions.
 //!
-//! What depends on the connection (who masks, which reserved bits an extension has claimed, what may
-//! follow what) is for [`connection`](super::connection) to judge.
+//! Knows no connection: `incoming` judges who may mask, which reserved bits an extension
+//! has claimed, and what may follow what.
 
 use std::fmt;
 
@@ -27,20 +27,25 @@ pub enum Opcode {
     Pong = 10,
 }
 
-impl Opcode {
-    #[must_use]
-    pub fn from_number(number: i64) -> Option<Self> {
+impl TryFrom<u8> for Opcode {
+    type Error = ProtocolError;
+
+    /// # Errors
+    /// [`ProtocolError::ReservedOpcode`].
+    fn try_from(number: u8) -> Result<Self, ProtocolError> {
         match number {
-            0 => Some(Self::Continuation),
-            1 => Some(Self::Text),
-            2 => Some(Self::Binary),
-            8 => Some(Self::Close),
-            9 => Some(Self::Ping),
-            10 => Some(Self::Pong),
-            _ => None,
+            0 => Ok(Self::Continuation),
+            1 => Ok(Self::Text),
+            2 => Ok(Self::Binary),
+            8 => Ok(Self::Close),
+            9 => Ok(Self::Ping),
+            10 => Ok(Self::Pong),
+            _ => Err(ProtocolError::ReservedOpcode(number)),
         }
     }
+}
 
+impl Opcode {
     /// Close, ping and pong (section 5.5).
     #[must_use]
     pub fn is_control(self) -> bool {
@@ -90,7 +95,7 @@ impl Trace {
         }
     }
 
-    /// What was recorded since the last call.
+    /// Returns the headers that were recorded since the last call.
     pub fn take(&mut self) -> Vec<FrameHeader> {
         self.0.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -113,22 +118,20 @@ impl FrameHeader {
         let Some(&first) = bytes.first() else { return Ok(None) };
         let fin = first & 0x80 != 0;
         let number = first & 0x0f;
-        let Some(opcode) = Opcode::from_number(number.into()) else {
-            return Err(ProtocolError::framing(format!("reserved opcode {number}")));
-        };
+        let opcode = Opcode::try_from(number)?;
         if opcode.is_control() && !fin {
-            return Err(ProtocolError::framing("fragmented control frame"));
+            return Err(ProtocolError::FragmentedControl);
         }
         let Some(&second) = bytes.get(1) else { return Ok(None) };
         let (payload_length, mut length) = match second & 0x7f {
             126 | 127 if opcode.is_control() => {
-                return Err(ProtocolError::framing("control frame over 125 bytes"));
+                return Err(ProtocolError::ControlTooLong);
             }
             126 => {
                 let Some(extended) = array(bytes, 2) else { return Ok(None) };
                 let extended = u64::from(u16::from_be_bytes(extended));
                 if extended < 126 {
-                    return Err(ProtocolError::framing("payload length not in its shortest form"));
+                    return Err(ProtocolError::LengthNotMinimal);
                 }
                 (extended, 4)
             }
@@ -136,10 +139,10 @@ impl FrameHeader {
                 let Some(extended) = array(bytes, 2) else { return Ok(None) };
                 let extended = u64::from_be_bytes(extended);
                 if extended >> 63 != 0 {
-                    return Err(ProtocolError::framing("payload length of 2^63 or more"));
+                    return Err(ProtocolError::LengthTooLong);
                 }
                 if u16::try_from(extended).is_ok() {
-                    return Err(ProtocolError::framing("payload length not in its shortest form"));
+                    return Err(ProtocolError::LengthNotMinimal);
                 }
                 (extended, 10)
             }

@@ -1,18 +1,19 @@
 //! Frames to events (RFC 6455 section 5): finds in a queue of bytes what the peer did, one thing at a time.
 //!
-//! What that means for the connection, and what is sent in answer, is for [`connection`](super::connection) to say.
+//! Sends nothing and closes nothing: [`connection`](super::connection) decides what an event or an error
+//! means for the connection.
 
 use std::ops::Range;
 
-use super::Role;
 use super::buffer::Buffer;
 use super::close::CloseFrame;
-use super::connection::Event;
 use super::deflate::Inflater;
-use super::error::ProtocolError;
+use super::error::{ProtocolError, ReceiveError, Text};
+use super::event::Event;
 use super::frame::{FrameHeader, Opcode, RSV1, Trace};
 use super::mask;
 use super::message::Assembler;
+use super::role::Role;
 
 /// How the message that is arriving, or is next, goes to the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +38,9 @@ struct PartialFrame {
     taken: u64,
 }
 
-/// Where the data of an event lies; resolved to a slice when the event is handed out.
-pub(super) enum Found {
+/// An event, and where its data lies; that is resolved to a slice when the event is handed out.
+#[derive(Debug)]
+pub(crate) enum PendingEvent {
     MessageInPlace(Opcode, Range<usize>),
     MessageAssembled(Opcode),
     Begin(Opcode),
@@ -132,7 +134,7 @@ impl Incoming {
 
     /// Forgets a partly received message: what still comes of it is not delivered.
     pub(super) fn forget_message(&mut self) {
-        self.settle();
+        self.release_borrowed();
         // Of a message that was just announced nothing has been taken yet: it is not partly received but next.
         if self.delivery == Delivery::Pieces {
             self.delivery = Delivery::Whole;
@@ -143,7 +145,7 @@ impl Incoming {
     /// Forgets a partly received frame and message, and takes the next byte of input for the beginning of a
     /// frame. That is right where the bytes are not those of a network, which will still send the rest.
     pub(super) fn reset(&mut self) {
-        self.settle();
+        self.release_borrowed();
         if let Some(partial) = self.frame.take() {
             let left = partial.header.payload_length - partial.taken;
             self.queue.consume(left.min(self.queue.len() as u64) as usize);
@@ -174,44 +176,44 @@ impl Incoming {
 
     /// Nothing that has come, or will come, is of interest any more.
     pub(super) fn discard(&mut self) {
-        self.settle();
+        self.release_borrowed();
         self.queue.clear();
     }
 
     /// What the peer did next, or `None` when more bytes are needed.
-    pub(super) fn next(&mut self) -> Result<Option<Found>, ProtocolError> {
-        self.settle();
+    pub(super) fn next(&mut self) -> Result<Option<PendingEvent>, ReceiveError> {
+        self.release_borrowed();
         self.find_event()
     }
 
-    /// What was found, with its data; `None` for a close frame, which has been taken out.
-    pub(super) fn event(&self, found: Found) -> Option<Event<'_>> {
-        Some(match found {
-            Found::MessageInPlace(opcode, range) => {
+    /// The event with its data; `None` for a close frame, which has been taken out.
+    pub(super) fn event(&self, pending: PendingEvent) -> Option<Event<'_>> {
+        Some(match pending {
+            PendingEvent::MessageInPlace(opcode, range) => {
                 Event::Message { opcode, data: &self.queue.as_slice()[range] }
             }
-            Found::MessageAssembled(opcode) => Event::Message { opcode, data: self.assembler.data() },
-            Found::Begin(opcode) => Event::Begin(opcode),
-            Found::Piece { last } => Event::Piece { data: self.assembler.data(), last },
-            Found::Ping(range) => Event::Ping(&self.queue.as_slice()[range]),
-            Found::Pong(range) => Event::Pong(&self.queue.as_slice()[range]),
-            Found::Close(_) => return None,
+            PendingEvent::MessageAssembled(opcode) => Event::Message { opcode, data: self.assembler.data() },
+            PendingEvent::Begin(opcode) => Event::Begin(opcode),
+            PendingEvent::Piece { last } => Event::Piece { data: self.assembler.data(), last },
+            PendingEvent::Ping(range) => Event::Ping(&self.queue.as_slice()[range]),
+            PendingEvent::Pong(range) => Event::Pong(&self.queue.as_slice()[range]),
+            PendingEvent::Close(_) => return None,
         })
     }
 
     /// Gives back what the last event borrowed.
-    fn settle(&mut self) {
+    fn release_borrowed(&mut self) {
         self.queue.consume(std::mem::take(&mut self.borrowed));
         if std::mem::take(&mut self.assembled) {
             self.assembler.release();
         }
     }
 
-    fn find_event(&mut self) -> Result<Option<Found>, ProtocolError> {
+    fn find_event(&mut self) -> Result<Option<PendingEvent>, ReceiveError> {
         loop {
             if let Some(partial) = self.frame.take() {
-                if let Some(found) = self.continue_frame(partial)? {
-                    return Ok(Some(found));
+                if let Some(event) = self.continue_frame(partial)? {
+                    return Ok(Some(event));
                 }
                 if self.frame.is_some() {
                     return Ok(None);
@@ -228,7 +230,7 @@ impl Incoming {
             let starts_message = header.opcode != Opcode::Continuation && self.assembler.is_idle();
             if starts_message && self.announce && self.delivery == Delivery::Whole {
                 self.delivery = Delivery::Announced;
-                return Ok(Some(Found::Begin(header.opcode)));
+                return Ok(Some(PendingEvent::Begin(header.opcode)));
             }
             let streaming = self.delivery == Delivery::Pieces;
             self.assembler
@@ -255,13 +257,11 @@ impl Incoming {
         let starts_message = matches!(header.opcode, Opcode::Text | Opcode::Binary);
         let known = if starts_message { self.message_rsv } else { 0 };
         if header.rsv & !known != 0 {
-            let unknown = (1..=3).filter(|bit| header.rsv & !known & (8 >> bit) != 0);
-            let names: Vec<_> = unknown.map(|bit| format!("RSV{bit}")).collect();
-            return Err(ProtocolError::framing(format!("reserved bit set ({})", names.join(", "))));
+            return Err(ProtocolError::ReservedBits(header.rsv & !known));
         }
         match (self.role, header.masking_key) {
-            (Role::Client, Some(_)) => Err(ProtocolError::framing("masked frame from a server")),
-            (Role::Server, None) => Err(ProtocolError::framing("unmasked frame from a client")),
+            (Role::Client, Some(_)) => Err(ProtocolError::MaskedFrame),
+            (Role::Server, None) => Err(ProtocolError::UnmaskedFrame),
             _ => Ok(()),
         }
     }
@@ -278,30 +278,38 @@ impl Incoming {
         range
     }
 
-    fn message_in_place(&mut self, header: &FrameHeader, length: usize) -> Result<Found, ProtocolError> {
+    fn message_in_place(
+        &mut self,
+        header: &FrameHeader,
+        length: usize,
+    ) -> Result<PendingEvent, ReceiveError> {
         let range = self.whole_payload(header, length);
         let data = &self.queue.as_slice()[range.clone()];
         if header.opcode == Opcode::Text && simdutf8::basic::from_utf8(data).is_err() {
-            return Err(ProtocolError::not_utf8("text message"));
+            return Err(ProtocolError::NotUtf8(Text::Message).into());
         }
         self.assembler.finish()?;
-        Ok(Found::MessageInPlace(header.opcode, range))
+        Ok(PendingEvent::MessageInPlace(header.opcode, range))
     }
 
-    fn control_frame(&mut self, header: &FrameHeader, length: usize) -> Result<Option<Found>, ProtocolError> {
+    fn control_frame(
+        &mut self,
+        header: &FrameHeader,
+        length: usize,
+    ) -> Result<Option<PendingEvent>, ReceiveError> {
         if self.queue.len() - length < header.payload_length as usize {
             return Ok(None);
         }
         let range = self.whole_payload(header, length);
         Ok(Some(match header.opcode {
-            Opcode::Ping => Found::Ping(range),
-            Opcode::Pong => Found::Pong(range),
-            _ => Found::Close(CloseFrame::parse(&self.queue.as_slice()[range])?),
+            Opcode::Ping => PendingEvent::Ping(range),
+            Opcode::Pong => PendingEvent::Pong(range),
+            _ => PendingEvent::Close(CloseFrame::parse(&self.queue.as_slice()[range])?),
         }))
     }
 
     /// Takes what has arrived of a data frame's payload; an event if that completes a message.
-    fn continue_frame(&mut self, mut partial: PartialFrame) -> Result<Option<Found>, ProtocolError> {
+    fn continue_frame(&mut self, mut partial: PartialFrame) -> Result<Option<PendingEvent>, ReceiveError> {
         let streaming = self.delivery == Delivery::Pieces;
         while partial.taken < partial.header.payload_length && !self.queue.is_empty() {
             if streaming && self.assembler.data().len() >= STREAM_PIECE {
@@ -331,12 +339,16 @@ impl Incoming {
             self.assembled = true;
             self.delivery = Delivery::Whole;
             return Ok(opcode.map(|opcode| {
-                if streaming { Found::Piece { last: true } } else { Found::MessageAssembled(opcode) }
+                if streaming {
+                    PendingEvent::Piece { last: true }
+                } else {
+                    PendingEvent::MessageAssembled(opcode)
+                }
             }));
         }
         if streaming && !self.assembler.data().is_empty() {
             self.assembled = true;
-            return Ok(Some(Found::Piece { last: false }));
+            return Ok(Some(PendingEvent::Piece { last: false }));
         }
         Ok(None)
     }

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn example_of_section_5_7() {
+    fn the_example_of_section_5_7_is_unmasked() {
         let mut hello = *b"Hello";
         apply([0x37, 0xfa, 0x21, 0x3d], 0, &mut hello);
         assert_eq!(hello, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);

@@ -1,9 +1,10 @@
 //! Fragments to messages (RFC 6455 section 5.4): order, decompression, size limit, UTF-8 as the bytes arrive.
 //!
-//! Is given payload bytes as they come, whole frames or parts of frames; knows no headers.
+//! Takes payload bytes as they come, in whole frames or parts of frames. Knows neither masks nor control
+//! frames.
 
 use super::deflate::Inflater;
-use super::error::ProtocolError;
+use super::error::{ProtocolError, ReceiveError, Text};
 use super::frame::{FrameHeader, Opcode};
 use super::utf8::Validator;
 
@@ -25,7 +26,7 @@ pub struct Assembler {
     data: Vec<u8>,
     utf8: Validator,
     /// The message that is arriving is not wanted any more; it is followed to its end for the sake of what
-    /// comes behind it (and of the inflater, which must see all of it), and then not delivered.
+    /// comes after it (and of the inflater, which must see all of it), and then not delivered.
     forgotten: bool,
 }
 
@@ -41,15 +42,15 @@ impl Assembler {
     /// # Errors
     /// 1002 for a continuation of nothing or a new message inside another, 1009 for a message that
     /// will be over `limit` bytes.
-    pub fn begin_frame(&mut self, header: &FrameHeader, limit: usize) -> Result<(), ProtocolError> {
+    pub fn begin_frame(&mut self, header: &FrameHeader, limit: usize) -> Result<(), ReceiveError> {
         self.limit = limit;
         match (header.opcode, self.opcode) {
             (Opcode::Continuation, None) => {
-                return Err(ProtocolError::framing("continuation frame with no message to continue"));
+                return Err(ProtocolError::UnexpectedContinuation.into());
             }
             (Opcode::Continuation, Some(_)) => {}
             (_, Some(_)) => {
-                return Err(ProtocolError::framing("new message inside a fragmented message"));
+                return Err(ProtocolError::InterleavedMessage.into());
             }
             (opcode, None) => {
                 self.opcode = Some(opcode);
@@ -59,7 +60,7 @@ impl Assembler {
         let room = limit.saturating_sub(self.data.len());
         // What a compressed frame becomes shows only as it is inflated.
         if !self.compressed && !self.forgotten && header.payload_length > room as u64 {
-            return Err(ProtocolError::too_big(limit));
+            return Err(ReceiveError::TooBig { limit });
         }
         Ok(())
     }
@@ -70,7 +71,7 @@ impl Assembler {
     /// 1007 if a text message can no longer be UTF-8 or a compressed one is not DEFLATE, 1009 for one that
     /// inflates to more than the limit. `expected` is how much of the frame is to
     /// come, this piece included.
-    pub fn push(&mut self, piece: &[u8], expected: u64) -> Result<(), ProtocolError> {
+    pub fn push(&mut self, piece: &[u8], expected: u64) -> Result<(), ReceiveError> {
         let before = self.data.len();
         let mut result = Ok(());
         match &mut self.inflater {
@@ -86,14 +87,14 @@ impl Assembler {
         result
     }
 
-    /// Checks what has been added to a text behind its first `before` bytes.
-    fn check_text(&mut self, before: usize) -> Result<(), ProtocolError> {
+    /// Checks what has been added to a text after its first `before` bytes.
+    fn check_text(&mut self, before: usize) -> Result<(), ReceiveError> {
         if self.forgotten {
             self.data.clear();
             return Ok(());
         }
         if self.opcode == Some(Opcode::Text) && self.utf8.push(&self.data[before..]).is_err() {
-            return Err(ProtocolError::not_utf8("text message"));
+            return Err(ProtocolError::NotUtf8(Text::Message).into());
         }
         Ok(())
     }
@@ -103,7 +104,7 @@ impl Assembler {
     ///
     /// # Errors
     /// 1007 if a text message ends within a character, and what [`push`](Self::push) says.
-    pub fn finish(&mut self) -> Result<Option<Opcode>, ProtocolError> {
+    pub fn finish(&mut self) -> Result<Option<Opcode>, ReceiveError> {
         if let Some(inflater) = self.inflater.as_mut().filter(|_| self.compressed) {
             let before = self.data.len();
             let result = inflater.finish(&mut self.data, self.limit);
@@ -115,7 +116,7 @@ impl Assembler {
             return Ok(None);
         }
         if self.utf8.finish().is_err() {
-            return Err(ProtocolError::not_utf8("text message"));
+            return Err(ProtocolError::NotUtf8(Text::Message).into());
         }
         Ok(opcode)
     }

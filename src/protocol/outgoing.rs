@@ -1,6 +1,6 @@
 //! Messages to frames (RFC 6455 sections 5.3 to 5.6): order of fragments, UTF-8, compression, masking.
 //!
-//! Whether anything may be sent at all is for [`connection`](super::connection) to know.
+//! Does not know whether anything may be sent at all: [`connection`](super::connection) does.
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -59,7 +59,7 @@ impl Outgoing {
     /// Sends a ping, a pong or a close frame.
     ///
     /// # Errors
-    /// It holds more than 125 bytes.
+    /// [`SendError::ControlTooLong`] for more than 125 bytes.
     pub(super) fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
         if payload.len() > MAX_CONTROL_PAYLOAD {
             return Err(SendError::ControlTooLong(payload.len()));

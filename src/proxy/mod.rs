@@ -1,101 +1,67 @@
-//! What may stand between a client and its server: negotiations that come before everything else on a
-//! connection, without I/O, one file each; and the hop of a session that carries one out.
+//! Negotiations with proxies, which come before everything else on a connection: what one is
+//! ([`Negotiation`]), and one file for each kind of proxy. Knows no sockets, and nothing of what the
+//! connection is for.
+
+use std::fmt::{self, Debug};
 
 pub mod sockproxy;
 
-use crate::protocol::buffer::Buffer;
-use sockproxy::{ProxyError, SockProxy};
-
-/// A negotiation and its own bytes in both directions. As long as it [`holds_the_wire`](Self::holds_the_wire),
-/// nothing else may be sent.
-#[derive(Debug)]
-pub struct Hop {
-    negotiation: SockProxy,
-    error: Option<ProxyError>,
-    input: Buffer,
-    output: Buffer,
-}
-
-impl Hop {
-    #[must_use]
-    pub fn new(negotiation: SockProxy) -> Self {
-        Self { negotiation, error: None, input: Buffer::default(), output: Buffer::default() }
-    }
-
-    /// Whether the proxy has agreed; all that comes is then for the next hop.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.negotiation.is_done()
-    }
-
-    /// Whether nothing but this negotiation may be sent.
-    #[must_use]
-    pub fn holds_the_wire(&self) -> bool {
-        !self.is_done() || !self.output.is_empty()
-    }
-
-    /// What the proxy calls this connection.
-    #[must_use]
-    pub fn pid(&self) -> Option<&str> {
-        self.negotiation.pid()
-    }
-
-    /// Why it failed, once.
-    pub fn take_error(&mut self) -> Option<ProxyError> {
-        self.error.take()
-    }
-
-    /// Has `read` put at most `max` bytes into a buffer, and goes on with the negotiation.
+/// A conversation with a proxy, after which the proxy passes bytes on unchanged.
+pub trait Negotiation: Debug {
+    /// Takes the bytes that have come and were not used yet. The first call may have no input, for a negotiation that
+    /// speaks first. There is no call after the one that is done.
     ///
     /// # Errors
-    /// Those of `read`.
-    pub fn receive_with<E>(
-        &mut self,
-        max: usize,
-        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<usize, E> {
-        let count = read(self.input.space(max))?;
-        self.input.commit(count);
-        while !self.is_done() {
-            match self.negotiation.feed(self.input.as_slice()) {
-                Ok((0, _)) => break,
-                Ok((used, answer)) => {
-                    self.output.extend(answer);
-                    self.input.consume(used);
-                }
-                Err(error) => {
-                    self.input.clear();
-                    self.error.get_or_insert(error);
-                    break;
-                }
-            }
-        }
-        Ok(count)
-    }
+    /// The negotiation has failed.
+    fn feed(&mut self, input: &[u8]) -> Result<Progress, ProxyError>;
 
-    /// What came behind the negotiation, once that is done: the next hop's.
-    pub fn take_rest(&mut self) -> Vec<u8> {
-        if !self.is_done() {
-            return Vec::new();
-        }
-        let rest = self.input.as_slice().to_vec();
-        self.input.clear();
-        rest
-    }
+    /// The proxy's name, for messages.
+    fn name(&self) -> &'static str;
 
-    /// Has `write` take what is to be sent; returns how much it took.
-    ///
-    /// # Errors
-    /// Those of `write`.
-    pub fn send_with<E>(&mut self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<usize, E> {
-        let count = write(self.output.as_slice())?;
-        self.output.consume(count);
-        Ok(count)
-    }
-
-    /// The bytes that wait to be sent.
-    #[must_use]
-    pub fn outgoing_len(&self) -> usize {
-        self.output.len()
+    /// The name that the proxy has given this connection, if it gives names.
+    fn detail(&self) -> Option<&str> {
+        None
     }
 }
+
+/// How far a negotiation has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The bytes of the input that were used. The others are in the next input again.
+    pub used: usize,
+    /// To be sent to the proxy.
+    pub answer: Vec<u8>,
+    /// The proxy has agreed; input that was not used is not for it any more.
+    pub done: bool,
+}
+
+/// Why a negotiation has failed, or cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyError {
+    /// The proxy refuses; in its own words.
+    Refused(String),
+    /// The answer is not in this proxy's language. Holds its beginning, escaped.
+    Unexpected { proxy: &'static str, start: String },
+    /// The proxy cannot be asked for that.
+    Unsupported(&'static str),
+}
+
+impl ProxyError {
+    /// The error for an answer that is not in the proxy's language.
+    #[must_use]
+    pub fn unexpected(proxy: &'static str, input: &[u8]) -> Self {
+        Self::Unexpected { proxy, start: input[..input.len().min(60)].escape_ascii().to_string() }
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => f.write_str(why),
+            Self::Unexpected { proxy, start } => write!(f, "this is not {proxy}: \"{start}\""),
+            Self::Unsupported(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ProxyError {}

@@ -1,4 +1,4 @@
-//! SockProxy, the plugin of Luup systems that tells a plugin by an action when data has come for it.
+//! SockProxy, a plugin of Luup systems that runs an action of another plugin when data has come for it.
 //!
 //! ```text
 //! greeting = "OK TOGGLEDBITS-SOCKPROXY" anything LF
@@ -7,32 +7,17 @@
 //! errors   = "ERR " text LF
 //! ```
 //!
-//! Nothing may be sent between `CONN` and its reply: it would be taken for options.
+//! Nothing may be sent between `CONN` and its reply: SockProxy would take it for options. Knows no WebSocket
+//! and no TLS.
 
-use std::fmt;
+use super::{Negotiation, Progress, ProxyError};
+
+const NAME: &str = "SockProxy";
 
 /// The longest line that is accepted, in bytes.
 const MAX_LINE: usize = 1024;
 
 const GREETING: &str = "OK TOGGLEDBITS-SOCKPROXY";
-
-/// What came is not what SockProxy says; or SockProxy has said ERR, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProxyError(String);
-
-impl ProxyError {
-    fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-}
-
-impl fmt::Display for ProxyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ProxyError {}
 
 /// Whom SockProxy is to tell that data has come: an action of a service of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +29,7 @@ pub struct Notify {
     pub pid: Option<String>,
 }
 
-/// What is asked of SockProxy.
+/// A request to SockProxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The server's name or IPv4 address; the grammar has no room for an IPv6 address.
@@ -61,7 +46,7 @@ impl Options {
     /// The request, or what in it the grammar cannot carry.
     fn request(&self) -> Result<String, ProxyError> {
         if self.host.contains(':') {
-            return Err(ProxyError::new("it cannot connect to an IPv6 address"));
+            return Err(ProxyError::Unsupported("it cannot connect to an IPv6 address"));
         }
         let mut words = vec![format!("CONN {}:{}", self.host, self.port)];
         if let Some(notify) = &self.notify {
@@ -73,7 +58,7 @@ impl Options {
         if words[1..].iter().any(|word| word.contains(char::is_whitespace) || word.contains(char::is_control))
             || self.host.contains(char::is_whitespace)
         {
-            return Err(ProxyError::new("its options cannot have spaces in them"));
+            return Err(ProxyError::Unsupported("its options cannot have spaces in them"));
         }
         Ok(words.join(" ") + "\n")
     }
@@ -83,33 +68,27 @@ impl Options {
 enum Step {
     Greeting,
     Reply,
-    Done,
 }
 
-/// One negotiation. Whoever owns it sends what [`feed`](Self::feed) returns.
+/// The negotiation with SockProxy.
 #[derive(Debug)]
 pub struct SockProxy {
     step: Step,
     request: String,
-    /// What SockProxy calls this connection, once it is done.
+    /// The name that SockProxy has given this connection, once it is done.
     pid: Option<String>,
 }
 
 impl SockProxy {
     /// # Errors
-    /// The options cannot be said in SockProxy's grammar.
+    /// [`ProxyError::Unsupported`]: the options cannot be said in SockProxy's grammar.
     pub fn new(options: &Options) -> Result<Self, ProxyError> {
         Ok(Self { step: Step::Greeting, request: options.request()?, pid: None })
     }
+}
 
-    /// Looks at what has come: how much of it was used, and what is to be sent.
-    ///
-    /// # Errors
-    /// The negotiation has failed.
-    pub fn feed(&mut self, input: &[u8]) -> Result<(usize, &[u8]), ProxyError> {
-        if self.step == Step::Done {
-            return Ok((0, b""));
-        }
+impl Negotiation for SockProxy {
+    fn feed(&mut self, input: &[u8]) -> Result<Progress, ProxyError> {
         let Some(end) = input.iter().position(|b| *b == b'\n') else {
             let expected = if self.step == Step::Greeting { GREETING } else { "OK CONN" };
             let count = input.len().min(expected.len());
@@ -117,42 +96,36 @@ impl SockProxy {
                 && !b"ERR "[..].starts_with(&input[..input.len().min(4)])
                 || input.len() > MAX_LINE
             {
-                return Err(unexpected(input));
+                return Err(ProxyError::unexpected(NAME, input));
             }
-            return Ok((0, b""));
+            return Ok(Progress::default());
         };
-        let line = input[..end].trim_ascii();
+        let (line, used) = (input[..end].trim_ascii(), end + 1);
         match self.step {
             Step::Greeting if line.starts_with(GREETING.as_bytes()) => {
                 self.step = Step::Reply;
-                Ok((end + 1, self.request.as_bytes()))
+                let answer = std::mem::take(&mut self.request).into_bytes();
+                Ok(Progress { used, answer, done: false })
             }
             Step::Reply if line == b"OK CONN" || line.starts_with(b"OK CONN ") => {
-                self.step = Step::Done;
                 let pid = line[b"OK CONN".len()..].trim_ascii();
                 self.pid = Some(String::from_utf8_lossy(pid).into_owned()).filter(|pid| !pid.is_empty());
-                Ok((end + 1, b""))
+                Ok(Progress { used, answer: Vec::new(), done: true })
             }
             _ if line.starts_with(b"ERR ") => {
-                Err(ProxyError::new(String::from_utf8_lossy(&line[b"ERR ".len()..])))
+                Err(ProxyError::Refused(String::from_utf8_lossy(&line[b"ERR ".len()..]).into_owned()))
             }
-            _ => Err(unexpected(line)),
+            _ => Err(ProxyError::unexpected(NAME, line)),
         }
     }
 
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.step == Step::Done
+    fn name(&self) -> &'static str {
+        NAME
     }
 
-    #[must_use]
-    pub fn pid(&self) -> Option<&str> {
+    fn detail(&self) -> Option<&str> {
         self.pid.as_deref()
     }
-}
-
-fn unexpected(line: &[u8]) -> ProxyError {
-    ProxyError(format!("this is not SockProxy: \"{}\"", line[..line.len().min(60)].escape_ascii()))
 }
 
 #[cfg(test)]
@@ -166,23 +139,22 @@ mod tests {
     }
 
     #[test]
-    fn negotiation() {
+    fn a_greeting_is_answered_with_the_request_and_the_reply_ends_it() {
         let input = b"OK TOGGLEDBITS-SOCKPROXY 21350 4711\nOK CONN 7\nHTTP";
         let mut proxy = SockProxy::new(&options()).unwrap();
         for end in 0..35 {
-            assert_eq!(proxy.feed(&input[..end]), Ok((0, &b""[..])), "after {end} bytes");
+            assert_eq!(proxy.feed(&input[..end]), Ok(Progress::default()), "after {end} bytes");
         }
-        let request = b"CONN hub.local:80 NTFY=12/urn:me/Receive RTIM=0 PACE=0\n";
-        assert_eq!(proxy.feed(input), Ok((36, &request[..])));
-        assert_eq!(proxy.feed(&input[36..40]), Ok((0, &b""[..])));
-        assert_eq!(proxy.feed(&input[36..]), Ok((10, &b""[..])));
-        assert!(proxy.is_done());
-        assert_eq!(proxy.pid(), Some("7"));
-        assert_eq!(proxy.feed(&input[46..]), Ok((0, &b""[..])));
+        let answer = b"CONN hub.local:80 NTFY=12/urn:me/Receive RTIM=0 PACE=0\n".to_vec();
+        assert_eq!(proxy.feed(input), Ok(Progress { used: 36, answer, done: false }));
+        assert_eq!(proxy.feed(&input[36..40]), Ok(Progress::default()));
+        assert_eq!(proxy.detail(), None);
+        assert_eq!(proxy.feed(&input[36..]), Ok(Progress { used: 10, answer: Vec::new(), done: true }));
+        assert_eq!(proxy.detail(), Some("7"));
     }
 
     #[test]
-    fn requests() {
+    fn a_request_has_what_is_asked_for_or_says_what_it_cannot_have() {
         let request = |options: Options| options.request().map_err(|error| error.to_string());
         let plain = Options { notify: None, rtim: 5000, pace: 2, ..options() };
         assert_eq!(request(plain), Ok("CONN hub.local:80 RTIM=5000 PACE=2\n".into()));
@@ -199,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn failures() {
+    fn other_services_and_refusals_are_errors_with_their_own_words() {
         for (first, second, why) in [
             ("HTTP/1.1 400 Bad Request\r\n", "", "this is not SockProxy: \"HTTP/1.1 400 Bad Request\""),
             ("SSH-2.0", "", "this is not SockProxy: \"SSH-2.0\""),

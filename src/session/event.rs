@@ -1,39 +1,13 @@
-//! What a session tells its owner.
+//! What a session tells its owner: events, how much a read has brought, where it stands. Failures have a file
+//! of their own.
 
-use std::fmt;
+use super::failure::Hop;
+use crate::http::Response;
+use crate::protocol::close::CloseFrame;
+use crate::protocol::event;
+use crate::protocol::handshake::Request;
 
-use crate::protocol::connection;
-use crate::protocol::error::{HandshakeError, ProtocolError};
-use crate::protocol::handshake::{Request, Response};
-use crate::proxy::sockproxy::ProxyError;
-use crate::tls::TlsError;
-
-/// Why a session is over, by the hop that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// The system has no random numbers to give.
-    Random(String),
-    Proxy(ProxyError),
-    Tls(TlsError),
-    Handshake(HandshakeError),
-    Protocol(ProtocolError),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Random(error) => write!(f, "no random numbers: {error}"),
-            Self::Proxy(error) => error.fmt(f),
-            Self::Tls(error) => error.fmt(f),
-            Self::Handshake(error) => error.fmt(f),
-            Self::Protocol(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-/// What has happened. Borrowed from the session: use it before the next call.
+/// Something that has happened. Borrowed from the session: use it before the next call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A server's first event: answer with [`Session::accept`](super::Session::accept) or
@@ -41,15 +15,52 @@ pub enum Event<'a> {
     Request(&'a Request),
     /// A client's first event: the upgrade is complete.
     Open(&'a Response),
-    /// What the peer sent.
-    Received(connection::Event<'a>),
+    /// Something that the peer sent.
+    Received(event::Event<'a>),
 }
 
-/// How much a read has brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Intake {
-    /// Bytes on the wire.
+/// The result of [`Session::receive_with`](super::Session::receive_with).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BytesRead {
+    /// Bytes from the wire. 0 if it has ended, and also if it was not read.
     pub wire: usize,
-    /// Bytes of plaintext, for TLS may hold back an incomplete record, or have held one back before.
+    /// Bytes of plaintext: fewer than those of the wire if they are for a proxy or for TLS itself, and more if TLS
+    /// has held some back.
     pub plain: usize,
+    /// Whether there may be more at once, without waiting for the wire.
+    pub more: bool,
+}
+
+impl BytesRead {
+    /// Whether the wire has ended and nothing is held back any more.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        self.wire == 0 && self.plain == 0
+    }
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The first hop that was never complete; [`Hop::Frames`] if the connection is, or was, open.
+    pub hop: Hop,
+    /// Whether TLS has said that the peer sends no more.
+    pub ended: bool,
+    /// Whether the session has failed: [`next_event`](super::Session::next_event) will tell why, or has told.
+    pub failed: bool,
+    /// Bytes of plaintext that have come and were not interpreted yet.
+    pub incoming: usize,
+    /// Bytes that wait to be sent, some of them perhaps for something that must come first.
+    pub outgoing: usize,
+    /// The bytes among them that can be sent now.
+    pub sendable: usize,
+    /// Complete frames that have come, of any kind.
+    pub frames: u64,
+}
+
+/// The two close frames of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CloseState<'a> {
+    pub sent: Option<&'a CloseFrame>,
+    pub received: Option<&'a CloseFrame>,
 }

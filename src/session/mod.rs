@@ -1,33 +1,40 @@
-//! A connection through all its hops, in order: proxy, TLS, upgrade, frames. Bytes of the wire in, events
-//! out; sends in, bytes of the wire out.
+//! A connection through all its hops, in order: proxies, TLS, upgrade, frames. Bytes of the wire in, events
+//! out; messages in, bytes of the wire out.
 //!
-//! Knows no sockets, no Lua and no clock: whoever owns one of these reads for it, writes for it, and
+//! Knows no sockets, no Lua, no clock and no particular proxy. Its owner reads for it, writes for it, and
 //! gives up on it when its time is over.
 
-use native_tls::TlsAcceptor;
+use std::convert::Infallible;
+
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 
+use crate::http::{Body, Response};
 use crate::protocol::Role;
 use crate::protocol::close::CloseFrame;
 use crate::protocol::connection::{Config, Connection};
-use crate::protocol::deflate::Agreement;
-use crate::protocol::error::{HandshakeError, SendError};
+use crate::protocol::deflate::NegotiatedParameters;
+use crate::protocol::error::{ProtocolError, ReceiveError, SendError};
 use crate::protocol::frame::Opcode;
-use crate::protocol::handshake::{self, ClientHandshake, Request, Response, ServerHandshake, UpgradeRequest};
-use crate::proxy::Hop;
-use crate::proxy::sockproxy::SockProxy;
-use crate::tls::{Connector, Peer, Tls, TlsError};
+use crate::protocol::handshake::{self, ClientHandshake, ServerHandshake, UpgradeRequest};
+use crate::proxy::Negotiation;
+use crate::tls::{Acceptor, Connector, Peer, Tls};
 
 mod event;
-mod security;
-mod stage;
-mod upgrade;
+mod failure;
+mod opening;
+mod proxy_hop;
+mod tls_hop;
+mod transport;
+mod websocket;
 
-pub use event::{Error, Event, Intake};
-use security::Security;
-use stage::Stage;
-use upgrade::{Step, Upgrade};
+pub use event::{BytesRead, CloseState, Event, Status};
+use failure::Verdict;
+pub use failure::{Failure, Hop, Kind};
+use opening::{OpeningHandshake, Progress};
+use tls_hop::TlsHop;
+use transport::Transport;
+use websocket::WebSocket;
 
 /// While this many bytes wait to be sent, pings are not answered one by one but only the most recent
 /// one is (RFC 6455 section 5.5.3), so that a peer that asks and never reads costs no memory.
@@ -35,17 +42,23 @@ const PONG_BACKLOG: usize = 64 * 1024;
 
 /// Inputs: [`receive_with`](Self::receive_with) or [`receive`](Self::receive),
 /// [`receive_end`](Self::receive_end), and what is to be sent: [`send`](Self::send),
-/// [`send_pong`](Self::send_pong), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close).
-/// Outputs: [`next_event`](Self::next_event) until it is `None`, and [`send_with`](Self::send_with).
-/// After each input there may be output of both kinds.
+/// [`send_pong`](Self::send_pong), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close),
+/// [`shutdown`](Self::shutdown).
+///
+/// Outputs: [`next_event`](Self::next_event) until it is `None`, and [`send_with`](Self::send_with) while
+/// [`sendable_len`](Self::sendable_len) is above 0. After each input, and after an event, there may be output of both
+/// kinds. A failure is told by `next_event`; whoever only writes sees [`Status::failed`].
+///
+/// Queries: everything that takes `&self`. They change nothing.
 #[derive(Debug)]
 pub struct Session {
     role: Role,
     config: Config,
-    proxy: Option<Hop>,
-    security: Option<Security>,
-    stage: Stage,
+    transport: Transport,
+    websocket: WebSocket,
+    verdict: Verdict,
     waiting_pong: Option<Vec<u8>>,
+    wire_ended: bool,
 }
 
 impl Session {
@@ -53,136 +66,129 @@ impl Session {
     /// bytes can be sent at once.
     ///
     /// # Errors
-    /// [`Error::Tls`] if TLS cannot begin, [`Error::Random`].
+    /// [`Kind::Tls`] if TLS cannot begin, [`Kind::Random`].
     pub fn client(
         request: &UpgradeRequest,
         tls: Option<(&Connector, &str)>,
         config: Config,
-    ) -> Result<Self, Error> {
-        let mut rng = seed()?;
+    ) -> Result<Self, Failure> {
+        let mut rng = generator(&config)?;
         let (handshake, head) = ClientHandshake::new(request, config.deflate.as_ref(), &mut rng);
-        let tls = tls.map(|(connector, host)| Tls::client(connector, host)).transpose();
-        let stage = Stage::new(Upgrade::Client(handshake), rng);
-        let mut session = Self::new(Role::Client, stage, tls.map_err(Error::Tls)?, config);
-        session.stage.output().extend(&head);
-        session.seal();
+        let tls = tls.map(|(connector, host)| TlsHop::new(Tls::client(connector, host))).transpose()?;
+        let websocket = WebSocket::new(OpeningHandshake::Client(handshake), rng);
+        let mut session = Self::new(Role::Client, websocket, tls, config);
+        session.websocket.output().extend(&head);
         Ok(session)
     }
 
     /// A server that waits for a request.
     ///
     /// # Errors
-    /// As [`client`](Self::client).
-    pub fn server(tls: Option<&TlsAcceptor>, config: Config) -> Result<Self, Error> {
-        let stage = Stage::new(Upgrade::Server(ServerHandshake::default()), seed()?);
-        let tls = tls.map(Tls::server).transpose().map_err(Error::Tls)?;
-        Ok(Self::new(Role::Server, stage, tls, config))
+    /// See [`client`](Self::client).
+    pub fn server(tls: Option<&Acceptor>, config: Config) -> Result<Self, Failure> {
+        let rng = generator(&config)?;
+        let tls = tls.map(|acceptor| TlsHop::new(Tls::server(acceptor))).transpose()?;
+        let websocket = WebSocket::new(OpeningHandshake::Server(ServerHandshake::default()), rng);
+        Ok(Self::new(Role::Server, websocket, tls, config))
     }
 
-    fn new(role: Role, stage: Stage, tls: Option<Tls>, config: Config) -> Self {
-        let security = tls.map(Security::new);
-        Self { role, config, proxy: None, security, stage, waiting_pong: None }
+    fn new(role: Role, websocket: WebSocket, tls: Option<TlsHop>, config: Config) -> Self {
+        let (transport, verdict) = (Transport::new(tls), Verdict::default());
+        Self { role, config, transport, websocket, verdict, waiting_pong: None, wire_ended: false }
     }
 
-    /// The same through a proxy, which is to be negotiated with before anything is sent or received.
+    /// The same through a proxy, which is negotiated with before anything else is sent, including TLS. With several,
+    /// each is reached through the one that was added before it. To be called before anything is received.
     #[must_use]
-    pub fn through(mut self, negotiation: SockProxy) -> Self {
-        self.proxy = Some(Hop::new(negotiation));
+    pub fn through(mut self, negotiation: Box<dyn Negotiation>) -> Self {
+        self.transport.add_proxy(negotiation);
+        // It may be the one to speak first.
+        self.advance(0);
         self
     }
 
-    /// Whether everything goes through a proxy that has agreed to it, or none was asked for.
-    #[must_use]
-    pub fn is_routed(&self) -> bool {
-        self.proxy.as_ref().is_none_or(Hop::is_done)
-    }
-
-    /// What SockProxy calls this connection.
-    #[must_use]
-    pub fn proxy_pid(&self) -> Option<&str> {
-        self.proxy.as_ref().and_then(Hop::pid)
-    }
-
-    /// Has `read` put at most `max` bytes from the wire into a buffer and takes them; returns how
-    /// many bytes of plaintext they became.
+    /// Has `read` put bytes from the wire into a buffer, and takes them. `max`, which must be above 0, bounds
+    /// the plaintext.
+    ///
+    /// Without TLS this is one read of at most `max` bytes, and `more` says that the read was full. With TLS, plaintext
+    /// that is held from earlier reads is taken first. Only if that is less than `max`, the wire is read once, for
+    /// 17 KiB or `max` bytes, whichever is more, and decrypted up to `max` bytes in all. `more` says that `plain` is
+    /// `max`; the rest is held for the next call.
+    ///
+    /// A `read` that blocks must not be offered while [`holds_more`](Self::holds_more): it would keep the held plaintext
+    /// from the caller. One that fails at once will do; see below.
+    ///
+    /// The wire has ended when `wire` and `plain` are both 0 ([`BytesRead::is_end`]). A caller that goes on until
+    /// then loses nothing, because held plaintext comes first. `wire` alone says nothing: it is 0, too, when the wire
+    /// was not read.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Returns the errors of `read`, unless there was held plaintext; then the next call meets the error again.
     pub fn receive_with<E>(
         &mut self,
         max: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<Intake, E> {
-        if let Some(proxy) = self.proxy.as_mut().filter(|proxy| !proxy.is_done()) {
-            let wire = proxy.receive_with(max, read)?;
-            let behind = proxy.take_rest();
-            let plain = if behind.is_empty() { 0 } else { self.receive(&behind) };
-            return Ok(Intake { wire, plain });
+    ) -> Result<BytesRead, E> {
+        let held = if self.transport.holds_more() { self.advance(max) } else { 0 };
+        if held > 0 && held >= max {
+            return Ok(BytesRead { wire: 0, plain: held, more: true });
         }
-        let input = self.stage.input();
-        let before = input.len();
-        let wire = if let Some(security) = &mut self.security {
-            let wire = security.receive_with(max, read)?;
-            security.decrypt(input);
-            wire
-        } else {
-            let wire = read(input.space(max))?;
-            input.commit(wire);
-            wire
+        let before = self.websocket.input().len();
+        let wire = match self.transport.receive_with(max, self.websocket.input(), read) {
+            Ok(wire) => wire,
+            Err(error) if held == 0 => return Err(error),
+            Err(_) => return Ok(BytesRead { wire: 0, plain: held, more: false }),
         };
-        let plain = input.len() - before;
-        // What has waited for TLS can be said now.
-        self.seal();
-        Ok(Intake { wire, plain })
+        self.advance(max - held);
+        let plain = held + self.websocket.input().len() - before;
+        let is_full = if self.transport.tls().is_some() { plain } else { wire } >= max;
+        Ok(BytesRead { wire, plain, more: is_full })
+    }
+
+    /// Takes all of these bytes from the wire; returns how many bytes of plaintext they became, together with what
+    /// was held before.
+    pub fn receive(&mut self, bytes: &[u8]) -> usize {
+        let before = self.websocket.input().len();
+        let copy = |space: &mut [u8]| {
+            space[..bytes.len()].copy_from_slice(bytes);
+            Ok::<_, Infallible>(bytes.len())
+        };
+        let Ok(_) = self.transport.receive_with(bytes.len(), self.websocket.input(), copy);
+        self.advance(usize::MAX);
+        self.websocket.input().len() - before
     }
 
     /// Takes bytes that are plaintext, whatever the wire carries, and have come in another way.
     pub fn receive_plain(&mut self, bytes: &[u8]) {
-        self.stage.input().extend(bytes);
+        self.websocket.input().extend(bytes);
     }
 
-    /// Takes bytes from the wire; returns how many bytes of plaintext they became.
-    pub fn receive(&mut self, bytes: &[u8]) -> usize {
-        let received = self.receive_with(bytes.len(), |space| {
-            space.copy_from_slice(bytes);
-            Ok::<_, std::convert::Infallible>(bytes.len())
-        });
-        received.map_or(0, |received| received.plain)
-    }
-
-    /// The wire has ended. What came before can still become events.
+    /// The wire has ended, and with it a body whose head does not say its length. Bytes that came before can still
+    /// become events, and plaintext that TLS holds is still returned by [`receive_with`](Self::receive_with).
     pub fn receive_end(&mut self) {
-        if let Some(security) = &mut self.security {
-            security.receive_end(self.stage.input());
-            self.seal();
-        }
+        self.wire_ended = true;
     }
 
-    /// Whether TLS has said that the peer will send no more.
-    #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.tls().is_some_and(Tls::is_ended)
+    /// Lets the hops go on with what they hold, up to `max` bytes of plaintext; returns how many bytes that was.
+    fn advance(&mut self, max: usize) -> usize {
+        let input = self.websocket.input();
+        let before = input.len();
+        let result = self.transport.advance(input, max);
+        let plain = input.len() - before;
+        self.verdict.note(result);
+        // The handshake of TLS may be complete now.
+        self.encrypt_pending();
+        plain
     }
 
-    /// Has `write` take bytes for the wire; returns how many it took.
+    /// Has `write` take bytes for the wire; returns how many it took. If those are 0, nothing has changed.
     ///
     /// # Errors
-    /// Those of `write`.
+    /// Returns the errors of `write`.
     pub fn send_with<E>(&mut self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<usize, E> {
-        if let Some(proxy) = self.proxy.as_mut().filter(|proxy| proxy.holds_the_wire()) {
-            return proxy.send_with(write);
-        }
-        // The connection writes its own close frame when it fails.
-        self.seal();
-        let count = if let Some(security) = &mut self.security {
-            security.send_with(write)?
-        } else {
-            let output = self.stage.output();
-            let count = write(output.as_slice())?;
-            output.consume(count);
-            count
-        };
-        if self.outgoing_len() < PONG_BACKLOG
+        let count = self.transport.send_with(self.websocket.output(), write)?;
+        if count > 0
+            && self.outgoing_len() < PONG_BACKLOG
             && let Some(payload) = self.waiting_pong.take()
         {
             // The connection may have begun to close since; then the ping needs no answer.
@@ -191,144 +197,83 @@ impl Session {
         Ok(count)
     }
 
-    /// The bytes that [`send_with`](Self::send_with) would offer now.
-    #[must_use]
-    pub fn sendable_len(&self) -> usize {
-        match (&self.proxy, self.tls()) {
-            (Some(proxy), _) if proxy.holds_the_wire() => proxy.outgoing_len(),
-            (_, Some(tls)) => tls.outgoing_len(),
-            (_, None) => self.stage.output_len(),
-        }
-    }
-
-    /// The bytes that wait to be put on the wire, some of them perhaps for something that must come first.
-    #[must_use]
-    pub fn outgoing_len(&self) -> usize {
-        let proxied = self.proxy.as_ref().map_or(0, Hop::outgoing_len);
-        proxied + self.stage.output_len() + self.tls().map_or(0, Tls::outgoing_len)
-    }
-
-    /// Bytes that have come and were not interpreted yet.
-    #[must_use]
-    pub fn incoming_len(&self) -> usize {
-        self.stage.input_len()
-    }
-
-    /// Whether TLS, if there is to be any, has been agreed upon.
-    #[must_use]
-    pub fn is_secured(&self) -> bool {
-        self.tls().is_none_or(Tls::is_open)
-    }
-
-    /// Why TLS has failed, as long as [`next_event`](Self::next_event) has not told: what waits to be sent then waits
-    /// in vain.
-    #[must_use]
-    pub fn tls_error(&self) -> Option<&TlsError> {
-        self.security.as_ref().and_then(Security::error)
-    }
-
-    /// What TLS knows of the peer, if there is TLS and it has been agreed upon.
-    #[must_use]
-    pub fn tls_peer(&self) -> Option<Peer> {
-        self.tls().and_then(Tls::peer)
-    }
-
-    fn tls(&self) -> Option<&Tls> {
-        self.security.as_ref().map(Security::tls)
-    }
-
-    /// A client's view: the response that completed the upgrade or refused it; `None` before.
-    #[must_use]
-    pub fn response(&self) -> Option<&Response> {
-        self.stage.response()
-    }
-
-    /// A client's view of a refused upgrade: what has come of the response's body, and whether that is all.
-    #[must_use]
-    pub fn body(&self) -> (Vec<u8>, bool) {
-        match &self.stage {
-            Stage::Opening { upgrade: Upgrade::Over(response), input, .. } => response.body(input.as_slice()),
-            _ => (Vec::new(), true),
-        }
-    }
-
-    /// The open connection, for what can be asked of it.
-    #[must_use]
-    pub fn connection(&self) -> Option<&Connection> {
-        self.stage.connection()
-    }
-
-    /// The next thing that has happened, or `None` when more bytes are needed.
+    /// The next thing that has happened, or `None` when more bytes are needed. After a failure it is `None` for good.
     ///
     /// # Errors
     /// The session is over. There may still be bytes to send that tell the peer.
-    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Error> {
-        if let Some(error) = self.proxy.as_mut().and_then(Hop::take_error) {
-            return Err(Error::Proxy(error));
-        }
-        if let Stage::Opening { .. } = self.stage {
-            return self.next_upgrade_event();
-        }
-        let Some(connection) = self.stage.connection_mut() else { return Ok(None) };
-        match connection.next_event() {
-            Ok(None) => nothing(&mut self.security),
-            Ok(Some(event)) => Ok(Some(Event::Received(event))),
-            Err(error) => Err(Error::Protocol(error)),
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Failure> {
+        let closing = match &mut self.websocket {
+            WebSocket::Opening { .. } => return self.next_opening_event(),
+            WebSocket::Open { connection, .. } => connection.close_sent().is_some(),
+        };
+        match self.websocket.connection_mut().map(Connection::find_event) {
+            Some(Ok(Some(pending))) => {
+                let event = self.connection().and_then(|connection| connection.event(pending));
+                Ok(event.map(Event::Received))
+            }
+            Some(Err(error)) => Err(self.fail(&error, closing)),
+            Some(Ok(None)) | None => self.nothing_more(),
         }
     }
 
-    fn next_upgrade_event(&mut self) -> Result<Option<Event<'_>>, Error> {
-        let Stage::Opening { upgrade, input, .. } = &mut self.stage else { return Ok(None) };
-        match upgrade.step(input) {
-            Ok(Step::Wait) => nothing(&mut self.security),
-            Ok(Step::Accepted(accepted)) => {
+    fn next_opening_event(&mut self) -> Result<Option<Event<'_>>, Failure> {
+        let WebSocket::Opening { handshake, input, output, .. } = &mut self.websocket else {
+            return Ok(None);
+        };
+        match handshake.advance(input, output) {
+            Ok(Progress::Waiting) => self.nothing_more(),
+            Ok(Progress::Accepted(accepted)) => {
                 self.open(accepted.response, accepted.compression);
                 Ok(self.response().map(Event::Open))
             }
-            Ok(Step::Requested) => Ok(self.request().map(Event::Request)),
-            Err(error) => {
-                if let HandshakeError::BadRequest { status, message } = &error {
-                    self.answer_refusal(*status, message);
-                }
-                Err(Error::Handshake(error))
+            Ok(Progress::Requested) => Ok(self.websocket.request().map(Event::Request)),
+            Err(failure) => {
+                // A server's refusal.
+                self.encrypt_pending();
+                Err(self.verdict.told(failure))
             }
         }
     }
 
-    fn open(&mut self, response: Response, compression: Option<Agreement>) {
-        self.stage.open(self.role, self.config.clone(), response, compression);
+    /// There is no event, for more bytes are needed; unless a hop has failed and no more will come.
+    fn nothing_more(&mut self) -> Result<Option<Event<'_>>, Failure> {
+        self.verdict.tell().map(|()| None)
     }
 
-    /// The request that waits to be accepted or refused.
-    fn request(&self) -> Option<&Request> {
-        match &self.stage {
-            Stage::Opening { upgrade: Upgrade::Requested(request), .. } => Some(request),
-            _ => None,
-        }
+    /// The open connection has failed. Unless one was sent before, its close frame is in the output.
+    fn fail(&mut self, error: &ReceiveError, closing: bool) -> Failure {
+        self.encrypt_pending();
+        let kind = match error {
+            ReceiveError::TooBig { .. } => Kind::TooBig,
+            ReceiveError::Protocol(ProtocolError::NotUtf8(_) | ProtocolError::NotDeflate) => Kind::Encoding,
+            ReceiveError::Protocol(_) => Kind::Protocol,
+        };
+        let close_code = (!closing).then(|| error.code());
+        self.verdict.told(Failure { close_code, ..Failure::new(Hop::Frames, kind, error) })
+    }
+
+    fn open(&mut self, response: Response, compression: Option<NegotiatedParameters>) {
+        self.websocket.open(self.role, self.config.clone(), response, compression);
     }
 
     /// Accepts the request that was the last event; `subprotocol` is one that it offers.
     pub fn accept(&mut self, subprotocol: Option<&str>) {
-        if let Some(request) = self.request() {
+        if let Some(request) = self.websocket.request() {
             let (head, compression) = request.acceptance(subprotocol, self.config.deflate.as_ref());
-            self.stage.output().extend(&head);
+            self.websocket.output().extend(&head);
             self.open(Response::default(), compression);
-            self.seal();
+            self.encrypt_pending();
         }
     }
 
     /// Refuses the request that was the last event with an HTTP status of 400 or above.
     pub fn refuse(&mut self, status: u16, message: &str) {
-        if self.request().is_some() {
-            self.answer_refusal(status, message);
-        }
-    }
-
-    fn answer_refusal(&mut self, status: u16, message: &str) {
-        if let Stage::Opening { upgrade, output, .. } = &mut self.stage {
+        if let WebSocket::Opening { handshake: handshake @ OpeningHandshake::Requested(_), output, .. } =
+            &mut self.websocket
+        {
             output.extend(&handshake::refusal(status, message));
-            *upgrade = Upgrade::Over(Response::default());
-            self.seal();
+            *handshake = OpeningHandshake::Over(Response::default());
+            self.encrypt_pending();
         }
     }
 
@@ -337,9 +282,9 @@ impl Session {
     /// # Errors
     /// See [`SendError`].
     pub fn send(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
-        let connection = self.stage.connection_mut().ok_or(SendError::NotOpen)?;
+        let connection = self.websocket.connection_mut().ok_or(SendError::NotOpen)?;
         connection.send(opcode, data, fin)?;
-        self.seal();
+        self.encrypt_pending();
         Ok(())
     }
 
@@ -360,55 +305,156 @@ impl Session {
     /// # Errors
     /// See [`SendError`].
     pub fn send_close(&mut self, frame: CloseFrame) -> Result<(), SendError> {
-        let connection = self.stage.connection_mut().ok_or(SendError::NotOpen)?;
+        let connection = self.websocket.connection_mut().ok_or(SendError::NotOpen)?;
         connection.send_close(frame)?;
-        self.seal();
+        self.encrypt_pending();
         Ok(())
     }
 
     /// Answers the peer's close frame: [`Connection::reply_close`].
     pub fn reply_close(&mut self) {
-        if let Some(connection) = self.stage.connection_mut() {
+        if let Some(connection) = self.websocket.connection_mut() {
             connection.reply_close();
-            self.seal();
+            self.encrypt_pending();
         }
     }
 
     /// Says goodbye on the TLS level, after the last frame.
     pub fn shutdown(&mut self) {
-        self.seal();
-        if let Some(security) = &mut self.security {
-            security.shutdown();
-        }
+        self.encrypt_pending();
+        self.transport.shutdown();
     }
 
-    /// The open connection, for what can be changed about it.
-    pub fn connection_mut(&mut self) -> Option<&mut Connection> {
-        self.stage.connection_mut()
+    /// Makes ciphertext of the plaintext that is to be sent, once TLS is agreed upon. Every input ends with this.
+    fn encrypt_pending(&mut self) {
+        let result = self.transport.encrypt(self.websocket.output());
+        self.verdict.note(result);
     }
 
     /// Changes the message limit: [`Connection::set_max_message_size`].
     pub fn set_max_message_size(&mut self, bytes: usize) {
         self.config.max_message_size = bytes;
-        if let Some(connection) = self.stage.connection_mut() {
+        if let Some(connection) = self.websocket.connection_mut() {
             connection.set_max_message_size(bytes);
         }
     }
 
-    /// Plaintext to be sent becomes ciphertext, as soon as TLS is agreed upon.
-    fn seal(&mut self) {
-        if let Some(security) = &mut self.security {
-            security.encrypt(self.stage.output());
+    /// The open connection, for its settings. A frame that is sent on it directly, and not by the session, is encrypted
+    /// only with the next input of the session.
+    pub fn connection_mut(&mut self) -> Option<&mut Connection> {
+        self.websocket.connection_mut()
+    }
+
+    /// Where the session stands, in one answer.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            hop: self.hop(),
+            ended: self.transport.tls().is_some_and(Tls::is_ended),
+            failed: self.verdict.failure().is_some(),
+            incoming: self.incoming_len(),
+            outgoing: self.outgoing_len(),
+            sendable: self.sendable_len(),
+            frames: self.connection().map_or(0, Connection::frames_received),
         }
+    }
+
+    /// The first hop that was never complete; [`Hop::Frames`] if the connection is, or was, open.
+    #[must_use]
+    pub fn hop(&self) -> Hop {
+        let above = if self.connection().is_some() { Hop::Frames } else { Hop::Upgrade };
+        self.transport.incomplete().unwrap_or(above)
+    }
+
+    /// Why the session has failed, if it has; [`next_event`](Self::next_event) tells it once, after the events that
+    /// came before it.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.verdict.failure()
+    }
+
+    /// Whether bytes that came from the wire still wait inside TLS, so that [`receive_with`](Self::receive_with) may
+    /// bring plaintext even if the wire has nothing.
+    #[must_use]
+    pub fn holds_more(&self) -> bool {
+        self.transport.holds_more()
+    }
+
+    /// Bytes of plaintext that have come and were not interpreted yet.
+    #[must_use]
+    pub fn incoming_len(&self) -> usize {
+        self.websocket.input_len()
+    }
+
+    /// The bytes that wait to be sent, some of them perhaps for something that must come first.
+    #[must_use]
+    pub fn outgoing_len(&self) -> usize {
+        self.transport.outgoing_len() + self.websocket.output_len()
+    }
+
+    /// The bytes that [`send_with`](Self::send_with) would offer now.
+    #[must_use]
+    pub fn sendable_len(&self) -> usize {
+        self.transport.sendable_len(self.websocket.output_len())
+    }
+
+    /// The name that a proxy has given this connection, if one has: SockProxy's pid.
+    #[must_use]
+    pub fn proxy_detail(&self) -> Option<&str> {
+        self.transport.proxy_detail()
+    }
+
+    /// The peer as TLS knows it, once the handshake of TLS is complete.
+    #[must_use]
+    pub fn tls_peer(&self) -> Option<Peer> {
+        self.transport.tls().and_then(Tls::peer)
+    }
+
+    /// A client's view: the response that completed the upgrade or refused it; `None` before.
+    #[must_use]
+    pub fn response(&self) -> Option<&Response> {
+        self.websocket.response()
+    }
+
+    /// A client's view: the subprotocol that the server has selected.
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<String> {
+        self.response().and_then(handshake::subprotocol)
+    }
+
+    /// A client's view of a refused upgrade: the body of the response, as far as it has come.
+    #[must_use]
+    pub fn body(&self) -> Body {
+        match &self.websocket {
+            WebSocket::Opening { handshake: OpeningHandshake::Over(response), input, .. } => {
+                response.body(input.as_slice(), self.wire_ended && !self.holds_more())
+            }
+            _ => Body { bytes: Vec::new(), complete: true },
+        }
+    }
+
+    /// The close frames that were sent and received.
+    #[must_use]
+    pub fn close_state(&self) -> CloseState<'_> {
+        let state = self.connection().map(|connection| CloseState {
+            sent: connection.close_sent(),
+            received: connection.close_received(),
+        });
+        state.unwrap_or_default()
+    }
+
+    /// The open connection, for queries.
+    #[must_use]
+    pub fn connection(&self) -> Option<&Connection> {
+        self.websocket.connection()
     }
 }
 
-/// There is no event, for more bytes are needed; unless TLS has failed and no more will come.
-fn nothing(security: &mut Option<Security>) -> Result<Option<Event<'static>>, Error> {
-    security.as_mut().and_then(Security::take_error).map_or(Ok(None), |error| Err(Error::Tls(error)))
-}
-
-/// RFC 6455 sections 4.1 and 5.3 want numbers that cannot be predicted.
-fn seed() -> Result<StdRng, Error> {
-    StdRng::try_from_rng(&mut SysRng).map_err(|error| Error::Random(error.to_string()))
+/// RFC 6455 sections 4.1 and 5.3 want numbers that cannot be predicted, unless a test asks for others.
+fn generator(config: &Config) -> Result<StdRng, Failure> {
+    if let Some(seed) = config.seed {
+        return Ok(StdRng::seed_from_u64(seed));
+    }
+    let random = StdRng::try_from_rng(&mut SysRng);
+    random.map_err(|error| Failure::new(Hop::Upgrade, Kind::Random, &format!("no random numbers: {error}")))
 }

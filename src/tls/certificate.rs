@@ -1,4 +1,7 @@
-//! What a certificate says, in DER and in PEM. Whether it can be trusted is the TLS library's affair.
+//! Certificates, in DER and in PEM: what they say. Does not judge whether one can be trusted; the TLS library
+//! does.
+
+use std::fmt;
 
 use pem::Pem;
 use x509_cert::certificate::{CertificateInner, Raw};
@@ -57,18 +60,38 @@ fn public_key(der: &[u8]) -> Option<Vec<u8>> {
     AnyRef::decode(&mut fields).ok()?.to_der().ok()
 }
 
+/// What is wrong with a PEM file that should have certificates in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PemError {
+    Syntax(String),
+    /// One of them is not valid.
+    Certificate(String),
+    NoCertificate,
+}
+
+impl fmt::Display for PemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(why) => write!(f, "no valid PEM: {why}"),
+            Self::Certificate(why) => write!(f, "a certificate in it is not valid: {why}"),
+            Self::NoCertificate => f.write_str("no PEM certificate in it"),
+        }
+    }
+}
+
+impl std::error::Error for PemError {}
+
 /// The certificates in a PEM file, in DER and in the file's order; what else is in it is passed over.
 ///
 /// # Errors
-/// There is none, or one is not valid.
-pub fn read_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let blocks = pem::parse_many(text).map_err(|error| format!("no valid PEM: {error}"))?;
+/// See [`PemError`].
+pub fn read_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
+    let blocks = pem::parse_many(text).map_err(|error| PemError::Syntax(error.to_string()))?;
     // There are two names for one.
     let certificates = blocks.into_iter().filter(|b| ["CERTIFICATE", "X509 CERTIFICATE"].contains(&b.tag()));
     let ders: Vec<_> = certificates.map(Pem::into_contents).collect();
     for der in &ders {
-        native_tls::Certificate::from_der(der)
-            .map_err(|error| format!("a certificate in it is not valid: {}", reason(error)))?;
+        native_tls::Certificate::from_der(der).map_err(|error| PemError::Certificate(reason(error)))?;
     }
-    if ders.is_empty() { Err("no PEM certificate in it".into()) } else { Ok(ders) }
+    if ders.is_empty() { Err(PemError::NoCertificate) } else { Ok(ders) }
 }

@@ -1,23 +1,34 @@
-//! What the TLS library says of its failures, in words for those who use it.
+//! Failures of TLS, in words for those who use it, and OpenSSL's habits of reporting them. Knows no
+//! connection.
 
 use std::fmt;
 
-/// TLS failed, and why.
+use super::fingerprint::Fingerprint;
+
+/// Why TLS failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsError(String);
+pub enum TlsError {
+    /// No certificate can be for this host.
+    Host(String),
+    /// The handshake; in the library's words.
+    Handshake(String),
+    /// The peer has another certificate than the ones that were asked for. Holds the fingerprints of what it has.
+    Fingerprint { certificate: Fingerprint, public_key: Option<Fingerprint> },
+    /// The peer is to be known by its certificate, and has none.
+    NoCertificate,
+    /// The peer asks for answers (key updates) without end, and does not read them.
+    TooManyAnswers,
+    /// After the handshake; in the library's words.
+    Connection(String),
+}
 
 impl TlsError {
-    /// Of our own.
-    pub(super) fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
+    /// A failure of the library's after the handshake.
+    pub(super) fn of_connection(error: impl fmt::Display) -> Self {
+        Self::Connection(reason(error))
     }
 
-    /// Of the library.
-    pub(super) fn of(error: impl fmt::Display) -> Self {
-        Self(reason(error))
-    }
-
-    /// Of a handshake that failed; `verifies`: whether the library was to verify the peer's certificate.
+    /// A failure of the handshake; `verifies`: whether the library was to verify the peer's certificate.
     pub(super) fn of_handshake(error: &native_tls::Error, verifies: bool) -> Self {
         let (mut why, said) = (reason(error), error.to_string());
         // What OpenSSL makes of HTTP and the like.
@@ -32,21 +43,58 @@ impl TlsError {
         {
             why.push_str(judgement);
         }
-        Self(why)
+        Self::Handshake(why)
     }
 }
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Host(host) => write!(f, "no certificate can be for the host {host:?}"),
+            Self::Handshake(why) | Self::Connection(why) => f.write_str(why),
+            Self::Fingerprint { certificate, public_key } => {
+                write!(f, "certificate fingerprint mismatch: it is {}", certificate.to_hex())?;
+                match public_key {
+                    Some(key) => write!(f, ", that of its public key {}", key.to_base64()),
+                    None => Ok(()),
+                }
+            }
+            Self::NoCertificate => f.write_str("the peer has no certificate, so no fingerprint either"),
+            Self::TooManyAnswers => f.write_str("the peer asks for more answers than it reads"),
+        }
     }
 }
 
 impl std::error::Error for TlsError {}
 
-/// OpenSSL keeps its errors in a queue of the thread, and takes what it finds there for its own. Other users of
-/// it in this process (LuaSec, in other plugins) leave some there.
-pub(super) fn forget_errors_of_others() {
+/// Which part of the options cannot be met, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionsError {
+    /// The client's.
+    Certificate(String),
+    Key(String),
+    /// The key is encrypted, and there is nothing to decrypt it here.
+    EncryptedKey,
+    /// Not that of the PKCS#12 archive.
+    Password,
+    Other(String),
+}
+
+impl fmt::Display for OptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate(why) | Self::Key(why) | Self::Other(why) => why,
+            Self::EncryptedKey => "the key is encrypted",
+            Self::Password => "wrong password",
+        })
+    }
+}
+
+impl std::error::Error for OptionsError {}
+
+/// Clears OpenSSL's queue of errors, which belongs to the thread. OpenSSL takes what it finds there for its own, and
+/// other users of it in this process (LuaSec, in other plugins) leave some there.
+pub(super) fn clear_error_queue() {
     #[cfg(not(any(windows, target_vendor = "apple")))]
     drop(openssl::error::ErrorStack::get());
 }

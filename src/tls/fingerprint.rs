@@ -1,8 +1,10 @@
-//! SHA-256 fingerprints, by which a peer can be known without any authority: of a certificate, or of the public
-//! key in it, which a renewed certificate may keep.
+//! SHA-256 fingerprints, which identify a peer without any authority: of a certificate, or of the public key
+//! in it, which a renewed certificate may keep.
 //!
-//! Knows two ways of writing them: `AA:BB:...` as `openssl x509 -fingerprint` has it, and `sha256/BASE64` as pins
-//! are written (RFC 7469 section 2.1.1, curl).
+//! Knows two ways of writing them: `AA:BB:...` as `openssl x509 -fingerprint` prints it, and `sha256/BASE64`
+//! as pins are written (RFC 7469 section 2.1.1, curl).
+
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +16,32 @@ const LENGTH: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; LENGTH]);
 
+/// Why a text is not a fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FingerprintError {
+    Base64,
+    Base64Length,
+    Algorithm,
+    Pairs,
+    Length,
+    Digits,
+}
+
+impl fmt::Display for FingerprintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Base64 => "not valid base64 behind sha256/",
+            Self::Base64Length => "not 32 bytes of base64 behind sha256/",
+            Self::Algorithm => "not a SHA-256 fingerprint",
+            Self::Pairs => "not pairs of hexadecimal digits between colons",
+            Self::Length => "neither 32 pairs of hexadecimal digits (SHA-256) nor sha256/BASE64",
+            Self::Digits => "not hexadecimal digits",
+        })
+    }
+}
+
+impl std::error::Error for FingerprintError {}
+
 impl Fingerprint {
     /// That of a certificate or a public key (`SubjectPublicKeyInfo`), both in DER.
     #[must_use]
@@ -21,29 +49,29 @@ impl Fingerprint {
         Self(Sha256::digest(der).into())
     }
 
-    /// Reads `AA:BB:...` (in any case, with or without the colons, and behind the `sha256 Fingerprint=` that openssl
+    /// Reads `AA:BB:...` (in any case, with or without the colons, and after the `sha256 Fingerprint=` that openssl
     /// prints) or `sha256/BASE64`.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    /// See [`FingerprintError`].
+    pub fn parse(text: &str) -> Result<Self, FingerprintError> {
         let text = text.trim();
         if let Some(encoded) = text.strip_prefix("sha256/") {
             // curl writes two slashes; 32 bytes become 44 characters, of which the first may be one, too.
             let encoded = encoded.strip_prefix('/').filter(|rest| rest.len() == 44).unwrap_or(encoded);
-            let bytes = STANDARD.decode(encoded).map_err(|_| "not valid base64 behind sha256/")?;
-            return Ok(Self(bytes.try_into().map_err(|_| "not 32 bytes of base64 behind sha256/")?));
+            let bytes = STANDARD.decode(encoded).map_err(|_| FingerprintError::Base64)?;
+            return Ok(Self(bytes.try_into().map_err(|_| FingerprintError::Base64Length)?));
         }
         let digits = match text.split_once('=') {
             Some((algorithm, _)) if !algorithm.to_ascii_lowercase().starts_with("sha256") => {
-                return Err("not a SHA-256 fingerprint");
+                return Err(FingerprintError::Algorithm);
             }
             Some((_, digits)) => digits,
             None => text,
         };
         let digits: Vec<u8> = if digits.contains(':') {
             if digits.split(':').any(|pair| pair.len() != 2) {
-                return Err("not pairs of hexadecimal digits between colons");
+                return Err(FingerprintError::Pairs);
             }
             digits.bytes().filter(|c| *c != b':').collect()
         } else {
@@ -53,10 +81,10 @@ impl Fingerprint {
         let (pairs, rest) = digits.as_chunks::<2>();
         if pairs.len() != LENGTH || !rest.is_empty() {
             // Of SHA-1 there would be 20, and whoever has one of those should learn what to do.
-            return Err("neither 32 pairs of hexadecimal digits (SHA-256) nor sha256/BASE64");
+            return Err(FingerprintError::Length);
         }
         for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-            let digit = |c: u8| char::from(c).to_digit(16).ok_or("not hexadecimal digits");
+            let digit = |c: u8| char::from(c).to_digit(16).ok_or(FingerprintError::Digits);
             *byte = (digit(*high)? << 4 | digit(*low)?) as u8;
         }
         Ok(Self(hash))
@@ -117,7 +145,7 @@ mod tests {
             (&format!("SHA1 Fingerprint={HEX}"), "not a SHA-256"),
             ("sha1/ungWv48Bz+pBQUDeXa4iI7ADYaM=", "not a SHA-256"),
         ] {
-            let refused = Fingerprint::parse(text).unwrap_err();
+            let refused = Fingerprint::parse(text).unwrap_err().to_string();
             assert!(refused.contains(why), "{text}: {refused}");
         }
     }

@@ -1,6 +1,8 @@
-//! Who a client says that it is: a certificate, what leads from it to an authority, and its private key.
+//! The identity of a client or a server: its certificate, the certificates that lead from it to an authority,
+//! and its private key.
 //!
-//! The TLS library takes keys in PKCS#8 only; the older forms hold the same key and are wrapped here.
+//! The TLS library takes keys in PKCS#8 only; the older forms hold the same key and are wrapped here. Reads
+//! no files.
 
 use std::fmt;
 
@@ -11,9 +13,8 @@ use pkcs8::spki::AlgorithmIdentifierRef;
 use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use sec1::EcPrivateKey;
 
-use super::OptionsError;
 use super::certificate::read_pem;
-use super::error::reason;
+use super::error::{OptionsError, reason};
 
 /// A certificate and its key. Its debug form shows neither.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,7 +65,8 @@ impl Identity {
     /// # Errors
     /// See [`OptionsError`].
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, OptionsError> {
-        let chain = read_pem(certificates).map_err(OptionsError::Certificate)?;
+        let chain = read_pem(certificates);
+        let chain = chain.map_err(|error| OptionsError::Certificate(error.to_string()))?;
         let blocks: Vec<_> = chain.into_iter().map(|der| Pem::new("CERTIFICATE", der)).collect();
         let none = || OptionsError::Key("no PEM private key in it".into());
         let keys = pem::parse_many(key).map_err(|_| none())?;
@@ -72,7 +74,7 @@ impl Identity {
         Ok(Self(Source::Pem { chain: pem::encode_many(&blocks), key: pkcs8(key)? }))
     }
 
-    /// From PKCS#12. Of the password there may be no part behind a NUL.
+    /// From PKCS#12. The password ends at its first NUL.
     #[must_use]
     pub fn from_pkcs12(der: Vec<u8>, password: String) -> Self {
         Self(Source::Archive { der, password })
@@ -81,7 +83,7 @@ impl Identity {
     /// In the library's form.
     ///
     /// # Errors
-    /// What is wrong with the certificate, which of PKCS#12 is all of it, or with the key.
+    /// The certificate or the key is not valid; says why. A PKCS#12 archive is one with its certificate.
     pub(super) fn to_native(&self) -> Result<native_tls::Identity, OptionsError> {
         match &self.0 {
             Source::Pem { chain, key } => {
@@ -123,7 +125,7 @@ fn belong_together(chain: &str, key: &str) -> bool {
         use openssl::{pkey::PKey, x509::X509};
         let public = X509::from_pem(chain.as_bytes()).and_then(|certificate| certificate.public_key());
         let private = PKey::private_key_from_pem(key.as_bytes());
-        // What cannot be read the library will say.
+        // If one cannot be read, the library will say so.
         if let (Ok(public), Ok(private)) = (public, private) {
             return private.public_eq(&public);
         }

@@ -1,14 +1,15 @@
-//! TLS over an in-memory pipe: ciphertext in and out, plaintext in and out, over the `native-tls`
-//! crate. Whatever carries the ciphertext (our socket, a user's, a proxy) is unknown here, and so is
-//! what the plaintext says.
+//! TLS over an in-memory pipe: ciphertext in and out, plaintext in and out, by the `native-tls` crate, which
+//! no other part names. Knows neither what carries the ciphertext (our socket, a user's, a proxy) nor what
+//! the plaintext means.
 
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 
-use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsAcceptor, TlsStream};
+use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsStream};
 
 use crate::protocol::buffer::Buffer;
 
+mod acceptor;
 pub mod certificate;
 mod error;
 pub mod fingerprint;
@@ -16,11 +17,12 @@ pub mod identity;
 mod options;
 mod pipe;
 
+pub use acceptor::Acceptor;
 use certificate::Certificate;
-pub use error::TlsError;
-use error::forget_errors_of_others;
+use error::clear_error_queue;
+pub use error::{OptionsError, TlsError};
 use fingerprint::Fingerprint;
-pub use options::{Connector, OptionsError, TlsOptions, Verify, Version};
+pub use options::{Connector, TlsOptions, Verify, Version};
 use pipe::Pipe;
 
 #[derive(Debug)]
@@ -59,7 +61,7 @@ pub struct Tls {
     found: Option<Vec<u8>>,
 }
 
-/// What is known of the peer after the handshake.
+/// The peer as it is known after the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Whether it has been made sure who it is: by the authorities that are trusted, or by its fingerprint.
@@ -76,15 +78,15 @@ impl Tls {
     /// Begins a client's handshake with `host` (SNI, and the name that the certificate must have).
     ///
     /// # Errors
-    /// The library's, before anything was received.
+    /// The library cannot begin.
     pub fn client(connector: &Connector, host: &str) -> Result<Self, TlsError> {
-        forget_errors_of_others();
+        clear_error_queue();
         let pipe = Pipe::default();
         // A name that ends with a dot is a name in full; certificates and SNI have it without (RFC 6066 section 3).
         let host = host.strip_suffix('.').unwrap_or(host);
         if host.is_empty() || host.starts_with('.') || host.contains('*') {
             // The library would take the first for no name to be checked, and the others for patterns.
-            return Err(TlsError::new(format!("no certificate can be for the host {host:?}")));
+            return Err(TlsError::Host(host.to_owned()));
         }
         let state = State::after(connector.native.connect(host, pipe.clone()), connector.verifies)?;
         let fingerprints = Rc::clone(&connector.fingerprints);
@@ -94,10 +96,11 @@ impl Tls {
     /// Begins a server's handshake.
     ///
     /// # Errors
-    /// The library's, before anything was received.
-    pub fn server(acceptor: &TlsAcceptor) -> Result<Self, TlsError> {
+    /// The library cannot begin.
+    pub fn server(acceptor: &Acceptor) -> Result<Self, TlsError> {
+        clear_error_queue();
         let pipe = Pipe::default();
-        let state = State::after(acceptor.accept(pipe.clone()), false)?;
+        let state = State::after(acceptor.native.accept(pipe.clone()), false)?;
         Ok(Self { pipe, state, verifies: false, fingerprints: Rc::new([]), found: None })
     }
 
@@ -113,7 +116,7 @@ impl Tls {
         matches!(self.state, State::Ended(_))
     }
 
-    /// What is known of the peer, once the handshake is complete.
+    /// Returns the peer, once the handshake is complete.
     #[must_use]
     pub fn peer(&self) -> Option<Peer> {
         let (State::Open(stream) | State::Ended(stream)) = &self.state else { return None };
@@ -128,7 +131,7 @@ impl Tls {
     /// Has `read` fill at most `max` bytes of ciphertext.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Returns the errors of `read`.
     pub fn receive_with<E>(
         &mut self,
         max: usize,
@@ -136,22 +139,32 @@ impl Tls {
     ) -> Result<usize, E> {
         let incoming = &mut self.pipe.0.borrow_mut().incoming;
         let count = read(incoming.space(max))?;
-        // Nobody will ever look at what comes behind a failure or the end.
+        // Nobody will ever look at what comes after a failure or the end.
         if matches!(self.state, State::Handshake(_) | State::Open(_)) {
             incoming.commit(count);
         }
         Ok(count)
     }
 
-    /// The carrier has ended.
-    pub fn receive_end(&mut self) {
-        self.pipe.0.borrow_mut().ended = true;
+    /// Takes ciphertext.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        let Ok(_) = self.receive_with(bytes.len(), |space| {
+            space.copy_from_slice(bytes);
+            Ok::<_, std::convert::Infallible>(bytes.len())
+        });
+    }
+
+    /// Whether there are bytes from the carrier of which the plaintext was not taken: records, or parts of one.
+    #[must_use]
+    pub fn holds_more(&self) -> bool {
+        let State::Open(stream) = &self.state else { return false };
+        !self.pipe.0.borrow().incoming.is_empty() || stream.buffered_read_size().is_ok_and(|size| size > 0)
     }
 
     /// Has `write` take from the ciphertext to be sent; returns how much it took.
     ///
     /// # Errors
-    /// Those of `write`.
+    /// Returns the errors of `write`.
     pub fn send_with<E>(&mut self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<usize, E> {
         let outgoing = &mut self.pipe.0.borrow_mut().outgoing;
         let count = write(outgoing.as_slice())?;
@@ -165,21 +178,21 @@ impl Tls {
         self.pipe.0.borrow().outgoing.len()
     }
 
-    /// Goes on with the handshake if it is not complete, then appends all plaintext that the
-    /// received ciphertext holds to `plain`.
+    /// Goes on with the handshake if it is not complete, then appends the plaintext that the received ciphertext
+    /// holds to `plain`, up to `max` bytes. The rest stays in the pipe or inside the library.
     ///
     /// # Errors
     /// The connection has failed; `plain` has what came before.
-    pub fn decrypt(&mut self, plain: &mut Buffer) -> Result<(), TlsError> {
-        let result = self.try_decrypt(plain);
+    pub fn decrypt(&mut self, plain: &mut Buffer, max: usize) -> Result<(), TlsError> {
+        let result = self.try_decrypt(plain, max);
         if matches!(self.state, State::Failed | State::Ended(_)) {
             self.pipe.0.borrow_mut().incoming.clear();
         }
         result
     }
 
-    fn try_decrypt(&mut self, plain: &mut Buffer) -> Result<(), TlsError> {
-        forget_errors_of_others();
+    fn try_decrypt(&mut self, plain: &mut Buffer, max: usize) -> Result<(), TlsError> {
+        clear_error_queue();
         if let State::Handshake(_) = self.state {
             let State::Handshake(handshake) = std::mem::replace(&mut self.state, State::Failed) else {
                 return Ok(());
@@ -188,8 +201,8 @@ impl Tls {
             self.check_fingerprint()?;
         }
         let before = plain.len();
-        let result = self.read_records(plain);
-        // A renegotiation (TLS 1.2) may have brought another certificate; in the midst of one there is none.
+        let result = self.read_records(plain, max);
+        // A renegotiation (TLS 1.2) may have brought another certificate; during one there is none.
         if self.found.is_some()
             && let State::Open(stream) | State::Ended(stream) = &self.state
             && let Some(now) = certificate_of(stream)
@@ -200,19 +213,25 @@ impl Tls {
         result
     }
 
-    fn read_records(&mut self, plain: &mut Buffer) -> Result<(), TlsError> {
-        while let State::Open(stream) = &mut self.state {
-            match stream.read(plain.space(RECORD)) {
+    fn read_records(&mut self, plain: &mut Buffer, max: usize) -> Result<(), TlsError> {
+        let mut room = max;
+        while room > 0
+            && let State::Open(stream) = &mut self.state
+        {
+            match stream.read(plain.space(RECORD.min(room))) {
                 Ok(0) => {
                     if let State::Open(stream) = std::mem::replace(&mut self.state, State::Failed) {
                         self.state = State::Ended(stream);
                     }
                 }
-                Ok(count) => plain.commit(count),
+                Ok(count) => {
+                    plain.commit(count);
+                    room -= count;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.state = State::Failed;
-                    return Err(TlsError::of(error));
+                    return Err(TlsError::of_connection(error));
                 }
             }
         }
@@ -232,25 +251,22 @@ impl Tls {
             self.found = der;
             return Ok(());
         }
-        Err(self.give_up(&match certificate {
-            Some(Certificate { fingerprint, public_key, .. }) => format!(
-                "certificate fingerprint mismatch: it is {}{}",
-                fingerprint.to_hex(),
-                public_key
-                    .map_or(String::new(), |key| format!(", that of its public key {}", key.to_base64())),
-            ),
-            None => "the peer has no certificate, so no fingerprint either".into(),
-        }))
+        self.abort();
+        Err(match certificate {
+            Some(Certificate { fingerprint, public_key, .. }) => {
+                TlsError::Fingerprint { certificate: fingerprint, public_key }
+            }
+            None => TlsError::NoCertificate,
+        })
     }
 
     /// Ends the connection as failed, for a reason that the library does not know of. What it had to say is not said:
     /// in TLS 1.3 that can be who we are.
-    pub fn give_up(&mut self, why: &str) -> TlsError {
+    pub fn abort(&mut self) {
         self.state = State::Failed;
         let mut cipher = self.pipe.0.borrow_mut();
         cipher.incoming.clear();
         cipher.outgoing.clear();
-        TlsError::new(why)
     }
 
     /// Encrypts all of `plain`, if the handshake is complete; before, it is left where it is.
@@ -259,7 +275,7 @@ impl Tls {
     /// The connection has failed.
     pub fn encrypt(&mut self, plain: &mut Buffer) -> Result<(), TlsError> {
         if !plain.is_empty() {
-            forget_errors_of_others();
+            clear_error_queue();
         }
         while !plain.is_empty() {
             let (State::Open(stream) | State::Ended(stream)) = &mut self.state else { break };
@@ -269,7 +285,7 @@ impl Tls {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.state = State::Failed;
-                    return Err(TlsError::of(error));
+                    return Err(TlsError::of_connection(error));
                 }
             }
         }
@@ -278,7 +294,7 @@ impl Tls {
 
     /// Says to the peer that nothing more will be sent (close_notify).
     pub fn shutdown(&mut self) {
-        forget_errors_of_others();
+        clear_error_queue();
         if let State::Open(stream) | State::Ended(stream) = &mut self.state {
             // It cannot be told to anybody if the library has no wish to say goodbye.
             let _ = stream.shutdown();

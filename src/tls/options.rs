@@ -1,11 +1,9 @@
-//! What a client wants of TLS, and what connections are made with: the options of the `native-tls` crate, and the
-//! fingerprints that it does not know.
-
-use std::fmt;
+//! The options of a client's TLS, and the connector that is made of them: the options of the `native-tls`
+//! crate, and the fingerprints, which it does not know. Reads no files.
 
 use native_tls::{Protocol, TlsConnector};
 
-use super::error::{forget_errors_of_others, reason};
+use super::error::{OptionsError, clear_error_queue, reason};
 use super::fingerprint::Fingerprint;
 use super::identity::Identity;
 
@@ -29,7 +27,7 @@ impl From<Version> for Protocol {
     }
 }
 
-/// What is checked about the peer's certificate by what others say of it.
+/// The checks of the peer's certificate by authorities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
     Nothing,
@@ -73,39 +71,14 @@ impl Default for TlsOptions {
     }
 }
 
-/// Which part of the options cannot be met, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OptionsError {
-    /// The client's.
-    Certificate(String),
-    Key(String),
-    /// The key is encrypted, and there is nothing to decrypt it here.
-    EncryptedKey,
-    /// Not that of the PKCS#12 archive.
-    Password,
-    Other(String),
-}
-
-impl fmt::Display for OptionsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Certificate(why) | Self::Key(why) | Self::Other(why) => why,
-            Self::EncryptedKey => "the key is encrypted",
-            Self::Password => "wrong password",
-        })
-    }
-}
-
-impl std::error::Error for OptionsError {}
-
 impl TlsOptions {
-    /// What connections are made with. To make one is dear, for the library reads all of the system's
+    /// What connections are made with. Making one is expensive, for the library reads all of the system's
     /// certificates (50 ms were seen); it can be used again and again.
     ///
     /// # Errors
     /// See [`OptionsError`].
     pub fn connector(&self) -> Result<Connector, OptionsError> {
-        forget_errors_of_others();
+        clear_error_queue();
         let mut builder = TlsConnector::builder();
         builder.min_protocol_version(Some(self.min.into())).max_protocol_version(self.max.map(Into::into));
         // The first of these turns the check of the name off as well. SNI stays on.

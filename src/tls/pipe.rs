@@ -1,4 +1,5 @@
-//! The pipe that the TLS library takes for a socket, and whose other end is [`Tls`](super::Tls).
+//! The pipe that the TLS library takes for a socket; [`Tls`](super::Tls) holds its other end. Knows nothing
+//! of TLS.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -11,8 +12,6 @@ use crate::protocol::buffer::Buffer;
 pub(super) struct Ciphertext {
     pub(super) incoming: Buffer,
     pub(super) outgoing: Buffer,
-    /// The carrier has ended: nothing will be added to `incoming`.
-    pub(super) ended: bool,
 }
 
 /// What the TLS library takes for a socket. Shared, because the library drops its end when a
@@ -24,7 +23,9 @@ impl Read for Pipe {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
         let mut cipher = self.0.borrow_mut();
         let count = target.len().min(cipher.incoming.len());
-        if count == 0 && !cipher.ended && !target.is_empty() {
+        // The library is never told that the carrier has ended: only the peer can say, by a close_notify, that it sends no
+        // more, and a carrier that is lost is not a failure of TLS.
+        if count == 0 && !target.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         target[..count].copy_from_slice(&cipher.incoming.as_slice()[..count]);

@@ -1,21 +1,21 @@
-//! The open connection against RFC 6455, sections 5 to 8: what is sent, what may not be, and how the two
+//! The open connection against RFC 6455, sections 5 to 8: what is sent, what may not be sent, and how the two
 //! directions end. What must come of which bytes is in spec/vectors.
 
-use crate::feeding::{self, bytes, client, server};
-use luws::protocol::close::{CloseCode, CloseFrame};
+use crate::feeding::{bytes, client, collect, frames, hex, next, pair, receive, transfer};
+use luws::protocol::close::CloseFrame;
+use luws::protocol::close_code::CloseCode;
 use luws::protocol::connection::Config;
 use luws::protocol::error::SendError;
 use luws::protocol::frame::Opcode;
 
 #[test]
-fn lengths_around_every_encoding() {
+fn lengths_around_every_encoding_are_sent_and_received() {
     // Section 5.2: 7, 7+16 and 7+64 bits, each in its shortest form, both ways.
     for length in [0, 1, 125, 126, 127, 128, 65_534, 65_535, 65_536, 65_537, 200_000] {
         let config = Config { max_message_size: length, ..Config::default() };
-        let mut from = server(config.clone());
-        let mut to = client(config);
+        let (mut client, mut server) = pair(config.clone(), config);
         let data: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
-        from.send(Opcode::Binary, &data, true).unwrap();
+        server.send(Opcode::Binary, &data, true).unwrap();
         let expected = 2 + if length > 65_535 {
             8
         } else if length > 125 {
@@ -23,39 +23,39 @@ fn lengths_around_every_encoding() {
         } else {
             0
         };
-        assert_eq!(from.output().len(), expected + length);
-        feeding::transfer(&mut from, &mut to);
-        assert_eq!(feeding::next(&mut to), format!("binary {}", feeding::hex(&data)));
+        assert_eq!(server.outgoing_len(), expected + length);
+        transfer(&mut server, &mut client, usize::MAX);
+        assert_eq!(next(&mut client), format!("binary {}", hex(&data)));
 
-        to.send(Opcode::Binary, &data, true).unwrap();
-        feeding::transfer(&mut to, &mut from);
-        assert_eq!(feeding::next(&mut from), format!("binary {}", feeding::hex(&data)));
+        client.send(Opcode::Binary, &data, true).unwrap();
+        transfer(&mut client, &mut server, usize::MAX);
+        assert_eq!(next(&mut server), format!("binary {}", hex(&data)));
     }
 }
 
 #[test]
 fn each_frame_has_a_masking_key_of_its_own() {
-    let mut connection = client(Config::default());
+    let mut client = client(Config::default());
     for _ in 0..64 {
-        connection.send(Opcode::Text, b"same", true).unwrap();
+        client.send(Opcode::Text, b"same", true).unwrap();
     }
-    let frames = feeding::frames(connection.output().as_slice());
+    let frames = frames(&collect(&mut client));
     let keys: std::collections::HashSet<_> = frames.iter().map(|(header, _)| header.masking_key).collect();
     assert_eq!(keys.len(), 64); // section 5.3
 }
 
 #[test]
-fn without_masking() {
-    let mut connection = client(Config { use_masking: false, ..Config::default() });
-    connection.send(Opcode::Text, b"hi", true).unwrap();
-    assert_eq!(connection.output().as_slice(), b"\x81\x02hi");
+fn without_masking_a_client_sends_the_payload_as_it_is() {
+    let mut client = client(Config { use_masking: false, ..Config::default() });
+    client.send(Opcode::Text, b"hi", true).unwrap();
+    assert_eq!(collect(&mut client), b"\x81\x02hi");
 }
 
 #[test]
 fn fragment_size_splits_messages() {
-    let mut connection = client(Config { fragment_size: 4, ..Config::default() });
-    connection.send(Opcode::Text, b"abcdefghij", true).unwrap();
-    let frames: Vec<_> = feeding::frames(connection.output().as_slice())
+    let mut client = client(Config { fragment_size: 4, ..Config::default() });
+    client.send(Opcode::Text, b"abcdefghij", true).unwrap();
+    let frames: Vec<_> = frames(&collect(&mut client))
         .into_iter()
         .map(|(header, payload)| (header.opcode, header.fin, String::from_utf8(payload).unwrap()))
         .collect();
@@ -85,46 +85,46 @@ fn what_may_not_be_sent_is_refused_and_nothing_is_sent() {
         (Opcode::Close, b"\x03\xee", true, SendError::Close("invalid close code 1006".into())),
     ];
     for (opcode, data, fin, error) in cases {
-        let mut connection = client(Config::default());
-        assert_eq!(connection.send(*opcode, data, *fin), Err(error.clone()));
-        assert_eq!(connection.output().len(), 0);
-        assert_eq!(connection.send(Opcode::Text, b"goes on", true), Ok(()));
+        let mut client = client(Config::default());
+        assert_eq!(client.send(*opcode, data, *fin), Err(error.clone()));
+        assert_eq!(client.outgoing_len(), 0);
+        assert_eq!(client.send(Opcode::Text, b"goes on", true), Ok(()));
     }
 }
 
 #[test]
 fn fragments_of_two_messages_do_not_mix() {
-    let mut connection = client(Config::default());
-    connection.send(Opcode::Text, "€".as_bytes().split_at(1).0, false).unwrap();
-    assert_eq!(connection.send(Opcode::Binary, b"", true), Err(SendError::MessageInProgress));
-    connection.send(Opcode::Ping, b"between", true).unwrap();
-    assert_eq!(connection.send(Opcode::Continuation, b"(", true), Err(SendError::TextNotUtf8));
+    let mut client = client(Config::default());
+    client.send(Opcode::Text, "€".as_bytes().split_at(1).0, false).unwrap();
+    assert_eq!(client.send(Opcode::Binary, b"", true), Err(SendError::MessageInProgress));
+    client.send(Opcode::Ping, b"between", true).unwrap();
+    assert_eq!(client.send(Opcode::Continuation, b"(", true), Err(SendError::TextNotUtf8));
 }
 
 #[test]
 fn nothing_follows_a_close() {
-    let mut connection = client(Config::default());
-    connection.send_close(CloseFrame::new(CloseCode::NORMAL, "bye").unwrap()).unwrap();
-    let length = connection.output().len();
-    assert_eq!(connection.send(Opcode::Text, b"late", true), Err(SendError::Closing));
-    assert_eq!(connection.send(Opcode::Pong, b"", true), Err(SendError::Closing));
-    assert_eq!(connection.send_close(CloseFrame::default()), Err(SendError::Closing));
-    assert_eq!(connection.output().len(), length);
+    let mut client = client(Config::default());
+    client.send_close(CloseFrame::new(CloseCode::NORMAL_CLOSURE, "bye").unwrap()).unwrap();
+    let length = client.outgoing_len();
+    assert_eq!(client.send(Opcode::Text, b"late", true), Err(SendError::Closing));
+    assert_eq!(client.send(Opcode::Pong, b"", true), Err(SendError::Closing));
+    assert_eq!(client.send_close(CloseFrame::default()), Err(SendError::Closing));
+    assert_eq!(client.outgoing_len(), length);
     // Section 5.5.1: data may still come until the peer's close frame does.
-    connection.input().extend(b"\x81\x01a\x88\x02\x03\xe8");
-    assert_eq!(feeding::next(&mut connection), "text a");
-    assert_eq!(feeding::next(&mut connection), "close 1000 ");
+    client.receive(b"\x81\x01a\x88\x02\x03\xe8");
+    assert_eq!(next(&mut client), "text a");
+    assert_eq!(next(&mut client), "close 1000 ");
 }
 
 #[test]
 fn a_close_is_answered_with_its_code() {
     for (input, reply) in [("88 02 0fa0", "0fa0"), ("88 05 03e9 627965", "03e9"), ("88 00", "")] {
-        let mut connection = client(Config::default());
-        connection.input().extend(&bytes(input));
-        feeding::next(&mut connection);
-        connection.reply_close();
-        connection.reply_close(); // once is enough
-        let sent = feeding::frames(connection.output().as_slice());
+        let mut client = client(Config::default());
+        receive(&mut client, input);
+        next(&mut client);
+        client.reply_close();
+        client.reply_close(); // once is enough
+        let sent = frames(&collect(&mut client));
         assert_eq!(sent.len(), 1);
         assert_eq!(sent[0].1, bytes(reply), "{input}");
     }
@@ -134,7 +134,7 @@ fn a_close_is_answered_with_its_code() {
 fn a_forgotten_message_is_followed_to_its_end() {
     #[rustfmt::skip]
     let cases = [
-        // before, behind it, events
+        // before, after it, events
         ("81 05 4865", "6c6c6f 81 02 6f6b", "text ok"),   // within a frame, whose bytes still come
         ("81", "01 61 81 02 6f6b", "text a"),             // nothing of a message was there yet
         ("01 02 4865", "00 01 61 80 01 62 81 02 6f6b", "text ok"), // between fragments
@@ -142,93 +142,93 @@ fn a_forgotten_message_is_followed_to_its_end() {
         ("02 02 8101", "80 03 810161 81 02 6f6b", "text ok"), // a payload that looks like a frame
         ("01 01 e2", "80 01 ff 81 02 6f6b", "text ok"),   // what is not delivered need not be UTF-8
     ];
-    for (before, behind, event) in cases {
-        let mut connection = client(Config::default());
-        connection.input().extend(&bytes(before));
-        assert_eq!(feeding::next(&mut connection), "");
-        connection.forget_message();
-        connection.input().extend(&bytes(behind));
-        assert_eq!(feeding::next(&mut connection), event, "{before} / {behind}");
+    for (before, after, event) in cases {
+        let mut client = client(Config::default());
+        receive(&mut client, before);
+        assert_eq!(next(&mut client), "");
+        client.connection_mut().unwrap().forget_message();
+        receive(&mut client, after);
+        assert_eq!(next(&mut client), event, "{before} / {after}");
     }
 }
 
 #[test]
 fn reset_takes_the_next_byte_for_the_beginning_of_a_frame() {
     for before in ["81 05 4865", "81", "89 02 70", "01 02 4865", "01 02 4865 00 05 61"] {
-        let mut connection = client(Config::default());
-        connection.input().extend(&bytes(before));
-        assert_eq!(feeding::next(&mut connection), "");
-        connection.reset();
-        connection.input().extend(&bytes("81 02 6f6b"));
-        assert_eq!(feeding::next(&mut connection), "text ok", "{before}");
+        let mut client = client(Config::default());
+        receive(&mut client, before);
+        assert_eq!(next(&mut client), "");
+        client.connection_mut().unwrap().reset();
+        receive(&mut client, "81 02 6f6b");
+        assert_eq!(next(&mut client), "text ok", "{before}");
     }
     // What is complete is not partial.
-    let mut connection = client(Config::default());
-    connection.input().extend(&bytes("81 01 61 81 01 62 81 05 63"));
-    assert_eq!(feeding::next(&mut connection), "text a");
-    connection.reset();
-    assert_eq!(feeding::next(&mut connection), "text b");
-    assert_eq!(feeding::next(&mut connection), "");
-    connection.input().extend(&bytes("81 01 64"));
-    assert_eq!(feeding::next(&mut connection), "text d");
+    let mut client = client(Config::default());
+    receive(&mut client, "81 01 61 81 01 62 81 05 63");
+    assert_eq!(next(&mut client), "text a");
+    client.connection_mut().unwrap().reset();
+    assert_eq!(next(&mut client), "text b");
+    assert_eq!(next(&mut client), "");
+    receive(&mut client, "81 01 64");
+    assert_eq!(next(&mut client), "text d");
 }
 
 #[test]
 fn a_message_that_was_announced_is_not_forgotten_but_next() {
     for reset in [false, true] {
-        let mut connection = client(Config::default());
-        connection.set_announce(true);
-        connection.input().extend(&bytes("81 01 61 81 01 62"));
-        assert_eq!(feeding::next(&mut connection), "begin Text");
+        let mut client = client(Config::default());
+        client.connection_mut().unwrap().set_announce(true);
+        receive(&mut client, "81 01 61 81 01 62");
+        assert_eq!(next(&mut client), "begin Text");
         if reset {
-            connection.reset();
+            client.connection_mut().unwrap().reset();
         } else {
-            connection.forget_message();
+            client.connection_mut().unwrap().forget_message();
         }
         // It is not announced again: one call of reset for each announcement would go on for ever.
-        connection.stream_message();
-        assert_eq!(feeding::next(&mut connection), "piece 61 last");
-        assert_eq!(feeding::next(&mut connection), "begin Text");
-        assert_eq!(feeding::next(&mut connection), "text b");
+        client.connection_mut().unwrap().stream_message();
+        assert_eq!(next(&mut client), "piece 61 last");
+        assert_eq!(next(&mut client), "begin Text");
+        assert_eq!(next(&mut client), "text b");
     }
     // Of what has not all come, reset leaves nothing, so the next message is announced in its turn.
-    let mut connection = client(Config::default());
-    connection.set_announce(true);
-    connection.input().extend(&bytes("81 02 61"));
-    assert_eq!(feeding::next(&mut connection), "begin Text");
-    connection.reset();
-    connection.input().extend(&bytes("82 01 62"));
-    assert_eq!(feeding::next(&mut connection), "begin Binary");
+    let mut client = client(Config::default());
+    client.connection_mut().unwrap().set_announce(true);
+    receive(&mut client, "81 02 61");
+    assert_eq!(next(&mut client), "begin Text");
+    client.connection_mut().unwrap().reset();
+    receive(&mut client, "82 01 62");
+    assert_eq!(next(&mut client), "begin Binary");
 }
 
 #[test]
 fn reset_skips_what_has_come_of_a_frame_whose_beginning_was_taken() {
-    let mut connection = client(Config::default());
-    connection.set_announce(true);
+    let mut client = client(Config::default());
+    client.connection_mut().unwrap().set_announce(true);
     let payload = vec![0x81; 40_000]; // which looks like frames
-    connection.input().extend(&[&bytes("82 7e 9c40")[..], &payload].concat());
-    connection.input().extend(&bytes("81 01 61"));
-    assert_eq!(feeding::next(&mut connection), "begin Binary");
-    connection.stream_message();
-    assert!(feeding::next(&mut connection).starts_with("piece 8181"));
-    connection.reset();
-    assert_eq!(feeding::next(&mut connection), "begin Text");
-    assert_eq!(feeding::next(&mut connection), "text a");
+    client.receive(&[&bytes("82 7e 9c40")[..], &payload].concat());
+    receive(&mut client, "81 01 61");
+    assert_eq!(next(&mut client), "begin Binary");
+    client.connection_mut().unwrap().stream_message();
+    assert!(next(&mut client).starts_with("piece 8181"));
+    client.connection_mut().unwrap().reset();
+    assert_eq!(next(&mut client), "begin Text");
+    assert_eq!(next(&mut client), "text a");
 }
 
 #[test]
 fn many_small_fragments_cost_no_more_than_their_bytes() {
     let count = 65_536;
-    let mut connection = client(Config { max_message_size: count, ..Config::default() });
+    let mut client = client(Config { max_message_size: count, ..Config::default() });
     let mut input = bytes("02 00");
     for _ in 0..count - 1 {
         input.extend(bytes("00 01 61"));
     }
     input.extend(bytes("80 01 61"));
     for piece in input.chunks(1000) {
-        connection.input().extend(piece);
-        let event = feeding::next(&mut connection);
-        assert_eq!(event.is_empty(), connection.frames_received() < count as u64 + 1);
+        client.receive(piece);
+        let event = next(&mut client);
+        assert_eq!(event.is_empty(), client.status().frames < count as u64 + 1);
     }
-    assert_eq!(connection.frames_received(), count as u64 + 1);
+    assert_eq!(client.status().frames, count as u64 + 1);
 }

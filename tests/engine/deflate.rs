@@ -1,16 +1,14 @@
-//! permessage-deflate against RFC 7692: what is offered, messages through every agreement, and what is kept to.
-//! What must come of which answers and bytes is in spec/vectors.
+//! permessage-deflate against RFC 7692: offers, messages through every agreement, and the limits of windows
+//! and messages. What must come of which answers and bytes is in spec/vectors.
 
-use luws::protocol::Role;
-use luws::protocol::buffer::Buffer;
-use luws::protocol::connection::{Config, Connection};
-use luws::protocol::deflate::{Agreement, Inflater, Options};
+use luws::protocol::connection::Config;
+use luws::protocol::deflate::{Inflater, Options};
+use luws::protocol::error::ReceiveError;
 use luws::protocol::extensions;
 use luws::protocol::frame::{Opcode, RSV1};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
+use luws::session::Session;
 
-use crate::feeding::{self, next, transfer};
+use crate::feeding::{self, collect, frames, next, transfer};
 
 /// Options from a short text: s, c for the two "no context takeover", S9, C9 for the window bits.
 fn options(text: &str) -> Options {
@@ -29,7 +27,7 @@ fn options(text: &str) -> Options {
 }
 
 #[test]
-fn offers() {
+fn an_offer_has_what_the_client_wishes_for() {
     for (wish, offer) in [
         ("", "permessage-deflate; client_max_window_bits"),
         (
@@ -42,21 +40,10 @@ fn offers() {
     }
 }
 
-fn agree(wish: &str, answer: &str) -> Result<Agreement, String> {
-    options(wish).agree(&extensions::parse(answer).unwrap()[0])
-}
-
 /// Two ends that have agreed: the client wishes, the server allows.
-fn pair(wish: &str, allowed: &str, limit: usize) -> (Connection, Connection) {
-    let offer = extensions::parse(&options(wish).offer()).unwrap();
-    let (for_server, answer) = options(allowed).accept(&offer).unwrap();
-    let for_client = agree(wish, &answer).unwrap();
-    let config = Config { max_message_size: limit, ..Config::default() };
-    let end = |role, agreement| {
-        let rng = StdRng::seed_from_u64(1);
-        Connection::new(role, config.clone(), Some(agreement), rng, Buffer::default(), Buffer::default())
-    };
-    (end(Role::Client, for_client), end(Role::Server, for_server))
+fn pair(wish: &str, allowed: &str, limit: usize) -> (Session, Session) {
+    let end = |text| Config { max_message_size: limit, deflate: Some(options(text)), ..Config::default() };
+    feeding::pair(end(wish), end(allowed))
 }
 
 /// Data that compresses well, badly, and with matches as far back as a window of 32 KiB.
@@ -91,7 +78,7 @@ fn samples() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn messages_through_every_agreement() {
+fn messages_survive_every_agreement() {
     for (wish, allowed) in [
         ("", ""),
         ("s", ""),
@@ -116,12 +103,12 @@ fn messages_through_every_agreement() {
             if round % 2 != 0 {
                 client.send(Opcode::Continuation, b"", true).unwrap();
             }
-            transfer(&mut client, &mut server);
+            transfer(&mut client, &mut server, usize::MAX);
             for _ in 0..2 {
                 assert!(next(&mut server) == expected, "{wish}/{allowed}, message {round} to the server");
             }
             server.send(Opcode::Binary, data, true).unwrap();
-            transfer(&mut server, &mut client);
+            transfer(&mut server, &mut client, usize::MAX);
             assert!(next(&mut client) == expected, "{wish}/{allowed}, message {round} to the client");
         }
     }
@@ -137,7 +124,7 @@ fn small_windows_are_kept_to() {
     for (data, shrinks) in [(near, true), (far, false)] {
         let (mut client, _) = pair("C8", "", 65_535);
         client.send(Opcode::Binary, &data, true).unwrap();
-        let frames = feeding::frames(client.output().as_slice());
+        let frames = frames(&collect(&mut client));
         assert_eq!(frames[0].0.rsv == RSV1, shrinks);
         assert_eq!(frames[0].1.len() < data.len(), shrinks);
     }
@@ -148,48 +135,41 @@ fn what_does_not_shrink_goes_as_it_is() {
     let (mut client, mut server) = pair("", "", 1 << 20);
     let noise = &samples()[5];
     client.send(Opcode::Binary, noise, true).unwrap();
-    assert_eq!(client.output().len(), 14 + noise.len());
-    assert_eq!(feeding::frames(client.output().as_slice())[0].0.rsv, 0);
-    transfer(&mut client, &mut server);
+    let sent = collect(&mut client);
+    assert_eq!(sent.len(), 14 + noise.len());
+    assert_eq!(frames(&sent)[0].0.rsv, 0);
+    server.receive(&sent);
     next(&mut server);
     // The two windows still agree.
     client.send(Opcode::Binary, &[noise.clone(), noise[..500].to_vec()].concat(), true).unwrap();
     client.send(Opcode::Text, &[b'x'; 500], true).unwrap();
-    transfer(&mut client, &mut server);
+    transfer(&mut client, &mut server, usize::MAX);
     assert!(next(&mut server).len() > 2 * noise.len());
     assert_eq!(next(&mut server), format!("text {}", "x".repeat(500)));
 }
 
 #[test]
-fn the_windows_agree_behind_a_forgotten_message() {
+fn the_windows_agree_after_a_forgotten_message() {
     let (mut client, mut server) = pair("", "", 1 << 20);
     let text = samples().pop().unwrap();
     server.send(Opcode::Binary, &text[..50_000], true).unwrap();
     server.send(Opcode::Binary, &text[..60_000], true).unwrap();
-    let sent = server.output().as_slice().to_vec();
-    client.input().extend(&sent[..100]);
+    let sent = collect(&mut server);
+    client.receive(&sent[..100]);
     assert_eq!(next(&mut client), "");
-    client.forget_message();
-    client.input().extend(&sent[100..]);
+    client.connection_mut().unwrap().forget_message();
+    client.receive(&sent[100..]);
     assert_eq!(next(&mut client), format!("binary {}", feeding::hex(&text[..60_000])));
 }
 
 #[test]
 fn messages_under_the_threshold_are_not_compressed() {
-    let offer = extensions::parse("permessage-deflate").unwrap();
-    let (agreement, _) = Options { threshold: 100, ..Options::default() }.accept(&offer).unwrap();
-    let mut server = Connection::new(
-        Role::Server,
-        Config::default(),
-        Some(agreement),
-        StdRng::seed_from_u64(1),
-        Buffer::default(),
-        Buffer::default(),
-    );
+    let deflate = Some(Options { threshold: 100, ..Options::default() });
+    let config = Config { deflate, ..Config::default() };
+    let (_, mut server) = feeding::pair(config.clone(), config);
     for (length, rsv) in [(99, 0), (100, RSV1)] {
         server.send(Opcode::Text, &vec![b'x'; length], true).unwrap();
-        assert_eq!(feeding::frames(server.output().as_slice())[0].0.rsv, rsv);
-        server.output().clear();
+        assert_eq!(frames(&collect(&mut server))[0].0.rsv, rsv);
     }
 }
 
@@ -198,20 +178,20 @@ fn a_bomb_stops_at_the_limit() {
     // 64 MiB of zeros in 64 KiB; the limit is 100,000 bytes.
     let (mut sender, _) = pair("", "", usize::MAX);
     sender.send(Opcode::Binary, &vec![0; 64 << 20], true).unwrap();
-    let frames = feeding::frames(sender.output().as_slice());
+    let frames = frames(&collect(&mut sender));
     assert!(frames[0].1.len() < 70_000);
     let limit = 100_000;
-    let (agreement, _) = options("").accept(&extensions::parse("permessage-deflate").unwrap()).unwrap();
+    let (parameters, _) = options("").accept(&extensions::parse("permessage-deflate").unwrap()).unwrap();
     let mut data = Vec::new();
-    let error = Inflater::new(&agreement).push(&frames[0].1, &mut data, limit).unwrap_err();
-    assert_eq!((error.code.0, error.to_string().as_str()), (1009, "message too big (over 100000 bytes)"));
+    let error = Inflater::new(&parameters).push(&frames[0].1, &mut data, limit).unwrap_err();
+    assert_eq!(error, ReceiveError::TooBig { limit });
     assert!(data.capacity() <= limit + 16 * 1024, "{}", data.capacity());
 
     // Exactly the limit is a message.
     let (mut sender, mut receiver) = pair("", "", limit);
     sender.send(Opcode::Binary, &vec![0; limit], true).unwrap();
     sender.send(Opcode::Binary, &vec![0; limit + 1], true).unwrap();
-    transfer(&mut sender, &mut receiver);
+    transfer(&mut sender, &mut receiver, usize::MAX);
     assert_eq!(next(&mut receiver).len(), "binary ".len() + 2 * limit);
     assert_eq!(next(&mut receiver), "error message too big (over 100000 bytes)");
 }

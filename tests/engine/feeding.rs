@@ -1,12 +1,12 @@
-//! How the tests of the engine talk to it: hex in, events as text out.
+//! The language of the engine's tests: hex in, events as text out. The two ends in memory and the ways to
+//! feed them are those of the fuzz targets.
 
+pub(crate) use luws::fuzzing::{collect, feed_every_way, open, pair, request, transfer};
 pub(crate) use luws::protocol::Role;
-use luws::protocol::buffer::Buffer;
-use luws::protocol::connection::{Config, Connection, Event};
+use luws::protocol::connection::{self, Config};
 use luws::protocol::frame::{FrameHeader, Opcode};
 use luws::protocol::mask;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
+use luws::session::{Event, Session};
 
 /// The bytes that hex digits stand for; spaces are for the reader.
 pub(crate) fn bytes(hex: &str) -> Vec<u8> {
@@ -23,28 +23,29 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-pub(crate) fn client(config: Config) -> Connection {
-    connection(Role::Client, config)
+/// A client whose upgrade is complete. Its numbers are the same each time.
+pub(crate) fn client(config: Config) -> Session {
+    pair(Config { seed: Some(1), ..config }, Config::default()).0
 }
 
-pub(crate) fn server(config: Config) -> Connection {
-    connection(Role::Server, config)
-}
-
-fn connection(role: Role, config: Config) -> Connection {
-    Connection::new(role, config, None, StdRng::seed_from_u64(1), Buffer::default(), Buffer::default())
+/// Feeds hex.
+pub(crate) fn receive(session: &mut Session, hex: &str) {
+    session.receive(&bytes(hex));
 }
 
 /// The next event as text; empty when there is none.
-pub(crate) fn next(connection: &mut Connection) -> String {
-    match connection.next_event() {
+pub(crate) fn next(session: &mut Session) -> String {
+    match session.next_event() {
         Ok(None) => String::new(),
-        Ok(Some(event)) => describe(&event),
-        Err(error) => format!("error {error}"),
+        Ok(Some(Event::Open(response))) => format!("open {}", response.status),
+        Ok(Some(Event::Request(request))) => format!("request {}", request.resource),
+        Ok(Some(Event::Received(event))) => describe(&event),
+        Err(failure) => format!("error {failure}"),
     }
 }
 
-pub(crate) fn describe(event: &Event<'_>) -> String {
+fn describe(event: &connection::Event<'_>) -> String {
+    use connection::Event;
     let text = |data: &[u8]| String::from_utf8(data.to_vec()).expect("text that was delivered is UTF-8");
     match event {
         Event::Message { opcode: Opcode::Text, data } => format!("text {}", text(data)),
@@ -58,13 +59,6 @@ pub(crate) fn describe(event: &Event<'_>) -> String {
             format!("close {code} {}", frame.reason())
         }
     }
-}
-
-/// Moves what `from` sends to `to`.
-pub(crate) fn transfer(from: &mut Connection, to: &mut Connection) {
-    let sent = from.output().as_slice().to_vec();
-    from.output().clear();
-    to.input().extend(&sent);
 }
 
 /// The frames in `bytes`, unmasked.

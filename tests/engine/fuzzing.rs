@@ -98,7 +98,7 @@ fn operations() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn every_body_over_every_seed() {
+fn every_fuzz_body_keeps_its_promises_over_every_seed() {
     for (name, body, seeds) in TARGETS {
         let seeds = seeds();
         assert!(seeds.len() > 30, "{name}");

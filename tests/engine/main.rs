@@ -5,5 +5,8 @@ mod deflate;
 mod feeding;
 mod fuzzing;
 mod handshake;
+mod http;
 mod session;
+#[cfg(not(any(windows, target_vendor = "apple")))] // where there is OpenSSL to make certificates
+mod tls;
 mod vectors;

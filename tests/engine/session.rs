@@ -1,64 +1,33 @@
-//! Sessions from the first byte to the last: two ends in memory, talking over any pieces, plain and
-//! over TLS.
+//! Sessions from the first byte to the last: hops, failures, and what a session says about itself. TLS has a
+//! file of its own.
 
-use luws::protocol::close::{CloseCode, CloseFrame};
+use std::convert::Infallible;
+
+use luws::protocol::close::CloseFrame;
+use luws::protocol::close_code::CloseCode;
 use luws::protocol::connection::{Config, Event as Received};
 use luws::protocol::frame::Opcode;
-use luws::protocol::handshake::UpgradeRequest;
 use luws::proxy::sockproxy::{self, SockProxy};
-use luws::session::{Error, Event, Session};
+use luws::proxy::{Negotiation, Progress, ProxyError};
+use luws::session::{BytesRead, CloseState, Event, Failure, Hop, Kind, Session, Status};
 
-use crate::feeding::describe;
+use crate::feeding::{self, collect, feed_every_way, frames, hex, next, open, pair, receive, transfer};
 
+/// A client before the upgrade.
 fn client(config: Config) -> Session {
-    let request = UpgradeRequest::new("h", "/").unwrap();
-    Session::client(&request, None, config).unwrap()
+    Session::client(&feeding::request(), None, config).unwrap()
 }
 
 fn server() -> Session {
     Session::server(None, Config { max_message_size: 1 << 20, ..Config::default() }).unwrap()
 }
 
-/// Moves everything that `from` has to send, `piece` bytes at a time; each read takes what it can get.
-fn transfer(from: &mut Session, to: &mut Session, piece: usize) {
-    while from.outgoing_len() > 0 {
-        let mut taken = Vec::new();
-        from.send_with(|bytes| {
-            taken.extend_from_slice(&bytes[..piece.min(bytes.len())]);
-            Ok::<_, ()>(taken.len())
-        })
-        .unwrap();
-        assert_eq!(to.receive(&taken), taken.len());
-    }
-}
-
-/// The next event as text; empty when there is none.
-fn next(session: &mut Session) -> String {
-    match session.next_event() {
-        Ok(None) => String::new(),
-        Ok(Some(Event::Open(response))) => format!("open {}", response.status),
-        Ok(Some(Event::Request(request))) => format!("request {}", request.resource),
-        Ok(Some(Event::Received(event))) => describe(&event),
-        Err(error) => format!("error {error}"),
-    }
-}
-
-/// A pair whose upgrade is complete.
-fn open_pair(config: Config, piece: usize) -> (Session, Session) {
-    let (mut client, mut server) = (client(config), server());
-    transfer(&mut client, &mut server, piece);
-    assert_eq!(next(&mut server), "request /");
-    server.accept(None);
-    transfer(&mut server, &mut client, piece);
-    assert_eq!(next(&mut client), "open 101");
-    (client, server)
-}
-
 #[test]
 fn messages_go_both_ways_in_pieces_of_any_size() {
     for piece in [1, 2, 3, 7, 1000, usize::MAX] {
         let config = Config { max_message_size: 1 << 20, ..Config::default() };
-        let (mut client, mut server) = open_pair(config, piece);
+        let (mut client, mut server) = (client(config), server());
+        open(&mut client, &mut server, piece);
         client.send(Opcode::Text, "grüße".as_bytes(), true).unwrap();
         client.send(Opcode::Binary, &[1, 2, 3], false).unwrap();
         client.send(Opcode::Ping, b"?", true).unwrap();
@@ -68,7 +37,7 @@ fn messages_go_both_ways_in_pieces_of_any_size() {
         assert_eq!(next(&mut server), "ping ?");
         server.send_pong(b"?").unwrap();
         assert_eq!(next(&mut server), "binary 01020304");
-        server.send_close(CloseFrame::new(CloseCode::NORMAL, "done").unwrap()).unwrap();
+        server.send_close(CloseFrame::new(CloseCode::NORMAL_CLOSURE, "done").unwrap()).unwrap();
         transfer(&mut server, &mut client, piece);
         assert_eq!(next(&mut client), "pong ?");
         assert_eq!(next(&mut client), "close 1000 done");
@@ -79,7 +48,7 @@ fn messages_go_both_ways_in_pieces_of_any_size() {
 }
 
 #[test]
-fn frames_behind_the_response_wait_for_the_user() {
+fn frames_after_the_response_wait_for_the_user() {
     let (mut client, mut server) = (client(Config::default()), server());
     transfer(&mut client, &mut server, usize::MAX);
     next(&mut server);
@@ -98,14 +67,20 @@ fn a_refused_request_says_why() {
     next(&mut server);
     server.refuse(404, "nothing here");
     transfer(&mut server, &mut client, usize::MAX);
-    assert!(matches!(client.next_event(), Err(Error::Handshake(_))));
+    let refused = Failure {
+        hop: Hop::Upgrade,
+        kind: Kind::Refused,
+        close_code: None,
+        text: "HTTP/1.1 404 Not Found".into(),
+    };
+    assert_eq!(client.next_event(), Err(refused));
     assert!(client.send(Opcode::Text, b"", true).is_err());
 }
 
 #[test]
 fn a_peer_that_pings_and_never_reads_costs_no_memory() {
     // RFC 6455 section 5.5.3: an answer to the most recent ping is enough.
-    let (mut client, mut server) = open_pair(Config::default(), usize::MAX);
+    let (mut client, mut server) = pair(Config::default(), Config::default());
     for i in 0..100_000 {
         client.send_pong(format!("{i}").as_bytes()).unwrap();
     }
@@ -126,48 +101,225 @@ fn a_peer_that_pings_and_never_reads_costs_no_memory() {
 #[test]
 fn a_promise_of_many_bytes_costs_no_memory() {
     // The header says 2^62 bytes: over the limit, so it fails before one of them has come.
-    let (mut client, _) = open_pair(Config::default(), usize::MAX);
+    let (mut client, _) = pair(Config::default(), Config::default());
     client.receive(&[0x82, 127, 0x40, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(next(&mut client), "error message too big (over 65535 bytes)");
+}
+
+fn sockproxy() -> Box<dyn Negotiation> {
+    let options = sockproxy::Options { host: "h".into(), port: 80, notify: None, rtim: 0, pace: 0 };
+    Box::new(SockProxy::new(&options).unwrap())
+}
+
+/// Takes what a session can send now, as text.
+fn said(session: &mut Session) -> String {
+    let mut all = Vec::new();
+    let Ok(_) = session.send_with(|bytes| {
+        all.extend_from_slice(bytes);
+        Ok::<_, Infallible>(bytes.len())
+    });
+    String::from_utf8(all).unwrap()
 }
 
 #[test]
 fn a_proxy_comes_first_and_alone() {
     // SockProxy's grammar: greeting, CONN, reply, and then a transparent pipe.
-    let options = sockproxy::Options { host: "h".into(), port: 80, notify: None, rtim: 0, pace: 0 };
-    for piece in [1, 7, usize::MAX] {
-        let mut client = client(Config::default()).through(SockProxy::new(&options).unwrap());
+    let request = feed_every_way(b"OK TOGGLEDBITS-SOCKPROXY 1 2\n", None, |pieces| {
+        let mut client = client(Config { seed: Some(1), ..Config::default() }).through(sockproxy());
+        assert_eq!((client.sendable_len(), said(&mut client).as_str()), (0, ""));
+        assert_eq!(pieces.iter().map(|piece| client.receive(piece)).sum::<usize>(), 0);
+        assert_eq!(client.hop(), Hop::Proxy);
+        said(&mut client)
+    });
+    assert_eq!(request.unwrap(), "CONN h:80 RTIM=0 PACE=0\n");
+    // What comes right after the reply is the server's.
+    let head = feed_every_way(b"OK CONN 7\nHTTP/1.1 1", None, |pieces| {
+        let mut client = client(Config { seed: Some(1), ..Config::default() }).through(sockproxy());
+        client.receive(b"OK TOGGLEDBITS-SOCKPROXY 1 2\n");
+        said(&mut client);
+        assert_eq!(pieces.iter().map(|piece| client.receive(piece)).sum::<usize>(), 10);
+        assert_eq!((client.hop(), client.proxy_detail()), (Hop::Upgrade, Some("7")));
+        let head = said(&mut client);
         let mut server = server();
-        let sent = |client: &mut Session| {
-            let mut all = Vec::new();
-            client
-                .send_with(|bytes| {
-                    all.extend_from_slice(bytes);
-                    Ok::<_, ()>(bytes.len())
-                })
-                .unwrap();
-            String::from_utf8(all).unwrap()
-        };
-        let receive = |client: &mut Session, bytes: &[u8]| {
-            bytes.chunks(piece.min(bytes.len())).map(|chunk| client.receive(chunk)).sum::<usize>()
-        };
-        assert_eq!((client.sendable_len(), sent(&mut client).as_str()), (0, ""));
-        assert_eq!(receive(&mut client, b"OK TOGGLEDBITS-SOCKPROXY 1 2\n"), 0);
-        assert_eq!(sent(&mut client), "CONN h:80 RTIM=0 PACE=0\n");
-        assert!(!client.is_routed());
-        // What comes right behind the reply is the server's.
-        assert_eq!(receive(&mut client, b"OK CONN 7\nHTTP/1.1 1"), 10);
-        assert_eq!((client.is_routed(), client.proxy_pid()), (true, Some("7")));
-        let head = sent(&mut client);
-        assert!(head.starts_with("GET / HTTP/1.1\r\n"), "{head}");
         server.receive(head.as_bytes());
         next(&mut server);
         server.accept(None);
-        let answer = sent(&mut server).split_off("HTTP/1.1 1".len());
-        assert_eq!(receive(&mut client, answer.as_bytes()), answer.len());
+        client.receive(&collect(&mut server)["HTTP/1.1 1".len()..]);
         assert_eq!(next(&mut client), "open 101");
-    }
-    let mut refused = client(Config::default()).through(SockProxy::new(&options).unwrap());
+        head
+    });
+    assert!(head.unwrap().starts_with("GET / HTTP/1.1\r\n"));
+}
+
+#[test]
+fn a_proxy_that_refuses_is_a_failure_of_its_hop() {
+    let mut refused = client(Config::default()).through(sockproxy());
     refused.receive(b"ERR no\n");
-    assert_eq!(next(&mut refused), "error no");
+    let (hop, kind) = (Hop::Proxy, Kind::Proxy);
+    let failure = Failure { hop, kind, close_code: None, text: "no".into() };
+    assert_eq!((refused.status().failed, refused.failure()), (true, Some(&failure)));
+    assert_eq!(refused.next_event(), Err(failure));
+    assert_eq!(refused.next_event(), Ok(None));
+    assert_eq!((refused.hop(), refused.status().failed), (Hop::Proxy, true));
+}
+
+/// A proxy that is asked by a line and answers with one.
+#[derive(Debug)]
+struct Relay(&'static str, bool);
+
+impl Negotiation for Relay {
+    fn feed(&mut self, input: &[u8]) -> Result<Progress, ProxyError> {
+        if !std::mem::replace(&mut self.1, true) {
+            return Ok(Progress { used: 0, answer: format!("to {}\n", self.0).into_bytes(), done: false });
+        }
+        match input.iter().position(|byte| *byte == b'\n') {
+            Some(end) if &input[..end] == b"ok" => {
+                Ok(Progress { used: end + 1, done: true, ..Progress::default() })
+            }
+            Some(_) => Err(ProxyError::unexpected(self.name(), input)),
+            None => Ok(Progress::default()),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "Relay"
+    }
+}
+
+#[test]
+fn several_proxies_are_asked_one_through_the_other() {
+    let relay = |name| Box::new(Relay(name, false));
+    let mut client = client(Config::default()).through(relay("one")).through(relay("two"));
+    assert_eq!(said(&mut client), "to one\n");
+    assert_eq!((said(&mut client).as_str(), client.hop()), ("", Hop::Proxy));
+    client.receive(b"ok\n");
+    assert_eq!(said(&mut client), "to two\n");
+    client.receive(b"ok\n");
+    assert_eq!(client.hop(), Hop::Upgrade);
+    assert!(said(&mut client).starts_with("GET / "));
+    // Both answers in one packet, before the second question was written.
+    let mut client = self::client(Config::default()).through(relay("one")).through(relay("two"));
+    client.receive(b"ok\nok\nHTTP/1.1");
+    assert_eq!((client.hop(), client.incoming_len()), (Hop::Upgrade, 8));
+    assert_eq!((said(&mut client), said(&mut client)), ("to one\n".into(), "to two\n".into()));
+    assert!(said(&mut client).starts_with("GET / "));
+}
+
+#[test]
+fn a_failure_says_its_hop_its_kind_and_the_close_code_that_was_sent() {
+    let cases = [
+        ("83 00", Hop::Frames, Kind::Protocol, 1002, "reserved opcode 3"),
+        ("81 01 ff", Hop::Frames, Kind::Encoding, 1007, "text message is not valid UTF-8"),
+        ("88 03 03e8 ff", Hop::Frames, Kind::Encoding, 1007, "close reason is not valid UTF-8"),
+        ("82 05", Hop::Frames, Kind::TooBig, 1009, "message too big (over 4 bytes)"),
+    ];
+    for (input, hop, kind, code, text) in cases {
+        for closing in [false, true] {
+            let config = Config { max_message_size: 4, ..Config::default() };
+            let (mut client, _) = pair(config, Config::default());
+            if closing {
+                client.send_close(CloseFrame::default()).unwrap();
+                collect(&mut client);
+            }
+            receive(&mut client, input);
+            // Nobody has looked at it yet.
+            assert!(!client.status().failed);
+            let close_code = CloseCode::new(code).filter(|_| !closing);
+            let failure = Failure { hop, kind, close_code, text: text.into() };
+            assert_eq!(client.next_event(), Err(failure.clone()));
+            assert_eq!(client.next_event(), Ok(None));
+            assert_eq!(client.failure(), Some(&failure));
+            let sent = frames(&collect(&mut client));
+            let codes: Vec<_> = sent.iter().map(|(_, payload)| hex(&payload[..2])).collect();
+            assert_eq!(codes, if closing { vec![] } else { vec![format!("{code:04x}")] });
+        }
+    }
+    for (answer, kind, text) in [
+        ("HTTP/1.1 503 Busy\r\n\r\n", Kind::Refused, "HTTP/1.1 503 Busy"),
+        ("SSH-2.0", Kind::Handshake, "the answer is not HTTP: \"SSH-2.0\""),
+    ] {
+        let mut client = client(Config::default());
+        client.receive(answer.as_bytes());
+        let failure = Failure { hop: Hop::Upgrade, kind, close_code: None, text: text.into() };
+        assert_eq!(client.next_event(), Err(failure));
+    }
+}
+
+#[test]
+fn a_status_says_in_one_answer_where_a_session_stands() {
+    let mut client = client(Config { seed: Some(1), ..Config::default() });
+    let length = client.outgoing_len();
+    let status = Status {
+        hop: Hop::Upgrade,
+        ended: false,
+        failed: false,
+        incoming: 0,
+        outgoing: length,
+        sendable: length,
+        frames: 0,
+    };
+    assert_eq!(client.status(), status);
+    open(&mut client, &mut server(), usize::MAX);
+    receive(&mut client, "89 00 81 02 68");
+    assert_eq!(next(&mut client), "ping ");
+    assert_eq!(next(&mut client), "");
+    // A frame whose header was taken, and one byte of it.
+    let status = Status { hop: Hop::Frames, frames: 1, outgoing: 0, sendable: 0, incoming: 0, ..status };
+    assert_eq!(client.status(), status);
+    assert_eq!(client.close_state(), CloseState::default());
+    client.send_close(CloseFrame::new(CloseCode::GOING_AWAY, "").unwrap()).unwrap();
+    let code = |frame: Option<&CloseFrame>| frame.and_then(CloseFrame::code).map(CloseCode::get);
+    assert_eq!((code(client.close_state().sent), code(client.close_state().received)), (Some(1001), None));
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let (mut client, _) = pair(Config { seed: Some(1), ..Config::default() }, Config::default());
+    client.send(Opcode::Binary, &vec![0; 70_000], true).unwrap();
+    client.send_pong(b"held back").unwrap();
+    let status = client.status();
+    for _ in 0..3 {
+        let mut seen = 0;
+        let Ok(_) = client.send_with(|bytes| {
+            seen = bytes.len();
+            Ok::<_, Infallible>(0)
+        });
+        assert_eq!((seen, client.status()), (status.sendable, status));
+    }
+    // The pong is queued when there is room for it, and by nothing else.
+    let Ok(_) = client.send_with(|bytes| Ok::<_, Infallible>(bytes.len()));
+    assert_eq!(client.outgoing_len(), 6 + "held back".len());
+}
+
+#[test]
+fn without_tls_a_read_is_a_read() {
+    let (mut client, _) = pair(Config::default(), Config::default());
+    let mut read = |max, count| {
+        let mut most = 0;
+        let read = client.receive_with(max, |space| {
+            most = space.len();
+            Ok::<_, Infallible>(count)
+        });
+        (most, read)
+    };
+    assert_eq!(read(10, 10), (10, Ok(BytesRead { wire: 10, plain: 10, more: true })));
+    assert_eq!(read(10, 9), (10, Ok(BytesRead { wire: 9, plain: 9, more: false })));
+    assert_eq!(read(10, 0), (10, Ok(BytesRead::default())));
+    assert_eq!(client.receive_with(10, |_| Err("timeout")), Err("timeout"));
+    assert!(!client.holds_more());
+}
+
+#[test]
+fn the_same_seed_makes_the_same_bytes() {
+    let sent = |seed| {
+        let (mut client, _) = pair(Config { seed, ..Config::default() }, Config::default());
+        client.send(Opcode::Text, b"hi", true).unwrap();
+        let first = Session::client(&feeding::request(), None, Config { seed, ..Config::default() });
+        (collect(&mut first.unwrap()), collect(&mut client))
+    };
+    assert_eq!(sent(Some(7)), sent(Some(7)));
+    let (one, other) = (sent(Some(7)), sent(Some(8)));
+    assert!(one.0 != other.0 && one.1 != other.1);
+    let (one, other) = (sent(None), sent(None));
+    assert!(one.0 != other.0 && one.1 != other.1);
 }

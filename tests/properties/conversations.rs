@@ -1,6 +1,7 @@
 //! Whatever is sent comes out at the other end as it went in: messages of any size and kind, in any fragments, with
 //! control frames between them, cut into any pieces on the way, in both directions, with every agreement.
 
+use luws::fuzzing::collect;
 use luws::protocol::connection::{Config, Event as Received};
 use luws::protocol::deflate::Options;
 use luws::protocol::frame::Opcode;
@@ -9,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::{cases, collect, pair, wishes};
+use crate::{cases, pair, wishes};
 
 /// A message as it is made, so that a failure shows a line and not a megabyte.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
-//! What must hold for every conversation and for every byte string, tried on many that are made up.
+//! Properties that hold for every conversation and for every byte string, tried on many that are made up.
 //!
-//! The same ones in every run: the seed is fixed, so that what fails, fails for everybody. PROPTEST_RNG_SEED=number
-//! tries others, PROPTEST_CASES=number more.
+//! They are the same in every run: the seed is fixed, so that a failure is a failure for everybody.
+//! PROPTEST_RNG_SEED=number tries others, PROPTEST_CASES=number more.
 
 mod conversations;
 mod hostile;
@@ -11,11 +11,10 @@ use std::env;
 
 use luws::protocol::connection::Config;
 use luws::protocol::deflate::Options;
-use luws::protocol::handshake::UpgradeRequest;
-use luws::session::{Event, Session};
+use luws::session::Session;
 use proptest::test_runner::{Config as Proptest, RngSeed};
 
-/// So many cases of a property, unless the environment wants others.
+/// `count` cases of a property, unless the environment wants others.
 fn cases(count: u32) -> Proptest {
     let mut config = Proptest { failure_persistence: None, ..Proptest::default() };
     if env::var_os("PROPTEST_RNG_SEED").is_none() {
@@ -46,33 +45,9 @@ fn wishes() -> Vec<Option<Options>> {
     wishes
 }
 
-/// Takes everything that a session has to send.
-fn collect(session: &mut Session) -> Vec<u8> {
-    let mut sent = Vec::new();
-    while session.outgoing_len() > 0 {
-        let taken = session.send_with(|bytes| {
-            sent.extend_from_slice(bytes);
-            Ok::<_, ()>(bytes.len())
-        });
-        assert_ne!(taken, Ok(0));
-    }
-    sent
-}
-
-fn request() -> UpgradeRequest {
-    UpgradeRequest::new("h", "/").unwrap()
-}
-
-/// A client and a server whose upgrade is complete.
+/// A client and a server whose upgrade is complete, and who have agreed upon what the client wishes for.
 fn pair(wish: Option<&Options>, config: &Config) -> (Session, Session) {
-    let mut client =
-        Session::client(&request(), None, Config { deflate: wish.cloned(), ..config.clone() }).unwrap();
     let deflate = wish.map(|_| Options { threshold: 0, ..Options::default() });
-    let mut server = Session::server(None, Config { deflate, ..config.clone() }).unwrap();
-    server.receive(&collect(&mut client));
-    assert!(matches!(server.next_event(), Ok(Some(Event::Request(_)))));
-    server.accept(None);
-    client.receive(&collect(&mut server));
-    assert!(matches!(client.next_event(), Ok(Some(Event::Open(_)))));
-    (client, server)
+    let server = Config { deflate, ..config.clone() };
+    luws::fuzzing::pair(Config { deflate: wish.cloned(), ..config.clone() }, server)
 }

@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use mlua::{AnyUserData, Lua, LuaString, Result as LuaResult, Table};
 
 use super::{Inner, LuaSession};
+use crate::http::Header;
 use crate::lua::options::{self, field};
 use crate::lua::tls::{self, Connectors, Fault};
 use crate::protocol::connection::Config;
-use crate::protocol::handshake::{Header, UpgradeRequest};
+use crate::protocol::handshake::UpgradeRequest;
 use crate::proxy::sockproxy::SockProxy;
-use crate::session::{Error, Session};
+use crate::session::{Kind, Session};
 
 /// `session(parameters)`: a client session with its first bytes queued; or `nil`, why not, and which hop cannot even
 /// begin, "tls" or "proxy", if it is one. The parameters: `host`, `host_header`, `resource`, `headers` (array of
@@ -40,6 +41,7 @@ fn session(lua: &Lua, parameters: &Table) -> Result<Session, Fault> {
         use_masking: parameters.get("use_masking")?,
         fragment_size: field(parameters, "fragment_size")?,
         deflate: deflate.map(|table| options::deflate(&table)).transpose()?,
+        seed: None,
     };
     let secure = parameters.get::<bool>("secure")?;
     // What is wrong with the options is said for ws as well.
@@ -48,13 +50,13 @@ fn session(lua: &Lua, parameters: &Table) -> Result<Session, Fault> {
     let connector = secure.then(|| Connectors::get(lua, wanted.options, &luasec)).transpose()?;
     let name = wanted.server_name.map_or_else(|| parameters.get("host"), Ok)?;
     let tls = connector.as_ref().map(|connector| (connector, name.as_str()));
-    let session = Session::client(&request, tls, config).map_err(|error| match error {
-        Error::Tls(error) => Fault::Tls(error.to_string()),
-        error => Fault::Parameters(error.to_string()),
+    let session = Session::client(&request, tls, config).map_err(|failure| match failure.kind {
+        Kind::Tls => Fault::Tls(failure.text),
+        _ => Fault::Parameters(failure.text),
     })?;
     let Some(table) = parameters.get::<Option<Table>>("sockproxy")? else { return Ok(session) };
     match SockProxy::new(&options::sockproxy(&table)?) {
-        Ok(negotiation) => Ok(session.through(negotiation)),
+        Ok(negotiation) => Ok(session.through(Box::new(negotiation))),
         Err(error) => Err(Fault::Proxy(error.to_string())),
     }
 }
@@ -66,11 +68,12 @@ fn request(parameters: &Table) -> Result<UpgradeRequest, Fault> {
     let mut request = UpgradeRequest::new(&host, &resource)
         .map_err(|why| Fault::Parameters(format!("bad option 'upgrade_headers' ({why})")))?;
     for name in parameters.get::<Option<Vec<String>>>("subprotocols")?.unwrap_or_default() {
-        request.offer(&name)?;
+        request.offer(&name).map_err(|error| error.to_string())?;
     }
     for pair in parameters.get::<Vec<Vec<LuaString>>>("headers")? {
         if let [name, value] = &pair[..] {
-            request.add(Header::new(&name.to_string_lossy(), &value.as_bytes())?);
+            let header = Header::new(&name.to_string_lossy(), &value.as_bytes());
+            request.add(header.map_err(|error| error.to_string())?);
         }
     }
     Ok(request)

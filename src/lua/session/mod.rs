@@ -10,12 +10,15 @@ use mlua::{AnyUserData, Either, Lua, LuaString, Result as LuaResult, UserData, U
 
 use super::socket::{Shared, Socket};
 use super::tls;
+use crate::http::Body;
 use crate::net::describe;
-use crate::protocol::close::{CloseCode, CloseFrame};
+use crate::protocol::close::CloseFrame;
+use crate::protocol::close_code::CloseCode;
 use crate::protocol::connection::{Connection, Event as Received};
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
-use crate::session::{Error, Event, Session};
+use crate::protocol::handshake;
+use crate::session::{Event, Hop, Kind, Session};
 
 mod create;
 
@@ -117,20 +120,25 @@ fn add_wire_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // incoming(): the number of bytes that have come and were not interpreted yet.
     methods.add_method("incoming", |_, this, ()| Ok(this.ask(Session::incoming_len)));
     // ended(): whether TLS said that nothing more will come.
-    methods.add_method("ended", |_, this, ()| Ok(this.ask(Session::is_ended)));
+    methods.add_method("ended", |_, this, ()| Ok(this.ask(|session| session.status().ended)));
+    // holds_more(): whether bytes that were read wait inside TLS.
+    methods.add_method("holds_more", |_, this, ()| Ok(this.ask(Session::holds_more)));
     // routed(), secured(): whether the proxy, and TLS, if there is to be any, are agreed upon; pid(): what
     // SockProxy calls the connection.
-    methods.add_method("routed", |_, this, ()| Ok(this.ask(Session::is_routed)));
-    methods.add_method("secured", |_, this, ()| Ok(this.ask(Session::is_secured)));
-    methods.add_method("pid", |_, this, ()| Ok(this.ask(|session| session.proxy_pid().map(str::to_owned))));
+    methods.add_method("routed", |_, this, ()| Ok(this.ask(|session| session.hop() != Hop::Proxy)));
+    methods.add_method("secured", |_, this, ()| {
+        Ok(this.ask(|session| !matches!(session.hop(), Hop::Proxy | Hop::Tls)))
+    });
+    methods
+        .add_method("pid", |_, this, ()| Ok(this.ask(|session| session.proxy_detail().map(str::to_owned))));
 }
 
 impl Inner {
     fn read(&mut self, max: usize) -> Result<(usize, bool), Reason> {
         let Self { session, socket: Some(socket) } = self else { return Err("closed".into()) };
         match socket.with(|tcp| session.receive_with(max, |space| tcp.read(space))) {
-            Some(Ok(received)) if received.wire > 0 => {
-                Ok((received.plain, received.wire == max && !session.is_ended()))
+            Some(Ok(received)) if !received.is_end() => {
+                Ok((received.plain, received.more && !session.status().ended))
             }
             Some(Ok(_)) | None => {
                 session.receive_end();
@@ -142,8 +150,6 @@ impl Inner {
 
     fn write(&mut self) -> Result<bool, Reason> {
         let Self { session, socket: Some(socket) } = self else { return Err("closed".into()) };
-        // To offer nothing has the session prepare what is still to be encrypted.
-        let _ = session.send_with(|_| Ok::<_, ()>(0));
         while session.sendable_len() > 0 {
             match socket.with(|tcp| session.send_with(|bytes| tcp.write(bytes))) {
                 Some(Ok(count)) if count > 0 => {}
@@ -196,7 +202,7 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
                 Ok((Value::Integer(opcode as _), Value::String(data), false))
             }
             Err(error) => {
-                let of_tls = matches!(error, Error::Tls(_));
+                let of_tls = error.kind == Kind::Tls;
                 Ok((Value::Boolean(false), Value::String(string(lua, error.to_string().as_bytes())?), of_tls))
             }
         });
@@ -215,11 +221,13 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
             };
             headers.set(name, lua.create_string(value)?)?;
         }
-        Ok((response.subprotocol(), headers, response.status, response.reason))
+        Ok((handshake::subprotocol(&response), headers, response.status, response.reason))
     });
     // tls_error(): why TLS has failed, as long as next_event has not told; else nil.
     methods.add_method("tls_error", |_, this, ()| {
-        Ok(this.ask(|session| session.tls_error().map(ToString::to_string)))
+        Ok(this.ask(|session| {
+            session.failure().filter(|failure| failure.kind == Kind::Tls).map(ToString::to_string)
+        }))
     });
     // peer(): what TLS knows of the peer, for conn.tls; nil without TLS.
     methods.add_method("peer", |lua, this, ()| {
@@ -228,10 +236,10 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // body(most): of a refused upgrade: at most so many bytes of the body, and whether that is all that is
     // to come of them.
     methods.add_method("body", |lua, this, most: usize| {
-        let (mut body, complete) = this.ask(Session::body);
-        let complete = complete || body.len() >= most;
-        body.truncate(most);
-        Ok((lua.create_string(&body)?, complete))
+        let Body { mut bytes, complete } = this.ask(Session::body);
+        let complete = complete || bytes.len() >= most;
+        bytes.truncate(most);
+        Ok((lua.create_string(&bytes)?, complete))
     });
     // frames(): how many complete frames have come.
     methods.add_method("frames", |_, this, ()| {
@@ -241,14 +249,15 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // was none in the frame; 1006: no frame) and its reason.
     methods.add_method("close_state", |_, this, ()| {
         let state = this.ask(|session| {
-            let connection = session.connection()?;
-            let received = connection.close_received();
-            let code = received.map(|frame| frame.code().unwrap_or(CloseCode::NO_STATUS).0);
+            let state = session.close_state();
+            let received = state.received;
+            let code =
+                received.map(|frame| frame.code().map_or(CloseCode::NO_STATUS_RECEIVED, CloseCode::get));
             let reason = received.map(|frame| frame.reason().to_owned()).unwrap_or_default();
-            Some((connection.close_sent().is_some(), code, reason))
+            Some((state.sent.is_some(), code, reason))
         });
         let (sent, code, reason) = state.unwrap_or_default();
-        Ok((sent, code.is_some(), code.unwrap_or(CloseCode::ABNORMAL.0), reason))
+        Ok((sent, code.is_some(), code.unwrap_or(CloseCode::ABNORMAL_CLOSURE), reason))
     });
     // forget(): forgets a partly received message, though not what still comes of it. reset(): forgets that, too.
     methods.add_method("forget", |_, this, ()| Ok(this.open(Connection::forget_message)));
@@ -278,9 +287,11 @@ fn add_event_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
 fn add_send_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     // send(opcode, data, fin): queues a frame or message: true; or nil and why nothing was queued.
     methods.add_method("send", |_, this, (number, data, fin): (i64, LuaString, bool)| {
-        Ok(this.queue(|session| match Opcode::from_number(number) {
-            Some(opcode) => session.send(opcode, &data.as_bytes(), fin),
-            None => Err(SendError::Opcode(number)),
+        Ok(this.queue(|session| {
+            match u8::try_from(number).ok().and_then(|number| Opcode::try_from(number).ok()) {
+                Some(opcode) => session.send(opcode, &data.as_bytes(), fin),
+                None => Err(SendError::Opcode(number)),
+            }
         }))
     });
     // pong(data): queues the answer to a ping.
@@ -291,7 +302,8 @@ fn add_send_methods<M: UserDataMethods<LuaSession>>(methods: &mut M) {
     methods.add_method("close", |_, this, (code, reason): (u16, LuaString)| {
         Ok(this.queue(|session| match reason.to_str() {
             Ok(reason) => {
-                CloseFrame::new(CloseCode(code), &reason).and_then(|frame| session.send_close(frame))
+                let frame = CloseFrame::new(CloseCode::try_from(code)?, &reason)?;
+                session.send_close(frame)
             }
             Err(_) => Err(SendError::Close("the reason is not valid UTF-8".into())),
         }))

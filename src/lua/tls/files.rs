@@ -69,14 +69,14 @@ fn certificates(lua: &Lua, path: &Path) -> Result<Certificates, String> {
     let text = read(path)?;
     let hash = Fingerprint::of(&text);
     let Ok(Some(mut files)) = lua.try_app_data_mut::<Files>() else {
-        return certificate::read_pem(&text).map(Rc::from);
+        return certificate::read_pem(&text).map(Rc::from).map_err(|error| error.to_string());
     };
     if let Some((before, certificates)) = files.known.get(path)
         && *before == hash
     {
         return Ok(Rc::clone(certificates));
     }
-    let certificates: Certificates = certificate::read_pem(&text)?.into();
+    let certificates: Certificates = certificate::read_pem(&text).map_err(|error| error.to_string())?.into();
     let bytes = certificates.iter().map(Vec::len).sum::<usize>();
     if files.bytes + bytes > Files::MOST {
         *files = Files::default();

@@ -108,7 +108,8 @@ pub(super) fn wanted(lua: &Lua, table: &Table, secure: bool) -> Result<Wanted, R
         if !secure {
             return Err(refused("fingerprint", "over ws there is no certificate", &text));
         }
-        fingerprints.push(Fingerprint::parse(&text).map_err(|why| refused("fingerprint", why, &text))?);
+        fingerprints
+            .push(Fingerprint::parse(&text).map_err(|why| refused("fingerprint", &why.to_string(), &text))?);
     }
     let options = TlsOptions {
         min,

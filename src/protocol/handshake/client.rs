@@ -1,16 +1,19 @@
-//! The client's end of the opening handshake (RFC 6455 section 4.1): a request out, a response in.
+//! The client's end of the opening handshake (RFC 6455 section 4.1): a request out, a response in. Knows no
+//! URLs and no frames.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::{Header, Headers, MAX_HEAD, MAX_HEADERS, accept_value, find_head, is_token};
-use crate::protocol::deflate::{self, Agreement};
-use crate::protocol::error::HandshakeError;
+use super::common::{accept_value, extensions};
+use crate::http::response::MAX_HEAD;
+use crate::http::{Header, Response, ResponseReader, is_token};
+use crate::protocol::deflate::{self, NegotiatedParameters};
+use crate::protocol::error::{HandshakeError, InvalidResponse, UpgradeRequestError};
 use crate::protocol::extensions::Extension;
 
-/// What a client asks for.
+/// A request to upgrade, as far as a user chooses it.
 #[derive(Clone, Debug)]
 pub struct UpgradeRequest {
     host: String,
@@ -23,14 +26,14 @@ impl UpgradeRequest {
     /// The value of the Host header (with its port unless that is the scheme's own), and path and query (section 3).
     ///
     /// # Errors
-    /// Says which of them cannot stand in a request.
-    pub fn new(host: &str, resource: &str) -> Result<Self, String> {
+    /// See [`UpgradeRequestError`].
+    pub fn new(host: &str, resource: &str) -> Result<Self, UpgradeRequestError> {
         let visible = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
         if host.is_empty() || !visible(host) {
-            return Err(format!("{host:?} cannot be the value of a Host header"));
+            return Err(UpgradeRequestError::Host(host.to_owned()));
         }
         if !resource.starts_with('/') || !visible(resource) {
-            return Err(format!("{resource:?} cannot be asked for"));
+            return Err(UpgradeRequestError::Resource(resource.to_owned()));
         }
         Ok(Self {
             host: host.into(),
@@ -43,10 +46,10 @@ impl UpgradeRequest {
     /// Offers a subprotocol (section 1.9), the preferred one first.
     ///
     /// # Errors
-    /// It is not a token.
-    pub fn offer(&mut self, subprotocol: &str) -> Result<(), String> {
+    /// [`UpgradeRequestError::Subprotocol`] if it is not a token.
+    pub fn offer(&mut self, subprotocol: &str) -> Result<(), UpgradeRequestError> {
         if !is_token(subprotocol) {
-            return Err(format!("the subprotocol {subprotocol:?} is not a token"));
+            return Err(UpgradeRequestError::Subprotocol(subprotocol.to_owned()));
         }
         self.subprotocols.push(subprotocol.into());
         Ok(())
@@ -58,53 +61,19 @@ impl UpgradeRequest {
     }
 }
 
-/// A head that was answered to an upgrade request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Response {
-    /// The minor version of HTTP/1.
-    pub version: u8,
-    pub status: u16,
-    pub reason: String,
-    pub headers: Headers,
-}
-
-impl Response {
-    /// The first line, as in `HTTP/1.1 404 Not Found`.
-    #[must_use]
-    pub fn status_line(&self) -> String {
-        format!("HTTP/1.{} {} {}", self.version, self.status, self.reason).trim_end().to_owned()
-    }
-
-    /// The body, as far as it has come, and whether that is all of it (RFC 9112 section 6). `received` is what came
-    /// behind the head. Where the head does not tell where the body ends, the connection's end does.
-    #[must_use]
-    pub fn body(&self, received: &[u8]) -> (Vec<u8>, bool) {
-        if self.headers.lists("Transfer-Encoding", "chunked") {
-            return unchunk(received);
-        }
-        let length =
-            self.headers.all("Content-Length").next().and_then(|value| std::str::from_utf8(value).ok());
-        let length = match self.status {
-            204 | 304 => 0,
-            _ => length.and_then(|text| text.trim().parse().ok()).unwrap_or(usize::MAX),
-        };
-        (received[..received.len().min(length)].to_vec(), received.len() >= length)
-    }
-
-    /// The subprotocol that the server selected.
-    #[must_use]
-    pub fn subprotocol(&self) -> Option<String> {
-        let value = self.headers.all("Sec-WebSocket-Protocol").next()?;
-        Some(String::from_utf8_lossy(value.trim_ascii()).into_owned())
-    }
+/// The subprotocol that the server selected in its response.
+#[must_use]
+pub fn subprotocol(response: &Response) -> Option<String> {
+    let value = response.headers.all("Sec-WebSocket-Protocol").next()?;
+    Some(String::from_utf8_lossy(value.trim_ascii()).into_owned())
 }
 
 /// A response that completes the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     pub response: Response,
-    /// What was agreed upon of permessage-deflate.
-    pub compression: Option<Agreement>,
+    /// The parameters of permessage-deflate, if it is used.
+    pub compression: Option<NegotiatedParameters>,
     /// In bytes; what follows are frames.
     pub length: usize,
 }
@@ -117,7 +86,7 @@ pub struct ClientHandshake {
     deflate: Option<deflate::Options>,
     /// The length of the complete heads at the start of the input that did not complete the handshake.
     skipped: usize,
-    scanned: usize,
+    reader: ResponseReader,
 }
 
 impl ClientHandshake {
@@ -143,16 +112,14 @@ impl ClientHandshake {
             head += &format!("Sec-WebSocket-Extensions: {}\r\n", options.offer());
         }
         let mut head = head.into_bytes();
-        for Header { name, value } in &request.headers {
-            head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
-        }
+        head.extend(request.headers.iter().flat_map(Header::line));
         head.extend(b"\r\n");
         let handshake = Self {
             accept: accept_value(key.as_bytes()),
             subprotocols: request.subprotocols.clone(),
             deflate: deflate.cloned(),
             skipped: 0,
-            scanned: 0,
+            reader: ResponseReader::default(),
         };
         (handshake, head)
     }
@@ -161,24 +128,22 @@ impl ClientHandshake {
     /// not complete.
     ///
     /// # Errors
-    /// Whatever must fail the connection by section 4.1.
+    /// The response must fail the connection (section 4.1).
     pub fn parse(&mut self, input: &[u8]) -> Result<Option<Accepted>, HandshakeError> {
         loop {
-            let rest = &input[self.skipped..];
-            check_start(rest)?;
-            let Some(length) = find_head(rest, &mut self.scanned)? else { return Ok(None) };
-            let response = parse_response(&rest[..length])?;
+            let read = self.reader.read(&input[self.skipped..]);
+            let read = read.map_err(|error| HandshakeError::Response(InvalidResponse::Http(error)))?;
+            let Some((response, length)) = read else { return Ok(None) };
             match response.status {
                 // Informational responses may come before the final one (RFC 9110 section 15.2).
                 100 | 102..=199 => {
                     self.skipped += length;
-                    self.scanned = 0;
                     if self.skipped > MAX_HEAD {
-                        return Err(HandshakeError::invalid("too many informational responses"));
+                        return Err(HandshakeError::Response(InvalidResponse::TooManyInformational));
                     }
                 }
                 101 => {
-                    let compression = self.verify(&response).map_err(HandshakeError::Invalid)?;
+                    let compression = self.verify(&response).map_err(HandshakeError::Response)?;
                     return Ok(Some(Accepted { response, compression, length: self.skipped + length }));
                 }
                 _ => {
@@ -189,115 +154,52 @@ impl ClientHandshake {
         }
     }
 
-    /// Behind a refusal: where its body begins in the input.
+    /// After a refusal: where its body begins in the input.
     #[must_use]
     pub fn body_start(&self) -> usize {
         self.skipped
     }
 
-    /// The rules of section 4.1 for a 101 response, in their order there. What was agreed upon.
-    fn verify(&self, response: &Response) -> Result<Option<Agreement>, String> {
+    /// Checks the rules of section 4.1 for a 101 response, in their order there; returns the negotiated compression.
+    fn verify(&self, response: &Response) -> Result<Option<NegotiatedParameters>, InvalidResponse> {
         let headers = &response.headers;
         if response.version != 1 {
-            return Err("the response is not HTTP/1.1".into());
+            return Err(InvalidResponse::Version);
         }
         if !headers.single("Upgrade")?.is_some_and(|v| v.eq_ignore_ascii_case(b"websocket")) {
-            return Err("the response has no \"Upgrade: websocket\"".into());
+            return Err(InvalidResponse::NoUpgrade);
         }
         if !headers.lists("Connection", "Upgrade") {
-            return Err("the response has no \"Connection: Upgrade\"".into());
+            return Err(InvalidResponse::NoConnection);
         }
         match headers.single("Sec-WebSocket-Accept")? {
-            None => return Err("the response has no Sec-WebSocket-Accept".into()),
-            Some(value) if value != self.accept.as_bytes() => {
-                return Err("Sec-WebSocket-Accept does not match the request's key".into());
-            }
+            None => return Err(InvalidResponse::NoAccept),
+            Some(value) if value != self.accept.as_bytes() => return Err(InvalidResponse::WrongAccept),
             Some(_) => {}
         }
-        let compression = self.agree(&headers.extensions()?)?;
+        let compression = self.agree(&extensions(headers).map_err(InvalidResponse::Extensions)?)?;
         if let Some(selected) = headers.single("Sec-WebSocket-Protocol")?
             && !self.subprotocols.iter().any(|offered| offered.as_bytes() == selected)
         {
             let name = String::from_utf8_lossy(selected);
-            return Err(format!("the server selected a subprotocol that was not offered: {name}"));
+            return Err(InvalidResponse::SubprotocolNotOffered(name.into_owned()));
         }
         Ok(compression)
     }
 
     /// Item 5 of section 4.1: only what was offered may be selected.
-    fn agree(&self, selected: &[Extension]) -> Result<Option<Agreement>, String> {
+    fn agree(&self, selected: &[Extension]) -> Result<Option<NegotiatedParameters>, InvalidResponse> {
         let mut compression = None;
         for extension in selected {
             match &self.deflate {
                 Some(options) if extension.name == deflate::NAME && compression.is_none() => {
-                    let agreement = options.agree(extension);
-                    compression = Some(agreement.map_err(|why| format!("{}: {why}", extension.name))?);
+                    let parameters = options.agree(extension);
+                    let invalid = |error| InvalidResponse::Parameters(deflate::NAME, error);
+                    compression = Some(parameters.map_err(invalid)?);
                 }
-                _ => {
-                    let name = &extension.name;
-                    return Err(format!("the server selected an extension that was not offered: {name}"));
-                }
+                _ => return Err(InvalidResponse::ExtensionNotOffered(extension.name.clone())),
             }
         }
         Ok(compression)
     }
-}
-
-/// What chunks (RFC 9112 section 7.1) hold, and whether the last one has come, or nothing that could be one.
-fn unchunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
-    let mut body = Vec::new();
-    loop {
-        let (start, size) = match httparse::parse_chunk_size(rest) {
-            Ok(httparse::Status::Complete((start, size))) => {
-                (start, usize::try_from(size).unwrap_or(usize::MAX))
-            }
-            Ok(httparse::Status::Partial) => return (body, false),
-            Err(_) => return (body, true),
-        };
-        if size == 0 {
-            return (body, true);
-        }
-        let data = &rest[start..];
-        body.extend_from_slice(&data[..data.len().min(size)]);
-        let Some(behind) = data.get(size..).and_then(|behind| behind.get(b"\r\n".len()..)) else {
-            return (body, false);
-        };
-        rest = behind;
-    }
-}
-
-/// Fails as soon as the bytes cannot become an HTTP/1 response, so that a server which speaks
-/// something else is found out at once and not by a time-out.
-fn check_start(input: &[u8]) -> Result<(), HandshakeError> {
-    const START: &[u8] = b"HTTP/1.";
-    let count = input.len().min(START.len());
-    if input[..count] == START[..count] {
-        return Ok(());
-    }
-    // An alert of TLS, in answer to what was taken for a ClientHello (RFC 8446 section 5.1).
-    if input.first() == Some(&0x15) {
-        return Err(HandshakeError::invalid("the answer is TLS: is this a wss server?"));
-    }
-    let line = input.split(|b| *b == b'\r' || *b == b'\n').next().unwrap_or_default();
-    let shown = line[..line.len().min(60)].escape_ascii();
-    Err(HandshakeError::invalid(format!("the answer is not HTTP: \"{shown}\"")))
-}
-
-fn parse_response(head: &[u8]) -> Result<Response, HandshakeError> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Response::new(&mut headers);
-    match parsed.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(HandshakeError::invalid("the head is incomplete")),
-        Err(httparse::Error::TooManyHeaders) => {
-            return Err(HandshakeError::invalid(format!("over {MAX_HEADERS} headers")));
-        }
-        Err(error) => return Err(HandshakeError::invalid(error.to_string())),
-    }
-    Ok(Response {
-        version: parsed.version.unwrap_or(0),
-        status: parsed.code.unwrap_or(0),
-        reason: parsed.reason.unwrap_or("").to_owned(),
-        headers: Headers::from_httparse(parsed.headers),
-    })
 }

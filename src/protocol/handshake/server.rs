@@ -1,11 +1,13 @@
-//! The server's end of the opening handshake (RFC 6455 section 4.2): a request in, a response out.
+//! The server's end of the opening handshake (RFC 6455 section 4.2): a request in, a response out. Does not
+//! decide which requests are welcome.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{Headers, MAX_HEADERS, accept_value, find_head};
-use crate::protocol::deflate::{self, Agreement};
-use crate::protocol::error::HandshakeError;
+use super::common::{accept_value, extensions};
+use crate::http::{self, Headers, RequestReader};
+use crate::protocol::deflate::{self, NegotiatedParameters};
+use crate::protocol::error::{HandshakeError, InvalidRequest};
 use crate::protocol::extensions::Extension;
 
 /// A client's request that a server may accept.
@@ -23,7 +25,7 @@ pub struct Request {
 /// The server's end: waits for a request.
 #[derive(Debug, Default)]
 pub struct ServerHandshake {
-    scanned: usize,
+    reader: RequestReader,
 }
 
 impl ServerHandshake {
@@ -31,53 +33,47 @@ impl ServerHandshake {
     /// `None` if it is not complete.
     ///
     /// # Errors
-    /// [`HandshakeError::BadRequest`] with the status that [`refusal`] should answer (section 4.2.2).
+    /// [`HandshakeError::Request`] with the status that [`refusal`] should answer (section 4.2.2).
     pub fn parse(&mut self, input: &[u8]) -> Result<Option<(Request, usize)>, HandshakeError> {
-        let length = match find_head(input, &mut self.scanned) {
-            Ok(Some(length)) => length,
-            Ok(None) => return Ok(None),
-            Err(error) => return Err(HandshakeError::bad_request(431, error.to_string())),
-        };
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut parsed = httparse::Request::new(&mut headers);
-        if let Err(error) = parsed.parse(&input[..length]) {
-            return Err(HandshakeError::bad_request(400, error.to_string()));
-        }
-        if parsed.method != Some("GET") {
-            return Err(HandshakeError::bad_request(405, "the method is not GET"));
-        }
-        if parsed.version != Some(1) {
-            return Err(HandshakeError::bad_request(505, "the HTTP version is not 1.1"));
-        }
-        let resource = parsed.path.unwrap_or("/").to_owned();
-        let headers = Headers::from_httparse(parsed.headers);
-        Self::verify(resource, headers).map(|request| Some((request, length)))
-    }
-
-    /// The rules of section 4.2.1.
-    fn verify(resource: String, headers: Headers) -> Result<Request, HandshakeError> {
-        let bad = |message: String| HandshakeError::bad_request(400, message);
-        if headers.single("Host").map_err(bad)?.is_none() {
-            return Err(HandshakeError::bad_request(400, "no Host header"));
-        }
-        if !headers.lists("Upgrade", "websocket") || !headers.lists("Connection", "Upgrade") {
-            return Err(HandshakeError::bad_request(426, "not a WebSocket upgrade"));
-        }
-        if headers.single("Sec-WebSocket-Version").map_err(bad)? != Some(b"13") {
-            return Err(HandshakeError::bad_request(426, "Sec-WebSocket-Version is not 13"));
-        }
-        let key = headers.single("Sec-WebSocket-Key").map_err(bad)?.unwrap_or_default().to_vec();
-        if BASE64.decode(&key).map_or(0, |nonce| nonce.len()) != 16 {
-            return Err(HandshakeError::bad_request(400, "Sec-WebSocket-Key is not 16 bytes in base64"));
-        }
-        let text = |element: &[u8]| String::from_utf8_lossy(element).into_owned();
-        let subprotocols = headers.list("Sec-WebSocket-Protocol").map(text).collect();
-        let extensions = headers.extensions().map_err(bad)?;
-        Ok(Request { resource, headers, subprotocols, extensions, key })
+        let read = self.reader.read(input).map_err(InvalidRequest::Http);
+        let checked = read.and_then(|read| match read {
+            Some((request, length)) => Ok(Some((Request::check(request)?, length))),
+            None => Ok(None),
+        });
+        checked.map_err(HandshakeError::Request)
     }
 }
 
 impl Request {
+    /// The rules of section 4.2.1.
+    fn check(
+        http::Request { method, target, version, headers }: http::Request,
+    ) -> Result<Self, InvalidRequest> {
+        if method != "GET" {
+            return Err(InvalidRequest::Method);
+        }
+        if version != 1 {
+            return Err(InvalidRequest::HttpVersion);
+        }
+        if headers.single("Host")?.is_none() {
+            return Err(InvalidRequest::NoHost);
+        }
+        if !headers.lists("Upgrade", "websocket") || !headers.lists("Connection", "Upgrade") {
+            return Err(InvalidRequest::NotUpgrade);
+        }
+        if headers.single("Sec-WebSocket-Version")? != Some(b"13") {
+            return Err(InvalidRequest::Version);
+        }
+        let key = headers.single("Sec-WebSocket-Key")?.unwrap_or_default().to_vec();
+        if BASE64.decode(&key).map_or(0, |nonce| nonce.len()) != 16 {
+            return Err(InvalidRequest::Key);
+        }
+        let text = |element: &[u8]| String::from_utf8_lossy(element).into_owned();
+        let subprotocols = headers.list("Sec-WebSocket-Protocol").map(text).collect();
+        let extensions = extensions(&headers).map_err(InvalidRequest::Extensions)?;
+        Ok(Self { resource: target, headers, subprotocols, extensions, key })
+    }
+
     /// The response that completes the handshake (section 4.2.2), and what is agreed upon of
     /// permessage-deflate. `subprotocol` is selected if it is one of those that the client offers.
     #[must_use]
@@ -85,7 +81,7 @@ impl Request {
         &self,
         subprotocol: Option<&str>,
         deflate: Option<&deflate::Options>,
-    ) -> (Vec<u8>, Option<Agreement>) {
+    ) -> (Vec<u8>, Option<NegotiatedParameters>) {
         let mut head = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n",
@@ -100,7 +96,7 @@ impl Request {
             head += &format!("Sec-WebSocket-Extensions: {answer}\r\n");
         }
         head += "\r\n";
-        (head.into_bytes(), accepted.map(|(agreement, _)| agreement))
+        (head.into_bytes(), accepted.map(|(parameters, _)| parameters))
     }
 }
 

@@ -1,36 +1,38 @@
-//! Whose the plaintext of a session is: the opening handshake's, and then the frames'.
+//! The plaintext end of a session: first the opening handshake, then the open connection. Knows nothing of
+//! the hops below.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::upgrade::Upgrade;
+use super::opening::OpeningHandshake;
+use crate::http::Response;
 use crate::protocol::Role;
 use crate::protocol::buffer::Buffer;
 use crate::protocol::connection::{Config, Connection};
-use crate::protocol::deflate::Agreement;
-use crate::protocol::handshake::Response;
+use crate::protocol::deflate::NegotiatedParameters;
+use crate::protocol::handshake::Request;
 
 #[expect(clippy::large_enum_variant, reason = "a session has one of them, and soon it is the large one")]
 #[derive(Debug)]
-pub(super) enum Stage {
-    /// Or what is left of it, when it has failed or was refused.
-    Opening { upgrade: Upgrade, input: Buffer, output: Buffer, rng: StdRng },
+pub(super) enum WebSocket {
+    /// Or what is left of the handshake when it has failed or was refused.
+    Opening { handshake: OpeningHandshake, input: Buffer, output: Buffer, rng: StdRng },
     /// The response completed the upgrade; a server's is empty.
     Open { connection: Connection, response: Response },
 }
 
-impl Stage {
-    pub(super) fn new(upgrade: Upgrade, rng: StdRng) -> Self {
-        Self::Opening { upgrade, input: Buffer::default(), output: Buffer::default(), rng }
+impl WebSocket {
+    pub(super) fn new(handshake: OpeningHandshake, rng: StdRng) -> Self {
+        Self::Opening { handshake, input: Buffer::default(), output: Buffer::default(), rng }
     }
 
-    /// The upgrade is complete: what came behind it are frames.
+    /// The upgrade is complete: what came after it are frames.
     pub(super) fn open(
         &mut self,
         role: Role,
         config: Config,
         response: Response,
-        compression: Option<Agreement>,
+        compression: Option<NegotiatedParameters>,
     ) {
         if let Self::Opening { input, output, rng, .. } = self {
             let (input, output) = (std::mem::take(input), std::mem::take(output));
@@ -40,7 +42,7 @@ impl Stage {
         }
     }
 
-    /// What came and was not interpreted yet.
+    /// Bytes that have come and were not interpreted yet.
     pub(super) fn input(&mut self) -> &mut Buffer {
         match self {
             Self::Opening { input, .. } => input,
@@ -55,7 +57,7 @@ impl Stage {
         }
     }
 
-    /// What is to be sent.
+    /// Bytes to be sent.
     pub(super) fn output(&mut self) -> &mut Buffer {
         match self {
             Self::Opening { output, .. } => output,
@@ -84,12 +86,19 @@ impl Stage {
         }
     }
 
+    /// The request that waits to be accepted or refused.
+    pub(super) fn request(&self) -> Option<&Request> {
+        match self {
+            Self::Opening { handshake: OpeningHandshake::Requested(request), .. } => Some(request),
+            _ => None,
+        }
+    }
+
     /// A client's view: the response that completed the upgrade or refused it.
     pub(super) fn response(&self) -> Option<&Response> {
         match self {
-            Self::Open { response, .. } | Self::Opening { upgrade: Upgrade::Over(response), .. } => {
-                Some(response)
-            }
+            Self::Open { response, .. }
+            | Self::Opening { handshake: OpeningHandshake::Over(response), .. } => Some(response),
             Self::Opening { .. } => None,
         }
     }

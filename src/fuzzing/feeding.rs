@@ -1,0 +1,49 @@
+//! Delivers one input in every way that a network could. Knows nothing of what the input is.
+
+use std::fmt::Debug;
+
+/// Calls `play` with the input whole, byte by byte, and in two parts cut at each place (a long input is not cut at all
+/// of them). If there is a `tail`, calls it also with these bytes after the end, which must make no difference. Returns
+/// the outcome, which must be the same each time.
+///
+/// # Errors
+/// Says which way made a difference.
+pub fn feed_every_way<T: Debug + PartialEq>(
+    input: &[u8],
+    tail: Option<&[u8]>,
+    mut play: impl FnMut(&[&[u8]]) -> T,
+) -> Result<T, String> {
+    let whole = play(&[input]);
+    let mut check = |bytes: &[u8], cuts: &[usize]| {
+        let outcome = play(&pieces(bytes, cuts));
+        if outcome == whole {
+            return Ok(());
+        }
+        let shown = if cuts.len() > 3 { "byte by byte".to_owned() } else { format!("cut at {cuts:?}") };
+        Err(format!("of {} bytes, {shown}, came {outcome:#?}, and not {whole:#?}", bytes.len()))
+    };
+    let length = input.len();
+    check(input, &every(length))?;
+    for at in (1..length).filter(|at| length < 700 || *at < 20 || length - at < 4) {
+        check(input, &[at])?;
+    }
+    if let Some(tail) = tail {
+        let more = [input, tail].concat();
+        check(&more, &[])?;
+        check(&more, &[length])?;
+        check(&more, &every(more.len()))?;
+    }
+    Ok(whole)
+}
+
+/// All the places where an input can be cut; of a long one, some.
+fn every(length: usize) -> Vec<usize> {
+    (1..length).step_by(if length > 4096 { 1009 } else { 1 }).collect()
+}
+
+/// The bytes in pieces that end at the cuts.
+fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut start = 0;
+    let ends = cuts.iter().copied().chain([bytes.len()]);
+    ends.map(|end| &bytes[std::mem::replace(&mut start, end)..end]).collect()
+}

@@ -1,0 +1,74 @@
+//! The end of a body (RFC 9112 sections 6 and 7.1): after a number of bytes, after the last chunk, or with
+//! the connection. Knows nothing of what the bytes mean.
+
+use super::headers::Headers;
+
+/// A body, as far as it has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    pub bytes: Vec<u8>,
+    /// Whether that is all of it.
+    pub complete: bool,
+}
+
+/// How the end of a body is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// By Content-Length, in bytes.
+    Length(usize),
+    /// By the last chunk.
+    Chunked,
+    /// By the end of the connection.
+    UntilEnd,
+}
+
+impl Framing {
+    /// That of a response (section 6.3). A Content-Length that is not a number says nothing.
+    #[must_use]
+    pub fn of_response(status: u16, headers: &Headers) -> Self {
+        if matches!(status, 100..=199 | 204 | 304) {
+            return Self::Length(0);
+        }
+        if headers.lists("Transfer-Encoding", "chunked") {
+            return Self::Chunked;
+        }
+        let length = headers.all("Content-Length").next().and_then(|value| std::str::from_utf8(value).ok());
+        length.and_then(|text| text.trim().parse().ok()).map_or(Self::UntilEnd, Self::Length)
+    }
+
+    /// The body in `received`, which is what came after the head; `ended`: nothing more will come.
+    #[must_use]
+    pub fn read(self, received: &[u8], ended: bool) -> Body {
+        match self {
+            Self::Length(length) => {
+                let bytes = received[..received.len().min(length)].to_vec();
+                Body { bytes, complete: received.len() >= length }
+            }
+            Self::Chunked => chunks(received),
+            Self::UntilEnd => Body { bytes: received.to_vec(), complete: ended },
+        }
+    }
+}
+
+/// The data of the chunks, up to the last one or to what cannot be one.
+fn chunks(mut rest: &[u8]) -> Body {
+    let mut bytes = Vec::new();
+    loop {
+        let (start, size) = match httparse::parse_chunk_size(rest) {
+            Ok(httparse::Status::Complete((start, size))) => {
+                (start, usize::try_from(size).unwrap_or(usize::MAX))
+            }
+            Ok(httparse::Status::Partial) => return Body { bytes, complete: false },
+            Err(_) => return Body { bytes, complete: true },
+        };
+        if size == 0 {
+            return Body { bytes, complete: true };
+        }
+        let data = &rest[start..];
+        bytes.extend_from_slice(&data[..data.len().min(size)]);
+        let Some(after) = data.get(size..).and_then(|after| after.get(b"\r\n".len()..)) else {
+            return Body { bytes, complete: false };
+        };
+        rest = after;
+    }
+}

@@ -1,0 +1,17 @@
+//! HTTP/1.1 messages (RFC 9112) as bytes: reads heads and measures bodies.
+//!
+//! Requests are read strictly, because a server decides what it lets in. Responses are read leniently,
+//! because a client gains nothing by refusing a server that means well. Knows no sockets, and nothing of the
+//! protocols that are spoken over HTTP: the upgrade to WebSocket is in
+//! [`protocol::handshake`](crate::protocol::handshake).
+
+pub mod body;
+mod head;
+pub mod headers;
+pub mod request;
+pub mod response;
+
+pub use body::Body;
+pub use headers::{DuplicateHeader, Header, HeaderError, Headers, is_token};
+pub use request::{Request, RequestError, RequestReader};
+pub use response::{Response, ResponseError, ResponseReader};

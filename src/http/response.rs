@@ -1,0 +1,132 @@
+//! The lenient reader of responses, for clients: accepts everything that RFC 9112 lets a client accept. Knows
+//! no particular header but those that measure a body.
+//!
+//! Section 2.2 allows LF alone as a line end, section 4 more than one space in the status line, section 5.1
+//! blanks before a colon, and section 5.2 folded lines. The size of the head is limited, the number of
+//! headers is not.
+
+use std::fmt;
+
+use httparse::ParserConfig;
+
+use super::body::{Body, Framing};
+use super::head::{HeadFinder, LineEnds};
+use super::headers::Headers;
+
+/// The longest head of a response, in bytes: status line, headers, blank line.
+pub const MAX_HEAD: usize = 64 * 1024;
+
+/// The head of a response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Response {
+    /// The minor version of HTTP/1.
+    pub version: u8,
+    pub status: u16,
+    pub reason: String,
+    pub headers: Headers,
+}
+
+impl Response {
+    /// The first line, as in `HTTP/1.1 404 Not Found`.
+    #[must_use]
+    pub fn status_line(&self) -> String {
+        format!("HTTP/1.{} {} {}", self.version, self.status, self.reason).trim_end().to_owned()
+    }
+
+    /// The body, as far as it has come. `received` is what came after the head; `ended`: nothing more will come.
+    #[must_use]
+    pub fn body(&self, received: &[u8], ended: bool) -> Body {
+        Framing::of_response(self.status, &self.headers).read(received, ended)
+    }
+}
+
+/// Why a response cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResponseError {
+    /// It is not HTTP but an alert of TLS.
+    Tls,
+    /// It is not HTTP/1. Holds the beginning of what came, escaped.
+    NotHttp(String),
+    /// The head is over [`MAX_HEAD`] bytes.
+    TooLong,
+    /// The head breaks the grammar of RFC 9112; says where.
+    Malformed(String),
+}
+
+impl fmt::Display for ResponseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls => f.write_str("the answer is TLS"),
+            Self::NotHttp(start) => write!(f, "the answer is not HTTP: \"{start}\""),
+            Self::TooLong => write!(f, "the head is over {MAX_HEAD} bytes"),
+            Self::Malformed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ResponseError {}
+
+/// Reads responses that arrive in pieces.
+#[derive(Debug)]
+pub struct ResponseReader(HeadFinder);
+
+impl Default for ResponseReader {
+    fn default() -> Self {
+        Self(HeadFinder::new(LineEnds::Lenient, MAX_HEAD))
+    }
+}
+
+impl ResponseReader {
+    /// The response at the start of `input` and the length of its head in bytes, or `None` if it is not complete.
+    /// `input` is what the last call had, and what has come since; after a response it begins after that one's head.
+    ///
+    /// # Errors
+    /// See [`ResponseError`]. Something other than HTTP is found out at its first byte and not by a time-out.
+    pub fn read(&mut self, input: &[u8]) -> Result<Option<(Response, usize)>, ResponseError> {
+        check_start(input)?;
+        match self.0.find(input) {
+            Ok(None) => Ok(None),
+            Ok(Some(length)) => parse(&input[..length]).map(|response| Some((response, length))),
+            Err(_) => Err(ResponseError::TooLong),
+        }
+    }
+}
+
+/// Fails as soon as the bytes cannot become an HTTP/1 response.
+fn check_start(input: &[u8]) -> Result<(), ResponseError> {
+    const START: &[u8] = b"HTTP/1.";
+    /// The first byte of an alert, the answer to what was taken for a ClientHello (RFC 8446 section 5.1).
+    const TLS_ALERT: u8 = 0x15;
+    let count = input.len().min(START.len());
+    if input[..count] == START[..count] {
+        return Ok(());
+    }
+    if input.first() == Some(&TLS_ALERT) {
+        return Err(ResponseError::Tls);
+    }
+    let line = input.split(|b| *b == b'\r' || *b == b'\n').next().unwrap_or_default();
+    Err(ResponseError::NotHttp(line[..line.len().min(60)].escape_ascii().to_string()))
+}
+
+fn parse(head: &[u8]) -> Result<Response, ResponseError> {
+    // Every header has a line.
+    let lines = head.split(|byte| *byte == b'\n').count();
+    let mut headers = vec![httparse::EMPTY_HEADER; lines];
+    let mut parsed = httparse::Response::new(&mut headers);
+    let result = ParserConfig::default()
+        .allow_multiple_spaces_in_response_status_delimiters(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .parse_response(&mut parsed, head);
+    match result {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(ResponseError::Malformed("the head is incomplete".to_owned())),
+        Err(error) => return Err(ResponseError::Malformed(error.to_string())),
+    }
+    Ok(Response {
+        version: parsed.version.unwrap_or_default(),
+        status: parsed.code.unwrap_or_default(),
+        reason: parsed.reason.unwrap_or_default().to_owned(),
+        headers: Headers::from_httparse(parsed.headers),
+    })
+}

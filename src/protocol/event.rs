@@ -1,0 +1,29 @@
+//! The events of an open connection, as its user sees them. Knows nothing of how they are found.
+
+use super::close::CloseFrame;
+use super::frame::Opcode;
+
+/// What the peer did. The data is borrowed from the connection: use it before the next call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A complete message: text (then `data` is UTF-8) or binary.
+    Message {
+        opcode: Opcode,
+        data: &'a [u8],
+    },
+    /// A message begins, if that is announced ([`Connection::set_announce`](super::connection::Connection::set_announce)). It will be one event when it is
+    /// complete, or, if [`Connection::stream_message`](super::connection::Connection::stream_message) is called now, pieces as they come.
+    Begin(Opcode),
+    /// The next piece of a message that is streamed, of at most about 100 KiB; `last` may be empty. The pieces of
+    /// a text are UTF-8 together, not each by itself.
+    Piece {
+        data: &'a [u8],
+        last: bool,
+    },
+    /// Wants a pong with the same payload (section 5.5.2), which the caller sends.
+    Ping(&'a [u8]),
+    Pong(&'a [u8]),
+    /// The last event of a connection. Wants a close frame in reply, which the caller sends
+    /// ([`Connection::reply_close`](super::connection::Connection::reply_close)).
+    Close(&'a CloseFrame),
+}

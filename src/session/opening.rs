@@ -1,0 +1,74 @@
+//! The hop of a session that is the opening handshake, of either role. Knows nothing of the hops below it.
+
+use super::failure::{Failure, Hop, Kind};
+use crate::http::Response;
+use crate::protocol::buffer::Buffer;
+use crate::protocol::error::HandshakeError;
+use crate::protocol::handshake::{self, Accepted, ClientHandshake, Request, ServerHandshake};
+
+#[derive(Debug)]
+pub(super) enum OpeningHandshake {
+    Client(ClientHandshake),
+    Server(ServerHandshake),
+    /// A request that waits for the server's decision.
+    Requested(Request),
+    /// Refused or failed; a client's view of a refusal is the response.
+    Over(Response),
+}
+
+/// How the handshake went on.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// The head is not complete, or nothing is left to come.
+    Waiting,
+    /// A server's: the request is [`OpeningHandshake::Requested`] now.
+    Requested,
+    /// A client's: what follows are frames.
+    Accepted(Accepted),
+}
+
+impl OpeningHandshake {
+    /// Takes the head that the other end has sent from `input`, if it is complete. A server's answer to a wrong one
+    /// goes to `output`.
+    ///
+    /// # Errors
+    /// The handshake is over. The rest of the input is then the body of the response, if there was one.
+    pub(super) fn advance(&mut self, input: &mut Buffer, output: &mut Buffer) -> Result<Progress, Failure> {
+        let result = match self {
+            Self::Client(handshake) => handshake.parse(input.as_slice()).map(|accepted| match accepted {
+                Some(accepted) => {
+                    input.consume(accepted.length);
+                    Progress::Accepted(accepted)
+                }
+                None => Progress::Waiting,
+            }),
+            Self::Server(handshake) => handshake.parse(input.as_slice()).map(|request| match request {
+                Some((request, length)) => {
+                    input.consume(length);
+                    *self = Self::Requested(request);
+                    Progress::Requested
+                }
+                None => Progress::Waiting,
+            }),
+            Self::Requested(_) | Self::Over(_) => Ok(Progress::Waiting),
+        };
+        result.map_err(|error| self.end(error, input, output))
+    }
+
+    fn end(&mut self, error: HandshakeError, input: &mut Buffer, output: &mut Buffer) -> Failure {
+        let kind = if matches!(error, HandshakeError::Refused(_)) { Kind::Refused } else { Kind::Handshake };
+        let failure = Failure::new(Hop::Upgrade, kind, &error);
+        if let Self::Client(handshake) = self {
+            input.consume(handshake.body_start());
+        }
+        *self = Self::Over(match error {
+            HandshakeError::Refused(response) => *response,
+            HandshakeError::Response(_) => Response::default(),
+            HandshakeError::Request(error) => {
+                output.extend(&handshake::refusal(error.status(), &failure.text));
+                Response::default()
+            }
+        });
+        failure
+    }
+}

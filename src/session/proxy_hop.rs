@@ -1,0 +1,86 @@
+//! The hop of a session that is a proxy: a negotiation and its own bytes in both directions. Knows no particular proxy.
+
+use super::failure::{Failure, Hop, Kind};
+use crate::protocol::buffer::Buffer;
+use crate::proxy::{Negotiation, Progress};
+
+#[derive(Debug)]
+pub(super) struct ProxyHop {
+    negotiation: Box<dyn Negotiation>,
+    state: State,
+    input: Buffer,
+    output: Buffer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Negotiating,
+    /// The proxy passes bytes on.
+    Done,
+    Failed,
+}
+
+impl ProxyHop {
+    pub(super) fn new(negotiation: Box<dyn Negotiation>) -> Self {
+        let (input, output) = (Buffer::default(), Buffer::default());
+        Self { negotiation, state: State::Negotiating, input, output }
+    }
+
+    /// Whether the proxy has agreed; everything that comes is then for the next hop.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Whether nothing but this negotiation may be sent.
+    pub(super) fn holds_output(&self) -> bool {
+        !self.is_done() || !self.output.is_empty()
+    }
+
+    /// The name that the proxy has given this connection.
+    pub(super) fn detail(&self) -> Option<&str> {
+        self.negotiation.detail()
+    }
+
+    /// The bytes from the proxy, to be appended to.
+    pub(super) fn input(&mut self) -> &mut Buffer {
+        &mut self.input
+    }
+
+    /// The bytes to the proxy, to be written and consumed.
+    pub(super) fn output(&mut self) -> &mut Buffer {
+        &mut self.output
+    }
+
+    pub(super) fn output_len(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Goes on with the negotiation, as far as the input allows.
+    ///
+    /// # Errors
+    /// The negotiation has failed.
+    pub(super) fn advance(&mut self) -> Result<(), Failure> {
+        while self.state == State::Negotiating {
+            match self.negotiation.feed(self.input.as_slice()) {
+                Ok(progress) => {
+                    self.input.consume(progress.used);
+                    self.output.extend(&progress.answer);
+                    if progress.done {
+                        self.state = State::Done;
+                    } else if progress == Progress::default() {
+                        break; // it waits for more
+                    }
+                }
+                Err(error) => {
+                    self.state = State::Failed;
+                    self.input.clear();
+                    return Err(Failure::new(Hop::Proxy, Kind::Proxy, &error));
+                }
+            }
+        }
+        if self.state == State::Failed {
+            self.input.clear(); // of no interest any more
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! The hop of a session that is TLS: remembers whether the handshake was ever complete, and limits what a
+//! peer can make TLS say. Knows nothing of what the plaintext means.
+
+use super::failure::{Failure, Hop, Kind};
+use crate::protocol::buffer::Buffer;
+use crate::tls::{Tls, TlsError};
+
+/// TLS may not have more bytes than this to say of its own accord while the peer does not read: a peer can ask for
+/// answers (key updates) without end.
+const ANSWERS_BACKLOG: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub(super) struct TlsHop {
+    tls: Tls,
+    /// The handshake was complete once, whatever came after it.
+    was_open: bool,
+    /// Bytes that TLS has queued in answer to what it received, since the queue was last empty.
+    answers: usize,
+}
+
+fn failure(error: &TlsError) -> Failure {
+    Failure::new(Hop::Tls, Kind::Tls, error)
+}
+
+impl TlsHop {
+    pub(super) fn new(tls: Result<Tls, TlsError>) -> Result<Self, Failure> {
+        let tls = tls.map_err(|error| failure(&error))?;
+        Ok(Self { tls, was_open: false, answers: 0 })
+    }
+
+    pub(super) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// The ciphertext, whose two directions are TLS's own.
+    pub(super) fn tls_mut(&mut self) -> &mut Tls {
+        &mut self.tls
+    }
+
+    /// Whether the handshake is, or was, complete.
+    pub(super) fn was_open(&self) -> bool {
+        self.was_open
+    }
+
+    /// Appends at most `max` bytes of plaintext to `plain`; the handshake may have an answer to send.
+    ///
+    /// # Errors
+    /// TLS has failed.
+    pub(super) fn decrypt(&mut self, plain: &mut Buffer, max: usize) -> Result<(), Failure> {
+        let (before, was_open) = (self.tls.outgoing_len(), self.was_open);
+        let result = self.tls.decrypt(plain, max);
+        self.was_open |= self.tls.is_open();
+        if before == 0 {
+            self.answers = 0;
+        }
+        if was_open {
+            // What the handshake has to say is limited by itself, and it has a deadline.
+            self.answers += self.tls.outgoing_len().saturating_sub(before);
+        }
+        if self.answers > ANSWERS_BACKLOG && result.is_ok() {
+            self.tls.abort();
+            return Err(failure(&TlsError::TooManyAnswers));
+        }
+        result.map_err(|error| failure(&error))
+    }
+
+    /// Makes ciphertext of what is in `plain`, once the handshake is complete.
+    ///
+    /// # Errors
+    /// TLS has failed.
+    pub(super) fn encrypt(&mut self, plain: &mut Buffer) -> Result<(), Failure> {
+        self.tls.encrypt(plain).map_err(|error| failure(&error))
+    }
+}

@@ -1,0 +1,138 @@
+//! HTTP/1.1 against RFC 9112: what the lenient reader of responses accepts, what the strict reader of
+//! requests refuses, and where bodies end. Heads that upgrade are in spec/vectors.
+
+use luws::http::{Body, RequestError, RequestReader, ResponseError, ResponseReader};
+
+use crate::feeding::feed_every_way;
+
+/// The status line and the headers of a response, in lines, and the length of the head.
+fn response(input: &[u8], tail: &[u8]) -> Result<Option<(String, usize)>, ResponseError> {
+    let read = |pieces: &[&[u8]]| {
+        let (mut reader, mut input) = (ResponseReader::default(), Vec::new());
+        for piece in pieces {
+            input.extend_from_slice(piece);
+            if let Some((response, length)) = reader.read(&input)? {
+                let headers = response.headers.0.iter();
+                let lines =
+                    headers.map(|(name, value)| format!("|{name}: {}", String::from_utf8_lossy(value)));
+                return Ok(Some((response.status_line() + &lines.collect::<String>(), length)));
+            }
+        }
+        Ok(None)
+    };
+    feed_every_way(input, Some(tail).filter(|tail| !tail.is_empty()), read).unwrap()
+}
+
+#[test]
+fn a_response_is_read_in_every_form_that_a_client_may_take() {
+    for (head, expected) in [
+        ("HTTP/1.1 200 OK\r\nA: b\r\n\r\n", "HTTP/1.1 200 OK|A: b"),
+        ("HTTP/1.0 200\r\n\r\n", "HTTP/1.0 200"),
+        ("HTTP/1.1 200 \r\nA:\r\n\r\n", "HTTP/1.1 200|A: "),
+        // Section 2.2: LF alone
+        ("HTTP/1.1 200 OK\nA: b\n\n", "HTTP/1.1 200 OK|A: b"),
+        ("HTTP/1.1 200 OK\r\nA: b\n\r\n", "HTTP/1.1 200 OK|A: b"),
+        // Section 4: words of the status line
+        ("HTTP/1.1   200   Not  so\r\n\r\n", "HTTP/1.1 200 Not  so"),
+        // Section 5.1: blanks around the colon and the value
+        ("HTTP/1.1 200\r\nA \t:\t b \r\n\r\n", "HTTP/1.1 200|A: b"),
+        // Section 5.2: folds
+        ("HTTP/1.1 200\r\nA: b\r\n  c\r\n\td\r\nE: f\r\n\r\n", "HTTP/1.1 200|A: b c d|E: f"),
+        ("HTTP/1.1 200\nA:\n b\n\n", "HTTP/1.1 200|A: b"),
+    ] {
+        let read = response(head.as_bytes(), b"HTTP/1.1 404 x\r\n\r\n");
+        assert_eq!(read, Ok(Some((expected.to_owned(), head.len()))), "{head:?}");
+    }
+}
+
+#[test]
+fn what_no_client_may_take_for_a_response_is_refused() {
+    let not_http = |start: &str| ResponseError::NotHttp(start.into());
+    let malformed = |why: &str| ResponseError::Malformed(why.into());
+    for (head, expected) in [
+        ("HTTP/1.1 2OO OK\r\n\r\n", malformed("invalid response status")),
+        ("HTTP/1.1 200\r\nA\r\n\r\n", malformed("invalid header name")),
+        ("HTTP/1.1 200\r\n A: b\r\n\r\n", malformed("invalid header name")),
+        ("HTTP/1.1 200\r\nA: b\rC: d\r\n\r\n", malformed("invalid header value")),
+        ("HTTP/1.1 200\r\nA: \0\r\n\r\n", malformed("invalid header value")),
+    ] {
+        assert_eq!(response(head.as_bytes(), b""), Err(expected), "{head:?}");
+    }
+    // Known by its beginning, of which more is shown if more has come.
+    for (input, expected) in [("2", not_http("2")), ("\x15\x03\x03", ResponseError::Tls)] {
+        assert_eq!(ResponseReader::default().read(input.as_bytes()), Err(expected));
+    }
+}
+
+#[test]
+fn a_request_is_read_in_its_one_form_only() {
+    let read = |head: &str| {
+        let read = feed_every_way(head.as_bytes(), None, |pieces| {
+            let (mut reader, mut input) = (RequestReader::default(), Vec::new());
+            for piece in pieces {
+                input.extend_from_slice(piece);
+                if let Some((request, length)) = reader.read(&input)? {
+                    return Ok(Some((format!("{} {}", request.method, request.target), length)));
+                }
+            }
+            Ok(None)
+        });
+        read.unwrap()
+    };
+    let head = "GET /a?b HTTP/1.1\r\nA: b\r\n\r\n";
+    assert_eq!(read(head), Ok(Some(("GET /a?b".to_owned(), head.len()))));
+    let malformed = |why: &str| Err(RequestError::Malformed(why.into()));
+    for (head, expected) in [
+        ("GET / HTTP/1.1\nA: b\n\n", Ok(None)),
+        ("GET / HTTP/1.1\nA: b\r\n\r\n", malformed("a line does not end with CR LF")),
+        ("GET / HTTP/1.1\r\nA : b\r\n\r\n", malformed("invalid header name")),
+        ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", malformed("invalid header name")),
+        ("GET  / HTTP/1.1\r\n\r\n", malformed("invalid token")),
+        ("\r\n\r\n", malformed("the head is incomplete")),
+    ] {
+        assert_eq!(read(head), expected, "{head:?}");
+    }
+}
+
+#[test]
+fn a_body_ends_where_its_head_says() {
+    // Sections 6 and 7.1: the lines of the head, what came after it, the body, and whether that is all.
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for (head, received, body, complete) in [
+        ("", "", "", false),
+        ("", "abc", "abc", false),
+        ("Content-Length: 3\r\n", "ab", "ab", false),
+        ("Content-Length: 3\r\n", "abc", "abc", true),
+        ("Content-Length: 3\r\n", "abcd", "abc", true),
+        ("Content-Length: 0\r\n", "", "", true),
+        ("Content-Length: x\r\n", "abc", "abc", false),
+        (chunked, "", "", false),
+        (chunked, "3", "", false),
+        (chunked, "3\r\n", "", false),
+        (chunked, "3\r\nab", "ab", false),
+        (chunked, "3\r\nabc", "abc", false),
+        (chunked, "3\r\nabc\r", "abc", false),
+        (chunked, "3\r\nabc\r\n", "abc", false),
+        (chunked, "3\r\nabc\r\n2;x=y\r\nde\r\n", "abcde", false),
+        (chunked, "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "abcde", true),
+        (chunked, "3\r\nabc\r\nnonsense\r\n", "abc", true),
+        (chunked, "ffffffffffffffff\r\nabc", "abc", false),
+        ("Transfer-Encoding: gzip, chunked\r\nContent-Length: 1\r\n", "2\r\nab\r\n0\r\n\r\n", "ab", true),
+    ] {
+        let head = format!("HTTP/1.1 401 Unauthorized\r\n{head}\r\n");
+        let (response, _) = ResponseReader::default().read(head.as_bytes()).unwrap().unwrap();
+        let expected = Body { bytes: body.into(), complete };
+        assert_eq!(response.body(received.as_bytes(), false), expected, "{head:?} {received:?}");
+        // Where the head does not say it, the end of the connection is the end of the body, and only there.
+        let until_end =
+            !head.contains("Content-Length: ") && !head.contains("chunked") || head.contains(": x");
+        let expected = Body { complete: complete || until_end, ..expected };
+        assert_eq!(response.body(received.as_bytes(), true), expected, "{head:?} {received:?}, ended");
+    }
+    // Section 6.3: these have none, whatever their headers say.
+    for status in [204, 304] {
+        let head = format!("HTTP/1.1 {status} x\r\n{chunked}\r\n");
+        let (response, _) = ResponseReader::default().read(head.as_bytes()).unwrap().unwrap();
+        assert_eq!(response.body(b"", false), Body { bytes: Vec::new(), complete: true });
+    }
+}

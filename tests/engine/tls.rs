@@ -1,0 +1,246 @@
+//! Sessions over TLS: how much a read brings, how the wire ends, and what a failure says. The options of TLS
+//! are tested in spec/tls.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use luws::protocol::connection::Config;
+use luws::protocol::frame::Opcode;
+use luws::proxy::sockproxy::{self, SockProxy};
+use luws::session::{BytesRead, Hop, Kind, Session};
+use luws::tls::fingerprint::Fingerprint;
+use luws::tls::identity::Identity;
+use luws::tls::{Acceptor, TlsOptions, Verify, Version};
+use openssl::asn1::Asn1Time;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use openssl::x509::{X509, X509NameBuilder};
+
+use crate::feeding::{self, collect, next, open, transfer};
+
+/// A server with a certificate that it has made itself.
+fn acceptor() -> Acceptor {
+    let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&curve).unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "localhost").unwrap();
+    let name = name.build();
+    let mut certificate = X509::builder().unwrap();
+    certificate.set_version(2).unwrap();
+    certificate.set_subject_name(&name).unwrap();
+    certificate.set_issuer_name(&name).unwrap();
+    certificate.set_pubkey(&key).unwrap();
+    certificate.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    certificate.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    certificate.sign(&key, MessageDigest::sha256()).unwrap();
+    let certificate = certificate.build().to_pem().unwrap();
+    Acceptor::new(&Identity::from_pem(&certificate, &key.private_key_to_pem_pkcs8().unwrap()).unwrap())
+        .unwrap()
+}
+
+fn config() -> Config {
+    Config { max_message_size: 1 << 20, seed: Some(1), ..Config::default() }
+}
+
+fn client(options: TlsOptions) -> Session {
+    let connector = TlsOptions { verify: Verify::Nothing, ..options }.connector().unwrap();
+    Session::client(&feeding::request(), Some((&connector, "localhost")), config()).unwrap()
+}
+
+fn server(acceptor: &Acceptor) -> Session {
+    Session::server(Some(acceptor), config()).unwrap()
+}
+
+/// Two ends that are open, for each version; nothing is on its way.
+fn pairs() -> Vec<(Session, Session)> {
+    let acceptor = acceptor();
+    let versions = [Version::Tls12, Version::Tls13];
+    let pair = |max| {
+        let mut client = client(TlsOptions { max: Some(max), ..TlsOptions::default() });
+        let mut server = server(&acceptor);
+        open(&mut client, &mut server, usize::MAX);
+        assert_eq!((collect(&mut client), collect(&mut server)), (vec![], vec![]));
+        (client, server)
+    };
+    versions.map(pair).into()
+}
+
+/// A wire that has these bytes on it and then ends, and has counted the reads.
+struct Wire {
+    bytes: VecDeque<u8>,
+    reads: usize,
+}
+
+impl Wire {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), reads: 0 }
+    }
+
+    /// One read, which must be offered this much space.
+    fn receive(&mut self, session: &mut Session, max: usize) -> BytesRead {
+        let Ok(read) = session.receive_with(max, |space| {
+            assert_eq!(space.len(), max.max(17 * 1024));
+            self.reads += 1;
+            let count = space.len().min(self.bytes.len());
+            for (target, byte) in space.iter_mut().zip(self.bytes.drain(..count)) {
+                *target = byte;
+            }
+            Ok::<_, Infallible>(count)
+        });
+        read
+    }
+}
+
+#[test]
+fn a_conversation_over_tls_goes_in_pieces_of_any_size() {
+    let acceptor = acceptor();
+    for piece in [1, 7, 1000, usize::MAX] {
+        let (mut client, mut server) = (client(TlsOptions::default()), server(&acceptor));
+        assert_eq!((client.hop(), server.hop()), (Hop::Tls, Hop::Tls));
+        open(&mut client, &mut server, piece);
+        assert_eq!((client.hop(), server.hop()), (Hop::Frames, Hop::Frames));
+        client.send(Opcode::Text, "grüße".as_bytes(), true).unwrap();
+        transfer(&mut client, &mut server, piece);
+        assert_eq!(next(&mut server), "text grüße");
+        server.shutdown();
+        transfer(&mut server, &mut client, piece);
+        assert!(client.status().ended && !client.status().failed);
+        assert!(client.tls_peer().is_some_and(|peer| !peer.verified && peer.certificate.is_some()));
+    }
+}
+
+#[test]
+fn a_read_is_bounded_by_its_plaintext() {
+    for max in [1, 100, 1000, 5000, 16 * 1024, 17 * 1024, 40_000, 200_000] {
+        for (mut client, mut server) in pairs() {
+            // Records of any size, and more of them than a read takes.
+            for length in [1000, 50_000, 1, 20_000] {
+                server.send(Opcode::Binary, &vec![7; length], true).unwrap();
+            }
+            let mut wire = Wire::new(collect(&mut server));
+            let (mut plain, mut frames) = (0, 0);
+            loop {
+                let (held, reads) = (client.holds_more(), wire.reads);
+                let read = wire.receive(&mut client, max);
+                if read.is_end() {
+                    break;
+                }
+                plain += read.plain;
+                assert!(read.plain <= max && read.more == (read.plain == max), "{max}: {read:?}");
+                assert!(wire.reads - reads <= 1 && (held || wire.reads == reads + 1), "{max}: {read:?}");
+                // The wire is left alone if what was held is enough.
+                assert!(wire.reads > reads || read == BytesRead { wire: 0, plain: max, more: true });
+                while !next(&mut client).is_empty() {
+                    frames += 1;
+                }
+            }
+            assert_eq!((plain, frames, client.holds_more()), (71_001 + 4 + 4 + 2 + 4, 4, false), "{max}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_at_the_end_of_the_wire() {
+    for goodbye in [false, true] {
+        for (mut client, mut server) in pairs() {
+            for _ in 0..10 {
+                server.send(Opcode::Text, &[b'x'; 1000], true).unwrap();
+            }
+            if goodbye {
+                server.shutdown();
+            }
+            let mut wire = Wire::new(collect(&mut server));
+            assert_eq!(wire.receive(&mut client, 500).plain, 500);
+            assert!(client.holds_more() && wire.bytes.is_empty());
+            client.receive_end();
+            let mut plain = 500;
+            loop {
+                let read = wire.receive(&mut client, 500);
+                plain += read.plain;
+                assert_eq!(read.wire, 0);
+                if read.is_end() {
+                    break;
+                }
+                assert!(!client.status().ended || plain == 10_040);
+            }
+            let messages = std::iter::from_fn(|| Some(next(&mut client)).filter(|event| !event.is_empty()));
+            assert_eq!((plain, messages.count()), (10_040, 10));
+            // A wire that ends without close_notify is lost, but TLS has not failed.
+            let status = client.status();
+            assert_eq!((status.ended, status.failed), (goodbye, false));
+        }
+    }
+}
+
+#[test]
+fn an_error_of_the_wire_comes_after_what_was_held() {
+    for (mut client, mut server) in pairs() {
+        server.send(Opcode::Text, &[b'x'; 996], true).unwrap();
+        let mut wire = Wire::new(collect(&mut server));
+        wire.receive(&mut client, 600);
+        let held = client.receive_with(600, |_| Err("reset"));
+        assert_eq!(held, Ok(BytesRead { wire: 0, plain: 400, more: false }));
+        assert_eq!(client.receive_with(600, |_| Err("reset")), Err("reset"));
+    }
+}
+
+#[test]
+fn bytes_that_are_handed_over_are_taken_with_all_that_was_held() {
+    for (mut client, mut server) in pairs() {
+        server.send(Opcode::Text, &[b'x'; 996], true).unwrap();
+        let mut wire = Wire::new(collect(&mut server));
+        wire.receive(&mut client, 100);
+        server.send(Opcode::Text, b"more", true).unwrap();
+        assert_eq!(client.receive(&collect(&mut server)), 900 + 6);
+        assert!(!client.holds_more());
+    }
+}
+
+#[test]
+fn a_broken_record_is_a_failure_after_what_came_before_it() {
+    for (mut client, mut server) in pairs() {
+        server.send(Opcode::Text, b"good", true).unwrap();
+        let mut sent = collect(&mut server);
+        server.send(Opcode::Text, b"broken", true).unwrap();
+        sent.extend(collect(&mut server));
+        *sent.last_mut().unwrap() ^= 1;
+        client.receive(&sent);
+        // Whoever writes sees it as well as whoever reads.
+        assert!(client.status().failed);
+        assert_eq!(next(&mut client), "text good");
+        let failure = client.next_event().unwrap_err();
+        assert_eq!((failure.hop, failure.kind, failure.close_code), (Hop::Tls, Kind::Tls, None));
+        assert_eq!(client.next_event(), Ok(None));
+        assert_eq!((client.failure(), client.hop()), (Some(&failure), Hop::Frames));
+    }
+}
+
+#[test]
+fn another_certificate_than_the_one_asked_for_is_a_failure_before_anything_is_said() {
+    let mut client = client(TlsOptions { fingerprints: vec![Fingerprint::of(b"")], ..TlsOptions::default() });
+    let mut server = server(&acceptor());
+    for _ in 0..3 {
+        transfer(&mut client, &mut server, usize::MAX);
+        transfer(&mut server, &mut client, usize::MAX);
+    }
+    let failure = client.next_event().unwrap_err();
+    assert!(failure.text.starts_with("certificate fingerprint mismatch: it is "), "{failure}");
+    assert_eq!((failure.hop, client.hop(), server.next_event()), (Hop::Tls, Hop::Tls, Ok(None)));
+}
+
+#[test]
+fn tls_begins_when_the_proxy_has_agreed() {
+    let options = sockproxy::Options { host: "h".into(), port: 443, notify: None, rtim: 0, pace: 0 };
+    let mut client = client(TlsOptions::default()).through(Box::new(SockProxy::new(&options).unwrap()));
+    assert_eq!((client.hop(), client.sendable_len()), (Hop::Proxy, 0));
+    client.receive(b"OK TOGGLEDBITS-SOCKPROXY 1 2\n");
+    let Ok(_) = client.send_with(|bytes| {
+        assert!(bytes.starts_with(b"CONN h:443 "));
+        Ok::<_, Infallible>(bytes.len())
+    });
+    client.receive(b"OK CONN 7\n");
+    assert_eq!(client.hop(), Hop::Tls);
+    open(&mut client, &mut server(&acceptor()), 100);
+}
