@@ -1,8 +1,17 @@
-//! What the linker must be told about the loadable module. The rest of the crate needs none of it.
+//! Finds the sources of the Lua driver, and tells the linker what it must know about the loadable module.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    let target = |key| std::env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
+    println!("cargo:rerun-if-changed=lua");
+    println!("cargo:rerun-if-env-changed=CARGO_MANIFEST_DIR");
+    if env::var_os("CARGO_FEATURE_LUA").is_some() {
+        write_sources();
+    }
+    let target = |key| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
     match (target("OS").as_str(), target("FAMILY").as_str()) {
         // Lua's own symbols come from the host program.
         ("macos" | "ios", _) => println!("cargo:rustc-cdylib-link-arg=-Wl,-undefined,dynamic_lookup"),
@@ -10,5 +19,38 @@ fn main() {
         // for any more may still be running in it then (src/net/resolve.rs).
         (_, "unix") => println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete"),
         _ => {}
+    }
+}
+
+/// `SOURCES`: of each file of the driver its name without folder and ending (that of `lua/luws/wires/native.lua` is
+/// `wires/native`), the name for its errors, and its text.
+fn write_sources() {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("lua");
+    let mut files = vec![root.join("luws.lua")];
+    find(&root.join("luws"), &mut files);
+    files.sort();
+    let mut code =
+        String::from("/// Name, name for errors, text.\nconst SOURCES: &[(&CStr, &CStr, &str)] = &[\n");
+    for file in files {
+        let relative = file.strip_prefix(&root).expect("it was found there").with_extension("");
+        let name = relative.to_str().expect("the names of sources are ASCII").replace('\\', "/");
+        let name = name.strip_prefix("luws/").unwrap_or(&name);
+        let path = file.to_str().expect("the path can be named in a source file");
+        writeln!(code, "    (c{name:?}, c{:?}, include_str!({path:?})),", format!("@luws/{name}.lua"))
+            .expect("strings can be written to");
+    }
+    code.push_str("];\n");
+    let target = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("sources.rs");
+    fs::write(target, code).expect("cargo's folder can be written to");
+}
+
+fn find(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("the driver's folder is there") {
+        let path = entry.expect("it can be read").path();
+        if path.is_dir() {
+            find(&path, files);
+        } else if path.extension().is_some_and(|ending| ending == "lua") {
+            files.push(path);
+        }
     }
 }

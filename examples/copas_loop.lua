@@ -12,6 +12,7 @@ local luws = require "luws"
 
 local url = arg[1] or "ws://127.0.0.1:8080/echo"
 
+local closed = {} -- connections
 local threads, failed = 0, false
 
 local function talk(name)
@@ -33,6 +34,7 @@ local function talk(name)
     print("received: " .. answer)
   end
   luws.wsclose(conn)
+  closed[#closed + 1] = conn
   return not failure, failure
 end
 
@@ -50,5 +52,6 @@ end
 
 -- copas.loop() would do, where it ends by itself (since copas 2).
 while threads > 0 do copas.step(1) end
+for _, conn in ipairs(closed) do luws.wswait(conn, 1) end -- for the servers' answers, which wsclose does not wait for
 print("done")
 os.exit(failed and 1 or 0)

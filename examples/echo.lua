@@ -74,6 +74,7 @@ poll(function() return pong end)
 step("ping", pong == "are you there", ("answered after %.2f ms"):format((luws.gettime() - sent) * 1000))
 
 luws.wsclose(conn, 4000, "that was all")
+luws.wswait(conn, 5) -- for the server's answer, which wsclose does not wait for
 step("close", conn.was_clean and conn.close_code == 4000,
   ("the server answered %s, %s"):format(tostring(conn.close_code), conn.was_clean and "cleanly" or "not cleanly"))
 if failure then print("told:   " .. failure) end

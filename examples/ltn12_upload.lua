@@ -58,6 +58,7 @@ while not (answer or ended) do
   if not (answer or ended) then luws.wswait(conn) end
 end
 luws.wsclose(conn)
+luws.wswait(conn, 1) -- for the server's answer, which wsclose does not wait for
 if not answer then fail("no answer: " .. ended) end
 print("answer: " .. answer)
 if sent ~= size then fail("that is not all of the file") end

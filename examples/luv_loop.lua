@@ -56,5 +56,6 @@ luws.wssend(conn, 1, "hello")
 turn() -- the first messages may have come together with the upgrade
 
 uv.run() -- ends when nothing is watched any more
+luws.wswait(conn, 1) -- for the server's answer, which wsclose does not wait for
 print(failure and "lost: " .. failure or "done")
 os.exit(failure and 1 or 0)

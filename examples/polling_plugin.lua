@@ -70,4 +70,5 @@ while luws.gettime() < stop do
   luws.sleep(math.min(turn(), math.max(0, stop - luws.gettime())))
 end
 luws.wsclose(conn)
+luws.wswait(conn, 1) -- for the server's answer, which wsclose does not wait for
 log("done")

@@ -45,4 +45,5 @@ while #conns > 0 and luws.gettime() < stop do
   end
 end
 for _, conn in ipairs(conns) do luws.wsclose(conn) end
+for _, conn in ipairs(conns) do luws.wswait(conn, 1) end -- for the servers' answers, which wsclose does not wait for
 print("done")

@@ -68,6 +68,7 @@ local function try(name, options)
     if not (answer or failure) then luws.wswait(conn, 1) end
   end
   luws.wsclose(conn)
+  luws.wswait(conn, 1) -- for the server's answer, which wsclose does not wait for
   print(name .. ": " .. (answer and "received " .. answer or "no answer: " .. (failure or "timeout")))
   return answer ~= nil
 end

@@ -17,11 +17,20 @@ for _, tls in ipairs { false, true } do
       return { s.conn.connected, s.conn.close_code, s.conn.close_reason, s.conn.was_clean }
     end
 
+    --- The same when nothing lingers any more.
+    local function final_state()
+      assert.is_true(luws.wswait(s.conn, 5))
+      return state()
+    end
+
+    --- What our own close frame said.
+    local function sent() return { s.conn.close_code_sent, s.conn.close_reason_sent } end
+
     for name, case in pairs {
-      -- what the peer's close frame says; what is answered (RFC 6455 section 5.5.1); what the user sees
-      ["with code and reason"] = { payload(4001, "so long"), payload(4001), 4001, "so long" },
-      ["with a code"] = { payload(1001), payload(1001), 1001, "" },
-      ["without a code"] = { "", "", 1005, "" },
+      -- what the peer's close frame says; what is answered (RFC 6455 section 5.5.1); what the user sees of both
+      ["with code and reason"] = { payload(4001, "so long"), payload(4001), 4001, "so long", 4001 },
+      ["with a code"] = { payload(1001), payload(1001), 1001, "", 1001 },
+      ["without a code"] = { "", "", 1005, "", 1005 },
     } do
       it("answers the peer's close frame " .. name, function()
         local close = scripted.frame { opcode = 8, payload = case[1] }
@@ -30,6 +39,7 @@ for _, tls in ipairs { false, true } do
         assert.same({ nil, "closed" }, { more, why })
         assert.same({ { 1, "last" }, { false, CLOSED } }, s.told)
         assert.same({ false, case[3], case[4], true }, state())
+        assert.same({ case[5], "" }, sent())
         local reply = s.peer:result().frames[1]
         assert.same({ 8, case[2], true }, { reply.opcode, reply.payload, reply.masked })
         assert.same({ nil, "closed" }, { luws.wsreceive(s.conn) })
@@ -37,49 +47,80 @@ for _, tls in ipairs { false, true } do
       end)
     end
 
-    it("delivers nothing that comes behind a close frame", function()
+    it("delivers nothing that comes after a close frame", function()
       s:open { { "send", "\136\0\129\5ghost\137\0" }, { "read_frame" } }
       s:poll()
       assert.same({ { false, CLOSED } }, s.told)
     end)
 
     for name, case in pairs {
-      ["1000 by default"] = { {}, payload(1000) },
-      ["a code"] = { { 4000 }, payload(4000) },
-      ["a code and a reason"] = { { 4000, "enough" }, payload(4000, "enough") },
-      ["1000 in place of a code that may not be sent"] = { { 1006, "x" }, payload(1000) },
-      ["1000 in place of a code that is none"] = { { "x" }, payload(1000) },
+      -- what it is given, the code and the reason that are sent
+      ["1000 by default"] = { {}, 1000, "" },
+      ["a code"] = { { 4000 }, 4000, "" },
+      ["a code and a reason"] = { { 4000, "enough" }, 4000, "enough" },
+      ["1000 in place of a code that may not be sent"] = { { 1006, "x" }, 1000, "" },
+      ["1000 in place of a code that is none"] = { { "x" }, 1000, "" },
     } do
       it("wsclose sends " .. name, function()
-        local answer = scripted.frame { opcode = 8, payload = payload(4000) }
+        local answer = scripted.frame { opcode = 8, payload = payload(4444, "as you like") }
         s:open { { "read_frame" }, { "send", answer }, { "read_to_eof" } }
         luws.wsclose(s.conn, case[1][1], case[1][2])
-        assert.same({ false, 4000, "", true }, state())
+        assert.same({ case[2], case[3] }, sent())
+        assert.same({ false, 4444, "as you like", true }, final_state())
+        assert.same({ case[2], case[3] }, sent())
         assert.same({}, s.told)
         local result = s.peer:result()
-        assert.same({ 8, case[2] }, { result.frames[1].opcode, result.frames[1].payload })
+        assert.equal(1, #result.frames)
+        assert.same({ 8, payload(case[2], case[3]) }, { result.frames[1].opcode, result.frames[1].payload })
         assert.is_truthy(result.eof)
         if tls then assert.is_true(result.close_notify) end
-        assert.equal(-1, s.conn.socket:getfd())
       end)
     end
+
+    it("wsclose returns without the peer's answer, and the connection is over then", function()
+      s:open { { "read_frame" }, { "wait" }, { "send", "\136\2\3\232" }, { "read_to_eof" } }
+      assert.is_true(s.conn:getfd() >= 0 and s.conn.socket:getfd() >= 0)
+      luws.wsclose(s.conn, 4000) -- the peer does not answer before it is told to
+      assert.same({ false, 1006, "", false }, state())
+      assert.same({ -1, -1, -1 }, { s.conn:getfd(), s.conn:pollfd(), s.conn.socket:getfd() })
+      assert.same({ nil, "not connected" }, { luws.wsreceive(s.conn) })
+      assert.same({ false, "not connected" }, { luws.wssend(s.conn, 1, "x") })
+      s.peer:at(2)
+      s.peer:go()
+      assert.same({ false, 1000, "", true }, final_state())
+      assert.same({}, s.told)
+    end)
 
     it("wsclose throws away what still comes before the peer's close frame", function()
       s:open { { "read_frame" }, { "send", "\129\4late\136\2\3\232" }, { "read_to_eof" } }
       luws.wsclose(s.conn)
+      assert.same({ false, 1000, "", true }, final_state())
+      assert.same({ nil, "not connected" }, { luws.wsreceive(s.conn) })
       assert.same({}, s.told)
-      assert.same({ false, 1000, "", true }, state())
     end)
 
-    it("wsclose waits for a silent peer no longer than close_timeout", function()
+    it("what is queued when wsclose is called still leaves, and the close frame after it", function()
+      local payloads = { ("x"):rep(2 ^ 22), payload(1000) }
+      s:open({ receive_buffer = 4096, { "wait" }, { "read_frame", 2 }, { "send", "\136\2\3\232" }, { "read_to_eof" } },
+        { send_timeout = 0, close_timeout = 10, use_masking = false })
+      assert.same({ false, "send error: timeout" }, { luws.wssend(s.conn, 2, payloads[1]) })
+      luws.wsclose(s.conn)
+      s.peer:go()
+      assert.same({ false, 1000, "", true }, final_state())
+      for i, frame in ipairs(s.peer:result().frames) do assert.is_true(frame.payload == payloads[i]) end
+    end)
+
+    it("what lingers is over after close_timeout, whatever the peer does not do", function()
       s:open({ { "hold" } }, { close_timeout = 0.1 })
       local started = luws.gettime()
       luws.wsclose(s.conn)
-      assert.is_true(luws.gettime() - started < 0.5)
-      assert.same({ false, 1006, "", false }, state())
+      assert.is_false(luws.wswait(s.conn, 0))
+      assert.same({ false, 1006, "", false }, final_state())
+      local took = luws.gettime() - started
+      assert.is_true(took >= 0.099 and took < 0.5, took)
     end)
 
-    it("wsclose may be called again, and behind the peer's close", function()
+    it("wsclose may be called again, and after the peer's close", function()
       s:open { { "send", "\136\2\3\232" }, { "read_frame" } }
       s:poll()
       for _ = 1, 3 do luws.wsclose(s.conn) end
@@ -95,6 +136,7 @@ for _, tls in ipairs { false, true } do
       assert.same({ nil, "closed" }, { more, why })
       assert.same({ { 1, "x" }, { false, CLOSED } }, s.told)
       assert.same({ false, 1000, "", true }, state())
+      assert.same({ 1000, "" }, sent())
       assert.equal(1, #s.peer:result().frames) -- one close frame is enough
     end)
 
@@ -123,6 +165,14 @@ for _, tls in ipairs { false, true } do
       assert.equal(1, #frames)
       assert.equal(payload(4999, "mine"), frames[1].payload)
       assert.same({ false, 1001, "", true }, state())
+      assert.same({ 4999, "mine" }, sent())
+    end)
+
+    it("a stream that ends without a close frame has no code of ours", function()
+      s:open { { "close" } }
+      s:poll()
+      assert.same({ false, 1006, "", false }, state())
+      assert.same({}, sent())
     end)
 
     it("a connection that is dropped without wsclose frees its socket", function()

@@ -59,6 +59,7 @@ for _, server in ipairs { "websockets", "ws", "demo" } do
           assert.is_true(got[i][1] == message[1] and got[i][2] == message[2], name .. ", message " .. i)
         end
         luws.wsclose(conn)
+        assert.is_true(luws.wswait(conn, 5))
         assert.is_true(conn.was_clean)
       end)
     end

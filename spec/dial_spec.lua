@@ -4,6 +4,7 @@
 local luws = require "luws"
 local scripted = require "spec.support.scripted"
 local socket = require "socket"
+local world = require "spec.support.world"
 
 local function ignore() end
 
@@ -77,25 +78,28 @@ describe("wsopen", function()
     end
   end)
 
+  it("raises what reading an option raises, to the caller, and opens nothing", function()
+    for _, name in ipairs { "connect", "fragment_size", "ssl", "subprotocols", "deflate", "sockproxy" } do
+      local w = world.new()
+      local raised = { name }
+      local options = setmetatable({}, { __index = function(_, key) if key == name then error(raised, 0) end end })
+      local ok, err = pcall(w.luws.wsopen, "ws://host/", ignore, options)
+      assert.is_false(ok)
+      assert.is_true(rawequal(raised, err), name)
+      assert.is_nil(w.asked, name)
+    end
+  end)
+
   describe("hands on what a refusal means:", function()
     local HEAD = "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    --- A connect function for a socket on which this is all that comes, at once; and a function for whether the socket
-    -- was asked for more.
-    local function only(response)
-      local asked = false
-      return function()
-        return {
-          settimeout = function() return 1 end,
-          send = function(_, data) return #data end,
-          receive = function()
-            local data = response
-            asked, response = data == nil, nil
-            return nil, "timeout", data or ""
-          end,
-          close = function() return 1 end,
-        }
-      end, function() return asked end
+    --- What wsopen returns for a server that plays these steps after the request, and when.
+    local function open(steps)
+      local w = world.new()
+      w:play { { "request" }, unpack(steps) }
+      local result, message, response = w.luws.wsopen("ws://host/", ignore)
+      assert.is_false(result)
+      return message, response, w.clock.now()
     end
 
     -- name, what comes, the body
@@ -115,25 +119,24 @@ describe("wsopen", function()
       { "a status without a body", "HTTP/1.1 204 No Content\r\n\r\n", "" },
     } do
       it(case[1] .. ", without waiting for more", function()
-        local connect, was_asked = only(case[2])
-        local result, message, response = luws.wsopen("ws://host/", ignore, { connect = connect })
-        assert.is_false(result)
+        local message, response, now = open { { "send", case[2] }, { "hold" } }
         assert.equal("upgrade failed; " .. case[2]:match "^[^\r]*", message)
         assert.equal(case[3], response.body)
-        assert.is_false(was_asked())
+        assert.equal(0, now)
       end)
     end
 
+    -- name, what comes byte by byte, the body, and how many bytes before the end it is known to be complete
     for _, case in ipairs {
-      { "chunks that come byte by byte", "3\r\nexp\r\n4\r\nired\r\n0\r\n\r\n", "expired" },
+      { "chunks that come byte by byte", "3\r\nexp\r\n4\r\nired\r\n0\r\n\r\n", "expired", 3 },
       { "a chunk that is cut off by the end", "4000\r\nexpired", "expired" },
       { "a chunk whose size is cut off by the end", "4\r\nexpi\r\n4", "expi" },
     } do
       it(case[1], function()
-        peer = scripted.peer { { "request" }, { "send", HEAD }, { "pieces", case[2], 1, 0.001 }, { "close" } }
-        local result, message, response = luws.wsopen(peer.url, ignore)
-        assert.same({ false, "upgrade failed; HTTP/1.1 403 Forbidden" }, { result, message })
+        local message, response, now = open { { "send", HEAD }, { "pieces", case[2], 1, 0.001 }, { "close" } }
+        assert.equal("upgrade failed; HTTP/1.1 403 Forbidden", message)
         assert.equal(case[3], response.body)
+        assert.near((#case[2] - (case[4] or 0)) / 1000, now, 1e-6)
       end)
     end
   end)

@@ -5,6 +5,7 @@ local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
+local sockets = require "spec.support.sockets"
 local ssl = require "ssl"
 
 local function direct(host, port) return socket.connect(host, port) end
@@ -118,14 +119,92 @@ describe("options.connect", function()
       echo(conn, "Hello")
       echo(conn, ("0123456789abcdef"):rep(65536)) -- 1 MiB
       luws.wsclose(conn)
-      assert.same({ 1000, true, false }, { conn.close_code, conn.was_clean, conn.connected })
+      assert.same({ 1000, "", false }, { conn.close_code_sent, conn.close_reason_sent, conn.connected })
       assert.equal("closed", (select(2, own:send("x"))))
     end)
   end
 
   for _, tls in ipairs { false, true } do
+    local scheme = tls and "wss" or "ws"
+    local ANSWER = "\136\5\15\161bye" -- 4001
+
+    local function state()
+      return { conn.close_code, conn.close_reason, conn.was_clean, conn.close_code_sent, conn.close_reason_sent }
+    end
+
+    it("is given the close frame and closed before wsclose returns, which waits for no answer: " .. scheme, function()
+      peer = scripted.peer {
+        tls = tls, { "upgrade" }, { "read_frame", 2 }, { "wait" }, { "send", ANSWER }, { "read_to_eof" },
+      }
+      local calls = {}
+      conn = assert(luws.wsopen(peer.url, handler, {
+        close_timeout = 30,
+        connect = function(...) return table_over(direct(...), calls) end,
+      }))
+      assert.is_true(luws.wssend(conn, 1, "first"))
+      luws.wsclose(conn, 4000, "enough")
+      assert.same({ 1, "close" }, { count(calls, "close"), calls[#calls] })
+      assert.same({ 1006, "", false, 4000, "enough" }, state())
+      assert.is_true(luws.wswait(conn, 0)) -- nothing lingers
+      local frames = peer:at(3).frames
+      assert.same({ { 1, "first" }, { 8, scripted.close_payload(4000, "enough") } },
+        { { frames[1].opcode, frames[1].payload }, { frames[2].opcode, frames[2].payload } })
+      peer:go()
+      peer:result()
+      assert.same({ 1006, "", false, 4000, "enough" }, state())
+      assert.same({}, got)
+    end)
+
+    it("has ended cleanly if one receive brings the peer's answer: " .. scheme, function()
+      peer = scripted.peer { tls = tls, { "upgrade" }, { "read_frame" }, { "send", ANSWER }, { "hold" } }
+      local is_closing = false
+      conn = assert(luws.wsopen(peer.url, handler, {
+        connect = sockets.connecting {
+          receive = function(inner, ...)
+            if is_closing then assert(socket.select({ inner }, nil, 5)[1]) end -- the answer is there then
+            return inner:receive(...)
+          end,
+        },
+      }))
+      luws.wsreceive(conn) -- TLS may have had its tickets to deliver
+      is_closing = true
+      luws.wsclose(conn)
+      assert.same({ 4001, "bye", true, 1000, "" }, state())
+      assert.same({}, got)
+    end)
+  end
+
+  it("takes what it takes at once, and is closed with the rest of it unsent", function()
+    peer = scripted.peer { { "upgrade" }, { "read_to_eof" } }
+    local room, calls = math.huge, {}
+    conn = assert(luws.wsopen(peer.url, handler, {
+      use_masking = false,
+      send_timeout = 0,
+      connect = function(host, port)
+        local inner = assert(socket.connect(host, port))
+        local own = table_over(inner, calls)
+        function own.send(_, bytes)
+          local taken = bytes:sub(1, math.min(room, #bytes))
+          room = room - #taken
+          if taken ~= "" then assert(inner:send(taken)) end
+          if taken == bytes then return #bytes end
+          return nil, "timeout", #taken
+        end
+        return own
+      end,
+    }))
+    room = 4
+    assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 1, "Hello") })
+    room = 5
+    luws.wsclose(conn)
+    assert.same({ 1, "close" }, { count(calls, "close"), calls[#calls] })
+    local seen = peer:result()
+    assert.equal("\129\5Hello\136\2", seen.raw:sub(#seen.head + 1))
+  end)
+
+  for _, tls in ipairs { false, true } do
     it("loses nothing of what LuaSocket's own buffer holds: " .. (tls and "wss" or "ws"), function()
-      -- a preamble and the bytes behind it in one write; the 101 and a frame, too
+      -- a preamble and the bytes after it in one write; the 101 and a frame, too
       peer = scripted.peer {
         { "read", 1 }, { "send", "READY\r\n" }, tls and { "tls" } or { "upgrade", tail = "\129\5Hello" },
         tls and { "upgrade", tail = "\129\5Hello" } or { "hold" }, { "hold" },
@@ -284,7 +363,7 @@ describe("in a coroutine,", function()
         }))
         echo(conn, "Hello")
         luws.wsclose(conn)
-        assert.is_true(conn.was_clean)
+        assert.equal(1000, conn.close_code_sent)
       end)
       assert.same({ "one", "two" }, yields)
     end)
@@ -299,7 +378,7 @@ describe("in a coroutine,", function()
         echo(conn, "Hello")
         echo(conn, ("x"):rep(2 ^ 20))
         luws.wsclose(conn)
-        assert.same({ 1000, true }, { conn.close_code, conn.was_clean })
+        assert.equal(1000, conn.close_code_sent)
         assert.same({ 1, "close" }, { count(calls, "close"), calls[#calls] })
       end)
       for _, name in ipairs { "send", "receive", "settimeout", "close" } do
@@ -390,6 +469,51 @@ describe("in a coroutine,", function()
     assert.same({ "number 1", "number 2", "number 3", "number 4", "number 5", "number 6" }, texts)
     assert.equal(1, most)
     drive(function() luws.wsclose(conn) end)
-    assert.is_true(conn.was_clean)
+    assert.equal(1000, conn.close_code_sent)
+  end)
+
+  it("the methods of its socket are called in the program's own coroutine", function()
+    local running, conn = {}, nil
+    local thread
+    thread = coroutine.create(function()
+      conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
+        connect = function(host, port)
+          running.connect = coroutine.running()
+          return table_over(direct(host, port), {}, function(name) running[name] = coroutine.running() end)
+        end,
+      }))
+      echo(conn, "Hello")
+    end)
+    assert(coroutine.resume(thread))
+    for _, name in ipairs { "connect", "send", "receive", "settimeout" } do
+      assert.equal(thread, running[name], name)
+    end
+    luws.wsclose(conn)
+    assert.is_nil(running.send) -- the main one
+  end)
+
+  it("an error of a method is caught where that can be had together with yields; else it is the caller's", function()
+    local broken = false
+    local conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
+      connect = function(host, port)
+        return table_over(direct(host, port), {}, function(name)
+          if broken and name == "receive" then error("unplugged", 0) end
+        end)
+      end,
+    }))
+    broken = true
+    local results = {}
+    coroutine.wrap(function() results = { pcall(luws.wsreceive, conn) } end)()
+    broken = false
+    if rawget(_G, "jit") then
+      assert.same({ true, nil, "unplugged" }, results)
+      assert.same({ nil, "unplugged" }, { luws.wsreceive(conn) })
+      assert.same({ { false, "receiver error: unplugged" } }, got)
+    else
+      assert.same({ false, "unplugged" }, results)
+      assert.same({ nil, "interrupted" }, { luws.wsreceive(conn) })
+      assert.same({ { false, "receiver error: interrupted" } }, got)
+    end
+    assert.is_false(conn.connected)
   end)
 end)

@@ -1,13 +1,14 @@
 -- Handlers: what they are given, what they may do to the connection from within, and what becomes of their errors.
 
-local luws = require "luws"
+local module = require "luws"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
+local world = require "spec.support.world"
 
 local CLOSED = "receiver error: closed"
 
 describe("handlers", function()
-  local peer, conn, logged
+  local luws, peer, conn, logged
 
   local function open(steps, handler, options)
     local script = { { "upgrade" } }
@@ -20,6 +21,7 @@ describe("handlers", function()
   end
 
   before_each(function()
+    luws = module.instance("handlers") -- which logs so many errors in a second, whatever others have logged
     logged = {}
     rawset(_G, "luup", { log = function(text, level) logged[#logged + 1] = { text, level } end })
   end)
@@ -170,6 +172,58 @@ describe("handlers", function()
     end)
   end)
 
+  describe("whose errors are many have ten of them logged in a second, and the others counted:", function()
+    local w, other_peer
+
+    before_each(function()
+      w = world.new()
+      other_peer = w:peer()
+      w:open(other_peer, nil, function() error("it broke", 0) end)
+    end)
+
+    --- So many messages come, and so many errors.
+    local function fail(count)
+      for _ = 1, count do other_peer:send(1, "x") end
+      w:receive_all()
+    end
+
+    local function is_traceback(line)
+      local beginning = "luws: the handler of luws-websock[peer.test:80] raised an error: it broke\nstack traceback:\n"
+      return line[1]:sub(1, #beginning) == beginning
+    end
+
+    it("the count comes with the next error after that second", function()
+      fail(12)
+      assert.equal(10, #logged)
+      w.luws.sleep(0.5)
+      fail(1)
+      assert.equal(10, #logged)
+      w.luws.sleep(0.5)
+      fail(10)
+      assert.same({ "luws: handlers raised more errors: 3 (at most 10 are logged in a second)", 1 }, logged[11])
+      table.remove(logged, 11)
+      assert.equal(20, #logged)
+      for _, line in ipairs(logged) do assert.is_true(is_traceback(line)) end
+    end)
+
+    it("or with the end of a connection", function()
+      fail(11)
+      w.luws.wsclose(w.conn)
+      assert.same({ "luws: handlers raised more errors: 1 (at most 10 are logged in a second)", 1 }, logged[11])
+      assert.equal(11, #logged)
+    end)
+
+    it("each instance of the module counts its own", function()
+      fail(11)
+      local other, peer_of_other = w.luws.instance("other"), w:peer()
+      local conn_of_other = other.wsopen("ws://peer.test/", function() error("it broke", 0) end)
+      peer_of_other:send(1, "x")
+      other.wsreceive(conn_of_other)
+      assert.equal(11, #logged)
+      assert.truthy(logged[11][1]:find("^other: the handler of"))
+    end)
+  end)
+
   describe("may, on the same connection,", function()
     it("send", function()
       open({ { "send", "\129\1a\129\1b" }, { "read_frame", 2 }, { "hold" } },
@@ -280,7 +334,11 @@ describe("handlers", function()
           other.peer:close()
         end
       end)
-      for _, other in ipairs(others) do poll(luws, other.conn, function() return got == 3 * count end) end
+      -- What a handler leaves on another connection is that one's next wsreceive's.
+      local deadline = luws.gettime() + 10
+      repeat
+        for _, other in ipairs(others) do luws.wsreceive(other.conn) end
+      until got == 3 * count or luws.gettime() > deadline
       assert.equal(3 * count, got)
       assert.same({}, logged)
     end)
@@ -354,5 +412,104 @@ describe("handlers", function()
     conn.counter, mine[conn] = 41, "found"
     poll(luws, conn, function() return count end)
     assert.same({ 42, "found" }, { conn.counter, count })
+  end)
+end)
+
+-- In PUC Lua 5.1 no yield goes through the call of a handler.
+if rawget(_G, "jit") or _VERSION ~= "Lua 5.1" then
+  describe("handlers that yield", function()
+    it("on two connections, which take turns again and again, go on to be called", function()
+      local w = world.new()
+      local told = 0
+      local function handler(_, opcode)
+        if opcode then told = told + 1 end
+        coroutine.yield()
+      end
+      local peers, loops = {}, {}
+      for i = 1, 2 do
+        local conn
+        peers[i] = w:peer()
+        conn = w:open(peers[i], nil, handler)
+        loops[i] = coroutine.wrap(function()
+          while true do
+            w.luws.wsreceive(conn)
+            coroutine.yield()
+          end
+        end)
+      end
+      for _ = 1, 200 do
+        for _, peer in ipairs(peers) do peer:send(1, "x") end
+        -- Both enter their handlers, then both leave them.
+        for _ = 1, 2 do
+          loops[1]()
+          loops[2]()
+        end
+      end
+      assert.equal(400, told)
+    end)
+  end)
+end
+
+describe("no handler is called after wsclose, though the connection was closed", function()
+  local w, conn, called
+
+  before_each(function()
+    w = world.new()
+    called = 0
+  end)
+
+  after_each(function() rawset(_G, "luup", nil) end)
+
+  local function count() called = called + 1 end
+
+  --- Receives a message and a ping, after which nothing may have been called.
+  local function check(peer)
+    peer:send(1, "a")
+    peer:send(9, "p")
+    w.luws.wsreceive(conn)
+    assert.same({ nil, "not connected" }, { w.luws.wsreceive(conn) })
+    assert.equal(0, called)
+  end
+
+  it("by the log, in debug_mode", function()
+    local peer
+    conn, peer = w:open(nil, { control_handler = count }, count)
+    rawset(_G, "luup", { log = function() w.luws.wsclose(conn) end })
+    w.luws.debug_mode = true
+    check(peer)
+  end)
+
+  it("by options, when they were read", function()
+    for _, name in ipairs { "handler_args", "control_handler" } do
+      local peer, armed
+      local options = setmetatable({}, {
+        __index = function(_, key)
+          if armed and key == name then w.luws.wsclose(conn) end
+          if key == "control_handler" then return count end
+        end,
+      })
+      conn, peer = w:open(nil, options, name == "handler_args" and count or nil)
+      armed = true
+      if name == "control_handler" then
+        peer:send(9, "p")
+        w.luws.wsreceive(conn)
+        assert.equal(0, called)
+      else
+        check(peer)
+      end
+    end
+  end)
+
+  it("and a log that calls luws on it in debug_mode disturbs nothing", function()
+    local peer
+    conn, peer = w:open()
+    rawset(_G, "luup", { log = function()
+      w.luws.wsreceive(conn)
+      w.luws.wswait(conn, 0)
+    end })
+    w.luws.debug_mode = true
+    for i = 1, 3 do peer:send(1, "m" .. i) end
+    w:receive_all(conn)
+    assert.same({ { 1, "m1" }, { 1, "m2" }, { 1, "m3" } }, w.told)
   end)
 end)

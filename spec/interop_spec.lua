@@ -188,7 +188,9 @@ for _, server in ipairs(SERVERS) do
         on("/echo", ("closes cleanly with %s"):format(tostring(case[2])), function(path)
           assert(open(path))
           luws.wsclose(conn, case[2], case[3])
+          assert.is_true(luws.wswait(conn, 5))
           assert.same({ case[1], true, false }, { conn.close_code, conn.was_clean, conn.connected })
+          assert.same({ case[2] or 1000, case[3] or "" }, { conn.close_code_sent, conn.close_reason_sent })
           if not server.without_reason then assert.equal(case[3] or "", conn.close_reason) end
           assert.same({ nil, "not connected" }, { luws.wsreceive(conn) })
           assert.same({}, ends)

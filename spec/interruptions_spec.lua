@@ -1,19 +1,25 @@
--- Errors that a debug hook raises in the midst of luws, as programs limit what a script may do, and as Ctrl-C works:
--- what has been caught leaves a connection over a user's socket as it was, or at its end, but never in between.
+-- Errors that a debug hook raises in the middle of luws, as programs limit what a script may do, and as Ctrl-C works,
+-- at every instruction of a call. Whatever the point: each message goes out and comes in exactly once and in order,
+-- or the connection is over and says "interrupted", once; and the peer is never blamed.
 --
--- The same over a socket of ours is in reentry_spec.lua, Ctrl-C while something waits in hosts_spec.lua.
+-- Ctrl-C while something waits is in hosts_spec.lua.
 
 local log = require "spec.support.log"
 local luws = require "luws"
+local memory_socket = require "spec.support.memory_socket"
 local poll = require "spec.support.poll"
 local servers = require "spec.support.servers"
 local socket = require "socket"
-local sockets = require "spec.support.sockets"
+local world = require "spec.support.world"
 
 local compiler = rawget(_G, "jit") -- of LuaJIT
 
-describe("an error of a debug hook's in the midst of", function()
-  local conn, got
+local END = { false, "receiver error: interrupted" }
+
+describe("a debug hook that raises an error at any instruction of", function()
+  local told -- what the handler was told, call by call
+
+  local function handler(_, ...) told[#told + 1] = { ... } end
 
   before_each(function()
     log.start()
@@ -26,90 +32,203 @@ describe("an error of a debug hook's in the midst of", function()
   after_each(function()
     debug.sethook()
     if compiler then compiler.on() end
-    luws.wsclose(conn)
     log.stop()
   end)
 
-  local function open(connect)
-    got = {}
-    conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), function(_, opcode, data)
-      if opcode then got[data] = true end
-    end, { connect = connect, close_timeout = 0 }))
-  end
-
-  --- Whether an echo comes back. If not, the connection must be over, and say so.
-  local function is_alive(text)
-    local sent = luws.wssend(conn, 1, text)
-    local echoed, more, why = poll(luws, conn, function() return sent and got[text] end)
-    if echoed then return true end
-    assert.is_nil(more, "neither an echo nor the end behind " .. text)
-    assert.equal("string", type(why))
-    assert.same({ false, "not connected" }, { luws.wssend(conn, 1, "late") })
-    return false
-  end
-
-  --- Has an error raised so many instructions further on in f; whether f got there.
+  --- Calls f and has an error raised after so many instructions, if that is in the driver; otherwise at the next that
+  -- is. What is raised in handlers, sockets and peers (and the wire in memory, which is theirs) is their own error.
+  -- Whether that was before the end of f.
   local function interrupt(count, f)
-    local raised = false
+    local raised, passed = false, 0
+    local function hook()
+      local source = debug.getinfo(2, "S").source
+      if not source:find("^@luws/") or source:find("memory", 1, true) then
+        passed = passed + 1
+        debug.sethook(hook, "", 1)
+        return
+      end
+      debug.sethook()
+      raised = true
+      error("too long", 0)
+    end
     pcall(function()
-      debug.sethook(function()
-        debug.sethook()
-        raised = true
-        error("too long", 0)
-      end, "", count)
+      debug.sethook(hook, "", count)
       f()
       debug.sethook()
     end)
-    return raised
+    debug.sethook()
+    return raised, passed
   end
 
-  local CALLS = {
-    { "wssend", function() luws.wssend(conn, 1, "interrupted") end },
-    { "wsreceive with nothing to receive", function() luws.wsreceive(conn) end },
-    -- Behind its wait the socket has one byte more, and the wire has one.
-    { "wsreceive with a message to receive", function() luws.wsreceive(conn) end, function()
-      luws.wssend(conn, 1, "early")
-      luws.wswait(conn, 10)
-    end },
-    { "wswait", function() luws.wswait(conn, 0) end },
-    { "wssend and wsreceive", function()
-      luws.wssend(conn, 1, "interrupted")
-      luws.wsreceive(conn)
-    end },
+  --- The data of the messages that the peer has got.
+  local function messages_at(peer)
+    local data = {}
+    for _, event in ipairs(peer.events) do
+      if event[1] == 1 then data[#data + 1] = event[2] end
+      assert(event[1] ~= 8, "the peer got a close frame: " .. tostring(event[2]))
+    end
+    assert(not peer.failure, peer.failure)
+    return data
+  end
+
+  -- Each opens a connection in a world; whether it is over a socket of the user's.
+  local ROUTES = {
+    { "a wire in memory", function(w) return w:open(nil, { close_timeout = 0 }, handler) end },
+    { "a socket of the user's", function(w)
+      local peer = w:peer()
+      local own = memory_socket.new(nil, w, peer)
+      local options = { connect = function() return own end }
+      return assert(w.luws.wsopen("ws://peer.test/", handler, options)), peer
+    end, true },
   }
 
-  local KINDS = {
-    { "a socket of LuaSocket", function(host, port) return socket.connect(host, port) end },
-    { "a table over one", sockets.connecting {} },
-  }
-
-  -- The coroutine lives on behind the error, as one does that catches errors of its own.
+  -- The coroutine lives on after the error, as one does that catches errors of its own.
   local PLACES = {
-    { "the main coroutine", function(f) f() end },
-    { "another coroutine", function(f) coroutine.wrap(f)() end },
+    { "the main coroutine", function(f) return f() end },
+    { "another coroutine", function(f) return coroutine.wrap(f)() end },
+  }
+
+  --- What has been told from the connection's side must be all of these messages; or the first of them, and the end.
+  -- Whether the connection is alive.
+  local function check_told(l, conn, expected, at, has_socket, has_source)
+    local more, why
+    repeat more, why = l.wsreceive(conn) until not more
+    if more == false then
+      for i, data in ipairs(expected) do expected[i] = { 1, data } end
+      assert.same(expected, told, at)
+      assert.is_true(conn.connected)
+      return true
+    end
+    -- A message that cannot be ended because the socket has failed: wssend has said so, and closed the connection.
+    if has_socket and has_source and why == "not connected" then
+      assert.same({}, told, at)
+      return false
+    end
+    -- What is raised while a method of the user's socket is called is taken for that socket's own error.
+    if not (has_socket and why == "too long") then assert.same({ nil, "interrupted" }, { more, why }, at) end
+    assert.same({ false, "receiver error: " .. why }, told[#told], at)
+    assert.is_true(#told <= #expected + 1, at)
+    for i = 1, #told - 1 do assert.same({ 1, expected[i] }, told[i], at) end
+    assert.same({ nil, why }, { l.wsreceive(conn) }, at)
+    assert.is_false(conn.connected)
+    return false
+  end
+
+  -- name; what is called, which may send messages (they are returned); what the peer sends before
+  local CALLS = {
+    { "wssend", function(l, conn, n) l.wssend(conn, 1, "sent " .. n) end, sends = true },
+    { "wsreceive with nothing to receive", function(l, conn) l.wsreceive(conn) end },
+    { "wsreceive with messages to receive", function(l, conn) l.wsreceive(conn) end, receives = true },
+    -- After its wait a socket of the user's has one byte more, and the connection has one.
+    { "wswait and wsreceive", function(l, conn)
+      l.wswait(conn, 0.01)
+      l.wsreceive(conn)
+    end, receives = true },
+    { "wssend and wsreceive", function(l, conn, n)
+      l.wssend(conn, 1, "sent " .. n)
+      l.wsreceive(conn)
+    end, sends = true, receives = true },
+    { "wssend of a source", function(l, conn, n)
+      local chunks, i = { "sent ", tostring(n) }, 0
+      l.wssend(conn, 1, function()
+        i = i + 1
+        return chunks[i]
+      end)
+    end, sends = true, has_source = true },
+    { "wshandleincoming", function(l, conn) l.wshandleincoming("\129\4last", conn) end, injects = true },
   }
 
   for _, call in ipairs(CALLS) do
-    for _, kind in ipairs(KINDS) do
+    for _, route in ipairs(ROUTES) do
       for _, place in ipairs(PLACES) do
-        local name, work, before = unpack(call, 1, 3)
-        it(("%s leaves it neither deaf nor mute: %s, in %s"):format(name, kind[1], place[1]), function()
+        it(("%s loses and doubles nothing: %s, in %s"):format(call[1], route[1], place[1]), function()
+          local alive, over, n, raised, passed = 0, 0, 0, nil, 0
+          local w = world.new()
+          local l = w.luws
           place[2](function()
-            open(kind[2])
-            local count = 0
             repeat
-              count = count + 1
-              if before then before() end
-              local raised = interrupt(count, work)
-              if not is_alive("echo " .. count) then
-                luws.wsclose(conn)
-                open(kind[2])
+              n = n + 1 + passed
+              local conn, peer = route[2](w)
+              told, peer.events = {}, {}
+              local expected = {}
+              if call.receives then
+                for i = 1, 3 do
+                  expected[i] = ("come %d.%d"):format(n, i)
+                  peer:send(1, expected[i])
+                end
               end
+              raised, passed = interrupt(n, function() call[2](l, conn, n) end)
+              local at = "interrupted at instruction " .. n
+
+              -- An event loop asks `dirty` what the descriptor does not tell of (and a user's socket may hide).
+              for _ = 1, 20 do
+                if conn:dirty() then l.wsreceive(conn) end
+              end
+              if conn.connected and not route[3] and not call.injects then assert.equal(#expected, #told, at) end
+
+              local later = l.wssend(conn, 1, "later")
+              peer:send(1, "more")
+              expected[#expected + 1] = "more"
+              repeat local more = l.wsreceive(conn) until not more
+              -- What was injected is there or not, but not twice.
+              if call.injects and told[1] and told[1][2] == "last" then table.remove(told, 1) end
+              local is_alive = check_told(l, conn, expected, at, route[3], call.has_source)
+              if is_alive then alive = alive + 1 else over = over + 1 end
+
+              peer:advance()
+              local got = messages_at(peer)
+              if got[1] == "sent " .. n then table.remove(got, 1) end
+              assert.same(later and { "later" } or {}, got, at)
+              assert.is_true(later or not is_alive, at)
+              l.wsclose(conn)
             until not raised
-            assert.is_true(count > 100, count)
           end)
+          assert.is_true(alive > 30, ("%d alive, %d over"):format(alive, over))
+          -- Between a user's socket and the session bytes can be lost.
+          if route[3] then assert.is_true(over > 0) end
         end)
       end
+    end
+  end
+
+  for _, place in ipairs(PLACES) do
+    for name, connect in pairs {
+      ["a socket of ours"] = false,
+      ["a socket of LuaSocket"] = function(host, port) return socket.connect(host, port) end,
+    } do
+      it(("wssend and wsreceive leaves each echo to come once: %s, in %s"):format(name, place[1]), function()
+        local over, n, raised, passed, points = 0, 0, nil, 0, 0
+        place[2](function()
+          local conn
+          repeat
+            n, points = n + 1 + passed, points + 1
+            told = {}
+            if not (conn and conn.connected) then
+              conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler,
+                { connect = connect or nil, close_timeout = 0 }))
+            end
+            raised, passed = interrupt(n, function()
+              luws.wssend(conn, 1, "first")
+              luws.wsreceive(conn)
+            end)
+            local later = luws.wssend(conn, 1, "later")
+            local function is_there() return told[1] and (told[#told][2] == "later" or not told[#told][1]) end
+            poll(luws, conn, is_there)
+            if told[1] and told[1][2] == "first" then table.remove(told, 1) end
+            if conn.connected then
+              assert.is_true(later)
+              assert.same({ { 1, "later" } }, told)
+            else
+              over = over + 1
+              local own = { false, "receiver error: too long" } -- an error in a method of the socket
+              assert.same({ connect and told[1][2] == own[2] and own or END }, told)
+              luws.wsclose(conn)
+            end
+          until not raised
+          luws.wsclose(conn)
+        end)
+        assert.is_true(points > 100 and over < points / 2, ("%d points, %d ended"):format(points, over))
+      end)
     end
   end
 end)

@@ -313,6 +313,21 @@ describe("luws.watch", function()
     end
   end
 
+  it("receives once in each turn; what that leaves makes the connection dirty, and so is the next turn's", function()
+    local count, most, turns = 2500, 1000, 0
+    open { { "upgrade", tail = ("\129\1x"):rep(count) }, { "hold" } }
+    assert.is_true(luws.watch(conn))
+    repeat
+      local before = #seen
+      assert.is_true(conn:dirty())
+      scheduler.step(0)
+      turns = turns + 1
+      assert.is_true(#seen > before and #seen <= before + most, #seen - before)
+    until #seen == count
+    assert.is_true(turns >= 3)
+    assert.is_false(conn:dirty())
+  end)
+
   it("lets no handler's error into the loop, and may be ended by a handler", function()
     open { { "upgrade" }, { "send", "\129\1a\129\1b" }, { "wait" }, { "send", "\129\1c\129\1d" }, { "hold" } }
     local fails = setmetatable({}, { __tostring = error })

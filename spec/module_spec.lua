@@ -4,6 +4,7 @@
 local child = require "spec.support.child"
 local luws = require "luws"
 local servers = require "spec.support.servers"
+local world = require "spec.support.world"
 
 -- What child programs begin with: arg[1] is the URL of an echo server, arg[2] the folder with the stub under two
 -- plugins' names.
@@ -245,6 +246,17 @@ describe("logging", function()
 end)
 
 describe("dump", function()
+  it("shows nothing of a connection that is not the program's to see, such as the password of its URL", function()
+    local w = world.new()
+    w.next_peer = w:peer()
+    local conn = assert(w.luws.wsopen "ws://me:secret@peer.test/")
+    local text = w.luws.dump(conn)
+    assert.is_nil(text:find("secret", 1, true) or text:find(require "mime".b64 "me:secret", 1, true))
+    assert.is_truthy(text:find('ip="peer.test"', 1, true))
+    assert.is_nil(text:find("session", 1, true))
+  end)
+
+
   local recursive = { name = "r" }
   recursive.self = recursive
   local shared = { 1 }

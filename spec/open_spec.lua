@@ -1,11 +1,13 @@
--- wsopen: what it sends, what it accepts, and how it fails: with the contract's texts, within its deadline, and
--- without losing a descriptor.
+-- wsopen: what it sends, what it accepts, and how it fails: with the contract's texts, within its deadline (in memory,
+-- by a virtual clock), and without losing a descriptor.
 
 local luws = require "luws"
+local memory_socket = require "spec.support.memory_socket"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
 local sockets = require "spec.support.sockets"
+local world = require "spec.support.world"
 
 local function ignore() end
 
@@ -131,10 +133,28 @@ describe("wsopen", function()
 
     it("accepts a response in any pieces", function()
       for _, size in ipairs { 1, 2, 50 } do
-        local peer = polite { pieces = size, tail = "\129\2hi" }
-        luws.wsclose(assert(luws.wsopen(peer.url, ignore)))
+        local s = world.session()
+        s:open { { "upgrade", pieces = size, interval = 0.001, tail = "\129\2hi" }, { "hold" } }
+        s:await(1)
+        assert.same({ { 1, "hi" } }, s.told)
       end
     end)
+
+    local line = "X-Filler: " .. ("y"):rep(1000) .. "\r\n"
+    for name, response in pairs {
+      ["whose lines end in bare LFs"] = "HTTP/1.1 101 Yes\nUpgrade: websocket\nConnection: Upgrade\n"
+        .. "Sec-WebSocket-Accept: {accept}\nX-Header: a b\n\n",
+      ["with folded lines"] = "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection:\r\n Upgrade\r\n"
+        .. "Sec-WebSocket-Accept:\r\n\t{accept}\r\nX-Header: a\r\n b\r\n\r\n",
+      ["of almost 64 KiB"] = "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        .. line:rep(64) .. "Sec-WebSocket-Accept: {accept}\r\nX-Header: a b\r\n\r\n",
+    } do
+      it("accepts a response " .. name, function()
+        local w = world.new()
+        local conn = w:open(w:play { { "upgrade", response = response }, { "hold" } })
+        assert.equal("a b", conn.response_headers["x-header"])
+      end)
+    end
   end)
 
   describe("raises an error for what is not a WebSocket URL:", function()
@@ -229,17 +249,21 @@ describe("wsopen", function()
   end)
 
   describe("returns false and why", function()
-    -- the script of the server, options, and the message; PORT stands for the server's port
+    -- what the server does, its steps, the message, and whether it is tried with real sockets, too
     local refused = { "upgrade", status = "HTTP/1.1 404 Not Found" }
     local cases = {
-      { "answers 404", { refused }, "upgrade failed; HTTP/1.1 404 Not Found" },
-      { "closes at once", { { "close" } }, "upgrade failed; the peer closed the connection" },
-      { "closes after the request", { { "request" }, { "close" } }, "upgrade failed; the peer closed the connection" },
-      { "resets", { { "request" }, { "reset" } }, "upgrade failed; the peer closed the connection" },
+      { "answers 404", { refused }, "upgrade failed; HTTP/1.1 404 Not Found", true },
+      { "closes at once", { { "close" } }, "upgrade failed; the peer closed the connection", true },
+      {
+        "closes after the request",
+        { { "request" }, { "close" } },
+        "upgrade failed; the peer closed the connection", true,
+      },
+      { "resets", { { "request" }, { "reset" } }, "upgrade failed; the peer closed the connection", true },
       {
         "dies in the middle of the response",
         { { "request" }, { "send", "HTTP/1.1 101 Switching Protocols\r\nUpgr" }, { "close" } },
-        "upgrade failed; the peer closed the connection",
+        "upgrade failed; the peer closed the connection", true,
       },
       {
         "answers garbage",
@@ -259,7 +283,7 @@ describe("wsopen", function()
       {
         "has a wrong Sec-WebSocket-Accept",
         { { "upgrade", replace = { ["Sec-WebSocket-Accept"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=" } }, { "hold" } },
-        "upgrade failed; Sec-WebSocket-Accept does not match the request's key",
+        "upgrade failed; Sec-WebSocket-Accept does not match the request's key", true,
       },
       {
         "has no Upgrade header",
@@ -284,51 +308,103 @@ describe("wsopen", function()
       {
         "sends a head without end",
         { { "request" }, { "send", "HTTP/1.1 101 x\r\nX: " }, { "send", ("y"):rep(1024), times = 65 }, { "hold" } },
-        "upgrade failed; the head is over 65536 bytes",
+        "upgrade failed; the head is over 65536 bytes", true,
       },
       {
         "is an old one and refuses",
         { { "request" }, { "send", "HTTP/1.0 401 Unauthorized\r\n\r\n" }, { "close" } },
         "upgrade failed; HTTP/1.0 401 Unauthorized",
       },
-      { "never answers", { { "hold" } }, "upgrade failed; timeout", { upgrade_timeout = 0.2 } },
-      {
-        "drips a byte now and then",
-        { { "request" }, { "drip", "HTTP/1.1 101 Switching Protocols\r\n", 0.05 }, { "hold" } },
-        "upgrade failed; timeout",
-        { upgrade_timeout = 0.3 },
-      },
     }
     for _, case in ipairs(cases) do
-      for _, tls in ipairs { false, true } do
-        local name, steps, message, options = unpack(case)
-        it(("when the server %s (%s)"):format(name, tls and "wss" or "ws"), function()
-          local script = { tls = tls }
-          for i, step in ipairs(steps) do script[i] = step end
-          local peer = keep(scripted.peer(script))
-          local before, started = sockets.count(), socket.gettime()
-          local result, text = luws.wsopen(peer.url, ignore, options)
+      local name, steps, message, is_real = unpack(case)
+      it(("when the server %s, at once"):format(name), function()
+        local w = world.new()
+        w:play(steps)
+        assert.same({ false, message }, { unpack({ w.luws.wsopen("ws://peer.test/", ignore) }, 1, 2) })
+        assert.equal(0, w.clock.now())
+      end)
+
+      for _, tls in ipairs(is_real and { false, true } or {}) do
+        it(("when the server %s, and frees the socket (%s)"):format(name, tls and "wss" or "ws"), function()
+          local peer = keep(scripted.peer { tls = tls, unpack(steps) })
+          local before = sockets.count()
+          local result, text = luws.wsopen(peer.url, ignore)
           assert.same({ false, message }, { result, text })
-          assert.is_true(socket.gettime() - started < 3)
           assert.equal(before, sockets.count())
         end)
       end
     end
 
-    it("and what the server has said, if it refused", function()
+    --- Tries to open; fails with this message, at this time of the world's clock, and closes the wire.
+    local function assert_fails_at(time, message, w, url, options)
+      local result, text, response = w.luws.wsopen(url, ignore, options)
+      assert.same({ false, message }, { result, text })
+      assert.near(time, w.clock.now(), 1e-6)
+      local peer = w.next_peer.connections[1]
+      assert.is_truthy(peer.line.finished)
+      return response
+    end
+
+    local DRIP = "HTTP/1.1 101 Switching Protocols\r\nX: " .. ("y"):rep(1000)
+    local RECORD = "\22\3\3\64\0\2" .. ("\0"):rep(1000)
+    for _, case in ipairs {
+      { "never answers", "ws", { { "hold" } }, 5 },
+      { "never reads", "ws", { { "wait" }, receive_buffer = 10 }, 5 },
+      { "drips a byte now and then", "ws", { { "request" }, { "drip", DRIP, 0.05 }, { "hold" } }, 5 },
+      { "does not answer TLS's hello", "wss", { { "hold" } }, 15 },
+      { "never reads TLS's hello", "wss", { { "wait" }, receive_buffer = 10 }, 15 },
+      { "drips a record of TLS", "wss", { { "read" }, { "drip", RECORD, 0.05 }, { "hold" } }, 15 },
+      { "stops in a record of TLS", "wss", { { "read" }, { "send", RECORD }, { "hold" } }, 15 },
+    } do
+      local name, scheme, steps, default = unpack(case)
+      local option = scheme == "ws" and "upgrade_timeout" or "connect_timeout"
+      local message = scheme == "ws" and "upgrade failed; timeout" or "Failed SSL negotation: timeout"
+      for limit, told in pairs { [default] = "by default", [0.2] = "by the option", [0] = "of 0" } do
+        it(("when the server %s, by the deadline of %s: %g s, %s"):format(name, option, limit, told), function()
+          for _, of_users in ipairs { false, true } do
+            local s = world.session()
+            s:new_peer(steps)
+            assert_fails_at(limit, message, s.world, scheme .. "://peer.test/", {
+              [option] = limit ~= default and limit or nil,
+              connect = of_users and memory_socket.connecting(s, {}) or nil,
+            })
+          end
+        end)
+      end
+    end
+
+    it("and what the server has said, if it refused, as soon as that has come", function()
       local head = "HTTP/1.1 403 Forbidden\r\nX-Why: token\r\nx-why: expired\r\n"
+      -- the response, its body, and when it has come: 100 bytes come every 10 ms
       for _, case in ipairs {
-        { head .. "Content-Length: 7\r\n\r\nexpired and more", "expired" },
-        { head .. "Content-Length: 9999\r\n\r\n" .. ("x"):rep(9999), ("x"):rep(4096) },
-        { head .. "\r\nuntil the end", "until the end" },
+        { head .. "Content-Length: 7\r\n\r\nexpired and more", "expired", 0 },
+        { head .. "Content-Length: 9999\r\n\r\n" .. ("x"):rep(9999), ("x"):rep(4096), 0.41 },
+        { head .. "\r\nuntil the end", "until the end", 0.01 },
       } do
-        local peer = keep(scripted.peer { { "request" }, { "pieces", case[1], 1000, 0.001 }, { "close" } })
-        local result, message, response = luws.wsopen(peer.url, ignore)
-        assert.same({ false, "upgrade failed; HTTP/1.1 403 Forbidden" }, { result, message })
+        local w = world.new()
+        w:play { { "request" }, { "pieces", case[1], 100, 0.01 }, { "close" } }
+        local response = assert_fails_at(case[3], "upgrade failed; HTTP/1.1 403 Forbidden", w, "ws://peer.test/")
         assert.same({ 403, "Forbidden", "token, expired", case[2] },
           { response.status, response.reason, response.headers["x-why"], response.body })
       end
     end)
+
+    for name, case in pairs {
+      ["for half a second"] = { nil, 0.5 }, ["but for no longer than upgrade_timeout"] = { 0.25, 0.25 },
+    } do
+      it("and waits for the rest of what the server says, if it refused, " .. name, function()
+        for _, bytes in ipairs {
+          "Content-Length: 9\r\n\r\npart", "\r\npart", "Transfer-Encoding: chunked\r\n\r\n9\r\npart",
+        } do
+          local w = world.new()
+          w:play { { "request" }, { "send", "HTTP/1.1 403 Forbidden\r\n" .. bytes }, { "hold" } }
+          local response = assert_fails_at(case[2], "upgrade failed; HTTP/1.1 403 Forbidden", w, "ws://peer.test/",
+            { upgrade_timeout = case[1] })
+          assert.equal("part", response.body)
+        end
+      end)
+    end
 
     it("when nobody listens", function()
       local peer = keep(scripted.refused())
@@ -348,23 +424,22 @@ describe("wsopen", function()
       local peer = keep(scripted.silent())
       local before, started = sockets.count(), socket.gettime()
       assert.same({ false, ("Connection to 127.0.0.1:%d failed: timeout"):format(peer.port) },
-        { luws.wsopen(peer.url, ignore, { connect_timeout = 0.2 }) })
+        { luws.wsopen(peer.url, ignore, { connect_timeout = 0.05 }) })
       local took = socket.gettime() - started
-      assert.is_true(took > 0.15 and took < 1, took)
+      assert.is_true(took > 0.04 and took < 5, took) -- a real clock's
       assert.equal(before, sockets.count())
     end)
 
-    it("when TLS is not answered, by the deadline", function()
-      local peer = keep(scripted.peer { { "hold" } })
-      assert.same({ false, "Failed SSL negotation: timeout" },
-        { luws.wsopen(peer.url:gsub("^ws", "wss"), ignore, { connect_timeout = 0.2 }) })
-    end)
-
     it("when the server does not speak TLS", function()
-      local peer = keep(scripted.peer { { "request" }, { "hold" } })
-      local result, message = luws.wsopen(peer.url:gsub("^ws", "wss"), ignore, { connect_timeout = 0.2 })
-      assert.is_false(result)
-      assert.equal("Failed SSL negotation: ", message:match("^Failed SSL negotation: "), message)
+      for _, answer in ipairs { "HTTP/1.1 400 Bad Request\r\n\r\n", "220 mail.example ESMTP\r\n" } do
+        local w = world.new()
+        w:play { { "read" }, { "send", answer }, { "hold" } }
+        local result, message = w.luws.wsopen("wss://peer.test/", ignore)
+        assert.is_false(result)
+        assert.matches("^Failed SSL negotation: %a", message)
+        assert.is_nil(message:find("timeout", 1, true))
+        assert.equal(0, w.clock.now())
+      end
     end)
 
     it("when the server's certificate is not to be trusted", function()

@@ -1,23 +1,46 @@
--- wsreceive: the situations of the contract's table, one by one, over ws and over wss.
+-- wsreceive: the situations of the contract's table, one by one, in memory and over wss; and its time, in memory.
 
-local luws = require "luws"
+local real = require "luws"
 local scripted = require "spec.support.scripted"
 local session = require "spec.support.session"
+local world = require "spec.support.world"
 
 local CLOSED = "receiver error: closed"
 
-for _, tls in ipairs { false, true } do
-  describe(("wsreceive over %s"):format(tls and "wss" or "ws"), function()
-    local s = session.new(luws, { tls = tls })
+--- Receives in chunks of 1000 bytes what comes at once, and is this: 10000 bytes in one message.
+local function assert_chunks(s)
+  s:open({ { "wait" }, { "send", "\130\126\39\16" .. ("x"):rep(10000) }, { "hold" } }, { receive_chunk_size = 1000 })
+  s.peer:go()
+  local results, expected = {}, {}
+  repeat
+    s.luws.wswait(s.conn, 5)
+    local more, nb = s.luws.wsreceive(s.conn)
+    if nb > 0 then results[#results + 1] = { more, nb } end -- TLS may have something of its own to say
+  until s.told[1]
+  for i = 1, 10 do expected[i] = { true, 1000 } end
+  expected[11] = { false, 4 }
+  assert.same(expected, results)
+  assert.same({ { 2, ("x"):rep(10000) } }, s.told)
+end
+
+for name, new in pairs {
+  ["in memory"] = world.session,
+  ["over wss"] = function() return session.new(real, { tls = true }) end,
+} do
+  describe("wsreceive " .. name, function()
+    local s, luws
+
+    before_each(function()
+      s = new()
+      luws = s.luws
+    end)
 
     after_each(function() s:close() end)
 
-    it("says false, 0 when nothing is waiting, at once", function()
+    it("says false, 0 when nothing is waiting", function()
       s:open { { "hold" } }
       luws.wsreceive(s.conn) -- TLS may have had its tickets to deliver
-      local started = luws.gettime()
       assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
-      assert.is_true(luws.gettime() - started < 0.1)
       assert.same({}, s.told)
     end)
 
@@ -30,22 +53,8 @@ for _, tls in ipairs { false, true } do
       assert.same({ { 1, "Hello" }, { 2, "\0\255\1" } }, s.told)
     end)
 
-    it("reads at most receive_chunk_size bytes, and then says that there may be more", function()
-      s:open({ { "send", "\130\126\39\16" .. ("x"):rep(10000) }, { "hold" } }, { receive_chunk_size = 1000 })
-      local most, turns = 0, 0
-      repeat
-        luws.wswait(s.conn, 5)
-        local more, nb = luws.wsreceive(s.conn)
-        most, turns = math.max(most, nb), turns + 1
-        if nb < 1000 and not tls then assert.is_false(more) end
-        if nb == 1000 and not tls then assert.is_true(more) end
-      until #s.told > 0
-      assert.same({ { 2, ("x"):rep(10000) } }, s.told)
-      if tls then
-        assert.is_true(most <= 10004) -- TLS delivers records: this was one
-      else
-        assert.is_true(most == 1000 and turns >= 11)
-      end
+    it("reads at most receive_chunk_size bytes of plaintext, and then says that there may be more", function()
+      assert_chunks(s)
     end)
 
     it("reassembles fragments and keeps the first frame's opcode", function()
@@ -100,54 +109,6 @@ for _, tls in ipairs { false, true } do
       assert.same({ { 1, "a" }, { false, CLOSED } }, s.told)
     end)
 
-    it("says that no message came within receive_timeout", function()
-      s:open({ { "wait" }, { "send", "\129\2ok" }, { "hold" } }, { receive_timeout = 0.1 })
-      repeat
-        luws.wswait(s.conn, 0.02)
-        local more, why = luws.wsreceive(s.conn)
-        if more == nil then assert.equal("message timeout", why) end
-      until more == nil
-      assert.same({ { false, "message timeout" } }, s.told)
-      -- The connection is not over for that.
-      assert.is_true(s.conn.connected)
-      s.peer:go()
-      s:await(2)
-      assert.same({ 1, "ok" }, s.told[2])
-    end)
-
-    it("says so of a peer that drips bytes and never ends a frame, too", function()
-      s:open({ { "drip", "\130\126\1\0" .. ("x"):rep(200), 0.02 }, { "hold" } }, { receive_timeout = 0.2 })
-      local _, more, why = s:poll(function() return #s.told > 0 end)
-      assert.same({ nil, "message timeout" }, { more, why })
-      assert.same({ { false, "message timeout" } }, s.told)
-    end)
-
-    it("wswait sleeps while half a frame waits for the rest, and wakes for the time-out", function()
-      s:open({ { "send", "\137\125xyz" }, { "hold" } }, { receive_timeout = 0.3 })
-      local turns = 0
-      repeat
-        luws.wswait(s.conn, 5)
-        local more = luws.wsreceive(s.conn)
-        turns = turns + 1
-      until more == nil
-      assert.is_true(turns < 10, turns)
-    end)
-
-    it("is content with a control frame or a fragment where a timeout is set", function()
-      local frames = {}
-      for i = 1, 6 do frames[i] = i % 2 == 0 and { "send", "\137\0" } or { "send", "\1\1a\128\0" } end
-      local steps = {}
-      for _, frame in ipairs(frames) do
-        steps[#steps + 1] = frame
-        steps[#steps + 1] = { "sleep", 0.05 }
-      end
-      steps[#steps + 1] = { "send", "\129\3end" }
-      steps[#steps + 1] = { "hold" }
-      s:open(steps, { receive_timeout = 0.2 })
-      s:poll(function() return s.told[#s.told] and s.told[#s.told][2] == "end" end)
-      for _, told in ipairs(s.told) do assert.equal(1, told[1]) end
-    end)
-
     it("notes when it heard from the peer", function()
       s:open { { "wait" }, { "send", "\1\1a" }, { "wait" }, { "send", "\128\1b" }, { "hold" } }
       local opened = luws.wslastping(s.conn)
@@ -160,7 +121,8 @@ for _, tls in ipairs { false, true } do
       s.peer:go()
       s:await(1)
       assert.is_true(s.conn.lastMessage > opened and s.conn.lastPing == s.conn.lastMessage)
-      assert.is_true(math.abs(os.difftime(os.time(), luws.wslastping(s.conn))) < 5)
+      local clock = s.world and s.world.clock or os
+      assert.is_true(math.abs(os.difftime(clock.time(), luws.wslastping(s.conn))) < 5)
     end)
 
     it("fails the connection where a rule is broken: 1002, 1007, 1009", function()
@@ -245,14 +207,166 @@ for _, tls in ipairs { false, true } do
   end)
 end
 
+describe("wsreceive's receive_timeout", function()
+  local s, luws, clock
+
+  before_each(function()
+    s = world.session()
+    luws, clock = s.luws, s.world.clock
+  end)
+
+  after_each(function() s:close() end)
+
+  --- Receives until done(), 10 ms after 10 ms; the last results of wsreceive, and the time.
+  local function receive_until(done)
+    local more, why
+    repeat
+      clock.sleep(0.01)
+      more, why = luws.wsreceive(s.conn)
+    until done()
+    return more, why, clock.now()
+  end
+
+  it("is over when no message has come for that long, which is no end", function()
+    s:open({ { "wait" }, { "send", "\129\2ok" }, { "hold" } }, { receive_timeout = 0.25 })
+    clock.sleep(0.24)
+    assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
+    clock.sleep(0.02)
+    assert.same({ nil, "message timeout" }, { luws.wsreceive(s.conn) })
+    assert.same({ { false, "message timeout" } }, s.told)
+    assert.is_true(s.conn.connected)
+    -- It is told again only when the time has passed again.
+    assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
+    clock.sleep(0.26)
+    assert.same({ nil, "message timeout" }, { luws.wsreceive(s.conn) })
+    s.peer:go()
+    s:await(3)
+    assert.same({ 1, "ok" }, s.told[3])
+  end)
+
+  it("is over for a peer that drips bytes and never ends a frame, too", function()
+    s:open({ { "drip", "\130\126\1\0" .. ("x"):rep(200), 0.02 }, { "hold" } }, { receive_timeout = 0.205 })
+    local more, why, now = receive_until(function() return s.told[1] end)
+    assert.same({ nil, "message timeout" }, { more, why })
+    assert.same({ { false, "message timeout" } }, s.told)
+    assert.near(0.21, now, 1e-6)
+  end)
+
+  it("is what wswait wakes for, once, while half a frame waits for the rest", function()
+    s:open({ { "send", "\137\125xyz" }, { "hold" } }, { receive_timeout = 0.5 })
+    assert.is_true(luws.wswait(s.conn, 5))
+    assert.same({ false, 5 }, { luws.wsreceive(s.conn) })
+    assert.is_true(luws.wswait(s.conn, 5))
+    assert.equal(0.5, clock.now())
+    assert.same({ nil, "message timeout" }, { luws.wsreceive(s.conn) })
+  end)
+
+  it("begins again with a control frame or a fragment", function()
+    local steps = {}
+    for i = 1, 6 do
+      steps[#steps + 1] = i % 2 == 0 and { "send", "\137\0" } or { "send", "\1\1a\128\0" }
+      steps[#steps + 1] = { "sleep", 0.15 }
+    end
+    steps[#steps + 1] = { "send", "\129\3end" }
+    steps[#steps + 1] = { "hold" }
+    s:open(steps, { receive_timeout = 0.2 })
+    local more, _, now = receive_until(function() return #s.told == 4 end)
+    assert.same({ { 1, "a" }, { 1, "a" }, { 1, "a" }, { 1, "end" } }, s.told)
+    assert.is_false(more)
+    assert.near(0.9, now, 0.011)
+  end)
+
+  it("counts with a real clock and a real socket as well", function()
+    local t = session.new(real)
+    t:open({ { "hold" } }, { receive_timeout = 0.01 })
+    local more, why
+    repeat
+      real.wswait(t.conn, 5)
+      more, why = real.wsreceive(t.conn)
+    until more == nil
+    t:close()
+    assert.same({ "message timeout", { { false, "message timeout" } } }, { why, t.told })
+  end)
+end)
+
 describe("wsreceive", function()
+  it("lets no time pass, whatever is still missing", function()
+    for _, bytes in ipairs { "", "\129", "\129\126\1", "\129\9part", "\1\1a", "\137\4pi" } do
+      local s = world.session()
+      s:open { { "send", bytes }, { "hold" } }
+      assert.same({ false, #bytes }, { s.luws.wsreceive(s.conn) })
+      assert.same({ false, 0 }, { s.luws.wsreceive(s.conn) })
+      assert.equal(0, s.world.clock.now())
+      assert.same({}, s.told)
+    end
+  end)
+
+  it("stops after 1000 events, says true, and goes on with the next call", function()
+    local s = world.session()
+    s:open { { "wait" }, { "send", "\129\1x", times = 1500 }, { "hold" } }
+    s.peer:go()
+    -- The second call has what the first has left, and does not look for more.
+    for i, expected in ipairs { { true, 4500, 1000 }, { true, 0, 1500 }, { false, 0, 1500 } } do
+      local more, bytes = s.luws.wsreceive(s.conn)
+      assert.same(expected, { more, bytes, #s.told }, i)
+    end
+  end)
+
+  it("stops after 5 ms, says true, and goes on with the next call", function()
+    local s = world.session()
+    s:open({ { "wait" }, { "send", "\129\1x", times = 9 }, { "hold" } }, nil, function()
+      s.told[#s.told + 1] = true
+      s.world.clock.sleep(0.002)
+    end)
+    s.peer:go()
+    for i, expected in ipairs { { true, 27, 3 }, { true, 0, 6 }, { true, 0, 9 }, { false, 0, 9 } } do
+      local more, bytes = s.luws.wsreceive(s.conn)
+      assert.same(expected, { more, bytes, #s.told }, i)
+    end
+  end)
+
+  it("delivers in the same call what a handler's own send has read ahead", function()
+    local s = world.session()
+    s:open({
+      receive_buffer = 10,
+      { "send", "\129\1a" }, { "sleep", 0.001 }, { "send", "\129\1b" }, { "read_frame" }, { "hold" },
+    }, nil, function(conn, _, data)
+      s.told[#s.told + 1] = data
+      if data == "a" then assert(s.luws.wssend(conn, 2, ("x"):rep(100))) end -- until there is room
+    end)
+    assert.is_false((s.luws.wsreceive(s.conn)))
+    assert.same({ "a", "b" }, s.told)
+  end)
+
+  it("reads at most receive_chunk_size bytes from a real socket without TLS, too", function()
+    local s = session.new(real)
+    assert_chunks(s)
+    s:close()
+  end)
+
+  for _, steps in ipairs {
+    { "a close", { "send", "\129\1a" }, { "wait" }, { "close" } },
+    { "a reset", { "send", "\129\1a" }, { "wait" }, { "reset" } },
+  } do
+    it("takes " .. steps[1] .. " of a real socket without TLS for the end, too", function()
+      local s = session.new(real)
+      s:open { unpack(steps, 2) }
+      s:await(1)
+      s.peer:go()
+      local _, more, why = s:poll()
+      s:close()
+      assert.same({ nil, "closed" }, { more, why })
+      assert.same({ { 1, "a" }, { false, CLOSED } }, s.told)
+    end)
+  end
+
   it("says that what is no connection is not connected", function()
     for _, thing in ipairs { false, 1, "x", {}, print, setmetatable({}, { __index = error }) } do
-      assert.same({ nil, "not connected" }, { luws.wsreceive(thing) })
+      assert.same({ nil, "not connected" }, { real.wsreceive(thing) })
     end
-    assert.same({ nil, "not connected" }, { luws.wsreceive() })
-    assert.same({ nil, "not connected" }, { luws.wshandleincoming("x") })
-    assert.equal(0, luws.wslastping())
-    luws.wsreset()
+    assert.same({ nil, "not connected" }, { real.wsreceive() })
+    assert.same({ nil, "not connected" }, { real.wshandleincoming("x") })
+    assert.equal(0, real.wslastping())
+    real.wsreset()
   end)
 end)

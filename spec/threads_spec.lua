@@ -25,7 +25,9 @@ luws.debug_mode = (thread + round) % 2 == 0
 
 local function open(url)
   local name = ("thread %d round %d %s"):format(thread, round, url)
-  local options = { handler_args = { name }, deflate = true, ssl_verify = "peer", ssl_cafile = ca_file }
+  local options = {
+    handler_args = { name }, deflate = true, ssl_verify = "peer", ssl_cafile = ca_file, close_timeout = 10,
+  }
   local conn = assert(luws.wsopen(url, function(...) told[#told + 1] = { ... } end, options))
   conn.name = name
   return conn
@@ -54,11 +56,13 @@ for _, conn in ipairs(conns) do converse(conn, "first") end
 
 return function()
   for _, conn in ipairs(conns) do converse(conn, "later") end
-  -- One is closed. The other stays as it is, with an answer under way, and it is either kind's turn.
+  -- One is closed. The other stays as it is, with an answer under way, or lingers, and it is either kind's turn.
   local left, closed = conns[1 + round % 2], conns[2 - round % 2]
   assert(luws.wssend(left, 2, ("x"):rep(50000)))
   luws.wsclose(closed)
+  assert(luws.wswait(closed, 10))
   assert(closed.was_clean and left.connected)
+  if round % 3 == 0 then luws.wsclose(left) end
 end
 ]]
 

@@ -1,54 +1,45 @@
 --[[
-Puts the driver together: gives each part what it asks for, once per instance of the module.
+Puts the driver together: gives each part what it asks for.
 
-Several plugins may live in one Lua state, each with a module table of its own (luws.instance): what
-one of them sets in its table must not be seen by the others, so every instance has its own copy of
-every part that has to do with that.
+Several plugins may live in one Lua state, each with a module table of its own (luws.instance): what one of them sets in
+its table must not be seen by the others, so every instance has its own copy of every part, but for those of the world.
+
+A world is where connections live: a clock, and what a connection is dialled with. There is the real one, and there may
+be others, in memory (spec/support/world.lua). What belongs to the world is shared by its instances.
 --]]
 
 local native = ...
 
--- The parts that log nothing, and import no other.
-local SHARED = { options = true, protect = true, pump = true, tls = true }
-local shared = {}
+local SHARED = { clock = true, guard = true, linger = true }
 
-local function instance(name)
-  if native.gone then error(native.gone, 2) end
-  local own = {}
-  local function import(part)
-    local loaded = SHARED[part] and shared or own
-    if loaded[part] == nil then loaded[part] = native.source(part)(native, import) end
-    return loaded[part]
+--- instance_of(world): a function that makes instances in this world.
+local instance_of
+function instance_of(world)
+  local shared = {}
+
+  --- instance(name [, other]): another module table, with its own debug_mode. `name` stands in its log messages. The
+  -- stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns one of these. `other`: in another world, which is
+  -- given what its wires are made of, and the parts of its last instance; that is for specs and not for programs.
+  local function instance(name, other)
+    if other then
+      other.native, other.memory = native, native.source("wires/memory")(native)
+      return instance_of(other)(name)
+    end
+    local own = {}
+    local function import(part)
+      local loaded = SHARED[part] and shared or own
+      if loaded[part] == nil then loaded[part] = native.source(part)(native, import, world) end
+      return loaded[part]
+    end
+    world.import = import
+    import("log").name = type(name) == "string" and name or "luws"
+    local luws = import("luws")
+    import("log").settings = luws
+    luws.instance = instance
+    return luws
   end
-  import("log").name = type(name) == "string" and name or "luws"
-  local luws = import("luws")
-  import("log").settings = luws
 
-  --- instance(name): another module table, with its own debug_mode. `name` stands in its log
-  -- messages. The stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns one of these.
-  luws.instance = instance
-  return luws
+  return instance
 end
 
--- When a Lua state is closed, finalisers run in the order of the ages of what they belong to, the youngest first, and
--- one that is older than this module may still call it. By then this proxy, which is younger than all that is native
--- here, has been finalised, and there is nothing left to call.
-local GONE = "the Lua state is being closed"
-local function bury()
-  local function nothing() return nil, GONE end
-  for key in pairs(native) do native[key] = nothing end
-  native.gone, native.time, native.monotonic = GONE, os.time, os.clock
-  function native.sleep() return true end
-end
-local newproxy = rawget(_G, "newproxy") -- there is none in Lua 5.2 and later, where tables have finalisers
-
---- finaliser(f): an object behind whose end f is called.
-function native.finaliser(f)
-  if not newproxy then return setmetatable({}, { __gc = f }) end
-  local proxy = newproxy(true)
-  getmetatable(proxy).__gc = f
-  return proxy
-end
-native.proxy = native.finaliser(bury)
-
-return instance()
+return instance_of({})()

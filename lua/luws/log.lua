@@ -6,7 +6,7 @@ connections.
 --]]
 
 local _, import = ...
-local protect = import("protect")
+local clock, guard = import("clock"), import("guard")
 
 local log = {
   name = "luws", -- what the messages begin with
@@ -24,6 +24,34 @@ local function write(level, format, ...)
 end
 
 function log.error(...) write(ERROR, ...) end
+
+-- A handler that raises an error for each message of a flood must not flood the log: at most 10 tracebacks in a second,
+-- and then a count.
+local MOST_FAILURES = 10
+local second, failures, untold = -math.huge, 0, 0
+
+--- tell_untold(): logs how many failures of handlers were not logged, if there are any.
+function log.tell_untold()
+  if untold == 0 then return end
+  local count = untold
+  untold = 0
+  write(ERROR, "handlers raised more errors: %d (at most %d are logged in a second)", count, MOST_FAILURES)
+end
+
+--- handler_failed(what, err): what a handler or a sink of the user's failed with: an error with its stack.
+function log.handler_failed(what, err)
+  local now = clock.now()
+  if now - second >= 1 then
+    second, failures = now, 0
+    log.tell_untold()
+  end
+  failures = failures + 1
+  if failures > MOST_FAILURES then
+    untold = untold + 1
+  else
+    write(ERROR, "%s: %s", what, err)
+  end
+end
 
 function log.warning(...) write(WARNING, ...) end
 
@@ -49,21 +77,24 @@ end
 
 local function key_text(key)
   if type(key) == "string" and key:match("^[%a_][%w_]*$") then return key end
-  return "[" .. (type(key) == "string" and quoted(key) or protect.text(key) or type(key)) .. "]"
+  return "[" .. (type(key) == "string" and quoted(key) or guard.text(key) or type(key)) .. "]"
 end
 
 -- So many tables are shown, and so deep; what a plugin puts in a log is for reading.
 local MOST, DEEPEST = 1000, 40
 
+-- What stands under this key in a table is not for logs: the state of a connection knows the password of its URL.
+log.HIDDEN = {}
+
 local function dump(value, shown, depth)
   if type(value) == "string" then return quoted(value) end
-  if type(value) ~= "table" then return protect.text(value) or type(value) end
+  if type(value) ~= "table" then return guard.text(value) or type(value) end
   if shown[value] then return "(recursion)" end
   if shown.count >= MOST or depth > DEEPEST then return "(...)" end
   shown[value], shown.count = true, shown.count + 1
   local parts = {}
   for k, v in next, value do
-    parts[#parts + 1] = key_text(k) .. "=" .. dump(v, shown, depth + 1)
+    if k ~= log.HIDDEN then parts[#parts + 1] = key_text(k) .. "=" .. dump(v, shown, depth + 1) end
   end
   shown[value] = nil
   table.sort(parts)

@@ -1,16 +1,38 @@
 --[[
-From a URL and options to an open state: the session, the route (a user's socket, SockProxy, or directly), and
-the deadlines. Calls no handlers; what a connection is to the user is not known here.
+From a URL and options to an open connection, step by step: dial (or the user's own connect), then whatever comes before
+frames (a proxy, TLS, the upgrade), each under its deadline. Every step does what can be done without waiting
+(connection.advance). Calls no handlers; what a connection is to the user is not known here.
 --]]
 
-local native, import = ...
-local foreign, log, options, protect, pump, tls =
-  import("foreign"), import("log"), import("options"), import("protect"), import("pump"), import("tls")
+local native, import, world = ...
+local clock, connection, log, options = import("clock"), import("connection"), import("log"), import("options")
+local guard, proxy, request, tls = import("guard"), import("proxy"), import("request"), import("tls")
+local foreign, wires = import("wires/foreign"), import("wires/native")
 
 local open = {}
 
--- Of a refused upgrade's body, so many bytes are waited for, and for so many seconds at most.
-local BODY, BODY_TIME = 4096, 0.5
+options.register {
+  { "connect", nil, options.callable }, -- connect(host, port, options): a socket, or nil and why not
+  { "connect_timeout", 15, options.at_least(0) }, -- s for the look-up, TCP and TLS together
+  { "upgrade_timeout", 5, options.at_least(0) }, -- s for the upgrade
+  { "max_payload_size", 65535, options.at_least(0) }, -- bytes of one message
+  { "use_masking", true, options.of_type("boolean") },
+  { "fragment_size", 0, options.at_least(0) }, -- larger messages are sent in fragments; 0: never
+}
+
+local EVENT = native.event_numbers()
+
+-- One read before the connection is open.
+local READ = 16384
+
+-- How much of a refused upgrade's body is waited for (in bytes), and how long (in seconds); and the most that may have
+-- come before the body is complete.
+local BODY, BODY_TIME, MOST_BEFORE = 4096, 0.5, 1024 * 1024
+
+-- No signal interrupts the look-up of a name, so one wait takes no longer than this (in seconds).
+local STEP = 0.2
+
+local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", upgrade = "upgrade failed; " }
 
 --- parse(url): where to, as a table; or nil and what is wrong with the URL.
 function open.parse(url)
@@ -21,33 +43,14 @@ function open.parse(url)
   return nil, url:find("@", 1, true) and ": " .. why or (" %s: %s"):format(url, why)
 end
 
---- The user's socket, or one that is dialled: a wire, and the object for conn.socket; or nil and why not. `settings` is
--- the user's own table.
-local function connect(host, port, checked, settings, deadline, session)
-  if checked.connect then
-    local socket, why = checked.connect(host, port, settings)
-    if not socket then
-      return nil, why and (protect.text(why) or type(why))
-        or ("Connection to %s:%d failed: connect returned no socket"):format(host, port)
-    end
-    local wrong = foreign.check(socket)
-    if wrong then return nil, ("bad option 'connect' (%s)"):format(wrong) end
-    return foreign.wire(socket), socket
-  end
-  local socket, why = pump.dial(host, port, deadline - native.monotonic())
-  if not socket then return nil, ("Connection to %s:%d failed: %s"):format(host, port, why) end
-  session:attach(socket)
-  return pump.native_wire(socket), socket
-end
-
---- parameters(target, checked, settings): what a session is made of; or nil and what is wrong with the options.
-local function parameters(target, checked, settings)
-  local headers, subprotocols, host = options.headers(checked, target)
+--- parameters(target, opening, given): what a session is made of; or nil and what is wrong with the options.
+local function parameters(target, opening, given)
+  local headers, subprotocols, host = request.headers(opening, target)
   if not headers then return nil, subprotocols end
-  local deflate, why = options.deflate(checked)
-  if deflate == false then return nil, why end
-  local luasec
-  luasec, why = tls.read(settings)
+  local deflate, luasec, why
+  deflate, why = request.deflate(opening)
+  if why then return nil, why end
+  luasec, why = tls.read(given)
   if not luasec then return nil, why end
   return {
     host = target.host,
@@ -57,94 +60,171 @@ local function parameters(target, checked, settings)
     subprotocols = subprotocols,
     secure = target.secure,
     tls = luasec,
-    max_payload_size = checked.max_payload_size,
-    use_masking = checked.use_masking,
-    fragment_size = checked.fragment_size,
+    max_payload_size = opening.max_payload_size,
+    use_masking = opening.use_masking,
+    fragment_size = opening.fragment_size,
     deflate = deflate,
+    seed = world.seed and world.seed(),
   }
 end
 
---- What a server that refused the upgrade has said, or nil if it was none.
-local function refusal(state, checked)
-  local _, headers, status, reason = state.session:response()
-  if status == 0 then return nil end
-  local body = pump.body(state, options.chunk_size(checked), BODY, math.min(BODY_TIME, checked.upgrade_timeout))
-  return { status = status, reason = reason, headers = headers, body = body }
+-- The steps. Each returns what connection.advance does.
+
+local NOTHING_TO_WAIT_FOR = 0
+
+local dial_step, negotiate, begin
+
+--- fail(state, hop, text, kind, response): the attempt has failed; where only the proxy's part has, there may be
+-- another.
+local function fail(state, hop, text, kind, response)
+  local plan, wire = state.plan, state.wire
+  if wire and wire.close then wire:close() end
+  if state.session then native.free(state.session) end
+  text = (PREFIX[hop] or "") .. text
+  if plan.proxy and hop == "proxy" and not plan.proxy.required then
+    log.warning("%s; connecting to %s:%d without it", text, plan.target.host, plan.target.port)
+    plan.proxy = nil
+    begin(state)
+  else
+    connection.failed(state, { text = text, hop = hop, kind = kind, response = response })
+  end
+  return false, false, NOTHING_TO_WAIT_FOR
 end
 
-local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", upgrade = "upgrade failed; " }
+--- Where to connect to: the proxy, or the server itself.
+local function destination(plan)
+  local where = plan.proxy or plan.target
+  return where.host, where.port
+end
 
---- establish(target, checked, settings, given, proxy): one attempt. Returns the state; or nil, why not, the response
--- that refused it if there was one, and whether the fault is the route's.
-local function establish(target, checked, settings, given, proxy)
-  given.sockproxy = proxy
-  local session, why, step = native.session(given)
-  if not session then return nil, step and PREFIX[step] .. why or why, nil, step == "proxy" end
-  local deadline = native.monotonic() + (proxy and proxy.timeout or checked.connect_timeout)
-  local wire, socket = connect(proxy and proxy.host or target.host, proxy and proxy.port or target.port, checked,
-    settings, deadline, session)
-  if not wire then
-    session:free()
-    return nil, proxy and PREFIX.proxy .. socket or socket, nil, proxy ~= nil
+--- connected(state, wire, socket): bytes can be exchanged.
+local function connected(state, wire, socket)
+  state.wire, state.socket, state.step = wire, socket, negotiate
+  return false, false, NOTHING_TO_WAIT_FOR
+end
+
+--- The user's own connect function is called. What it raises goes on to the caller.
+local function connect_step(state)
+  local opening, plan = state.opening, state.plan
+  local host, port = destination(plan)
+  local socket, why = opening.connect(host, port, plan.given)
+  if not socket then
+    why = why and (guard.text(why) or type(why))
+      or ("Connection to %s:%d failed: connect returned no socket"):format(host, port)
+    return fail(state, nil, why)
   end
+  local wrong = foreign.check(socket)
+  if wrong then return fail(state, nil, ("bad option 'connect' (%s)"):format(wrong)) end
   -- How long the user's own function takes is the user's affair.
-  if checked.connect then deadline = native.monotonic() + checked.connect_timeout end
-  -- A connection as the parts see it. Behind the end, session and wire are nil, and `over` says why.
-  local state = {
-    session = session, -- the native session: bytes in, events out
-    wire = wire, -- what the bytes go through (pump)
-    socket = socket, -- the user's, or ours: conn.socket
-    proxied = proxy ~= nil,
-    buffered = 0, -- bytes that were read while something was sent, for the next wsreceive to count and deliver
-    ended = nil, -- why no more bytes will come, once that is known
-    injected = false, -- the last bytes came by wshandleincoming
-    frames = 0, -- complete ones, when last looked
-    heard = native.monotonic(), -- when the last of them came
-    size = nil, -- max_payload_size and whether there is a sink, as the session was last told (dispatch)
-    announce = nil,
-    announced = 0, -- messages that the user was asked about (sink)
-    sink = nil, -- of the message that is coming (sink)
-    tracing = false, -- whether the session keeps the frames' headers (trace)
-    closing = false, -- we have sent a close frame
-    unwatch = nil, -- ends luws.watch (loop)
-    over = nil, -- what wsreceive says from now on (close)
-    lingering = nil, -- session and wire of a connection that is over and whose peer is still reading (close)
-  }
-  -- Younger than the native objects, so that what is older than all of them and is finalised last finds a connection
-  -- that is over.
-  state.guard = native.finaliser(function()
-    state.session, state.wire, state.lingering = nil, nil, nil
-    state.over = state.over or "not connected"
-  end)
-  local ok
-  ok, step, why = pump.open(state, options.chunk_size(checked), deadline, checked.connect_timeout,
-    checked.upgrade_timeout)
-  if ok then
-    state.buffered, state.heard = session:incoming(), native.monotonic()
-    return state
-  end
-  local response = refusal(state, checked)
-  wire.close()
-  session:free()
-  return nil, PREFIX[step] .. why, response, step == "proxy"
+  state.deadline = clock.now() + opening.connect_timeout
+  return connected(state, foreign.make(state.session, socket), socket)
 end
 
---- open(target, settings): a state whose upgrade is complete, or nil, why not, and what a refusing server said.
-function open.open(target, settings)
-  local checked, why = options.checked(settings)
-  if not checked then return nil, why end
-  local given
-  given, why = parameters(target, checked, settings)
-  if not given then return nil, why end
-  local proxy
-  proxy, why = options.sockproxy(checked, target)
-  if proxy == false then return nil, why end
-  if proxy then
-    local state, problem, response, is_routes = establish(target, checked, settings, given, proxy)
-    if state or not is_routes or proxy.required then return state, problem, response end
-    log.warning("%s; connecting to %s:%d without it", problem, target.host, target.port)
+local Dialling = { came = 0 }
+Dialling.__index = Dialling
+
+function Dialling:wait(_, _, seconds)
+  self.socket, self.why = native.dial_advance(self.dial, math.min(seconds, STEP))
+end
+
+function Dialling:close() native.dial_cancel(self.dial) end
+
+function dial_step(state, now)
+  local dialling, plan = state.wire, state.plan
+  local socket, why = dialling.socket, dialling.why
+  if not socket and not why then socket, why = native.dial_advance(dialling.dial, 0) end
+  if socket then return connected(state, wires.make(state.session, socket)) end
+  if not why and now < state.deadline then return true, true, state.deadline end
+  local host, port = destination(plan)
+  local text = ("Connection to %s:%d failed: %s"):format(host, port, why or "timeout")
+  return fail(state, plan.proxy and "proxy" or nil, text)
+end
+
+--- begin(state): an attempt, by the proxy if there is one in the plan.
+function begin(state)
+  local plan, opening = state.plan, state.opening
+  plan.parameters.sockproxy = plan.proxy
+  local session, why, hop = native.session(plan.parameters)
+  state.session = session
+  if not session then
+    state.wire = nil
+    return fail(state, hop, why)
   end
-  return establish(target, checked, settings, given, nil)
+  state.hop, state.ended = nil, nil
+  state.deadline = clock.now() + (plan.proxy and plan.proxy.timeout or opening.connect_timeout)
+  if opening.connect then
+    state.step = connect_step
+  elseif world.connect then
+    connected(state, world.connect(session, destination(plan)))
+  else
+    state.wire = setmetatable({ dial = native.dial(destination(plan)) }, Dialling)
+    state.step = dial_step
+  end
+end
+
+--- The response that has refused the upgrade, with the beginning of its body, for which there is a deadline.
+local function await_body(state, now)
+  local session = state.session
+  local body, complete = native.body(session, BODY)
+  if not (complete or state.ended or now >= state.deadline or native.incoming(session) > MOST_BEFORE) then
+    local count, more = connection.read(state, READ)
+    if count and (count > 0 or more) or state.ended then return true, false, now end
+    return true, false, state.deadline
+  end
+  local _, headers, status, reason = native.response(session)
+  return fail(state, "upgrade", state.refusal, "refused",
+    { status = status, reason = reason, headers = headers, body = body })
+end
+
+--- Whatever comes before frames: the engine knows which hop it is at.
+function negotiate(state, now)
+  local session, wire, opening = state.session, state.wire, state.opening
+  local written, why = wire:write()
+  local count, more = connection.read(state, READ)
+  local hop = native.status(session)
+  if hop ~= state.hop then
+    if hop == "upgrade" then
+      state.deadline = now + opening.upgrade_timeout
+    elseif state.hop == "proxy" then
+      state.deadline = now + opening.connect_timeout
+    end
+    if hop ~= "frames" then state.hop = hop end
+  end
+  local event, text = native.next_event(session)
+  native.done(session)
+  if event == EVENT.open then
+    connection.opened(state)
+    return true, false, now
+  elseif event == EVENT.failure then
+    wire:write() -- a TLS alert, so that the peer knows why, too
+    local failed_hop, kind = native.failure(session)
+    if kind ~= "refused" then return fail(state, failed_hop, text, kind) end
+    state.refusal, state.step = text, await_body
+    state.deadline = now + math.min(BODY_TIME, opening.upgrade_timeout)
+    return false, false, now
+  end
+  if state.ended then
+    return fail(state, state.hop, state.ended == "closed" and "the peer closed the connection" or state.ended)
+  end
+  if not written and why ~= "timeout" then return fail(state, state.hop, why) end
+  if now >= state.deadline then return fail(state, state.hop, "timeout") end
+  return true, native.sendable(session) > 0, count and (count > 0 or more) and now or state.deadline
+end
+
+--- begin(target, given): a connection in its first step, or nil and what is wrong with the options. Nothing is waited
+-- for.
+function open.begin(target, given)
+  local opening, why = options.opening(given)
+  if not opening then return nil, why end
+  local plan = { target = target, given = given }
+  plan.parameters, why = parameters(target, opening, given)
+  if not plan.parameters then return nil, why end
+  plan.proxy, why = proxy.sockproxy(opening, target)
+  if why then return nil, why end
+  local state = connection.new(opening)
+  state.plan = plan
+  begin(state)
+  return state
 end
 
 return open

@@ -1,84 +1,153 @@
 --[[
-wssend's work: messages and fragments into the session, and out of it as far as the socket takes them.
+What wssend does: messages and fragments into the session, and out of it as far as the socket takes them.
 --]]
 
 local native, import = ...
-local close, options, protect, pump, trace =
-  import("close"), import("options"), import("protect"), import("pump"), import("trace")
+local clock, close, connection, guard, options = import("clock"), import("close"), import("connection"),
+  import("guard"), import("options")
+local trace, wait = import("trace"), import("wait")
 
 local send = {}
 
-local CLOSE = 8
+options.register {
+  { "send_timeout", 5, options.at_least(0) }, -- s that wssend waits for room
+}
 
--- Where one coroutine is sending and others go on queueing, there is an end to that: so many bytes.
+local outgoing = native.outgoing
+
+local CLOSE = native.event_numbers().close
+
+-- Upper bound on queued bytes while another coroutine is blocked in a send.
 local QUEUE = 16 * 1024 * 1024
+
+--- timer(conn): a function that returns the deadline of a send that begins now; the clock is asked when it is needed.
+local function timer(conn)
+  local deadline
+  return function()
+    deadline = deadline or clock.now() + options.number(options.of(conn), "send_timeout")
+    return deadline
+  end
+end
+
+--- Why what is queued cannot be sent any more, or nil.
+local function problem(state)
+  if state.phase == "closed" then return "closed" end
+  if state.broken then return state.broken end
+  local failed = native.failed(state.session)
+  if failed then state.more = true end -- for wsreceive to tell
+  return failed
+end
+
+--- flush(state, deadline): writes what is queued; waits while there is no room, and reads meanwhile. Returns true, or
+-- nil and why something is left.
+local function flush(state, deadline)
+  local ok, why = connection.write(state)
+  if ok or why ~= "timeout" then return ok, why end
+  local session = state.session
+  local function done() return problem(state) or outgoing(session) == 0 end
+  if not wait.till(state, done, deadline()) then return nil, "timeout" end
+  why = problem(state)
+  if why then return nil, why end
+  return true
+end
+
+--- flushed(state, deadline): the same, and what it means where the wire was broken off.
+local function flushed(state, deadline)
+  local ok, why = flush(state, deadline)
+  if why == "interrupted" then close.interrupted(state) end
+  return ok, why
+end
 
 --- frame(conn, state, opcode, data, fin): one frame, or one message. Returns true, or false and why not; and whether
 -- it was queued, so that it will be sent though perhaps later.
 function send.frame(conn, state, opcode, data, fin)
-  local session = state.session
-  if not session then return false, "not connected", false end
-  local deadline = native.monotonic() + options.number(options.of(conn), "send_timeout")
-  -- What is left of an earlier frame goes first; if it cannot, no more is piled upon it. A close frame
-  -- is, for it is the last.
-  if opcode ~= CLOSE and session:outgoing() > 0 then
-    local ok, why = pump.flush(state, deadline - native.monotonic())
-    if ok and session:outgoing() > QUEUE then ok, why = nil, "timeout" end
+  if state.phase == "closed" then return false, "not connected", false end
+  if native.is_busy(state.session) then return false, "send error: busy", false end -- in a finaliser
+  local session, deadline = state.session, timer(conn)
+  -- What is left of an earlier frame goes first; if it cannot, no more is piled upon it. A close frame is, for it is
+  -- the last.
+  if opcode ~= CLOSE and outgoing(session) > 0 then
+    local ok, why = flushed(state, deadline)
+    if ok and outgoing(session) > QUEUE then ok, why = nil, "timeout" end
     if not ok then
       return false, "send error: " .. why .. (why == "timeout" and "; nothing of this was sent" or ""), false
     end
   end
   trace(conn, state)
-  local queued, why = session:send(opcode, data, fin)
+  local queued, why = native.send(session, opcode, data, fin)
   if not queued then
     return false, (why == "closing" or why == "not connected") and why or "send error: " .. why, false
   end
-  if opcode == CLOSE then conn.closing, state.closing = true, true end
+  if opcode == CLOSE then connection.closing(state) end
   if state.tracing then trace(conn, state) end
   local ok
-  ok, why = pump.flush(state, deadline - native.monotonic())
+  ok, why = flushed(state, deadline)
   if not ok then return false, "send error: " .. why, true end
   return true, nil, true
+end
+
+--- The next chunk of a source as text; nil at the end, or nil and why there is none; then whether the source raised
+-- that, as an error of the caller's.
+local function pulled(ok, chunk, why)
+  if not ok then return nil, chunk, true end
+  -- As in LTN12's own pump, false is the end as well.
+  if not chunk then return nil, why ~= nil and (guard.text(why) or type(why)) or nil end
+  if type(chunk) ~= "string" then
+    return nil, ("bad argument #3 to 'wssend' (the source returned a %s)"):format(type(chunk))
+  end
+  return chunk
 end
 
 --- source(conn, state, opcode, source): a message from an LTN12 source, each chunk a fragment. A message that was begun
 -- and cannot be ended ends the connection, for nothing else could ever be sent.
 function send.source(conn, state, opcode, source)
-  local begun = false
-  local function give_up(problem)
-    if begun and state.session then close.close(conn, state, 1011, "") end
-    return false, problem
-  end
-  --- The next chunk as text; nil at the end, or nil and why there is none.
-  local function pull()
-    local ok, chunk, why = protect.call(source)
-    if not ok then
-      give_up()
-      error(chunk, 0) -- the source's error is the caller's
-    end
-    -- As in LTN12's own pump, false is the end as well.
-    if not chunk then return nil, why ~= nil and (protect.text(why) or type(why)) or nil end
-    if type(chunk) ~= "string" then
-      return nil, ("bad argument #3 to 'wssend' (the source returned a %s)"):format(type(chunk))
-    end
-    return chunk
+  local turn, begun = guard.turn(), false
+  guard.take(turn)
+
+  --- give_up(why): what wssend returns, of a message that cannot be ended.
+  local function give_up(why)
+    if state.message == turn then state.message = nil end
+    if begun and state.phase ~= "closed" then close.close(state, 1011, "") end
+    return false, why
   end
 
-  local chunk, problem = pull()
-  if problem then return false, problem end
+  local function pull()
+    turn.inside = true
+    local chunk, why, raised = pulled(guard.try(source))
+    turn.inside = false
+    if raised then
+      give_up()
+      error(why, 0) -- the source's error is the caller's
+    end
+    return chunk, why
+  end
+
+  local chunk, why = pull()
+  if why then return false, why end
   repeat
     local data = chunk or ""
-    if chunk then chunk, problem = pull() end
-    if problem and not begun then return false, problem end
-    local fin = not chunk and not problem
-    local ok, why, queued = send.frame(conn, state, begun and 0 or opcode, data, fin)
+    if chunk then chunk, why = pull() end
+    if why and not begun then return false, why end
+    local fin = not chunk and not why
+    -- Before it is begun: whatever breaks this off from now on, the message is not complete.
+    if not fin then state.message = state.message or turn end
+    local ok, reason, queued = send.frame(conn, state, begun and 0 or opcode, data, fin)
     begun = begun or queued
+    if state.message == turn and (fin and queued or not begun) then state.message = nil end
     -- A last fragment that is queued needs nothing more, as a message that is a string.
-    if not ok and fin and queued then return false, why end
-    if not ok then return give_up(why) end
-    if problem then return give_up(problem) end
+    if not ok and fin and queued then return false, reason end
+    if not ok then return give_up(reason) end
+    if why then return give_up(why) end
   until fin
   return true
+end
+
+--- check(state, is_message): ends a connection whose message from a source was broken off (see guard), for it can never
+-- be ended; `is_message`: another is to be sent, which no source does.
+function send.check(state, is_message)
+  if not state.message or not guard.is_broken_off(state.message, is_message) then return end
+  state.message = nil
+  close.interrupted(state)
 end
 
 return send

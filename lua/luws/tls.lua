@@ -7,7 +7,7 @@ checked is a copy: the tables are the caller's, and may say something else when 
 --]]
 
 local _, import = ...
-local options = import("options")
+local guard = import("guard")
 
 local tls = {}
 
@@ -93,13 +93,14 @@ local known = {
 local UNSUPPORTED = { "certificates", "ciphers", "ciphersuites", "curve", "curveslist", "dane", "depth", "dhparam",
   "psk", "verifyext" }
 
--- Tables that inherit from more than so many others are not followed any further.
+-- How far tables that inherit from others are followed.
 local DEEPEST = 100
 
---- The first name in a table or in what it inherits from, whose prefix is this one, that is not known; or nil.
+--- The first name in a table or in what it inherits from, whose prefix is this one, that is not known; or nil. An
+-- unknown one must be found wherever it stands, for it might be a restriction that is misspelt.
 local function unknown(given, prefix)
   for _, name in ipairs(UNSUPPORTED) do
-    if options.read(given, prefix .. name) ~= nil then return name, "not supported" end
+    if given[prefix .. name] ~= nil then return name, "not supported" end
   end
   for _ = 1, DEEPEST do
     if type(given) ~= "table" then return end
@@ -109,28 +110,27 @@ local function unknown(given, prefix)
       if not name and prefix == "" then return tostring(key), "unknown" end
       if name and not known[name] then return name, "unknown" end
     end
-    local meta = debug.getmetatable(given)
+    local meta = guard.metatable_of(given)
     given = type(meta) == "table" and rawget(meta, "__index")
   end
 end
 
 --- read(given): the TLS options in a table of wsopen's, by LuaSec's own names; or nil and what is wrong with them.
 function tls.read(given)
-  local luasec, wrong = options.read(given, "ssl")
-  if not wrong and luasec ~= nil and type(luasec) ~= "table" then wrong = "table expected, got " .. type(luasec) end
-  if wrong then return nil, ("bad option 'ssl' (%s)"):format(wrong) end
+  local luasec = given.ssl
+  if luasec ~= nil and type(luasec) ~= "table" then
+    return nil, "bad option 'ssl' (table expected, got " .. type(luasec) .. ")"
+  end
   luasec = luasec or {}
   local result = {}
   for name, read in pairs(known) do
-    local value
-    value, wrong = options.read(given, "ssl_" .. name)
-    if value == nil and not wrong then value, wrong = options.read(luasec, name) end
+    local value, wrong = given["ssl_" .. name], nil
+    if value == nil then value = luasec[name] end
     if value ~= nil then value, wrong = read(value) end
     if wrong then return nil, ("bad option 'ssl_%s' (%s)"):format(name, wrong) end
     result[name] = value
   end
-  local stranger
-  stranger, wrong = unknown(given, "ssl_")
+  local stranger, wrong = unknown(given, "ssl_")
   if not stranger then stranger, wrong = unknown(luasec, "") end
   if stranger then return nil, ("bad option 'ssl_%s' (%s)"):format(stranger, wrong) end
   return result

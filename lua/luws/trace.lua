@@ -2,18 +2,18 @@
 The frames of a connection as lines in the log, while luws.debug_mode is on.
 --]]
 
-local _, import = ...
-local log, protect = import("log"), import("protect")
+local native, import = ...
+local guard, log = import("guard"), import("log")
 
 --- trace(conn, state): when debugging, a line in the log for each frame since the last call. Never the payload.
 local function trace(conn, state)
   local wanted = log.debugging()
-  if wanted ~= state.tracing then
+  if wanted ~= (state.tracing or false) then
     state.tracing = wanted
-    state.session:set_trace(wanted)
+    native.set_trace(state.session, wanted)
   end
   if not wanted then return end
-  for _, line in ipairs(state.session:trace()) do log.debug("%s %s", protect.text(conn), line) end
+  for _, line in ipairs(native.trace(state.session)) do log.debug("%s %s", guard.name(conn), line) end
 end
 
 return trace

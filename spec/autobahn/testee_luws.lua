@@ -39,6 +39,7 @@ local function session(path, on_message)
     if more == false then luws.wswait(conn, 1) end
   until more == nil
   luws.wsclose(conn)
+  luws.wswait(conn, 5)
   return true
 end
 

@@ -4,11 +4,13 @@
 
 local log = require "spec.support.log"
 local luws = require "luws"
+local memory_socket = require "spec.support.memory_socket"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local session = require "spec.support.session"
 local socket = require "socket"
+local world = require "spec.support.world"
 
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/contract/opening_spec%.lua$" or ""
 
@@ -283,34 +285,18 @@ for _, scheme in ipairs { "ws", "wss" } do
         end
       end)
 
-      it("time-outs are by default 5 s for the upgrade" .. (tls and ", and 15 s for the connection" or ""), function()
-        -- A socket that notes how long it is made to wait, and ends when that is about the upgrade.
-        local waits, began = {}, false
-        s:new_peer { { "hold" } }
-        assert.is_false((luws.wsopen(s.peer.url, ignore, {
-          connect = function(host, port)
-            local inner, outer, patience = socket.connect(host, port), {}, 0
-            for _, name in ipairs { "send", "close" } do
-              outer[name] = function(_, ...) return inner[name](inner, ...) end
-            end
-            function outer.settimeout(_, seconds)
-              patience = seconds
-              return inner:settimeout(seconds)
-            end
-            function outer.receive(_, ...)
-              if not began then
-                began = true
-                return nil, "timeout" -- so that there is a wait for TLS
-              end
-              if patience > 1 then waits[#waits + 1] = patience end -- less is a look whether there is room to send
-              if patience > 1 and patience <= 5 then return nil, "closed" end
-              return inner:receive(...)
-            end
-            return outer
-          end,
-        })))
-        if tls then assert.is_true(waits[1] <= 15 and waits[1] > 14, waits[1]) end
-        assert.is_true(waits[#waits] <= 5 and waits[#waits] > 4, waits[#waits])
+      it(("time-outs are by default %s, also with a socket of the user's"):format(
+        tls and "15 s for the connection" or "5 s for the upgrade"), function()
+        for _, of_users in ipairs { false, true } do
+          local m = world.session()
+          m:new_peer { { "hold" } }
+          assert.same({ false, tls and "Failed SSL negotation: timeout" or "upgrade failed; timeout" }, {
+            m.luws.wsopen(scheme .. "://peer.test/", ignore, {
+              connect = of_users and memory_socket.connecting(m, {}) or nil,
+            }),
+          })
+          assert.near(tls and 15 or 5, m.world.clock.now(), 1e-6)
+        end
       end)
 
       it("TCP keepalive is switched on, and Nagle off", function()

@@ -1,30 +1,43 @@
--- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: wsreceive. How it tells of
--- the end and of time-outs is in ../receive_spec.lua and ../close_spec.lua, over both.
+-- What a plugin written for LuWS relies on, promise by promise, each in memory and over wss: wsreceive. How it tells of
+-- the end and of time-outs, and that it never blocks, is in ../receive_spec.lua and ../close_spec.lua.
 
 local log = require "spec.support.log"
-local luws = require "luws"
+local memory_socket = require "spec.support.memory_socket"
 local poll = require "spec.support.poll"
+local real = require "luws"
 local scripted = require "spec.support.scripted"
 local session = require "spec.support.session"
 local socket = require "socket"
 local sockets = require "spec.support.sockets"
+local world = require "spec.support.world"
 
 local CLOSED = "receiver error: closed"
 
-setup(function() log.spend_warning(luws) end)
+setup(function() log.spend_warning(real) end)
 
-for _, scheme in ipairs { "ws", "wss" } do
-  describe(("wsreceive, as a plugin written for LuWS relies on it, over %s:"):format(scheme), function()
-    local tls = scheme == "wss"
-    local s = session.new(luws, { tls = tls })
-    local logged
+for place, new in pairs {
+  ["in memory"] = world.session,
+  ["over wss"] = function() return session.new(real, { tls = true }) end,
+} do
+  describe(("wsreceive, as a plugin written for LuWS relies on it, %s:"):format(place), function()
+    local s, luws, logged
 
-    before_each(function() logged = log.start() end)
+    before_each(function()
+      s = new()
+      luws = s.luws
+      logged = log.start()
+    end)
 
     after_each(function()
       s:close()
       log.stop()
     end)
+
+    --- A connect function for the peer, whose sockets have some methods replaced.
+    local function connecting(replaced)
+      if s.world then return memory_socket.connecting(s, replaced) end
+      return sockets.connecting(replaced)
+    end
 
     it("nothing waiting: false, 0; some data: false, n; over TLS nb counts decrypted bytes", function()
       s:open { { "wait" }, { "send", "\129\5Hello" }, { "hold" } }
@@ -42,15 +55,14 @@ for _, scheme in ipairs { "ws", "wss" } do
       luws.wsreceive(s.conn)
       s.peer:go()
       luws.wswait(s.conn, 5)
-      local more, nb = luws.wsreceive(s.conn)
-      assert.same({ true, 100 }, { more, nb })
+      assert.same({ true, 100 }, { luws.wsreceive(s.conn) }) -- over TLS, of plaintext
       s:await(1)
       assert.same({ { 2, ("x"):rep(1000) } }, s.told)
     end)
 
     it("socket error: nil, err; the handler gets receiver error: err", function()
       local replaced = {}
-      s:open({ { "hold" } }, { connect = sockets.connecting(replaced) })
+      s:open({ { "hold" } }, { connect = connecting(replaced) })
       function replaced.receive() return nil, "unplugged" end
       assert.same({ nil, "unplugged" }, { luws.wsreceive(s.conn) })
       assert.same({ { false, "receiver error: unplugged" } }, s.told)
@@ -68,35 +80,6 @@ for _, scheme in ipairs { "ws", "wss" } do
         assert.equal(scripted.close_payload(1007, why), s.peer:at(4).frames[1].payload)
       end
     end)
-
-    it("never blocks, whatever is still missing", function()
-      for _, bytes in ipairs { "", "\129", "\129\126\1", "\129\9part", "\1\1a", "\137\4pi" } do
-        s:open { { "wait" }, { "send", bytes }, { "hold" } }
-        s.peer:go()
-        if bytes ~= "" then luws.wswait(s.conn, 5) end
-        local started = luws.gettime()
-        repeat local more = luws.wsreceive(s.conn) until not more
-        assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
-        assert.is_true(luws.gettime() - started < 0.1)
-        assert.same({}, s.told)
-      end
-    end)
-
-    for _, chunk in ipairs { 1000, 16384, 1000000 } do
-      it("what the TLS layer holds is drained before it says false; a chunk of " .. chunk, function()
-        local count, size = 5, 15000
-        s:open({ { "send", scripted.frame { payload = ("x"):rep(size) }:rep(count) }, { "hold" } },
-          { receive_chunk_size = chunk })
-        while not s.told[count] do
-          local more = luws.wsreceive(s.conn)
-          -- Only the descriptor is asked, as by a program that was told false.
-          if more == false and not s.told[count] then
-            assert.equal(1, #socket.select({ s.conn.socket }, nil, 5))
-          end
-        end
-        for i = 1, count do assert.equal(size, #s.told[i][2]) end
-      end)
-    end
 
     it("handlers may be functions or callable tables; a nil handler is tolerated, with a debug line", function()
       s:open {
@@ -164,10 +147,10 @@ for _, scheme in ipairs { "ws", "wss" } do
     end)
 
     it("after wsclose inside a handler no further handler is called, and it is not an error", function()
-      for _, place in ipairs { 1, 9, 8, false } do
+      for _, told in ipairs { 1, 9, 8, false } do
         local calls = 0
         local function handler(c, opcode)
-          if opcode ~= place then return end
+          if opcode ~= told then return end
           calls = calls + 1
           luws.wsclose(c)
         end
@@ -218,3 +201,72 @@ for _, scheme in ipairs { "ws", "wss" } do
     end
   end)
 end
+
+describe("wsreceive, as a plugin written for LuWS relies on it, over wss:", function()
+  local s = session.new(real, { tls = true })
+
+  after_each(function() s:close() end)
+
+  it("over TLS a full chunk is of plaintext, of a record of 5,000 bytes", function()
+    s:open({ { "wait" }, { "send", "\130\126\19\132" .. ("x"):rep(4996) }, { "hold" } }, { receive_chunk_size = 2048 })
+    real.wsreceive(s.conn) -- TLS may have had its tickets to deliver
+    s.peer:go()
+    for i, expected in ipairs { { true, 2048 }, { true, 2048 }, { false, 904 } } do
+      real.wswait(s.conn, 5)
+      assert.same(expected, { real.wsreceive(s.conn) }, i)
+    end
+    assert.same({ { 2, ("x"):rep(4996) } }, s.told)
+  end)
+
+  for _, chunk in ipairs { 1000, 16384, 1000000 } do
+    it("what the TLS layer holds is drained before it says false; a chunk of " .. chunk, function()
+      local count, size = 5, 15000
+      s:open({ { "send", scripted.frame { payload = ("x"):rep(size) }:rep(count) }, { "hold" } },
+        { receive_chunk_size = chunk })
+      while not s.told[count] do
+        local more = real.wsreceive(s.conn)
+        -- Only the descriptor is asked, as by a program that was told false.
+        if more == false and not s.told[count] then
+          assert.equal(1, #socket.select({ s.conn.socket }, nil, 5))
+        end
+      end
+      for i = 1, count do assert.equal(size, #s.told[i][2]) end
+    end)
+  end
+end)
+
+describe("wsreceive, as a plugin written for LuWS relies on it, in time:", function()
+  it("of a flood of handlers' errors 10 are logged in a second, and then how many more there were", function()
+    local s = world.session()
+    local logged = log.start()
+    finally(function()
+      s:close()
+      log.stop()
+    end)
+    s:open({ { "send", "\129\1a", times = 13 }, { "wait" }, { "send", "\129\1b" }, { "hold" } }, nil,
+      function(_, _, data) error("its mistake with " .. data, 0) end)
+    s.world:receive_all(s.conn)
+    assert.equal(10, #logged)
+    for _, line in ipairs(logged) do
+      assert.equal(1, line[1])
+      assert.matches("its mistake with a\nstack traceback:", line[2], 1, true)
+    end
+    s.world.clock.sleep(1)
+    s.peer:go()
+    s.world:receive_all(s.conn)
+    assert.equal(12, #logged)
+    assert.same({ 1, "luws: handlers raised more errors: 3 (at most 10 are logged in a second)" }, logged[11])
+    assert.matches("its mistake with b", logged[12][2], 1, true)
+  end)
+
+  it("what a flood has left to say is said at the end of the connection at the latest", function()
+    local s = world.session()
+    local logged = log.start()
+    finally(log.stop)
+    s:open({ { "send", "\129\1a", times = 11 }, { "hold" } }, nil, function() error("its mistake", 0) end)
+    s.world:receive_all(s.conn)
+    s:close()
+    assert.same({ 11, { 1, "luws: handlers raised more errors: 1 (at most 10 are logged in a second)" } },
+      { #logged, logged[11] })
+  end)
+end)

@@ -1,51 +1,40 @@
--- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: wssend.
+-- What a plugin written for LuWS relies on, promise by promise, each in memory and over wss: wssend. What it takes in
+-- time is in memory only; that real sockets are full is in ../send_spec.lua.
 
-local child = require "spec.support.child"
 local log = require "spec.support.log"
-local luws = require "luws"
+local memory_socket = require "spec.support.memory_socket"
+local real = require "luws"
 local scripted = require "spec.support.scripted"
 local session = require "spec.support.session"
 local sockets = require "spec.support.sockets"
 local source = require "spec.support.source"
+local world = require "spec.support.world"
 
---- A program of its own that sends more than a peer takes, and prints what wssend says and whether after 5 s.
-local IMPATIENT = [[
-  luup = { log = function() end } -- warnings are not what is looked at
-  local luws = require "luws"
-  local conn = assert(luws.wsopen(arg[1], nil, { close_timeout = 0 }))
-  local started = luws.gettime()
-  local ok, why = luws.wssend(conn, 2, ("x"):rep(12 * 1024 * 1024))
-  local took = luws.gettime() - started
-  print(ok, why, took >= 5 and took < 8)
-]]
+setup(function() log.spend_warning(real) end)
 
-local impatient = {} -- by scheme: the peer that reads nothing, and the program that sends to it
+for place, new in pairs {
+  ["in memory"] = world.session,
+  ["over wss"] = function() return session.new(real, { tls = true }) end,
+} do
+  describe(("wssend, as a plugin written for LuWS relies on it, %s:"):format(place), function()
+    local s, luws, logged
 
-setup(function()
-  for _, scheme in ipairs { "ws", "wss" } do
-    local stuck = scripted.peer { tls = scheme == "wss", receive_buffer = 65536, { "upgrade" }, { "wait" } }
-    impatient[scheme] = { peer = stuck, ends = child.start { input = IMPATIENT, stuck.url } } -- they take their time
-  end
-end)
-
-teardown(function()
-  for _, each in pairs(impatient) do each.peer:close() end
-end)
-
-setup(function() log.spend_warning(luws) end)
-
-for _, scheme in ipairs { "ws", "wss" } do
-  describe(("wssend, as a plugin written for LuWS relies on it, over %s:"):format(scheme), function()
-    local tls = scheme == "wss"
-    local s = session.new(luws, { tls = tls })
-    local logged
-
-    before_each(function() logged = log.start() end)
+    before_each(function()
+      s = new()
+      luws = s.luws
+      logged = log.start()
+    end)
 
     after_each(function()
       s:close()
       log.stop()
     end)
+
+    --- A connect function for the peer, whose sockets have some methods replaced.
+    local function connecting(replaced)
+      if s.world then return memory_socket.connecting(s, replaced) end
+      return sockets.connecting(replaced)
+    end
 
     --- Opens, sends these one after the other, and returns the frames that the peer got: fin, opcode, payload.
     local function frames_of(count, sends, options)
@@ -148,7 +137,7 @@ for _, scheme in ipairs { "ws", "wss" } do
 
     it("false, send error: REASON", function()
       local replaced = {}
-      s:open({ { "hold" } }, { connect = sockets.connecting(replaced) })
+      s:open({ { "hold" } }, { connect = connecting(replaced) })
       function replaced.send() return nil, "unplugged", 0 end
       assert.same({ false, "send error: unplugged" }, { luws.wssend(s.conn, 1, "x") })
     end)
@@ -156,7 +145,7 @@ for _, scheme in ipairs { "ws", "wss" } do
     it("a frame is never cut off: what could not be written stays queued and goes out first", function()
       local message = ("x"):rep(100000)
       local replaced = {}
-      s:open({ { "read_frame", 3 }, { "hold" } }, { connect = sockets.connecting(replaced), send_timeout = 0.02 })
+      s:open({ { "read_frame", 3 }, { "hold" } }, { connect = connecting(replaced), send_timeout = 0.02 })
       local room = 70000 -- bytes that the socket still takes
       function replaced.send(inner, bytes)
         if room == 0 then return nil, "timeout", 0 end
@@ -179,51 +168,6 @@ for _, scheme in ipairs { "ws", "wss" } do
       assert.same({ "next", "last" }, { frames[2].payload, frames[3].payload })
     end)
 
-    it("while it waits for room it goes on reading what the peer sends, bounded: no deadlock", function()
-      -- There is room only when all that the peer sends was read: up to the bound by wssend, then by wsreceive.
-      for _, case in ipairs { { 5, true }, { 40, false } } do
-        local size, count, all = 65000, unpack(case)
-        local frame = scripted.frame { opcode = 2, payload = ("y"):rep(size) }
-        local got, come = 0, 0
-        local replaced = {}
-        s:open({ { "wait" }, { "send", frame, times = count }, { "read_frame" }, { "hold" } },
-          { connect = sockets.connecting(replaced), send_timeout = all and 10 or 0.3 },
-          function(_, opcode) if opcode then got = got + 1 end end)
-        function replaced.receive(inner, most)
-          local data, why, partial = inner:receive(most)
-          come = come + #(data or partial)
-          return data, why, partial
-        end
-        function replaced.send(inner, bytes)
-          if come < #frame * count then return nil, "timeout", 0 end
-          return inner:send(bytes)
-        end
-        s.peer:go()
-        local ok, why = luws.wssend(s.conn, 1, "at last")
-        assert.same(all and { true } or { false, "send error: timeout" }, { ok, why })
-        assert.equal(0, got) -- no handler within wssend
-        s:poll(function() return got == count and s.conn.bufferedAmount == 0 end)
-        assert.equal(count, got)
-        assert.equal("at last", s.peer:at(5).frames[1].payload)
-      end
-    end)
-
-    if tls then it("the same with real sockets that are full, as send_spec.lua has it over ws", function()
-      local size, count, got = 65536, 128, 0
-      local frame = scripted.frame { opcode = 2, payload = ("y"):rep(size) }
-      local steps = { receive_buffer = 65536, { "send", frame, times = count }, { "read_frame", 2 }, { "hold" } }
-      s:open(steps, { max_payload_size = size, send_timeout = 0.2 },
-        function(_, opcode) if opcode then got = got + 1 end end)
-      local message = ("x"):rep(12 * 1024 * 1024) -- more than the sockets hold
-      assert.same({ false, "send error: timeout" }, { luws.wssend(s.conn, 2, message) })
-      assert.is_true(s.conn.bufferedAmount > 0)
-      s:poll(function() return got == count and s.conn.bufferedAmount == 0 end)
-      assert.is_true(luws.wssend(s.conn, 1, "next"))
-      local frames = s.peer:at(4).frames
-      assert.is_true(frames[1].payload == message)
-      assert.equal("next", frames[2].payload)
-    end) end
-
     it("is callable from inside a handler, on the same connection, during wsreceive", function()
       local sent = 0
       s:open({ { "send", "\129\1a\137\1p\129\1b" }, { "read_frame", 4 }, { "hold" } }, {
@@ -241,11 +185,51 @@ for _, scheme in ipairs { "ws", "wss" } do
   end)
 end
 
-describe("wssend, as a plugin written for LuWS relies on it,", function()
-  for _, scheme in ipairs { "ws", "wss" } do
-    it("blocks for at most send_timeout, 5 s by default, while the socket is full: " .. scheme, function()
-      local output, status = impatient[scheme].ends()
-      assert.same({ "false\tsend error: timeout\ttrue\n", 0 }, { output, status })
+describe("wssend, as a plugin written for LuWS relies on it, in time:", function()
+  local s, luws, clock
+
+  before_each(function()
+    s = world.session()
+    luws, clock = s.luws, s.world.clock
+  end)
+
+  after_each(function() s:close() end)
+
+  it("it blocks for at most send_timeout, 5 s by default, while the socket is full", function()
+    s:open { receive_buffer = 0, { "wait" }, { "hold" } }
+    assert.same({ false, "send error: timeout" }, { luws.wssend(s.conn, 2, ("x"):rep(100)) })
+    assert.equal(5, clock.now())
+  end)
+
+  it("it blocks for as long while a socket of the user's is full", function()
+    s:open({ { "hold" } }, { connect = memory_socket.connecting(s, { send = nil }) })
+    s.peer.connections[1].line.capacity = 0
+    assert.same({ false, "send error: timeout" }, { luws.wssend(s.conn, 2, ("x"):rep(100)) })
+    assert.near(5, clock.now(), 1e-9)
+  end)
+
+  for name, of_users in pairs { ["its own"] = false, ["the user's"] = true } do
+    it("while it waits for room it goes on reading what the peer sends, bounded: no deadlock; " .. name, function()
+      -- There is room only when all that the peer sends was read: up to the bound by wssend, then by wsreceive.
+      for _, case in ipairs { { 5, true }, { 40, false } } do
+        local size, count, all = 65000, unpack(case)
+        local frame = scripted.frame { opcode = 2, payload = ("y"):rep(size) }
+        local got = 0
+        s:open({
+          receive_buffer = 0, send_buffer = 100000, { "wait" }, { "send", frame, times = count }, { "read_frame" },
+          { "hold" },
+        }, { connect = of_users and memory_socket.connecting(s, {}) or nil, send_timeout = all and 10 or 0.3 },
+          function(_, opcode) if opcode then got = got + 1 end end)
+        s.peer:go()
+        local started = clock.now()
+        local ok, why = luws.wssend(s.conn, 1, "at last")
+        assert.same(all and { true } or { false, "send error: timeout" }, { ok, why })
+        assert.is_true(all or math.abs(clock.now() - started - 0.3) < 1e-6)
+        assert.equal(0, got) -- no handler within wssend
+        s:poll(function() return got == count and s.conn.bufferedAmount == 0 end)
+        assert.equal(count, got)
+        assert.equal("at last", s.peer:at(5).frames[1].payload)
+      end
     end)
   end
 end)

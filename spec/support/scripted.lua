@@ -93,7 +93,9 @@ local function option(name, value)
   return name .. "=" .. hex(value)
 end
 
-local function upgrade_response(step)
+--- The response that an `upgrade` step sends, with "{accept}" in it.
+function scripted.response(step)
+  if step.response then return step.response end
   local lines, replace = { step.status or "HTTP/1.1 101 Switching Protocols" }, {}
   for name, value in pairs(step.replace or {}) do
     replace[name:lower()] = value
@@ -129,7 +131,7 @@ local function step_line(step)
     end
   end
   if name == "upgrade" then
-    fields.response = step.response or upgrade_response(step)
+    fields.response = scripted.response(step)
     fields.status, fields.replace, fields.headers = nil, nil, nil
   end
   local words = { name }

@@ -8,7 +8,7 @@
 --   assert.same({ { 1, "Hello" } }, s.told)
 --
 -- Its fields: conn and peer (a spec may put its own there, to be closed with the rest), told (what the handler was
--- given behind the connection, call by call) and calls (the same with the connection, and how many values in n).
+-- given after the connection, call by call) and calls (the same with the connection, and how many values in n).
 -- It knows how to open, to receive and to close; it knows nothing of what comes, nor of which sockets.
 
 local poll = require "spec.support.poll"
@@ -19,8 +19,8 @@ local session = {}
 local Session = {}
 Session.__index = Session
 
---- Options: tls (whether the peers speak it), answers (whether they answer close frames: wsclose then waits for that
--- as it does by default, and otherwise not, lest each test takes that long).
+--- Options: tls (whether the peers speak it), answers (whether they answer close frames: what lingers after the end
+-- then waits for that as it does by default; otherwise it is closed at once).
 function session.new(luws, options)
   options = options or {}
   return setmetatable({ luws = luws, tls = options.tls, answers = options.answers, told = {}, calls = {} }, Session)
@@ -45,7 +45,7 @@ function Session:recorder()
   end
 end
 
---- A connection to a peer that plays these steps behind the upgrade, which they may begin with to have it otherwise.
+--- A connection to a peer that plays these steps after the upgrade, which they may begin with to have it otherwise.
 -- With a handler of its own nothing is recorded.
 function Session:open(steps, options, handler)
   local script = {}
@@ -67,10 +67,11 @@ function Session:await(count)
   return self:poll(function() return self.told[count] end)
 end
 
---- Closes the connection, if there is one, and then the peer.
+--- Closes the connection, if there is one, and then the peer. Nothing lingers after that.
 function Session:close()
   self.luws.wsclose(self.conn)
   if self.peer then self.peer:close() end
+  self.luws.wswait(self.conn, 5)
   self.conn, self.peer = nil, nil
 end
 

@@ -17,7 +17,8 @@ end
 describe("a wss connection", function()
   it("does not take the errors of LuaSec, in the same thread, for its own", function()
     local got
-    local conn = assert(luws.wsopen(servers.url("websockets", "wss", "/echo"), function(_, ...) got = { ... } end))
+    local conn = assert(luws.wsopen(servers.url("websockets", "wss", "/echo"), function(_, ...) got = { ... } end,
+      { close_timeout = 5 }))
     for _ = 1, 3 do
       -- These leave something in the error queue of OpenSSL.
       assert.is_nil(ssl.newcontext { mode = "client", protocol = "tlsv1_2", cafile = "/nonexistent.pem" })
@@ -28,10 +29,11 @@ describe("a wss connection", function()
       assert.same({ 1, "still there" }, got)
     end
     luws.wsclose(conn)
+    assert.is_true(luws.wswait(conn, 5))
     assert.is_true(conn.was_clean)
   end)
 
-  it("costs no memory when the peer sends on behind a failure", function()
+  it("costs no memory when the peer sends on after a failure", function()
     local peer = scripted.peer {
       tls = true,
       { "upgrade" }, { "send", "\131\0" }, { "send", ("x"):rep(65536), times = 2000 },
@@ -40,6 +42,7 @@ describe("a wss connection", function()
     poll(luws, conn)
     local before = resident()
     luws.wsclose(conn)
+    assert.is_true(luws.wswait(conn, 5))
     assert.is_true(resident() - before < 20000, resident() - before)
     peer:close()
   end)

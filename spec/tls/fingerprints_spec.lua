@@ -30,7 +30,7 @@ describe("a renegotiation (TLS 1.2)", function()
   local function open(certificate, options, size)
     seen = {}
     options.receive_chunk_size = size
-    -- b comes behind the wish for the handshake, in the same piece; c behind the handshake.
+    -- b comes after the wish for the handshake, in the same piece; c after the handshake.
     local url = openssl.url("tls12", { "upgrade", { "seal", "\129\1a" }, { "certificate", certificate }, "renegotiate",
       { "seal", "\129\1b" }, "push", "handshake", { "seal", "\129\1c" }, "push", "echo=1", "tell", "echo" })
     conn = assert(luws.wsopen(url, function(_, opcode, data) seen[#seen + 1] = { opcode, data } end, options))
@@ -59,6 +59,7 @@ describe("a renegotiation (TLS 1.2)", function()
         poll(luws, conn, function() return #seen >= 5 end)
         assert.same({ { 1, "a" }, { 1, "b" }, { 1, "c" }, { 1, "echo" }, { 1, "TLSv1.2 2 0" } }, seen)
         luws.wsclose(conn)
+        assert.is_true(luws.wswait(conn, 5))
         assert.is_true(conn.was_clean)
       end
     end)

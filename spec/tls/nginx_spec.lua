@@ -56,6 +56,7 @@ for versions, word in pairs(VERSIONS) do
           assert.is_true(#seen == i and seen[i][1] == message[1] and seen[i][2] == message[2], i)
         end
         luws.wsclose(conn, 4002)
+        assert.is_true(luws.wswait(conn, 5))
         assert.same({ 4002, true }, { conn.close_code, conn.was_clean })
       end)
     end

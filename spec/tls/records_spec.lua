@@ -58,6 +58,7 @@ describe("TLS 1.3:", function()
     assert.is_true(tonumber(updates) > 0, updates) -- OpenSSL may answer several by one
     assert.same(expected, seen)
     luws.wsclose(conn)
+    assert.is_true(luws.wswait(conn, 5))
     assert.is_true(conn.was_clean)
   end)
 
@@ -119,6 +120,7 @@ describe("TLS 1.3:", function()
     assert.same({ false, 6 }, { receive() })
     assert.same({ { 1, "a" }, { 1, "b" } }, seen)
     luws.wsclose(conn)
+    assert.is_true(luws.wswait(conn, 5))
     assert.is_true(conn.was_clean)
   end)
 end)
@@ -137,7 +139,7 @@ describe("TLS 1.2:", function()
     local steps, turns = { "upgrade" }, 10
     for turn = 1, turns do
       local letter = string.char(64 + turn)
-      -- behind the wish in the same piece, and behind the client's answer to it
+      -- after the wish in the same piece, and after the client's answer to it
       for _, step in ipairs { { "seal", "\129\1a" }, "renegotiate", { "seal", "\129\1" .. letter }, "push", "peek",
         { "seal", "\129\1c" }, "push", "echo=1" } do
         steps[#steps + 1] = step
@@ -160,6 +162,7 @@ describe("TLS 1.2:", function()
     local handshakes = tonumber(seen[4 * turns + 1][2]:match("^TLSv1.2 (%d+) 0$"))
     assert.is_true(handshakes > 1 and handshakes <= turns + 1, handshakes)
     luws.wsclose(conn)
+    assert.is_true(luws.wswait(conn, 5))
     assert.is_true(conn.was_clean)
   end)
 
@@ -209,6 +212,7 @@ describe("records in other pieces than they were made,", function()
           assert.same({ { 1, text } }, seen)
         end
         luws.wsclose(conn)
+        assert.is_true(luws.wswait(conn, 5))
         assert.same({ 1000, true }, { conn.close_code, conn.was_clean })
       end
     end)

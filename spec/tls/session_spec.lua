@@ -66,7 +66,7 @@ describe("a wss connection whose stream is cut", function()
       end)
     end
 
-    it(version .. ": where wsclose waits for the close frame that does not come, or does", function()
+    it(version .. ": while it lingers after wsclose for the close frame, which does not come, or does", function()
       for _, case in ipairs {
         { { "frame", "cut" }, 1006, false },
         { { "frame", second, { "push", 15 }, "cut" }, 1006, false },
@@ -75,6 +75,7 @@ describe("a wss connection whose stream is cut", function()
         assert(open(version, { "upgrade", unpack(case[1]) }, { close_timeout = 10 }))
         local started = luws.gettime()
         luws.wsclose(conn)
+        assert.is_true(luws.wswait(conn, 8))
         assert.is_true(luws.gettime() - started < 5)
         assert.same({ case[2], case[3] }, { conn.close_code, conn.was_clean })
         assert.same({}, seen)
@@ -173,8 +174,47 @@ describe("what a wss server says instead of going on reaches the user,", functio
         end,
       },
     }))
-    poll(luws, conn)
+    local _, more = poll(luws, conn)
+    assert.is_nil(more)
     assert.equal("\21\3\3", sent:sub(1, 3))
+  end)
+
+  it("though it came in one piece with the response to the upgrade, or byte by byte while something waits", function()
+    --- The bytes of one record.
+    local function receive_record(inner)
+      local header = assert(inner:receive(5))
+      return header .. assert(inner:receive(header:byte(4) * 256 + header:byte(5)))
+    end
+
+    for _, is_together in ipairs { true, false } do
+      local is_requested, is_waiting = false, false
+      local steps = is_together and { "upgrade", { "raw", record }, "hold" }
+        or { "upgrade", "frame", { "raw", record }, "hold" }
+      assert(open("tls12", steps, {
+        connect = sockets.connecting {
+          send = function(inner, data)
+            is_requested = data:byte() == 23 -- application data
+            return inner:send(data)
+          end,
+          receive = function(inner, max)
+            if is_waiting and max > 1 then return nil, "timeout", "" end
+            if not (is_requested and is_together and max > 1) then return inner:receive(max) end
+            is_requested = false
+            inner:settimeout(5)
+            return nil, "timeout", receive_record(inner) .. receive_record(inner)
+          end,
+        },
+      }))
+      if not is_together then
+        assert.is_true(luws.wssend(conn, 1, "go"))
+        is_waiting = true -- each receive that may bring something is a wait's
+      end
+      local _, more, why = poll(luws, conn, nil, 5)
+      assert.is_nil(more)
+      assert.matches("bad record mac", why)
+      assert.same({ { false, "receiver error: " .. why } }, seen)
+      luws.wsclose(conn)
+    end
   end)
 
   it("also when wssend reads it while there is no room; nothing more is waited for then", function()

@@ -165,7 +165,7 @@ impl Peer {
                         Received::Pong(payload) => (Opcode::Pong, payload),
                         Received::Close(_) => (Opcode::Close, &[][..]),
                         // Not asked for.
-                        Received::Begin(_) | Received::Piece { .. } => continue,
+                        Received::Working | Received::Begin(_) | Received::Piece { .. } => continue,
                     };
                     data.clear();
                     data.extend_from_slice(payload);

@@ -205,6 +205,7 @@ fn seen(event: &Event<'_>, setup: &Setup) -> (String, Vec<u8>, Reply) {
                 assert!(setup.stream);
                 (format!("{opcode:?}"), Vec::new(), Reply::Stream)
             }
+            Received::Working => ("working".to_owned(), Vec::new(), Reply::Nothing),
             Received::Piece { .. } => panic!("a piece of nothing"),
         },
     }

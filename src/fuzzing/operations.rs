@@ -200,6 +200,7 @@ impl End {
         };
         let mut expected = |item: Item| assert_eq!(Some(item), from.expected.pop_front());
         match event {
+            Received::Working => {}
             Received::Message { opcode, data } => expected(Item::Message(opcode, data.to_vec())),
             Received::Ping(payload) => {
                 expected(Item::Ping(payload.to_vec()));

@@ -1,89 +1,81 @@
-//! The only place that names mlua: what the Lua driver (`lua/`) is given to work with, and the
-//! module's entry point.
+//! The binding: what the Lua driver (`lua/`) is given to work with, and the module's entry point.
 //!
-//! Nothing here calls user code, so no borrow is alive and no Rust frame is on the stack when a
-//! handler runs; and nothing here returns an error for what a user can cause, because mlua would
-//! hand it on as userdata. Failures are values: `nil` or `false`, and a string.
+//! Nothing here calls user code but `deliver`, which the driver calls with a handler, so no borrow is alive when one
+//! runs; and nothing here raises an error for what a user can cause. Failures are values: `nil` or `false`, and a
+//! string.
 //!
-//! What allocates in Lua may run the collector, and with it a user's finaliser, and that may raise an error: so mlua
-//! is left to protect each such call (`skip_memory_check` would have those errors pass through frames of Rust, which
-//! ends the process under LuaJIT).
+//! The functions are plain ones over [`Value`]s. Lua's C API is called in [`raw`] only.
 
 mod options;
+mod raw;
 mod session;
 mod socket;
 mod tls;
+mod value;
 
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use mlua::{Function, IntoLua, Lua, LuaString, Result, Table, Value};
-
-use crate::http::Header;
+use crate::http::headers::Header;
+use crate::tls::{Connector, TlsOptions};
 use crate::url::Target;
+use tls::{Connectors, Fault, Files};
+use value::{Reply, Table, Value, failure};
 
-/// The driver, compiled in so that one file is the whole library.
-const SOURCES: &[(&str, &str)] = &[
-    ("loader", include_str!("../../lua/luws/loader.lua")),
-    ("luws", include_str!("../../lua/luws.lua")),
-    ("close", include_str!("../../lua/luws/close.lua")),
-    ("dispatch", include_str!("../../lua/luws/dispatch.lua")),
-    ("foreign", include_str!("../../lua/luws/foreign.lua")),
-    ("log", include_str!("../../lua/luws/log.lua")),
-    ("loop", include_str!("../../lua/luws/loop.lua")),
-    ("open", include_str!("../../lua/luws/open.lua")),
-    ("options", include_str!("../../lua/luws/options.lua")),
-    ("protect", include_str!("../../lua/luws/protect.lua")),
-    ("pump", include_str!("../../lua/luws/pump.lua")),
-    ("send", include_str!("../../lua/luws/send.lua")),
-    ("sink", include_str!("../../lua/luws/sink.lua")),
-    ("tls", include_str!("../../lua/luws/tls.lua")),
-    ("trace", include_str!("../../lua/luws/trace.lua")),
+// The driver, compiled in so that one file is the whole library: `SOURCES`, found by build.rs.
+include!(concat!(env!("OUT_DIR"), "/sources.rs"));
+
+/// A function that Lua calls.
+type Native = fn(&Rc<Context>, &[Value]) -> Reply;
+
+/// All functions but those that are called for each message (`raw/hot.rs`), under their names.
+const FUNCTIONS: &[&[(&CStr, Native)]] = &[OWN_FUNCTIONS, session::FUNCTIONS, socket::FUNCTIONS];
+
+const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
+    // parse_url(url): a table of the fields of Target; or nil and what is wrong with the URL
+    (c"parse_url", parse_url),
+    // check_header(name, value): nil, or what is wrong with it
+    (c"check_header", check_header),
+    // first_unverified(): true at the first call in the process
+    (c"first_unverified", first_unverified),
 ];
 
 /// Whether it has been said that a server was not verified: once is enough for all Lua states of the process, and
 /// they have nothing else in common.
 static UNVERIFIED_SAID: AtomicBool = AtomicBool::new(false);
 
-const LOADER_THREAD: &str = "luws.loader_thread";
-
-/// `luaopen_luws`: what `require "luws"` calls.
-// The export of a symbol is unsafe to the lint; the code behind it is mlua's.
-#[allow(unsafe_code)]
-#[mlua::lua_module]
-fn luws(lua: &Lua) -> Result<Table> {
-    // mlua goes on using the coroutine in which it was first loaded; without this, its collection
-    // would leave a dangling state behind (Lua 5.1 does not register the main thread). A second load
-    // does not change which one that is.
-    if lua.named_registry_value::<Value>(LOADER_THREAD)?.is_nil() {
-        lua.set_named_registry_value(LOADER_THREAD, lua.current_thread())?;
-    }
-    let native = lua.create_table()?;
-    // Where a finaliser requires the module in the midst of their use, they stay as they are.
-    let _ = lua.try_set_app_data(tls::Connectors::default());
-    let _ = lua.try_set_app_data(tls::Files::default());
-    let origin = Instant::now();
-    native.set("source", lua.create_function(source)?)?;
-    native.set("parse_url", lua.create_function(parse_url)?)?;
-    native.set("check_header", lua.create_function(check_header)?)?;
-    native.set("dial", lua.create_function(socket::dial)?)?;
-    native.set("session", lua.create_function(session::create)?)?;
-    native.set("time", lua.create_function(|_, ()| Ok(time()))?)?;
-    native.set("monotonic", lua.create_function(move |_, ()| Ok(origin.elapsed().as_secs_f64()))?)?;
-    native.set("sleep", lua.create_function(socket::sleep)?)?;
-    // first_unverified(): true at the first call in the process.
-    let first = |_: &Lua, ()| Ok(!UNVERIFIED_SAID.swap(true, Ordering::Relaxed));
-    native.set("first_unverified", lua.create_function(first)?)?;
-    source(lua, "loader".into())?.call(native)
+/// What belongs to one loading of the module.
+#[derive(Debug)]
+struct Context {
+    origin: Instant,
+    /// Deliveries within deliveries.
+    depth: Cell<u32>,
+    connectors: RefCell<Connectors>,
+    files: RefCell<Files>,
 }
 
-/// A part of the driver, compiled.
-fn source(lua: &Lua, name: String) -> Result<Function> {
-    let (_, text) = SOURCES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .ok_or_else(|| mlua::Error::runtime(format!("luws has no part {name}")))?;
-    lua.load(*text).set_name(format!("@luws/{name}.lua")).into_function()
+impl Context {
+    fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            depth: Cell::new(0),
+            connectors: RefCell::default(),
+            files: RefCell::default(),
+        }
+    }
+
+    /// Seconds on a clock that only goes forward.
+    fn now(&self) -> f64 {
+        self.origin.elapsed().as_secs_f64()
+    }
+
+    /// What TLS connections with these options are made with; `table` is what they were read from.
+    fn connector(&self, options: TlsOptions, table: &Table) -> Result<Connector, Fault> {
+        self.connectors.borrow_mut().get(options, table)
+    }
 }
 
 /// Seconds since 1970, as `socket.gettime` and `os.time` have them.
@@ -91,28 +83,27 @@ fn time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// `parse_url(url)`: a table of the fields of [`Target`], or `nil` and what is wrong with it.
-fn parse_url(lua: &Lua, url: LuaString) -> Result<(Value, Option<String>)> {
-    let target = match Target::parse(url.as_bytes()) {
+fn parse_url(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let target = match Target::parse(arguments.first().and_then(Value::bytes).unwrap_or_default()) {
         Ok(target) => target,
-        Err(why) => return Ok((Value::Nil, Some(why.to_string()))),
+        Err(why) => return failure(why.to_string()),
     };
-    let table = lua.create_table()?;
-    table.set("secure", target.secure)?;
-    table.set("host", target.host)?;
-    table.set("port", target.port)?;
-    table.set("resource", target.resource)?;
-    table.set("host_header", target.host_header)?;
-    table.set("authorization", target.authorization)?;
-    Ok((Value::Table(table), None))
+    let mut table = Table::default();
+    table.set("secure", target.secure);
+    table.set("host", target.host);
+    table.set("port", target.port);
+    table.set("resource", target.resource);
+    table.set("host_header", target.host_header);
+    table.set("authorization", target.authorization);
+    vec![table.into()]
 }
 
-/// `check_header(name, value)`: `nil`, or what is wrong with it.
-fn check_header(_: &Lua, (name, value): (LuaString, LuaString)) -> Result<Option<String>> {
-    Ok(Header::new(&name.to_string_lossy(), &value.as_bytes()).err().map(|error| error.to_string()))
+fn check_header(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let name = arguments.first().and_then(Value::text).unwrap_or_default();
+    let value = arguments.get(1).and_then(Value::bytes).unwrap_or_default();
+    vec![Header::new(&name, value).err().map(|error| error.to_string()).into()]
 }
 
-/// `nil` and a message: how everything here fails.
-fn failure<T: IntoLua>(lua: &Lua, message: T) -> Result<(Value, Value)> {
-    Ok((Value::Nil, message.into_lua(lua)?))
+fn first_unverified(_: &Rc<Context>, _: &[Value]) -> Reply {
+    vec![(!UNVERIFIED_SAID.swap(true, Ordering::Relaxed)).into()]
 }

@@ -25,3 +25,14 @@ pub fn describe(error: &io::Error) -> String {
         }
     }
 }
+
+/// Seconds on a clock that only goes forward, ticks a few hundred times in a second and costs next to nothing.
+#[must_use]
+pub fn coarse_clock() -> f64 {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::MonotonicCoarse;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(CLOCK);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}

@@ -193,6 +193,14 @@ impl TcpSocket {
         self.stream.shutdown(Shutdown::Write)
     }
 
+    /// Ends both directions.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn shutdown(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Both)
+    }
+
     /// # Errors
     /// The system's.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {

@@ -20,6 +20,9 @@ pub enum Event<'a> {
         data: &'a [u8],
         last: bool,
     },
+    /// There is nothing to tell yet, but more to be interpreted of what has come: frames without data, or data that
+    /// inflates to very much. The caller may do something else before the next call.
+    Working,
     /// Wants a pong with the same payload (section 5.5.2), which the caller sends.
     Ping(&'a [u8]),
     Pong(&'a [u8]),

@@ -30,6 +30,12 @@ const STREAM_PIECE: usize = 32 * 1024;
 /// So many bytes are taken at once where no limit holds: what is compressed may become a thousand times as many.
 const STREAM_STEP: usize = 64;
 
+/// Of a compressed message, so many bytes are taken at once.
+const INFLATE_STEP: usize = 1024;
+
+/// What is done at most before the caller has a say again: a frame is one unit, and so is a KiB that was inflated.
+const WORK: usize = 1000;
+
 /// A frame whose payload has not all arrived.
 #[derive(Debug)]
 struct PartialFrame {
@@ -45,6 +51,7 @@ pub(crate) enum PendingEvent {
     MessageAssembled(Opcode),
     Begin(Opcode),
     Piece { last: bool },
+    Working,
     Ping(Range<usize>),
     Pong(Range<usize>),
     Close(CloseFrame),
@@ -67,6 +74,8 @@ pub(super) struct Incoming {
     /// RSV1 if permessage-deflate was agreed upon.
     message_rsv: u8,
     frames_received: u64,
+    /// Units of work since the last event.
+    work: usize,
     trace: Trace,
 }
 
@@ -90,6 +99,7 @@ impl Incoming {
             message_rsv: if inflater.is_some() { RSV1 } else { 0 },
             assembler: Assembler::new(inflater),
             frames_received: 0,
+            work: 0,
             trace: Trace::default(),
         }
     }
@@ -194,6 +204,7 @@ impl Incoming {
             }
             PendingEvent::MessageAssembled(opcode) => Event::Message { opcode, data: self.assembler.data() },
             PendingEvent::Begin(opcode) => Event::Begin(opcode),
+            PendingEvent::Working => Event::Working,
             PendingEvent::Piece { last } => Event::Piece { data: self.assembler.data(), last },
             PendingEvent::Ping(range) => Event::Ping(&self.queue.as_slice()[range]),
             PendingEvent::Pong(range) => Event::Pong(&self.queue.as_slice()[range]),
@@ -210,12 +221,16 @@ impl Incoming {
     }
 
     fn find_event(&mut self) -> Result<Option<PendingEvent>, ReceiveError> {
+        self.work = 0;
         loop {
+            if self.work > WORK {
+                return Ok(Some(PendingEvent::Working));
+            }
             if let Some(partial) = self.frame.take() {
                 if let Some(event) = self.continue_frame(partial)? {
                     return Ok(Some(event));
                 }
-                if self.frame.is_some() {
+                if self.frame.is_some() && self.work <= WORK {
                     return Ok(None);
                 }
                 continue;
@@ -246,6 +261,7 @@ impl Incoming {
             }
             self.trace.record(header);
             self.queue.consume(length);
+            self.work += 1;
             self.frame = Some(PartialFrame { header, taken: 0 });
         }
     }
@@ -316,14 +332,22 @@ impl Incoming {
                 break;
             }
             let expected = partial.header.payload_length - partial.taken;
-            // What is not delivered is not limited, either.
-            let step = if streaming || self.assembler.is_forgetting() { STREAM_STEP } else { usize::MAX };
+            if self.work > WORK {
+                break;
+            }
+            let step = if streaming || self.assembler.is_forgetting() {
+                STREAM_STEP
+            } else if self.assembler.is_inflating() {
+                INFLATE_STEP
+            } else {
+                usize::MAX
+            };
             let count = (expected.min(self.queue.len() as u64) as usize).min(step);
             let piece = &mut self.queue.as_mut_slice()[..count];
             if let Some(key) = partial.header.masking_key {
                 mask::apply(key, (partial.taken % 4) as usize, piece);
             }
-            self.assembler.push(piece, if streaming { 0 } else { expected })?;
+            self.work += self.assembler.push(piece, if streaming { 0 } else { expected })? / 1024;
             self.queue.consume(count);
             partial.taken += count as u64;
         }

@@ -70,8 +70,8 @@ impl Assembler {
     /// # Errors
     /// 1007 if a text message can no longer be UTF-8 or a compressed one is not DEFLATE, 1009 for one that
     /// inflates to more than the limit. `expected` is how much of the frame is to
-    /// come, this piece included.
-    pub fn push(&mut self, piece: &[u8], expected: u64) -> Result<(), ReceiveError> {
+    /// come, this piece included. Returns how many bytes it has inflated to.
+    pub fn push(&mut self, piece: &[u8], expected: u64) -> Result<usize, ReceiveError> {
         let before = self.data.len();
         let mut result = Ok(());
         match &mut self.inflater {
@@ -82,9 +82,10 @@ impl Assembler {
                 self.data.extend_from_slice(piece);
             }
         }
+        let inflated = if self.is_inflating() { self.data.len() - before } else { 0 };
         // What was inflated before a fault came first, however the bytes have come.
         self.check_text(before)?;
-        result
+        result.map(|()| inflated)
     }
 
     /// Checks what has been added to a text after its first `before` bytes.
@@ -125,6 +126,12 @@ impl Assembler {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.opcode.is_none()
+    }
+
+    /// The message that is arriving is compressed.
+    #[must_use]
+    pub fn is_inflating(&self) -> bool {
+        self.compressed && self.inflater.is_some()
     }
 
     /// A message is arriving that will not be delivered.

@@ -113,6 +113,11 @@ impl Verdict {
         self.failure.insert(failure).clone()
     }
 
+    /// Whether there is a failure that its owner has not been told.
+    pub(super) fn is_untold(&self) -> bool {
+        self.failure.is_some() && !self.is_told
+    }
+
     /// # Errors
     /// The failure, if its owner has not been told.
     pub(super) fn tell(&mut self) -> Result<(), Failure> {

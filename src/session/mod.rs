@@ -16,7 +16,7 @@ use crate::protocol::connection::{Config, Connection};
 use crate::protocol::deflate::NegotiatedParameters;
 use crate::protocol::error::{ProtocolError, ReceiveError, SendError};
 use crate::protocol::frame::Opcode;
-use crate::protocol::handshake::{self, ClientHandshake, ServerHandshake, UpgradeRequest};
+use crate::protocol::handshake::{self, ClientHandshake, Request, ServerHandshake, UpgradeRequest};
 use crate::proxy::Negotiation;
 use crate::tls::{Acceptor, Connector, Peer, Tls};
 
@@ -373,6 +373,12 @@ impl Session {
         self.verdict.failure()
     }
 
+    /// Whether [`next_event`](Self::next_event) may have something to tell without more bytes from the wire.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.incoming_len() > 0 || self.verdict.is_untold()
+    }
+
     /// Whether bytes that came from the wire still wait inside TLS, so that [`receive_with`](Self::receive_with) may
     /// bring plaintext even if the wire has nothing.
     #[must_use]
@@ -414,6 +420,12 @@ impl Session {
     #[must_use]
     pub fn response(&self) -> Option<&Response> {
         self.websocket.response()
+    }
+
+    /// A server's view: the request that waits to be accepted or refused.
+    #[must_use]
+    pub fn request(&self) -> Option<&Request> {
+        self.websocket.request()
     }
 
     /// A client's view: the subprotocol that the server has selected.

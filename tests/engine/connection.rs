@@ -7,6 +7,7 @@ use luws::protocol::close_code::CloseCode;
 use luws::protocol::connection::Config;
 use luws::protocol::error::SendError;
 use luws::protocol::frame::Opcode;
+use luws::session::Session;
 
 #[test]
 fn lengths_around_every_encoding_are_sent_and_received() {
@@ -231,4 +232,47 @@ fn many_small_fragments_cost_no_more_than_their_bytes() {
         assert_eq!(event.is_empty(), client.status().frames < count as u64 + 1);
     }
     assert_eq!(client.status().frames, count as u64 + 1);
+}
+
+/// How many times the caller is asked back while all that has come is interpreted, and what else it is told.
+fn asked_back(session: &mut Session) -> (usize, Vec<String>) {
+    let (mut times, mut told) = (0, Vec::new());
+    loop {
+        match next(session).as_str() {
+            "" => return (times, told),
+            "working" => times += 1,
+            event => told.push(event[..event.len().min(12)].to_owned()),
+        }
+    }
+}
+
+#[test]
+fn a_flood_that_makes_no_events_gives_the_caller_a_say_now_and_then() {
+    // A MiB of empty fragments.
+    let mut client = client(Config::default());
+    client.receive(&[0x01, 0x00]);
+    client.receive(&[0x00, 0x00].repeat(512 * 1024));
+    assert_eq!(asked_back(&mut client), (523, vec![]));
+    client.receive(&[0x80, 0x01, b'x']);
+    assert_eq!(asked_back(&mut client), (0, vec!["text x".to_owned()]));
+
+    // RFC 7692: 64 MiB of zeros in one frame, for a message that may be as large, and for one that is forgotten.
+    for forget in [false, true] {
+        let config = Config {
+            max_message_size: 1 << 27,
+            deflate: Some(luws::protocol::deflate::Options::default()),
+            ..Config::default()
+        };
+        let (mut client, mut server) = pair(config.clone(), config);
+        server.send(Opcode::Binary, b"", false).unwrap();
+        server.send(Opcode::Continuation, &vec![0; 1 << 26], true).unwrap();
+        transfer(&mut server, &mut client, usize::MAX);
+        assert_eq!(next(&mut client), "working");
+        if forget {
+            client.connection_mut().unwrap().forget_message();
+        }
+        let (times, told) = asked_back(&mut client);
+        assert!((60..70).contains(&times), "{times}");
+        assert_eq!(told, if forget { vec![] } else { vec!["binary 00000".to_owned()] });
+    }
 }

@@ -52,6 +52,7 @@ fn describe(event: &connection::Event<'_>) -> String {
         Event::Message { data, .. } => format!("binary {}", hex(data)),
         Event::Begin(opcode) => format!("begin {opcode:?}"),
         Event::Piece { data, last } => format!("piece {}{}", hex(data), if *last { " last" } else { "" }),
+        Event::Working => "working".to_owned(),
         Event::Ping(data) => format!("ping {}", text(data)),
         Event::Pong(data) => format!("pong {}", text(data)),
         Event::Close(frame) => {

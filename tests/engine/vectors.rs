@@ -174,7 +174,9 @@ fn seen(event: &Event<'_>) -> (String, Reply) {
             Received::Message { data, .. } => (format!("binary {}", hex(data)), Reply::Nothing),
             Received::Ping(data) => (format!("ping {}", hex(data)), Reply::Pong(data.to_vec())),
             Received::Pong(data) => (format!("pong {}", hex(data)), Reply::Nothing),
-            Received::Begin(_) | Received::Piece { .. } => panic!("nobody has asked for {event:?}"),
+            Received::Working | Received::Begin(_) | Received::Piece { .. } => {
+                panic!("nobody has asked for {event:?}")
+            }
             Received::Close(frame) => {
                 let code = frame.code().map(|code| code.to_string()).unwrap_or_default();
                 let space = if frame.reason().is_empty() { "" } else { " " };

@@ -172,6 +172,7 @@ fn receive(session: &mut Session, bytes: &[u8], pieces: &[usize], stream: bool) 
         loop {
             match session.next_event().unwrap() {
                 None => break,
+                Some(Event::Received(Received::Working)) => {}
                 Some(Event::Received(Received::Message { opcode, data })) => {
                     seen.push(Seen::Message(opcode, data.to_vec()));
                 }

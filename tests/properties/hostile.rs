@@ -318,6 +318,7 @@ fn memory_of_a_streamed_message_that_is_forgotten() {
                         connection.forget_message();
                     }
                 }
+                while session.next_event().unwrap() == Some(Event::Received(Received::Working)) {}
                 assert_eq!(session.next_event(), Ok(None));
             }
         });

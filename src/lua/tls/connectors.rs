@@ -2,9 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mlua::{Lua, Table};
-
 use super::files::wrong_identity;
+use crate::lua::value::Table;
 use crate::tls::{Connector, OptionsError, TlsOptions};
 
 /// Why a session cannot be made.
@@ -16,14 +15,6 @@ pub(in crate::lua) enum Fault {
     Proxy(String),
     /// TLS cannot even begin.
     Tls(String),
-    /// Not the user's: the driver's, or that of a Lua without memory.
-    Lua(mlua::Error),
-}
-
-impl From<mlua::Error> for Fault {
-    fn from(error: mlua::Error) -> Self {
-        Self::Lua(error)
-    }
 }
 
 impl From<String> for Fault {
@@ -33,7 +24,7 @@ impl From<String> for Fault {
 }
 
 /// The connectors of a Lua state, most recently made last: a program that reconnects has them made once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(in crate::lua) struct Connectors(Vec<(TlsOptions, Connector)>);
 
 impl Connectors {
@@ -44,16 +35,15 @@ impl Connectors {
     ///
     /// # Errors
     /// Names the option that it follows from, if it follows from one.
-    pub(in crate::lua) fn get(lua: &Lua, options: TlsOptions, table: &Table) -> Result<Connector, Fault> {
-        let Ok(Some(mut known)) = lua.try_app_data_mut::<Self>() else { return make(&options, table) };
-        if let Some((_, connector)) = known.0.iter().find(|(o, _)| *o == options) {
+    pub(in crate::lua) fn get(&mut self, options: TlsOptions, table: &Table) -> Result<Connector, Fault> {
+        if let Some((_, connector)) = self.0.iter().find(|(known, _)| *known == options) {
             return Ok(connector.clone());
         }
         let connector = make(&options, table)?;
-        if known.0.len() == Self::MOST {
-            known.0.remove(0);
+        if self.0.len() == Self::MOST {
+            self.0.remove(0);
         }
-        known.0.push((options, connector.clone()));
+        self.0.push((options, connector.clone()));
         Ok(connector)
     }
 }

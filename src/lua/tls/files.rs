@@ -6,9 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use mlua::{Lua, LuaString, Table, Value};
-
 use super::{Refusal, refused, strings};
+use crate::lua::Context;
+use crate::lua::value::Table;
 use crate::net::describe;
 use crate::tls::OptionsError;
 use crate::tls::certificate;
@@ -19,11 +19,11 @@ use crate::tls::identity::{self, Form, Identity};
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
 
 /// The certificates of `cafile` and of all files in the folder `capath`; `None` if neither is given.
-pub(super) fn authorities(lua: &Lua, table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+pub(super) fn authorities(context: &Context, table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
     let mut all = None;
     for file in strings(table, "cafile")? {
         let file = as_path(&file);
-        let certificates = certificates(lua, &file);
+        let certificates = certificates(context, &file);
         all.get_or_insert_with(Vec::new)
             .extend_from_slice(&certificates.map_err(|why| wrong_file("cafile", &why, &file))?);
     }
@@ -33,7 +33,7 @@ pub(super) fn authorities(lua: &Lua, table: &Table) -> Result<Option<Vec<Vec<u8>
         let before = found.len();
         for entry in fs::read_dir(&folder).map_err(|error| wrong(&describe(&error)))?.flatten() {
             // The folder may hold other things, and each certificate twice: the second time by its hash.
-            if let Ok(certificates) = certificates(lua, &entry.path()) {
+            if let Ok(certificates) = certificates(context, &entry.path()) {
                 found.extend_from_slice(&certificates);
             }
         }
@@ -52,7 +52,7 @@ type Certificates = Rc<[Vec<u8>]>;
 
 /// The authorities' files of a Lua state as they were last read: the hash of their text, and the certificates in it. To
 /// check those is dear (0.1 ms each), and a program that reconnects names the same files again.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(in crate::lua) struct Files {
     known: HashMap<PathBuf, (Fingerprint, Certificates)>,
     /// In the certificates of all of them.
@@ -65,12 +65,10 @@ impl Files {
 }
 
 /// The certificates in a file, which is read each time, for it may have changed.
-fn certificates(lua: &Lua, path: &Path) -> Result<Certificates, String> {
+fn certificates(context: &Context, path: &Path) -> Result<Certificates, String> {
     let text = read(path)?;
     let hash = Fingerprint::of(&text);
-    let Ok(Some(mut files)) = lua.try_app_data_mut::<Files>() else {
-        return certificate::read_pem(&text).map(Rc::from).map_err(|error| error.to_string());
-    };
+    let mut files = context.files.borrow_mut();
     if let Some((before, certificates)) = files.known.get(path)
         && *before == hash
     {
@@ -132,8 +130,8 @@ pub(super) fn wrong_identity(table: &Table, error: &OptionsError) -> Refusal {
 /// The password, which is in no message.
 fn password(table: &Table) -> Result<String, Refusal> {
     let Some(password) = strings(table, "password")?.into_iter().next() else { return Ok(String::new()) };
-    match password.to_str() {
-        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
+    match String::from_utf8(password) {
+        Ok(text) if !text.contains('\0') => Ok(text),
         Ok(_) => Err("bad option 'ssl_password' (it has a NUL in it)".into()),
         Err(_) => Err("bad option 'ssl_password' (it is not valid UTF-8)".into()),
     }
@@ -155,20 +153,15 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 pub(super) fn path(table: &Table, name: &str) -> Option<PathBuf> {
-    match table.get(name) {
-        Ok(Value::String(text)) => Some(as_path(&text)),
-        _ => None,
-    }
+    table.get(name).bytes().map(as_path)
 }
 
 /// The name of a file, which on Unix is any bytes.
-fn as_path(text: &LuaString) -> PathBuf {
+fn as_path(name: &[u8]) -> PathBuf {
     #[cfg(unix)]
-    return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(
-        text.as_bytes().to_vec(),
-    ));
+    return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(name.to_vec()));
     #[cfg(not(unix))]
-    text.to_string_lossy().into()
+    String::from_utf8_lossy(name).into_owned().into()
 }
 
 /// A file's name for a line of shell.

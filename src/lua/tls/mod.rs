@@ -6,8 +6,8 @@
 mod connectors;
 mod files;
 
-use mlua::{Lua, LuaString, Result as LuaResult, Table, Value};
-
+use super::Context;
+use super::value::{Table, Value};
 use crate::tls::fingerprint::Fingerprint;
 use crate::tls::{Peer, TlsOptions, Verify, Version};
 use crate::url::domain;
@@ -93,7 +93,7 @@ pub(super) struct Wanted {
 ///
 /// # Errors
 /// Names the option, as it is spelt for `wsopen`, and the value.
-pub(super) fn wanted(lua: &Lua, table: &Table, secure: bool) -> Result<Wanted, Refusal> {
+pub(super) fn wanted(context: &Context, table: &Table, secure: bool) -> Result<Wanted, Refusal> {
     for word in words(table, "mode")? {
         match word.as_str() {
             "client" => {}
@@ -104,7 +104,7 @@ pub(super) fn wanted(lua: &Lua, table: &Table, secure: bool) -> Result<Wanted, R
     let (min, max) = versions(&words(table, "protocol")?, &words(table, "options")?)?;
     let mut fingerprints = Vec::new();
     for text in strings(table, "fingerprint")? {
-        let text = text.to_string_lossy();
+        let text = String::from_utf8_lossy(&text);
         if !secure {
             return Err(refused("fingerprint", "over ws there is no certificate", &text));
         }
@@ -115,7 +115,7 @@ pub(super) fn wanted(lua: &Lua, table: &Table, secure: bool) -> Result<Wanted, R
         min,
         max,
         verify: verify(table)?,
-        authorities: files::authorities(lua, table)?,
+        authorities: files::authorities(context, table)?,
         fingerprints,
         identity: files::identity(table)?,
         alpn: alpn(table)?,
@@ -184,9 +184,9 @@ fn range(allowed: [bool; VERSIONS.len()]) -> Result<(usize, usize), &'static str
 fn alpn(table: &Table) -> Result<Vec<String>, Refusal> {
     let (mut names, mut length) = (Vec::new(), 0);
     for name in strings(table, "alpn")? {
-        let wrong = |why| refused("alpn", why, &name.to_string_lossy());
+        let wrong = |why| refused("alpn", why, &String::from_utf8_lossy(&name));
         // The library takes no other bytes, though the RFC would.
-        let text = name.to_str().map_err(|_| wrong("not valid UTF-8"))?.to_owned();
+        let text = std::str::from_utf8(&name).map_err(|_| wrong("not valid UTF-8"))?.to_owned();
         if !(1..=255).contains(&text.len()) {
             return Err(wrong("a name has 1 to 255 bytes"));
         }
@@ -205,23 +205,20 @@ fn server_name(table: &Table) -> Result<Option<String>, Refusal> {
     }
     let Some(name) = strings(table, "sni")?.into_iter().next() else { return Ok(None) };
     // RFC 6066 section 3: a DNS name and no address.
-    let text = name.to_string_lossy();
+    let text = String::from_utf8_lossy(&name);
     domain(&text).map(Some).ok_or_else(|| refused("sni", "not the name of a host", &text))
 }
 
 /// The strings of an option: one, or an array of them.
-fn strings(table: &Table, name: &str) -> Result<Vec<LuaString>, Refusal> {
+fn strings(table: &Table, name: &str) -> Result<Vec<Vec<u8>>, Refusal> {
     let wrong = || format!("bad option 'ssl_{name}' (string or array of strings expected)");
     match table.get(name) {
-        Ok(Value::Nil) => Ok(Vec::new()),
-        Ok(Value::String(text)) => Ok(vec![text]),
-        Ok(Value::Table(array)) => array
-            .sequence_values()
-            .map(|item| match item {
-                Ok(Value::String(text)) => Ok(text),
-                _ => Err(wrong()),
-            })
-            .collect(),
+        Value::Nil => Ok(Vec::new()),
+        Value::Bytes(text) => Ok(vec![text.clone()]),
+        Value::Table(array) => {
+            let elements = array.elements().into_iter();
+            elements.map(|element| element.bytes().map(<[u8]>::to_vec).ok_or_else(wrong)).collect()
+        }
         _ => Err(wrong()),
     }
 }
@@ -230,17 +227,14 @@ fn strings(table: &Table, name: &str) -> Result<Vec<LuaString>, Refusal> {
 fn words(table: &Table, name: &str) -> Result<Vec<String>, Refusal> {
     let strings = strings(table, name)?;
     let words = strings.iter().flat_map(|text| {
-        text.to_string_lossy().split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>()
+        String::from_utf8_lossy(text).split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>()
     });
     Ok(words.collect())
 }
 
 /// An option that was switched on or off.
 fn flag(table: &Table, name: &str) -> Option<bool> {
-    match table.get(name) {
-        Ok(Value::Boolean(on)) => Some(on),
-        _ => None,
-    }
+    table.get(name).boolean()
 }
 
 fn refused(name: &str, why: &str, value: &str) -> Refusal {
@@ -248,16 +242,16 @@ fn refused(name: &str, why: &str, value: &str) -> Refusal {
 }
 
 /// What `conn.tls` is.
-pub(super) fn peer(lua: &Lua, peer: Peer) -> LuaResult<Table> {
-    let table = lua.create_table()?;
-    table.set("verified", peer.verified)?;
-    table.set("alpn", peer.alpn)?;
+pub(super) fn peer(peer: Peer) -> Table {
+    let mut table = Table::default();
+    table.set("verified", peer.verified);
+    table.set("alpn", peer.alpn);
     if let Some(certificate) = peer.certificate {
-        table.set("fingerprint", certificate.fingerprint.to_hex())?;
-        table.set("public_key", certificate.public_key.map(|key| key.to_base64()))?;
-        table.set("subject", certificate.subject)?;
-        table.set("issuer", certificate.issuer)?;
-        table.set("not_after", certificate.not_after)?;
+        table.set("fingerprint", certificate.fingerprint.to_hex());
+        table.set("public_key", certificate.public_key.map(|key| key.to_base64()));
+        table.set("subject", certificate.subject);
+        table.set("issuer", certificate.issuer);
+        table.set("not_after", certificate.not_after.map(|time| time as f64));
     }
-    Ok(table)
+    table
 }

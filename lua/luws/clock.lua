@@ -1,0 +1,22 @@
+--[[
+The time, as one world has it. Another world brings its own clock, with the same functions.
+--]]
+
+local native, _, world = ...
+
+local clock = {
+  --- now(): seconds on a clock that only goes forward, and that nobody sets.
+  now = native.now,
+  --- coarse(): the same to within some milliseconds (and from another beginning), for next to no cost.
+  coarse = native.coarse,
+  --- time(): seconds since 1970 with their fraction.
+  time = native.time,
+}
+
+--- sleep(seconds): a signal interrupts the system's sleep, so that Lua can run the hook it has for it.
+function clock.sleep(seconds)
+  local deadline = native.now() + seconds
+  repeat until native.sleep(deadline - native.now()) ~= false
+end
+
+return world.clock or clock

@@ -1,0 +1,165 @@
+--[[
+The life cycle of a connection: its state, every transition of its phase, and what moves it on.
+
+  connecting   being opened: `state.step` is what goes on with that (open)
+  open         messages go both ways
+  closing      we have sent a close frame and wait for the peer's; messages still come
+  closed       for good: `state.over` is what wsreceive says, `state.news` what a handler is still to be told
+
+`advance` does what can be done without waiting and says what it waits for; only `wait` blocks. Knows bytes and phases;
+what the bytes mean to a user is not known here (receive), nor what is left to do for the peer after the end (linger).
+
+A wire carries the bytes of a session. All have the same methods:
+
+  read(max)        one read of at most `max` bytes of plaintext, into the session: how many came, and whether there may
+                   be more at once; nil if there is nothing now; nil and why if nothing will ever come
+  write()          what the session has to send: true when nothing is left; nil and "timeout" (no room now), or why not
+  wait(read, write, seconds)
+                   until it can be read from, or written to, or the time is over; whether it can
+  dirty()          whether bytes have come that its descriptor does not tell of
+  is_stuck()       whether this coroutine was broken off in the middle of a read or a write
+  shutdown()       nothing more will be sent
+  close()          frees everything
+  came             bytes that a wait has brought into the session, for the next read to count
+  lingers          whether it can be left to `linger` when the connection is over
+  release()        of one that lingers: the object that the user has of it (conn.socket) has none of it from then on
+--]]
+
+local native, import = ...
+local clock = import("clock")
+
+local connection = {}
+
+local incoming, sendable = native.incoming, native.sendable
+
+-- While a send waits for room, what the peer sends is read, up to this many bytes: enough for two peers that send to
+-- each other to get on, and a bound on memory.
+local BACKLOG = 1024 * 1024
+
+--- new(opening): a connection that is to be opened with these options.
+function connection.new(opening)
+  return {
+    phase = "connecting",
+    opening = opening, -- the options as wsopen has read them
+    step = nil, -- what goes on with opening, as long as that lasts
+    session = nil, -- the native session: bytes in, events out
+    wire = nil, -- what carries its bytes
+    conn = nil, -- the user's table, once there is one
+    unread = 0, -- bytes that were read while something was sent, for the next wsreceive to count
+    ended = nil, -- why no more bytes will come, once that is known
+    broken = nil, -- why no more can be sent, once that is known
+    more = false, -- the last wsreceive has left events for the next
+    pending = false, -- events have come that may not have been delivered
+    message = nil, -- the turn of a message from a source that is not complete (send)
+    calling = false, -- a handler is called (guard)
+    injected = false, -- the last bytes came by wshandleincoming
+    frames = 0, -- complete ones, when last counted
+    heard = clock.now(), -- when the last of them came
+    over = nil, -- of a connection that is closed: why
+    news = nil, -- what the handler is to be told of that
+    failure = nil, -- of one that was never open: text, hop, kind, response
+    lingering = nil, -- what `linger` has of it
+    close_frame = nil, -- code and reason of the one that `linger` is to send
+    -- What else there is belongs to one part each: plan, deadline, hop, refusal and socket to open; size and
+    -- announces to receive; sink and announced to sink; tracing to trace; unwatch to hosts/openluup.
+  }
+end
+
+--- opened(state): connecting -> open. What has come together with the end of the opening is for the first wsreceive.
+function connection.opened(state)
+  state.phase, state.step, state.heard = "open", nil, clock.now()
+  state.unread, state.wire.came = incoming(state.session), 0
+  state.pending = state.unread > 0 or native.failed(state.session) ~= nil
+end
+
+--- closing(state): open -> closing: a close frame has been sent.
+function connection.closing(state)
+  state.phase = "closing"
+  state.conn.closing = true
+end
+
+--- closed(state, over, news): -> closed.
+function connection.closed(state, over, news)
+  state.phase, state.step, state.over, state.news = "closed", nil, over, news
+  local conn = state.conn
+  if conn then conn.connected, conn.closing = false, true end
+end
+
+--- failed(state, failure): connecting -> closed.
+function connection.failed(state, failure)
+  state.failure = failure
+  connection.closed(state, failure.text, nil)
+end
+
+--- read(state, max): one read. Returns how many bytes came and whether there may be more at once; nil if nothing came,
+-- not even bytes that TLS keeps. When nothing will ever come, state.ended says why.
+function connection.read(state, max)
+  if state.ended then return nil, false end
+  local wire = state.wire
+  local came = wire.came -- what a wait has brought; with that the wire would not wait again
+  wire.came = 0
+  local count, more = wire:read(max)
+  if count then return count + came, more end
+  state.ended = more
+  if came > 0 then return came, false end
+  return nil, false
+end
+
+--- write(state): sends what is queued, as far as there is room: true when nothing is left; nil and "timeout", or why
+-- no more can be sent.
+function connection.write(state)
+  local ok, why = state.wire:write()
+  if not ok and why ~= "timeout" then state.broken = why end
+  return ok, why
+end
+
+--- take(state, max): what one wsreceive takes in: at most `max` bytes, of which some may have been read before.
+-- Nothing is read while events wait that came earlier. Returns the same as `read`.
+function connection.take(state, max)
+  local wire = state.wire
+  local unread = state.unread + wire.came
+  if unread == 0 then
+    if state.more then return 0, true end
+    return connection.read(state, max)
+  end
+  wire.came = 0
+  if unread >= max then
+    state.unread = unread - max
+    return max, true
+  end
+  state.unread = 0
+  if state.more then return unread, true end
+  local count, more = connection.read(state, max - unread)
+  count = unread + (count or 0)
+  if count > max then -- what a user's socket brings over TLS can be more than was asked for
+    state.unread, count, more = count - max, max, true
+  end
+  return count, more
+end
+
+--- advance(state, now, max): does what can be done without waiting: goes on with opening; or writes what is queued, and
+-- reads at most `max` bytes unless that is nil. Returns whether it waits for something to read, for room to write, and
+-- until when at most.
+function connection.advance(state, now, max)
+  local step = state.step
+  if step then return step(state, now) end
+  local session = state.session
+  connection.write(state)
+  local reading = max and not state.ended and incoming(session) < BACKLOG
+  if reading then
+    local count = connection.read(state, max)
+    if count and count > 0 then
+      state.unread, state.injected, state.pending = state.unread + count, false, true
+      if sendable(session) > 0 and not state.broken then return true, true, now end
+    end
+  end
+  local wants_more = not max or reading and not state.ended
+  return wants_more, sendable(session) > 0, math.huge
+end
+
+--- outgoing(state): the bytes that wait to be sent.
+function connection.outgoing(state)
+  return state.session and state.phase ~= "closed" and native.outgoing(state.session) or 0
+end
+
+return connection

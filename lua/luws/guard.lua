@@ -1,0 +1,234 @@
+--[[
+User code from within the driver, and what odd hosts need for that. What is done for these hosts is done here:
+
+- PUC Lua 5.1, where a yield goes through neither pcall nor a function in C. Message handlers cannot yield there; a
+  control_handler and a sink can, in a coroutine of their own that hands its yields on. The methods of users' sockets
+  and LTN12 sources are called without pcall in a coroutine.
+- Hosts whose debug hooks raise errors: those that limit what a script may do, and lua itself at Ctrl-C.
+- Programs whose finalisers raise errors or call luws, at whatever point the collector runs.
+- Schedulers that give coroutines up for good in the middle of a call.
+
+If any of these breaks the driver off between taking something and noting it, the connection it happened to is over
+("interrupted"): nothing is repaired, for what was lost or doubled cannot be known. Two marks tell: the session knows
+whether an event that it has handed over was delivered (src/lua/raw/hot.rs), and a turn knows whether whoever took it
+came back.
+
+Not to be known is this, in coroutines of PUC Lua 5.1 with a user's socket: whether a coroutine that goes on elsewhere
+after an error in the socket's method still has its turn, so that others find nothing to receive until it calls luws
+again or ends; and whether a finaliser that calls luws on the very connection whose socket is at work was called from
+within it, so that this interrupts the connection.
+--]]
+
+local native = ...
+
+local guard = {}
+
+local coroutine_running = coroutine.running
+local resume, status, yield = coroutine.resume, coroutine.status, coroutine.yield
+guard.unpack = unpack or table.unpack -- luacheck: ignore (Lua 5.2 and later)
+
+-- The environment may be one of the program's, which has not all globals, or which raises errors about those that it
+-- has not.
+local globals = package.loaded._G or _G
+local debug = rawget(globals, "debug") or {}
+local traceback_here = debug.traceback or function(message) return message end
+local traceback = debug.traceback or function(_, message) return message end
+guard.metatable_of = debug.getmetatable or getmetatable
+
+--- Whether a function under pcall can yield: LuaJIT, and Lua 5.2 and later. To try it would be an error in hosts that
+-- have coroutines of their own and load us where there are none yet.
+local yields_through_pcall = rawget(globals, "jit") ~= nil or _VERSION ~= "Lua 5.1"
+
+--- The running coroutine; nil in the main one, in every Lua.
+local function running()
+  local thread, is_main = coroutine_running()
+  if is_main then return nil end
+  return thread
+end
+
+--- text(value): what tostring makes of a value, or nil and why it makes nothing of it.
+function guard.text(value)
+  local ok, text = pcall(tostring, value)
+  if not ok then
+    local told, why = pcall(tostring, text)
+    return nil, told and type(why) == "string" and why or "its __tostring fails"
+  end
+  if type(text) ~= "string" then return nil, "its __tostring returns no string" end
+  return text
+end
+
+--- name(conn): what a connection is called in the log.
+function guard.name(conn) return guard.text(conn) or "a connection" end
+
+--- An error as text, with the stack of where it was raised.
+local function trace(err)
+  return traceback_here(guard.text(err) or type(err), 2)
+end
+
+--- is_callable(value): whether it can be called.
+function guard.is_callable(value)
+  if type(value) == "function" then return true end
+  local meta = guard.metatable_of(value)
+  return type(meta) == "table" and meta.__call ~= nil
+end
+
+-- Deliveries within deliveries are counted natively, but where handlers can yield: there they are by coroutine, as each
+-- has a stack of its own.
+local DEEPEST = 50
+local depth = setmetatable({}, { __mode = "k" })
+
+--- is_deep(): whether deliveries are within deliveries to the end of what there may be of that.
+function guard.is_deep()
+  if native.is_deep() then return true end
+  if not yields_through_pcall then return false end
+  local thread = running()
+  return thread ~= nil and (depth[thread] or 0) >= DEEPEST
+end
+
+local function after_nested(state, calling, thread, before, ...)
+  state.calling, depth[thread] = calling, before
+  return ...
+end
+
+--- f(...) under xpcall where it may yield.
+local function call_nested(state, f, ...)
+  local thread, calling = running(), state.calling
+  local before = depth[thread]
+  depth[thread] = (before or 0) + 1
+  state.calling = true
+  native.done(state.session)
+  return after_nested(state, calling, thread, before, xpcall(f, trace, ...))
+end
+
+--- call(state, f, ...): calls a message handler with what the session has handed over. Returns true and what it
+-- returns; or false and its error with the stack.
+function guard.call(state, f, ...)
+  if yields_through_pcall and running() then return call_nested(state, f, ...) end
+  return native.deliver(state.session, trace, f, ...)
+end
+
+local function relay(thread, ok, ...)
+  if not ok then return false, traceback(thread, guard.text((...)) or type((...))) end
+  if status(thread) == "dead" then return true, ... end
+  return relay(thread, resume(thread, yield(...)))
+end
+
+local function after_begin(thread, begun, ...)
+  if not begun then return false, (...) end
+  return relay(thread, ...)
+end
+
+--- A coroutine for f, which may be a table that can be called.
+local function new_coroutine(f)
+  return coroutine.create(function(...) return f(...) end)
+end
+
+--- for_yielding(state, f): what call_yielding is to be given for f. Making it may run the collector, and so anything.
+function guard.for_yielding(state, f)
+  if yields_through_pcall or not running() then return f end
+  local ok, thread = native.shelter(state.session, new_coroutine, f)
+  if not ok then error(thread, 0) end -- a finaliser's
+  return thread
+end
+
+--- call_yielding(state, f, ...): `call` for what may yield in every Lua.
+function guard.call_yielding(state, f, ...)
+  if type(f) ~= "thread" then return guard.call(state, f, ...) end
+  return after_begin(f, native.deliver(state.session, nil, resume, f, ...))
+end
+
+--- try(f, ...): pcall, for what may yield; where both cannot be had the error goes on to whoever called luws.
+function guard.try(f, ...)
+  if yields_through_pcall or not running() then return pcall(f, ...) end
+  return true, f(...)
+end
+
+local function after_entry(state, interrupted, thread, before, ok, ...)
+  depth[thread] = before
+  if ok then return ... end
+  if state.calling or native.was_interrupted(state.session) or state.wire:is_stuck() then interrupted(state) end
+  error((...), 0)
+end
+
+--- entry(f, state, interrupted, ...): f(...), which is what a function of the API does with this connection. Where
+-- its handlers and sockets can yield, an error that is not theirs is caught here, and the connection interrupted if
+-- that was between taking something and noting it; elsewhere the marks tell the next call.
+function guard.entry(f, state, interrupted, ...)
+  local thread = yields_through_pcall and running()
+  if not thread then return f(...) end
+  state.calling = false
+  return after_entry(state, interrupted, thread, depth[thread], pcall(f, ...))
+end
+
+-- A turn at something that only one coroutine at a time may do, and that may yield.
+local MAIN = {}
+
+--- turn(): one that nobody has. `inside`: who has it is in user code.
+function guard.turn()
+  return { taken = false, inside = false, owner = setmetatable({}, { __mode = "v" }) }
+end
+
+--- take(turn): true if it is ours now, false while somebody is at it; nil if whoever had it was broken off.
+function guard.take(turn)
+  local thread = running()
+  if not turn.taken then
+    turn.owner[1] = thread or MAIN
+    turn.taken = true
+    return true
+  end
+  local owner = turn.owner[1]
+  if owner == nil then return nil end
+  if owner == (thread or MAIN) then
+    -- A finaliser's call, within the user code of ours.
+    if turn.inside and thread and yields_through_pcall then return false end
+    return nil
+  end
+  -- Nobody can look into the main coroutine from outside.
+  if owner == MAIN or status(owner) ~= "dead" then return false end
+  return nil
+end
+
+--- give_back(turn).
+function guard.give_back(turn)
+  turn.taken = false
+end
+
+--- is_ours(turn): whether the running coroutine has it.
+function guard.is_ours(turn)
+  return turn.taken and turn.owner[1] == (running() or MAIN)
+end
+
+--- is_broken_off(turn, is_outside): whether whoever has it will not come back. A coroutine that finds its own turn
+-- may be in the user code that it is for, unless `is_outside` says that this cannot be.
+function guard.is_broken_off(turn, is_outside)
+  if not turn.taken then return false end
+  local owner, thread = turn.owner[1], running() or MAIN
+  if owner == nil then return true end
+  if owner == thread then return is_outside or not turn.inside end
+  return owner ~= MAIN and status(owner) == "dead"
+end
+
+local function outside(turn, ...)
+  turn.inside = false
+  return ...
+end
+
+--- method(turn, session, f, ...): calls a method of the user's socket, of which this turn is taken: as `try`.
+function guard.method(turn, session, f, ...)
+  if not running() then return native.shelter(session, f, ...) end
+  if not yields_through_pcall then return true, f(...) end
+  turn.inside = true
+  return outside(turn, pcall(f, ...))
+end
+
+local new_proxy = rawget(globals, "newproxy") -- there is none in Lua 5.2 and later, where tables have finalisers
+
+--- finaliser(f): an object after whose end f is called.
+function guard.finaliser(f)
+  if not new_proxy then return setmetatable({}, { __gc = f }) end
+  local proxy = new_proxy(true)
+  getmetatable(proxy).__gc = f
+  return proxy
+end
+
+return guard

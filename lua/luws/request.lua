@@ -1,0 +1,102 @@
+--[[
+What is asked of the server: the headers of the upgrade request, the subprotocols and the compression to offer, all from
+options. The request itself is written by the engine.
+--]]
+
+local native, import = ...
+local options = import("options")
+
+local request = {}
+
+options.register {
+  { "upgrade_headers", nil, options.of_type("table") }, -- header name to value
+  { "subprotocols", nil, options.of_type("string", "table") }, -- one or an array, the preferred one first
+  { "deflate", false, options.of_type("boolean", "table") }, -- permessage-deflate: its own options are read below
+}
+
+-- The options of permessage-deflate (RFC 7692 section 7.1), and how to compress.
+local deflate_rows = {
+  { "server_no_context_takeover", false, options.of_type("boolean") },
+  { "client_no_context_takeover", false, options.of_type("boolean") },
+  { "server_max_window_bits", nil, options.whole(8, 15) },
+  { "client_max_window_bits", nil, options.whole(8, 15) },
+  { "level", 6, options.whole(1, 9) }, -- 1 is the fastest, 9 makes the smallest
+  { "threshold", 128, options.whole(0) }, -- bytes; smaller messages go as they are
+}
+
+--- deflate(opening): a complete table of the options of compression, or nil if it is not wanted; then what is wrong.
+function request.deflate(opening)
+  if opening.deflate then return options.complete("deflate", deflate_rows, opening.deflate) end
+end
+
+-- What the handshake itself says (RFC 6455 section 4.1); another value would break it.
+local FIXED = { upgrade = "websocket", connection = "upgrade", ["sec-websocket-version"] = "13" }
+
+local function header_value(value)
+  if type(value) == "number" then return tostring(value) end
+  -- For the original's sake, whose users added the line end that it forgot.
+  if type(value) == "string" then return (value:gsub("\r\n$", "")) end
+end
+
+--- wrong_header(name, value, text): what is wrong with a header of the user's, whose value is this text.
+local function wrong_header(name, value, text)
+  if type(name) ~= "string" then return "a name is a " .. type(name) .. '; as in { ["X-Name"] = "value" }' end
+  if not text then return ("%s: string or number expected, got %s"):format(name, type(value)) end
+  local lower, wrong = name:lower(), native.check_header(name, text)
+  if wrong then return wrong end
+  if (lower == "host" or lower == "sec-websocket-protocol") and text:find("[\128-\255]") then
+    return "the value of header " .. name .. " is not ASCII"
+  end
+end
+
+--- offered(opening): an array of the subprotocols in the option of that name; or nil and what is wrong with it.
+local function offered(opening)
+  local wanted, subprotocols = opening.subprotocols, {}
+  if wanted == nil then return subprotocols end
+  if type(wanted) == "string" then wanted = { wanted } end
+  for key in next, wanted do
+    if type(key) ~= "number" then return nil, "bad option 'subprotocols' (string or array of strings expected)" end
+  end
+  for i, name in ipairs(wanted) do
+    if type(name) ~= "string" or native.check_header(name, "") then
+      return nil, "bad option 'subprotocols' (an element is not a token)"
+    end
+    subprotocols[i] = name
+  end
+  return subprotocols
+end
+
+--- headers(opening, target): an array of { name, value } for the upgrade request, the subprotocols to offer, and the
+-- value for the Host header; or nil and what is wrong with them.
+function request.headers(opening, target)
+  local subprotocols, problem = offered(opening)
+  if not subprotocols then return nil, problem end
+  local headers, host, authorization = {}, target.host_header, target.authorization
+  for name, value in pairs(opening.upgrade_headers or {}) do
+    local text = header_value(value)
+    local wrong = wrong_header(name, value, text)
+    if wrong then return nil, ("bad option 'upgrade_headers' (%s)"):format(wrong) end
+    local lower = name:lower()
+    if lower == "host" then
+      host = text
+    elseif lower == "sec-websocket-protocol" then
+      for protocol in text:gmatch("[^%s,]+") do subprotocols[#subprotocols + 1] = protocol end
+    elseif FIXED[lower] ~= text:lower() then
+      if FIXED[lower] or lower:match("^sec%-websocket%-") then
+        return nil, ("bad option 'upgrade_headers' (%s belongs to the handshake)"):format(name)
+      end
+      if lower == "authorization" then authorization = nil end -- the URL's is not wanted then
+      headers[#headers + 1] = { name, text }
+    end
+  end
+  if authorization then headers[#headers + 1] = { "Authorization", authorization } end
+  table.sort(headers, function(a, b) return a[1] < b[1] end)
+  local once, distinct = {}, {}
+  for _, name in ipairs(subprotocols) do
+    if not once[name] then distinct[#distinct + 1] = name end
+    once[name] = true
+  end
+  return headers, distinct, host
+end
+
+return request

@@ -1,0 +1,106 @@
+--[[
+A wire without a network: two ends in memory, each of which reads what the other has written. The contract of wires is
+in connection.lua. Time is a virtual clock's: a wait lets it pass until something comes, and runs what is due
+meanwhile.
+
+An end can be a session's (`wire`), or be written and read as plain bytes by whoever plays the peer.
+--]]
+
+local native = ...
+
+local memory = {}
+
+local End = {}
+End.__index = End
+
+--- send(bytes): the other end can read them.
+function End:send(bytes)
+  local other = self.other
+  other.inbox = other.inbox .. bytes
+  if other.on_input then other.on_input() end
+end
+
+--- take(max): at most `max` of the bytes that have come; "" for none.
+function End:take(max)
+  local bytes = self.inbox:sub(1, max or -1)
+  self.inbox = self.inbox:sub(#bytes + 1)
+  return bytes
+end
+
+--- room(): how many bytes the other end takes now.
+function End:room() return math.max(0, self.other.capacity - #self.other.inbox) end
+
+--- finish([why]): nothing more will be sent; the other end reads what has come, and then "closed" or why else.
+function End:finish(why)
+  local other = self.other
+  other.finished = other.finished or why or "closed"
+  if other.on_input then other.on_input() end
+end
+
+--- pair(): two ends. Fields of each: capacity (bytes that may wait there to be read), on_input (called when something
+-- comes), finished (why nothing more will come).
+function memory.pair()
+  local a = setmetatable({ inbox = "", capacity = math.huge }, End)
+  local b = setmetatable({ inbox = "", capacity = math.huge }, End)
+  a.other, b.other = b, a
+  return a, b
+end
+
+local Wire = { came = 0, lingers = true }
+Wire.__index = Wire
+
+function Wire:read(max)
+  local session, line = self.session, self.line
+  self.clock.run()
+  if native.is_busy(session) then return nil end
+  if native.was_interrupted(session) then return nil, "interrupted" end
+  if self.closed then return nil, "closed" end
+  local bytes = line:take(max)
+  if bytes ~= "" then return native.receive_data(session, bytes), #bytes == max end
+  if not line.finished then return nil end
+  native.receive_end(session)
+  return nil, line.finished
+end
+
+function Wire:write()
+  local session, line = self.session, self.line
+  self.clock.run()
+  if native.is_busy(session) then return nil, "timeout" end
+  if self.closed or line.broken then return nil, line.broken or "closed" end
+  local bytes = native.peek(session, line:room())
+  if bytes ~= "" then
+    line:send(bytes)
+    native.sent(session, #bytes)
+  end
+  if native.outgoing(session) > 0 then return nil, "timeout" end
+  return true
+end
+
+function Wire:wait(reading, writing, seconds)
+  local line = self.line
+  return self.clock.pass(seconds, function()
+    return self.closed or reading and (line.inbox ~= "" or line.finished) or writing and line:room() > 0 or false
+  end)
+end
+
+function Wire.is_stuck() return false end
+
+function Wire:dirty() return self.line.inbox ~= "" end
+
+function Wire:shutdown() self.line:finish() end
+
+function Wire:close()
+  if self.closed then return end
+  self.closed = true
+  self.line:finish()
+  self.line.other.broken = "closed"
+end
+
+function Wire.release() end
+
+--- wire(session, line, clock): the session's bytes go through this end.
+function memory.wire(session, line, clock)
+  return setmetatable({ session = session, line = line, clock = clock, closed = false }, Wire)
+end
+
+return memory

@@ -1,0 +1,50 @@
+--[[
+A wire over a socket of ours: the bytes do not become Lua strings. The contract of wires is in connection.lua.
+--]]
+
+local native, import = ...
+local clock = import("clock")
+
+local read, write, wait = native.read, native.write, native.socket_wait
+
+local Wire = { came = 0, lingers = true }
+Wire.__index = Wire
+
+function Wire:read(max) return read(self.session, max) end
+
+function Wire:write() return write(self.session) end
+
+function Wire:wait(reading, writing, seconds)
+  local deadline = clock.now() + seconds
+  local ready
+  -- A signal interrupts the wait, so that Lua can run what it has in store for it (Ctrl-C raises an error).
+  repeat ready = wait(self.socket, reading, writing, deadline - clock.now()) until ready ~= "signal"
+  return ready
+end
+
+function Wire.is_stuck() return false end
+
+function Wire:dirty() return native.holds_more(self.session) end
+
+function Wire:shutdown() native.socket_shutdown(self.socket) end
+
+function Wire:close()
+  self:release()
+  native.socket_close(self.socket)
+end
+
+function Wire:release()
+  native.socket_release(self.users)
+end
+
+local wires = {}
+
+--- make(session, socket): the session's bytes go through this native socket from now on. Returns the wire, and what the
+-- user gets of the socket.
+function wires.make(session, socket)
+  native.attach(session, socket)
+  local users = native.socket_for_user(socket)
+  return setmetatable({ session = session, socket = socket, users = users }, Wire), users
+end
+
+return wires

@@ -1,0 +1,92 @@
+-- guard: turns at what only one coroutine at a time may do, and what counts as broken off.
+
+local world = require "spec.support.world"
+
+describe("a turn", function()
+  local guard, turn
+
+  before_each(function()
+    guard = world.new().import "guard"
+    turn = guard.turn()
+  end)
+
+  --- Has a coroutine take the turn and then yield, or end.
+  local function taken_by_another(yields)
+    local thread = coroutine.create(function()
+      assert(guard.take(turn) == true)
+      if yields then coroutine.yield() end
+    end)
+    assert(coroutine.resume(thread))
+    return thread
+  end
+
+  it("is ours if nobody has it, and again once it is given back", function()
+    for _ = 1, 2 do
+      assert.is_true(guard.take(turn))
+      turn.inside = true -- in the user code that it is for
+      assert.is_false(guard.is_broken_off(turn, false))
+      turn.inside = false
+      guard.give_back(turn)
+      assert.is_false(guard.is_broken_off(turn, true))
+    end
+  end)
+
+  it("that we have already was broken off", function()
+    for _, run in ipairs { function(f) f() end, function(f) coroutine.wrap(f)() end } do
+      run(function()
+        turn = guard.turn()
+        guard.take(turn)
+        assert.is_nil(guard.take(turn))
+        assert.is_true(guard.is_broken_off(turn, false))
+      end)
+    end
+  end)
+
+  it("is not ours while another coroutine is at it", function()
+    local thread = taken_by_another(true)
+    assert.is_false(guard.take(turn))
+    assert.is_false(guard.is_broken_off(turn, true))
+    coroutine.wrap(function() assert.is_false(guard.take(turn)) end)()
+    assert.equal("suspended", coroutine.status(thread))
+  end)
+
+  it("was broken off if the coroutine that had it has ended", function()
+    taken_by_another(false)
+    assert.is_nil(guard.take(turn))
+    assert.is_true(guard.is_broken_off(turn, false))
+  end)
+
+  it("was broken off if the coroutine that had it was given up and collected", function()
+    taken_by_another(true)
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(guard.take(turn))
+    assert.is_true(guard.is_broken_off(turn, false))
+  end)
+
+  it("of the main coroutine cannot be judged from another", function()
+    guard.take(turn)
+    coroutine.wrap(function()
+      assert.is_false(guard.take(turn))
+      assert.is_false(guard.is_broken_off(turn, true))
+    end)()
+  end)
+end)
+
+describe("what can be called", function()
+  it("is a function or a table whose metatable says so, though it may be hidden", function()
+    local guard = world.new().import "guard"
+    for _, case in ipairs {
+      { print, true },
+      { function() end, true },
+      { setmetatable({}, { __call = print }), true },
+      { setmetatable({}, { __call = print, __metatable = "hidden" }), true },
+      { {}, false },
+      { setmetatable({}, {}), false },
+      { "print", false },
+      { 5, false },
+    } do
+      assert.equal(case[2], guard.is_callable(case[1]))
+    end
+  end)
+end)

@@ -1,0 +1,109 @@
+-- A socket for options.connect that is a table with nothing behind it: it has LuaSocket's methods, and leads to a peer
+-- in memory that runs the engine in server role and echoes (world.lua).
+--
+--   local socket = memory_socket.new { send = function(self, bytes) return self:take(bytes:sub(1, 1)) end }
+--   conn = luws.wsopen("ws://memory/", handler, { connect = function() return socket end })
+--   assert.equal(1, #socket.peer.events)
+--
+-- It knows what LuaSocket promises of its methods, and nothing of who calls them.
+
+local sockets = require "spec.support.sockets"
+local world = require "spec.support.world"
+
+local memory_socket = {}
+
+local MOST_CALLS = 100000 -- at one and the same time, after which a loop is one without end
+
+local Socket = {}
+Socket.__index = Socket
+
+--- take(bytes): what a send does with the bytes that there is room for; how many those are.
+function Socket:take(bytes)
+  local count = math.min(#bytes, self.line:room())
+  self.line:send(bytes:sub(1, count))
+  self.world.clock.run() -- the peer reads and answers
+  return count
+end
+
+--- give(max): what a receive returns of what has come.
+function Socket:give(max)
+  self.world.clock.run()
+  return self.line:take(max)
+end
+
+--- waiting(): how many bytes have come and were not received.
+function Socket:waiting() return #self.line.inbox end
+
+--- What a fault returns in place of a method; whether there is one.
+local function faulty(self, name, ...)
+  local now = self.world.clock.now()
+  self.calls = now == self.called and self.calls + 1 or 1
+  self.called = now
+  if self.calls > MOST_CALLS then error("this loop has no end: the socket is asked again and again", 0) end
+  self.late = self.late + self.closed
+  local fault = self.faults[name]
+  local results = fault and { fault(self, ...) } or {}
+  return next(results) ~= nil, unpack(results, 1, 3)
+end
+
+local function send(self, bytes, is_faulty, ...)
+  if is_faulty then return ... end
+  if self.line.broken then return nil, self.line.broken, 0 end
+  local count = self:take(bytes)
+  if count == #bytes then return count end
+  return nil, "timeout", count
+end
+
+function Socket:send(bytes)
+  self.sends = self.sends + 1
+  return send(self, bytes, faulty(self, "send", bytes))
+end
+
+local function receive(self, max, is_faulty, ...)
+  if is_faulty then return ... end
+  local line = self.line
+  self.world.clock.pass(self.seconds, function() return #line.inbox >= max or line.finished end)
+  if #line.inbox >= max then return self:give(max) end
+  return nil, line.finished or "timeout", self:give(max)
+end
+
+function Socket:receive(max)
+  self.receives = self.receives + 1
+  return receive(self, max, faulty(self, "receive", max))
+end
+
+function Socket:settimeout(seconds)
+  self.late = self.late + self.closed
+  self.seconds = seconds
+  self.timeouts[tostring(seconds)] = true
+  return 1
+end
+
+function Socket:close()
+  self.closed = self.closed + 1
+  self.line:finish()
+  if self.faults.close then self.faults.close(self) end
+  return 1
+end
+
+--- new([faults [, world [, peer]]]): a socket. faults.send(socket, bytes) and faults.receive(socket, max) may do the
+-- method's work instead: what they return is returned, unless it is nothing; faults.close(socket) is called in close.
+-- They may be changed at any time. With a world its waits take that world's time, and otherwise none at all; with a
+-- peer of that world (world.lua, player.lua) it leads there. Fields: peer; sends, receives, closed (calls), late (calls
+-- after close), timeouts (a set of what settimeout was given).
+function memory_socket.new(faults, w, peer)
+  w = w or world.new()
+  if peer and peer.new_connection then peer = peer:new_connection() end
+  peer = peer or w:peer():echo()
+  return setmetatable({
+    world = w, peer = peer, line = w:attach(peer), faults = faults or {}, seconds = 0,
+    calls = 0, sends = 0, receives = 0, closed = 0, late = 0, timeouts = {},
+  }, Socket)
+end
+
+--- connecting(session, replaced): what sockets.connecting makes, to the peer that a session of world.lua has then.
+function memory_socket.connecting(session, replaced)
+  return function() return sockets.over(memory_socket.new({}, session.world, session.peer), replaced) end
+end
+
+return memory_socket

@@ -1,0 +1,344 @@
+-- A world for specs, without a network and without real time: an instance of the module whose connections lead to peers
+-- in memory, and a clock that goes on only when something waits.
+--
+--   local w = world.new()
+--   local peer = w:peer()                       -- the engine in server role, which accepts and answers nothing else
+--   local conn = w:open(peer, options)          -- what is told is in w.told, as with session.lua
+--   peer:send(1, "Hello")
+--   w.luws.wsreceive(conn)
+--   assert.same({ { 1, "Hello" } }, w.told)
+--
+-- A spec that is to run with real sockets as well uses world.session(), which has the functions of session.lua: its
+-- peers play the steps of scripted.lua, in memory (player.lua).
+--
+-- It knows the seams of the driver (loader.lua) and the wire in memory; it knows nothing of what is tested.
+
+local luws = require "luws"
+local player = require "spec.support.player"
+local sessions = require "spec.support.session"
+
+local world = {}
+
+local EPOCH = 1700000000 -- what os.time would say when the clock begins, in seconds
+local PATIENCE = 3600 -- virtual seconds after which a wait without end is a mistake of the spec
+local MOST_IDLE = 100000 -- waits at one and the same time after which a loop is one
+
+local native, memory, EVENT -- as the first world brings them
+
+-- The clock
+
+--- A clock that says 0 and goes on in waits only. after(seconds, f) has f called then.
+local function new_clock()
+  local clock, now, timers, idle = {}, 0, {}, 0
+
+  function clock.now() return now end
+  clock.coarse = clock.now
+  function clock.time() return EPOCH + now end
+
+  function clock.after(seconds, f)
+    local time, at = now + seconds, #timers + 1
+    while at > 1 and timers[at - 1].time > time do at = at - 1 end
+    table.insert(timers, at, { time = time, f = f })
+  end
+
+  --- run(): what is due.
+  function clock.run()
+    while timers[1] and timers[1].time <= now do table.remove(timers, 1).f() end
+  end
+
+  --- pass(seconds, done): lets time pass until done() is so, or for that long; whether it is so.
+  function clock.pass(seconds, done)
+    local deadline = now + seconds
+    local patience = now + PATIENCE
+    while true do
+      clock.run()
+      if done() then return true end
+      local following = timers[1] and timers[1].time or math.huge
+      local time = math.min(following, deadline)
+      if time > patience then error("this wait has no end: nothing is going to happen", 0) end
+      idle = time > now and 0 or idle + 1
+      if idle > MOST_IDLE then error("this loop has no end: it waits for nothing, again and again", 0) end
+      now = math.max(now, time)
+      if following > deadline then return false end
+    end
+  end
+
+  function clock.sleep(seconds)
+    clock.pass(math.max(0, seconds), function() return false end)
+  end
+
+  return clock
+end
+
+-- Peers
+
+local Peer = {}
+Peer.__index = Peer
+
+local HEADER = "^received %a+ %(opcode (%d+)%), (%d+) bytes, fin=(%d) rsv=([01]+)$" -- as the engine's trace has it
+
+--- note_frames(peer): the headers of the frames that have come since.
+local function note_frames(peer)
+  for _, line in ipairs(native.trace(peer.session)) do
+    local opcode, length, fin, rsv = line:match(HEADER)
+    if opcode then
+      peer.frames[#peer.frames + 1] = {
+        fin = fin == "1", opcode = tonumber(opcode), rsv = tonumber(rsv, 2), payload = "", length = tonumber(length),
+        masked = true, -- the engine takes no other from a client
+      }
+    end
+  end
+end
+
+--- fill(peer, data, is_control): shares out what has come to the frames that it belongs to.
+local function fill(peer, data, is_control)
+  note_frames(peer)
+  for _, frame in ipairs(peer.frames) do
+    local missing = frame.length - #frame.payload
+    if missing > 0 and frame.opcode >= 8 == is_control then
+      frame.payload = frame.payload .. data:sub(1, missing)
+      data = data:sub(missing + 1)
+    end
+  end
+end
+
+--- note(peer, event, data): one event; a message comes in pieces, so that what there is of one shows before its end.
+local function note(peer, event, data)
+  if event == EVENT.begin then
+    native.stream(peer.session)
+    peer.message = { opcode = data:byte() }
+    return
+  elseif event == EVENT.piece or event == EVENT.last then
+    fill(peer, data, false)
+    table.insert(peer.message, data)
+    if event == EVENT.piece then return end
+    event, data = peer.message.opcode, table.concat(peer.message)
+  else
+    fill(peer, data, true)
+  end
+  peer.events[#peer.events + 1] = { event, data }
+  if peer.on_event then peer:on_event(event, data) end
+end
+
+--- take_in(): reads what has come and makes events of it.
+function Peer:take_in()
+  local line = self.line
+  if self.plain then
+    table.insert(self.pieces, line:take())
+    return
+  end
+  table.insert(self.pieces, line.inbox)
+  while self.wire:read(65536) do end
+  while true do
+    local event, data = native.next_event(self.session)
+    if not event then break end
+    native.done(self.session)
+    if event == EVENT.request then
+      local resource, headers, subprotocols = native.request(self.session)
+      self.request = { resource = resource, headers = headers, subprotocols = subprotocols }
+      self:on_request()
+    elseif event == EVENT.failure then
+      self.failure = data
+    else
+      note(self, event, data)
+    end
+  end
+  note_frames(self)
+end
+
+--- What is done with a request, unless a spec or a script has it otherwise.
+function Peer:on_request() self:accept() end
+
+--- accept(): answers the request and goes on with frames; returns the response, which is sent unless `silently`.
+function Peer:accept(silently)
+  native.accept(self.session, self.subprotocol)
+  native.set_trace(self.session, true)
+  native.announce(self.session, true)
+  if not silently then return end
+  local response = native.peek(self.session, math.huge)
+  native.sent(self.session, #response)
+  return response
+end
+
+--- Does what there is to do: by a script, or else reads and answers.
+function Peer:advance()
+  if self.script then return self.script() end
+  if self.is_paused then return end
+  self:take_in()
+  if self.wire then self.wire:write() end
+end
+
+--- came(): all bytes that have come.
+function Peer:came() return table.concat(self.pieces) end
+
+--- seen(): the frames that have come, each as { fin, opcode, payload }.
+function Peer:seen()
+  local seen = {}
+  for i, frame in ipairs(self.frames) do seen[i] = { frame.fin, frame.opcode, frame.payload } end
+  return seen
+end
+
+--- incomplete(): how many bytes have come of a frame that is not complete.
+function Peer:incomplete() return native.incoming(self.session) end
+
+--- pause([capacity]): reads nothing from now on; so many bytes find room (none).
+function Peer:pause(capacity)
+  self.is_paused, self.line.capacity = true, capacity or 0
+end
+
+--- resume(): reads again, and has room for all.
+function Peer:resume()
+  self.is_paused, self.line.capacity = false, math.huge
+  self:advance()
+end
+
+--- send(opcode, data [, fin]): a message, a fragment, a control frame.
+function Peer:send(opcode, data, fin)
+  assert(native.send(self.session, opcode, data, fin ~= false))
+  self.wire:write()
+end
+
+--- close([code, reason]): sends a close frame.
+function Peer:close(code, reason)
+  assert(native.close(self.session, code or 1000, reason or ""))
+  self.wire:write()
+end
+
+--- raw(bytes): puts any bytes on the wire.
+function Peer:raw(bytes) self.line:send(bytes) end
+
+--- finish([why]): ends the stream.
+function Peer:finish(why) self.line:finish(why) end
+
+--- vanish(): ends the stream, and takes nothing any more.
+function Peer:vanish()
+  self.line:finish()
+  self.line.other.broken = "closed"
+end
+
+--- answer_close(): answers close frames from now on.
+function Peer:answer_close()
+  self.on_event = function(peer, event)
+    if event == 8 then native.reply_close(peer.session) end
+  end
+  return self
+end
+
+--- echo(): sends messages back, and answers pings and close frames, from now on.
+function Peer:echo()
+  self.on_event = function(peer, event, data)
+    if event == 8 then
+      native.reply_close(peer.session)
+    elseif event == 9 then
+      native.pong(peer.session, data)
+    elseif event ~= 10 then
+      native.send(peer.session, event, data, true)
+    end
+  end
+  return self
+end
+
+-- The world
+
+local World = {}
+World.__index = World
+
+--- peer([options]): one that accepts the next connection. Options: subprotocol, and those of a session (deflate,
+-- max_payload_size); plain = true: no engine, bytes only. Its fields: request (resource, headers, subprotocols), events
+-- ({ opcode, data }, messages complete), frames (fin, opcode, rsv, payload), failure; line (the end of the wire).
+function World:peer(options)
+  options = options or {}
+  local peer = setmetatable({
+    events = {}, frames = {}, pieces = {}, subprotocol = options.subprotocol, plain = options.plain,
+  }, Peer)
+  if not options.plain then
+    peer.session = assert(native.session {
+      role = "server", seed = 1, deflate = options.deflate, max_payload_size = options.max_payload_size or 2 ^ 30,
+      fragment_size = 0,
+    })
+  end
+  self.next_peer = peer
+  return peer
+end
+
+--- play(steps): a peer that plays the steps of scripted.lua, for each connection that comes next; see player.lua.
+function World:play(steps)
+  self.next_peer = player.new(self, steps)
+  return self.next_peer
+end
+
+--- attach(peer): connects it; returns the other end of its wire.
+function World:attach(peer)
+  assert(not peer.line, "this peer has its connection already")
+  local near, far = memory.pair()
+  peer.line = far
+  if not peer.plain then peer.wire = memory.wire(peer.session, far, self.clock) end
+  local is_due = false
+  local function advance()
+    is_due = false
+    peer:advance()
+  end
+  function far.on_input()
+    if is_due then return end
+    is_due = true
+    self.clock.after(0, advance)
+  end
+  if peer.script then far.on_input() end
+  return near
+end
+
+--- open([peer [, options [, handler]]]): a connection to it; what its handler is told is in told, call by call.
+function World:open(peer, options, handler)
+  self.next_peer = peer or self:peer()
+  local told = {}
+  self.told = told
+  self.conn = assert(self.luws.wsopen("ws://peer.test/", handler or function(_, ...) told[#told + 1] = { ... } end,
+    options))
+  return self.conn, self.next_peer
+end
+
+--- receive_all([conn]): calls wsreceive until there is nothing more for now; what the last call returned.
+function World:receive_all(conn)
+  local more, bytes
+  repeat more, bytes = self.luws.wsreceive(conn or self.conn) until not more
+  return more, bytes
+end
+
+--- new(): a world with an instance of the module in it (luws) and its clock. Other fields: conn and told (of the last
+-- `open`), asked (the host and port that were last dialled), import (gives a part of the driver).
+function world.new()
+  local self = setmetatable({ clock = new_clock(), told = {} }, World)
+  local seed = 0
+  local seams = {
+    clock = self.clock,
+    seed = function()
+      seed = seed + 1
+      return seed
+    end,
+    connect = function(session, host, port)
+      self.asked = { host, port }
+      local peer = assert(self.next_peer, "the spec has no peer for this connection")
+      if peer.new_connection then peer = peer:new_connection() end
+      return memory.wire(session, self:attach(peer), self.clock), { getfd = function() return -1 end }
+    end,
+  }
+  self.luws = luws.instance("luws", seams)
+  native, memory = seams.native, seams.memory
+  self.import = seams.import
+  EVENT = EVENT or native.event_numbers()
+  return self
+end
+
+--- session(): what session.lua makes, but for a world of its own (`world`): its peers play their steps in memory.
+function world.session()
+  local w = world.new()
+  local s = sessions.new(w.luws)
+  s.world = w
+  function s.new_peer(_, steps)
+    s.peer = w:play(steps)
+    return s.peer
+  end
+  return s
+end
+
+return world

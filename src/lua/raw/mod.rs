@@ -1,0 +1,315 @@
+//! Lua's C API, and the only unsafe code of the crate: functions that Lua calls, values in and out, userdata.
+//!
+//! What makes it sound:
+//! - A Lua error leaves a function by longjmp (PUC Lua) or by unwinding (LuaJIT), and both may pass through a frame of
+//!   Rust only if nothing on that frame is to be dropped. So each call that may raise is made either by a frame that
+//!   holds only numbers, references and raw pointers, or under `lua_pcall`, which no error leaves.
+//! - What allocates in Lua may run the collector, and with it anybody's finaliser, which may raise an error or call
+//!   this module again. Results are therefore pushed under `lua_pcall` by [`push`], whose closure exists already (a
+//!   new one would have to be allocated first), and what is borrowed meanwhile is behind a `RefCell` and asked with
+//!   `try_borrow`.
+//! - A panic never reaches Lua: it is caught, and becomes a message or the end of the connection.
+//! - Userdata is known by its metatable, which each function has as an upvalue; the object in it is taken out by its
+//!   finaliser, after which the userdata is an empty one.
+//!
+//! Knows nothing of sessions but how to find them; [`hot`] has the functions that are called for each message.
+
+#![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
+
+use std::ffi::{CStr, c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::rc::Rc;
+
+use mlua_sys as ffi;
+use mlua_sys::lua_State as State;
+
+use super::value::{Handle, Reply, Table, Value, failure};
+use super::{Context, FUNCTIONS, SOURCES};
+
+mod hot;
+
+/// The upvalues that every function has, and the number of the function for those that share [`call`].
+const CONTEXT: c_int = ffi::lua_upvalueindex(1);
+const PUSH: c_int = ffi::lua_upvalueindex(2);
+const METATABLE: c_int = ffi::lua_upvalueindex(3);
+const NUMBER: c_int = ffi::lua_upvalueindex(4);
+
+/// What a userdata holds; nothing once it was finalised.
+type Held = Option<Handle>;
+
+/// Tables within tables are read to this depth, which fits on the stack that every C function has.
+const DEEPEST: usize = 4;
+
+/// `luaopen_luws`: what `require "luws"` calls. A submodule is one more such function with the name of its source.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn luaopen_luws(state: *mut State) -> c_int {
+    unsafe { open(state, c"loader") }
+}
+
+/// Runs a part of the driver with the table of native functions, and returns what it returns. Holds nothing to be
+/// dropped: what fails here is an error of `require`.
+unsafe fn open(state: *mut State, part: &'static CStr) -> c_int {
+    unsafe {
+        ffi::lua_settop(state, 0);
+        // 1: the metatable of what is native
+        ffi::lua_createtable(state, 0, 3);
+        ffi::lua_pushvalue(state, 1);
+        ffi::lua_pushcclosure(state, collect, 1);
+        ffi::lua_setfield(state, 1, c"__gc".as_ptr());
+        ffi::lua_pushliteral(state, c"native object of luws");
+        ffi::lua_setfield(state, 1, c"__metatable".as_ptr());
+        // 2: the context
+        let held = new_userdata(state, 1);
+        *held = Some(Handle::Context(Rc::new(Context::new())));
+        // 3: push
+        ffi::lua_pushvalue(state, 1);
+        ffi::lua_pushcclosure(state, push, 1);
+        // 4: the functions
+        ffi::lua_createtable(state, 0, 80);
+        for (number, (name, _)) in FUNCTIONS.iter().copied().flatten().enumerate() {
+            push_function(state, call, number);
+            ffi::lua_setfield(state, 4, name.as_ptr());
+        }
+        for (name, function) in hot::FUNCTIONS {
+            push_function(state, *function, 0);
+            ffi::lua_setfield(state, 4, name.as_ptr());
+        }
+        push_function(state, source, 0);
+        ffi::lua_setfield(state, 4, c"source".as_ptr());
+        // The methods of what users see (conn.socket) are those of the functions that are named after them.
+        ffi::lua_createtable(state, 0, 3);
+        for (method, name) in
+            [(c"getfd", c"socket_getfd"), (c"setoption", c"socket_setoption"), (c"close", c"socket_close")]
+        {
+            ffi::lua_getfield(state, 4, name.as_ptr());
+            ffi::lua_setfield(state, -2, method.as_ptr());
+        }
+        ffi::lua_setfield(state, 1, c"__index".as_ptr());
+        load(state, part);
+        ffi::lua_pushvalue(state, 4);
+        ffi::lua_call(state, 1, 1);
+        1
+    }
+}
+
+/// A function with the upvalues from the places that [`open`] has them in.
+unsafe fn push_function(state: *mut State, function: ffi::lua_CFunction, number: usize) {
+    unsafe {
+        ffi::lua_pushvalue(state, 2);
+        ffi::lua_pushvalue(state, 3);
+        ffi::lua_pushvalue(state, 1);
+        ffi::lua_pushinteger(state, number as ffi::lua_Integer);
+        ffi::lua_pushcclosure(state, function, 4);
+    }
+}
+
+/// Pushes the source of a part, compiled; raises an error if there is none, which is a mistake of the driver's.
+unsafe fn load(state: *mut State, part: &CStr) {
+    unsafe {
+        for (name, chunk_name, text) in SOURCES {
+            if *name == part {
+                let bytes = text.as_ptr().cast::<c_char>();
+                if ffi::luaL_loadbuffer(state, bytes, text.len(), chunk_name.as_ptr()) != ffi::LUA_OK {
+                    ffi::lua_error(state);
+                }
+                return;
+            }
+        }
+        ffi::lua_pushliteral(state, c"luws has no such part");
+        ffi::lua_error(state);
+    }
+}
+
+/// `source(name)`: a part of the driver, compiled.
+unsafe extern "C-unwind" fn source(state: *mut State) -> c_int {
+    unsafe {
+        let name = ffi::lua_tolstring(state, 1, ptr::null_mut());
+        load(state, if name.is_null() { c"" } else { CStr::from_ptr(name) });
+        1
+    }
+}
+
+/// Pushes an empty userdata, and returns where its object is to be put. The object must not be made before: an error
+/// that is raised here would never drop it.
+unsafe fn new_userdata(state: *mut State, metatable: c_int) -> *mut Held {
+    unsafe {
+        let held = ffi::lua_newuserdata(state, size_of::<Held>()).cast::<Held>();
+        ptr::write(held, None);
+        ffi::lua_pushvalue(state, metatable);
+        ffi::lua_setmetatable(state, -2);
+        held
+    }
+}
+
+/// The finaliser of userdata, which is empty afterwards.
+unsafe extern "C-unwind" fn collect(state: *mut State) -> c_int {
+    unsafe {
+        let held = held(state, 1, ffi::lua_upvalueindex(1));
+        if !held.is_null() {
+            // Objects of this module panic nowhere when they are dropped; if one did, the process would still go on.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop((*held).take())));
+        }
+        0
+    }
+}
+
+/// What the userdata at this place holds; null if it is none of ours. Raises nothing.
+unsafe fn held(state: *mut State, index: c_int, metatable: c_int) -> *mut Held {
+    unsafe {
+        if ffi::lua_type(state, index) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(state, index) == 0 {
+            return ptr::null_mut();
+        }
+        let is_ours = ffi::lua_rawequal(state, -1, metatable) != 0;
+        ffi::lua_settop(state, -2);
+        if is_ours { ffi::lua_touserdata(state, index).cast() } else { ptr::null_mut() }
+    }
+}
+
+/// The object at this place; it lives as long as its userdata is on the stack and nobody calls its finaliser by hand.
+/// Raises nothing.
+unsafe fn handle<'a>(state: *mut State, index: c_int) -> Option<&'a Handle> {
+    unsafe { held(state, index, METATABLE).as_ref()?.as_ref() }
+}
+
+/// The context; `None` while the Lua state is being closed.
+unsafe fn context<'a>(state: *mut State) -> Option<&'a Rc<Context>> {
+    unsafe {
+        match handle(state, CONTEXT) {
+            Some(Handle::Context(context)) => Some(context),
+            _ => None,
+        }
+    }
+}
+
+/// All functions that are not hot: takes its arguments out of Lua, calls the function, and pushes what it returns.
+unsafe extern "C-unwind" fn call(state: *mut State) -> c_int {
+    unsafe {
+        let reply = Box::into_raw(Box::new(answer(state)));
+        give(state, reply)
+    }
+}
+
+/// Calls the function that is meant. Nothing of Lua's that may raise an error is called meanwhile.
+unsafe fn answer(state: *mut State) -> Reply {
+    unsafe {
+        let Some(context) = context(state) else { return failure("the Lua state is being closed") };
+        let number = ffi::lua_tointeger(state, NUMBER) as usize;
+        let Some((_, function)) = FUNCTIONS.iter().copied().flatten().nth(number) else { return vec![] };
+        let arguments: Vec<_> = (1..=ffi::lua_gettop(state)).map(|index| read(state, index, 0)).collect();
+        catch_unwind(AssertUnwindSafe(|| function(context, &arguments)))
+            .unwrap_or_else(|_| failure("internal error of luws (a panic)"))
+    }
+}
+
+/// Pushes the values of a reply and frees it, whatever happens. The frame holds numbers and pointers only.
+unsafe fn give(state: *mut State, reply: *mut Reply) -> c_int {
+    unsafe {
+        let before = ffi::lua_gettop(state);
+        ffi::lua_pushvalue(state, PUSH);
+        ffi::lua_pushlightuserdata(state, reply.cast());
+        let status = ffi::lua_pcall(state, 1, ffi::LUA_MULTRET, 0);
+        drop(Box::from_raw(reply));
+        if status != ffi::LUA_OK {
+            ffi::lua_error(state);
+        }
+        ffi::lua_gettop(state) - before
+    }
+}
+
+/// Pushes what a light userdata points to: a [`Reply`]; or, if a length follows, so many bytes. To be called under
+/// `lua_pcall`: it may raise errors.
+unsafe extern "C-unwind" fn push(state: *mut State) -> c_int {
+    unsafe {
+        let pointer = ffi::lua_touserdata(state, 1);
+        if ffi::lua_gettop(state) == 2 {
+            let length = ffi::lua_tonumber(state, 2) as usize;
+            ffi::lua_pushlstring(state, pointer.cast(), length);
+            return 1;
+        }
+        let reply = pointer.cast::<Reply>();
+        ffi::luaL_checkstack(state, (*reply).len() as c_int + 16, ptr::null());
+        for value in &*reply {
+            push_value(state, value);
+        }
+        (*reply).len() as c_int
+    }
+}
+
+unsafe fn push_value(state: *mut State, value: &Value) {
+    unsafe {
+        match value {
+            Value::Nil | Value::Other => ffi::lua_pushnil(state),
+            Value::Boolean(value) => ffi::lua_pushboolean(state, (*value).into()),
+            Value::Number(value) => push_number(state, *value),
+            Value::Bytes(bytes) => push_bytes(state, bytes),
+            Value::Table(Table(pairs)) => {
+                ffi::luaL_checkstack(state, 4, ptr::null());
+                ffi::lua_createtable(state, 0, pairs.len() as c_int);
+                for (key, value) in pairs {
+                    push_value(state, key);
+                    push_value(state, value);
+                    ffi::lua_rawset(state, -3);
+                }
+            }
+            Value::Handle(handle) => {
+                let held = new_userdata(state, ffi::lua_upvalueindex(1));
+                *held = Some(handle.clone());
+            }
+        }
+    }
+}
+
+/// Whole numbers are integers where Lua has such.
+unsafe fn push_number(state: *mut State, value: f64) {
+    unsafe {
+        if value.fract() == 0.0 && value.abs() <= f64::from(i32::MAX) {
+            ffi::lua_pushinteger(state, value as ffi::lua_Integer);
+        } else {
+            ffi::lua_pushnumber(state, value);
+        }
+    }
+}
+
+unsafe fn push_bytes(state: *mut State, bytes: &[u8]) {
+    unsafe {
+        ffi::lua_pushlstring(state, bytes.as_ptr().cast(), bytes.len());
+    }
+}
+
+/// The string at this place, as long as it is on the stack; a number is none. Raises nothing.
+unsafe fn bytes<'a>(state: *mut State, index: c_int) -> Option<&'a [u8]> {
+    unsafe {
+        if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
+            return None;
+        }
+        let mut length = 0;
+        let start = ffi::lua_tolstring(state, index, &raw mut length);
+        Some(std::slice::from_raw_parts(start.cast(), length))
+    }
+}
+
+/// A copy of the value at this place. Raises nothing: strings are not converted, tables are walked without their
+/// metatables, and there is room for that on the stack.
+unsafe fn read(state: *mut State, index: c_int, depth: usize) -> Value {
+    unsafe {
+        match ffi::lua_type(state, index) {
+            ffi::LUA_TNIL | ffi::LUA_TNONE => Value::Nil,
+            ffi::LUA_TBOOLEAN => Value::Boolean(ffi::lua_toboolean(state, index) != 0),
+            ffi::LUA_TNUMBER => Value::Number(ffi::lua_tonumber(state, index)),
+            ffi::LUA_TSTRING => Value::Bytes(bytes(state, index).unwrap_or_default().to_vec()),
+            ffi::LUA_TTABLE if depth < DEEPEST => {
+                let mut pairs = Vec::new();
+                let table = ffi::lua_absindex(state, index);
+                ffi::lua_pushnil(state);
+                while ffi::lua_next(state, table) != 0 {
+                    pairs.push((read(state, -2, DEEPEST), read(state, -1, depth + 1)));
+                    ffi::lua_settop(state, -2);
+                }
+                Value::Table(Table(pairs))
+            }
+            ffi::LUA_TUSERDATA => handle(state, index).cloned().map_or(Value::Other, Value::Handle),
+            _ => Value::Other,
+        }
+    }
+}
