@@ -16,13 +16,15 @@ LUA_CPATH_DIR ?= /usr/local/lib/lua/$(VERSION)
 LUA_DIR ?= /usr/local/share/lua/$(VERSION)
 
 .PHONY: help build demo test test-rust test-lua test-rockspec lint install clean setup-demo setup-test setup-lint server \
-	autobahn autobahn-quick setup-autobahn fuzz fuzz-smoke
+	autobahn autobahn-quick setup-autobahn fuzz fuzz-smoke torture valgrind setup-valgrind
 
 help:
 	@echo "make build      the loadable module, $(MODULE), for $(LUA)"
 	@echo "make demo       a Lua program talks to a WebSocket server, over ws and wss"
 	@echo "make test       every test: engine, module on lua5.1 and luajit, rockspec"
 	@echo "make autobahn   the Autobahn suite, client and server, in full (make autobahn-quick: in two minutes)"
+	@echo "make torture    a million finalisers that do anything, on lua5.1 and luajit, over ws and wss"
+	@echo "make valgrind   the same with a few thousand, under valgrind"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=60 (make fuzz-smoke: over its seeds only, as make test does)"
 	@echo "make lint       formatting, clippy, luacheck, and who may depend on whom"
 	@echo "make install    LUA_CPATH_DIR=... (luws.so)  LUA_DIR=... (the stub for plugins)"
@@ -40,7 +42,7 @@ server:
 	@cp target/release/luws-demo-server $(SERVER).part
 	@mv $(SERVER).part $(SERVER)
 
-setup-demo setup-test setup-lint setup-autobahn: setup-%:
+setup-demo setup-test setup-lint setup-autobahn setup-valgrind: setup-%:
 	@scripts/setup.sh $*
 
 demo: setup-demo
@@ -74,6 +76,14 @@ autobahn-quick: setup-autobahn
 	spec/autobahn/run.py server quick
 	spec/autobahn/run.py client core --tls
 	spec/autobahn/run.py server core --tls
+
+torture: setup-test
+	@$(MAKE) --no-print-directory build server
+	scripts/torture.sh 1000000
+
+valgrind: setup-valgrind
+	@$(MAKE) --no-print-directory build server
+	scripts/torture.sh 3000 valgrind --quiet --error-exitcode=9
 
 # Without a sanitizer, for those need a nightly Rust; what unsafe code there is, is in other crates.
 FUZZ_SECONDS ?= 60

@@ -4,22 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 lua=$1
-export LUA_CPATH="./build/?.so;;"
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-bash spec/support/pki.sh "$work"
-
-# The server lives as long as this end of the pipe is open, so it cannot outlive us.
-exec {lifeline}> >(exec build/luws-demo-server --until-stdin-closes --ready "$work/ready" \
-  --cert "$work/server.pem" --key "$work/server.key")
-server=$!
-for _ in $(seq 100); do
-  [ -e "$work/ready" ] && break
-  sleep 0.05
-done
-ws=$(sed -n 's/^ws //p' "$work/ready")
-wss=$(sed -n 's/^wss //p' "$work/ready")
+source scripts/demo-server.sh
 
 status=0
 run() {
@@ -28,8 +13,7 @@ run() {
   "$lua" examples/echo.lua "$@" || status=$?
 }
 run "ws://127.0.0.1:$ws/echo"
-run "wss://localhost:$wss/echo" "$work/ca.pem"
+run "wss://localhost:$wss/echo" "$ca"
 
-exec {lifeline}>&-
-wait "$server" || true
+stop_server
 exit "$status"

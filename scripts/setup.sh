@@ -6,6 +6,7 @@
 #   scripts/setup.sh demo      build, and Lua with a test certificate's tool
 #   scripts/setup.sh test      demo, and both interpreters' spec tools, and the servers of spec/interop
 #   scripts/setup.sh autobahn  build, and both interpreters, and the Autobahn suite
+#   scripts/setup.sh valgrind  demo, LuaJIT, and valgrind
 #   scripts/setup.sh lint      build, and the linters
 #
 # Several can be given; without one it is test.
@@ -93,6 +94,12 @@ needs_autobahn() {
     need python3-venv "Python's venv" python3 -c 'import ensurepip, venv'
 }
 
+needs_valgrind() {
+    needs_demo
+    need_program luajit luajit
+    need_program valgrind valgrind
+}
+
 needs_lint() {
     needs_build
     need_program lua-check luacheck
@@ -154,7 +161,8 @@ check_cargo_linters() {
 
 groups=("${@:-test}")
 for group in "${groups[@]}"; do
-    [[ $group =~ ^(build|demo|test|autobahn|lint)$ ]] || fail "usage: scripts/setup.sh [build|demo|test|autobahn|lint]..."
+    [[ $group =~ ^(build|demo|test|autobahn|valgrind|lint)$ ]] ||
+        fail "usage: scripts/setup.sh [build|demo|test|autobahn|valgrind|lint]..."
     "needs_$group"
 done
 install_packages
