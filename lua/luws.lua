@@ -254,7 +254,7 @@ function luws.wslastping(conn)
 end
 
 --- wshandleincoming(data, conn): takes bytes as if they had come from the socket (for wss: from the TLS layer).
--- Returns true, or nil and why no more will come.
+-- Returns true; or nil and why no more will come, or "busy" in a finaliser that runs while the connection is at work.
 function luws.wshandleincoming(data, conn)
   tick()
   local state = state_of(conn)

@@ -71,8 +71,8 @@ end
 function close.by_user(state, code, reason)
   if state.phase ~= "closed" then
     close.close(state, code, reason)
-  elseif state.lingering and not state.wire.lingers then
-    linger.finish(state.lingering) -- a method of the user's socket did not come back
+  elseif state.lingering then
+    linger.insist(state.lingering)
   end
   state.over, state.news = "not connected", nil
 end

@@ -17,7 +17,7 @@ A wire carries the bytes of a session. All have the same methods:
   wait(read, write, seconds)
                    until it can be read from, or written to, or the time is over; whether it can
   dirty()          whether bytes have come that its descriptor does not tell of
-  is_stuck()       whether this coroutine was broken off in the middle of a read or a write
+  held()           how many of its reads and writes this coroutine is in the middle of
   shutdown()       nothing more will be sent
   close()          frees everything
   came             bytes that a wait has brought into the session, for the next read to count
@@ -51,7 +51,6 @@ function connection.new(opening)
     more = false, -- the last wsreceive has left events for the next
     pending = false, -- events have come that may not have been delivered
     message = nil, -- the turn of a message from a source that is not complete (send)
-    calling = false, -- a handler is called (guard)
     injected = false, -- the last bytes came by wshandleincoming
     frames = 0, -- complete ones, when last counted
     heard = clock.now(), -- when the last of them came
@@ -98,8 +97,11 @@ function connection.read(state, max)
   local wire = state.wire
   local came = wire.came -- what a wait has brought; with that the wire would not wait again
   wire.came = 0
+  local before = state.pending
+  state.pending = true -- first: what is broken off in between may have brought some
   local count, more = wire:read(max)
   if count then return count + came, more end
+  state.pending = before
   state.ended = more
   if came > 0 then return came, false end
   return nil, false
@@ -149,7 +151,7 @@ function connection.advance(state, now, max)
   if reading then
     local count = connection.read(state, max)
     if count and count > 0 then
-      state.unread, state.injected, state.pending = state.unread + count, false, true
+      state.unread, state.injected = state.unread + count, false
       if sendable(session) > 0 and not state.broken then return true, true, now end
     end
   end

@@ -9,14 +9,14 @@ User code from within the driver, and what odd hosts need for that. What is done
 - Schedulers that give coroutines up for good in the middle of a call.
 
 If any of these breaks the driver off between taking something and noting it, the connection it happened to is over
-("interrupted"): nothing is repaired, for what was lost or doubled cannot be known. Two marks tell: the session knows
-whether an event that it has handed over was delivered (src/lua/raw/hot.rs), and a turn knows whether whoever took it
-came back.
+("interrupted"): nothing is repaired, for what was lost or doubled cannot be known. Marks tell: the session knows
+whether an event that it has handed over was delivered (src/lua/raw/hot.rs), a turn knows whether whoever took it came
+back, and where handlers can yield it is noted here that one is about to be called.
 
-Not to be known is this, in coroutines of PUC Lua 5.1 with a user's socket: whether a coroutine that goes on elsewhere
-after an error in the socket's method still has its turn, so that others find nothing to receive until it calls luws
-again or ends; and whether a finaliser that calls luws on the very connection whose socket is at work was called from
-within it, so that this interrupts the connection.
+Two things cannot be told apart in coroutines of PUC Lua 5.1 with a user's socket. A coroutine that lives on after an
+error in the socket's method looks as if it were still in it, so others receive nothing until it calls luws again or
+ends. And a finaliser that calls luws on the very connection whose socket is at work looks like the call after such an
+error, so it interrupts the connection.
 --]]
 
 local native = ...
@@ -72,32 +72,40 @@ function guard.is_callable(value)
   return type(meta) == "table" and meta.__call ~= nil
 end
 
--- Deliveries within deliveries are counted natively, but where handlers can yield: there they are by coroutine, as each
--- has a stack of its own.
+local MAIN = {}
+
+--- The running coroutine, or what stands for the main one.
+local function this() return running() or MAIN end
+
+--- Whether no error can be caught here without keeping yields from their scheduler.
+local function is_bare() return not yields_through_pcall and running() ~= nil end
+
+-- Of each coroutine: deliveries within deliveries, where handlers can yield (elsewhere they are counted natively); and
+-- the connection whose handler is about to be called.
+local function by_coroutine() return setmetatable({}, { __mode = "k" }) end
+local depth, calling = by_coroutine(), by_coroutine()
+
 local DEEPEST = 50
-local depth = setmetatable({}, { __mode = "k" })
 
 --- is_deep(): whether deliveries are within deliveries to the end of what there may be of that.
 function guard.is_deep()
   if native.is_deep() then return true end
-  if not yields_through_pcall then return false end
-  local thread = running()
-  return thread ~= nil and (depth[thread] or 0) >= DEEPEST
+  return yields_through_pcall and (depth[this()] or 0) >= DEEPEST
 end
 
-local function after_nested(state, calling, thread, before, ...)
-  state.calling, depth[thread] = calling, before
+local function after_nested(thread, before, ...)
+  calling[thread], depth[thread] = nil, before
   return ...
 end
 
 --- f(...) under xpcall where it may yield.
 local function call_nested(state, f, ...)
-  local thread, calling = running(), state.calling
+  local thread = this()
   local before = depth[thread]
   depth[thread] = (before or 0) + 1
-  state.calling = true
+  calling[thread] = state
   native.done(state.session)
-  return after_nested(state, calling, thread, before, xpcall(f, trace, ...))
+  return after_nested(thread, before, xpcall(f, trace, ...))
 end
 
 --- call(state, f, ...): calls a message handler with what the session has handed over. Returns true and what it
@@ -139,29 +147,31 @@ end
 
 --- try(f, ...): pcall, for what may yield; where both cannot be had the error goes on to whoever called luws.
 function guard.try(f, ...)
-  if yields_through_pcall or not running() then return pcall(f, ...) end
-  return true, f(...)
+  if is_bare() then return true, f(...) end
+  return pcall(f, ...)
 end
 
-local function after_entry(state, interrupted, thread, before, ok, ...)
-  depth[thread] = before
+local function after_entry(state, interrupted, thread, before, held, ok, ...)
+  local was_calling = calling[thread]
+  calling[thread], depth[thread] = nil, before
   if ok then return ... end
-  if state.calling or native.was_interrupted(state.session) or state.wire:is_stuck() then interrupted(state) end
+  state.pending = true -- what has come may not have been delivered
+  local is_stuck = state.wire:held() > held
+  if was_calling == state or is_stuck or native.was_interrupted(state.session) then interrupted(state) end
   error((...), 0)
 end
 
---- entry(f, state, interrupted, ...): f(...), which is what a function of the API does with this connection. Where
--- its handlers and sockets can yield, an error that is not theirs is caught here, and the connection interrupted if
--- that was between taking something and noting it; elsewhere the marks tell the next call.
+--- entry(f, state, interrupted, ...): f(...), which is what a function of the API does with this connection. An error
+-- that is not its handlers' is caught here, where that can be, and the connection interrupted if that was between
+-- taking something and noting it; elsewhere the marks tell the next call.
 function guard.entry(f, state, interrupted, ...)
-  local thread = yields_through_pcall and running()
-  if not thread then return f(...) end
-  state.calling = false
-  return after_entry(state, interrupted, thread, depth[thread], pcall(f, ...))
+  if is_bare() then return f(...) end
+  local thread, held = this(), state.wire:held() -- by calls that this one is within
+  calling[thread] = nil
+  return after_entry(state, interrupted, thread, depth[thread], held, pcall(f, ...))
 end
 
 -- A turn at something that only one coroutine at a time may do, and that may yield.
-local MAIN = {}
 
 --- turn(): one that nobody has. `inside`: who has it is in user code.
 function guard.turn()
@@ -170,18 +180,18 @@ end
 
 --- take(turn): true if it is ours now, false while somebody is at it; nil if whoever had it was broken off.
 function guard.take(turn)
-  local thread = running()
+  local thread = this()
   if not turn.taken then
-    turn.owner[1] = thread or MAIN
+    turn.owner[1] = thread
     turn.taken = true
     return true
   end
   local owner = turn.owner[1]
   if owner == nil then return nil end
-  if owner == (thread or MAIN) then
-    -- A finaliser's call, within the user code of ours.
-    if turn.inside and thread and yields_through_pcall then return false end
-    return nil
+  if owner == thread then
+    -- A call from within ours, by user code or a finaliser: where errors are caught, nothing else is left behind.
+    if is_bare() then return nil end
+    return false
   end
   -- Nobody can look into the main coroutine from outside.
   if owner == MAIN or status(owner) ~= "dead" then return false end
@@ -194,17 +204,15 @@ function guard.give_back(turn)
 end
 
 --- is_ours(turn): whether the running coroutine has it.
-function guard.is_ours(turn)
-  return turn.taken and turn.owner[1] == (running() or MAIN)
-end
+function guard.is_ours(turn) return turn.taken and turn.owner[1] == this() end
 
---- is_broken_off(turn, is_outside): whether whoever has it will not come back. A coroutine that finds its own turn
--- may be in the user code that it is for, unless `is_outside` says that this cannot be.
+--- is_broken_off(turn, is_outside): whether whoever has it will not come back. `is_outside`: who has it does not call
+-- from within its user code.
 function guard.is_broken_off(turn, is_outside)
   if not turn.taken then return false end
-  local owner, thread = turn.owner[1], running() or MAIN
+  local owner = turn.owner[1]
   if owner == nil then return true end
-  if owner == thread then return is_outside or not turn.inside end
+  if owner == this() then return is_bare() and (is_outside or not turn.inside) end
   return owner ~= MAIN and status(owner) == "dead"
 end
 
@@ -213,12 +221,10 @@ local function outside(turn, ...)
   return ...
 end
 
---- method(turn, session, f, ...): calls a method of the user's socket, of which this turn is taken: as `try`.
-function guard.method(turn, session, f, ...)
-  if not running() then return native.shelter(session, f, ...) end
-  if not yields_through_pcall then return true, f(...) end
+--- method(turn, f, ...): `try` for user code that this turn was taken for.
+function guard.method(turn, f, ...)
   turn.inside = true
-  return outside(turn, pcall(f, ...))
+  return outside(turn, guard.try(f, ...))
 end
 
 local new_proxy = rawget(globals, "newproxy") -- there is none in Lua 5.2 and later, where tables have finalisers

@@ -78,6 +78,7 @@ local function step(entry)
   entry.frame = nil
   local written, why = wire:write()
   local broken = not written and why ~= "timeout"
+  if entry.over then return end
   if not entry.ended then
     if not entry.more then
       local count, reason = wire:read(DISCARD)
@@ -131,10 +132,9 @@ local function await(entry, done, deadline)
   return wait.on(advance, done, deadline)
 end
 
---- finish(entry): closes what lingers at once, if it is not over.
-function linger.finish(entry)
-  finish(entry)
-  tidy()
+--- insist(entry): closes the socket of a user whose methods did not come back.
+function linger.insist(entry)
+  if guard.is_broken_off(entry.turn, true) then finish(entry) end
 end
 
 --- wait(entry, deadline): until this one is over, or the deadline; whether it is.
@@ -174,9 +174,10 @@ end
 -- open: what is made while a Lua state is being closed is never finalised.
 function linger.watch(state)
   -- Younger than the native objects of the connection, so that they are still there when its turn comes.
-  state.guard = guard.finaliser(function()
-    local entry = state.lingering
-    if entry and not entry.over then pcall(close_all) end
+  local box = {} -- without the connection, which may be collected while it lingers
+  state.box = box
+  box.guard = guard.finaliser(function()
+    if box.entry and not box.entry.over then pcall(close_all) end
   end)
 end
 
@@ -186,7 +187,8 @@ function linger.begin(state, seconds, is_failed)
   local entry = {
     session = state.session,
     wire = state.wire,
-    guard = state.guard, -- as long as it lingers, only the end of the Lua state finalises that
+    box = state.box, -- as long as it lingers, only the end of the Lua state (or of the module) finalises its guard
+    turn = guard.turn(), -- at the methods of a user's socket
     conn = setmetatable({ state.conn }, { __mode = "v" }),
     deadline = clock.now() + seconds,
     ended = state.ended ~= nil, -- nothing more will come
@@ -202,9 +204,12 @@ function linger.begin(state, seconds, is_failed)
   if received ~= nil then entry.answered = true end
   note(entry)
   state.lingering = entry
+  state.box.entry = entry
   if not entry.wire.lingers then
     -- Its methods are the user's: they may yield, and raise errors.
+    guard.take(entry.turn)
     guard.call_yielding({}, guard.for_yielding({}, step), entry)
+    guard.give_back(entry.turn)
     finish(entry)
     return
   end

@@ -149,7 +149,7 @@ local function events(conn, state)
       return
     end
     if not event then
-      state.pending = false
+      state.more, state.pending = false, false
       note_frames(conn, state, now)
       return
     end
@@ -224,15 +224,10 @@ local function receive_some(conn, state)
   local size = chunk_size(options.of(conn))
   adopt(conn, state)
   if state.phase == "closed" then return nil, state.over end -- what the options inherit from has closed it
-  state.pending = true -- until it is known that there is nothing
   local count, more = connection.take(state, size)
   if state.phase == "closed" then return nil, state.over end -- a method of a user's socket has closed it
   if count and count > 0 then state.injected = false end
-  if count or state.more or state.ended or is_pending(state.session) then
-    deliver(conn, state)
-  else
-    state.pending = false
-  end
+  if count or state.more or state.ended or is_pending(state.session) then deliver(conn, state) end
   flush(state)
   if state.phase ~= "closed" and not state.more then
     if state.ended or state.broken and not count then

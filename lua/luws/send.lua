@@ -34,7 +34,7 @@ local function problem(state)
   if state.phase == "closed" then return "closed" end
   if state.broken then return state.broken end
   local failed = native.failed(state.session)
-  if failed then state.more = true end -- for wsreceive to tell
+  if failed then state.more, state.pending = true, true end -- for wsreceive to tell
   return failed
 end
 
@@ -98,11 +98,9 @@ local function pulled(ok, chunk, why)
   return chunk
 end
 
---- source(conn, state, opcode, source): a message from an LTN12 source, each chunk a fragment. A message that was begun
--- and cannot be ended ends the connection, for nothing else could ever be sent.
-function send.source(conn, state, opcode, source)
-  local turn, begun = guard.turn(), false
-  guard.take(turn)
+--- What send.source does, whose turn this is.
+local function send_chunks(conn, state, opcode, source, turn)
+  local begun = false
 
   --- give_up(why): what wssend returns, of a message that cannot be ended.
   local function give_up(why)
@@ -112,9 +110,7 @@ function send.source(conn, state, opcode, source)
   end
 
   local function pull()
-    turn.inside = true
-    local chunk, why, raised = pulled(guard.try(source))
-    turn.inside = false
+    local chunk, why, raised = pulled(guard.method(turn, source))
     if raised then
       give_up()
       error(why, 0) -- the source's error is the caller's
@@ -142,8 +138,25 @@ function send.source(conn, state, opcode, source)
   return true
 end
 
+local function after_chunks(state, turn, ok, ...)
+  if ok then return ... end
+  if state.message == turn then -- it was neither ended nor given up
+    state.message = nil
+    close.interrupted(state)
+  end
+  error((...), 0)
+end
+
+--- source(conn, state, opcode, source): a message from an LTN12 source, each chunk a fragment. A message that was begun
+-- and cannot be ended ends the connection, for nothing else could ever be sent.
+function send.source(conn, state, opcode, source)
+  local turn = guard.turn()
+  guard.take(turn)
+  return after_chunks(state, turn, guard.try(send_chunks, conn, state, opcode, source, turn))
+end
+
 --- check(state, is_message): ends a connection whose message from a source was broken off (see guard), for it can never
--- be ended; `is_message`: another is to be sent, which no source does.
+-- be ended; `is_message`: another is to be sent, which is taken for a sign of that where nothing else tells.
 function send.check(state, is_message)
   if not state.message or not guard.is_broken_off(state.message, is_message) then return end
   state.message = nil

@@ -36,7 +36,9 @@ end
 -- its message goes nowhere. Whether it takes more.
 local function give(conn, state, taker, data, err)
   local number = state.announced
-  local ok, taken, why = guard.call_yielding(state, guard.for_yielding(state, taker), data, err)
+  local callee = guard.for_yielding(state, taker)
+  if data ~= nil and state.phase == "closed" then return false end -- a finaliser has closed it
+  local ok, taken, why = guard.call_yielding(state, callee, data, err)
   if ok and (taken or data == nil) then return true end
   -- While it was at it, others may have received, and the message may be over.
   if state.sink == taker and state.announced == number then

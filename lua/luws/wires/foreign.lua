@@ -70,7 +70,7 @@ function Wire:receive(max, seconds)
     if ours == nil then self:give_up(INTERRUPTED) end
     return 0, 0
   end
-  local bytes, over = received(guard.method(self.receiving, self.session, do_receive, self.socket, max, seconds))
+  local bytes, over = received(guard.method(self.receiving, do_receive, self.socket, max, seconds))
   local count = bytes == "" and 0 or native.receive_data(self.session, bytes)
   guard.give_back(self.receiving)
   self.over = self.over or over
@@ -112,7 +112,7 @@ function Wire:write()
     local bytes = native.peek(session, PIECE)
     if bytes == "" then break end
     local count
-    count, why, usable = sent(#bytes, guard.method(self.sending, session, do_send, self.socket, bytes))
+    count, why, usable = sent(#bytes, guard.method(self.sending, do_send, self.socket, bytes))
     native.sent(session, count)
   until why
   guard.give_back(self.sending)
@@ -139,8 +139,9 @@ function Wire:wait(reading, writing, seconds)
   return false -- or there is room, which only a send can tell
 end
 
---- is_stuck(): whether a method of the socket was broken off by an error in this coroutine.
-function Wire:is_stuck() return guard.is_ours(self.receiving) or guard.is_ours(self.sending) end
+function Wire:held()
+  return (guard.is_ours(self.receiving) and 1 or 0) + (guard.is_ours(self.sending) and 1 or 0)
+end
 
 function Wire:dirty()
   if self.came > 0 then return true end

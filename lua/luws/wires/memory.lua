@@ -83,7 +83,7 @@ function Wire:wait(reading, writing, seconds)
   end)
 end
 
-function Wire.is_stuck() return false end
+function Wire.held() return 0 end
 
 function Wire:dirty() return self.line.inbox ~= "" end
 

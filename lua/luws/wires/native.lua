@@ -22,7 +22,7 @@ function Wire:wait(reading, writing, seconds)
   return ready
 end
 
-function Wire.is_stuck() return false end
+function Wire.held() return 0 end
 
 function Wire:dirty() return native.holds_more(self.session) end
 

@@ -238,8 +238,8 @@ unsafe extern "C-unwind" fn deliver(state: *mut State) -> c_int {
 }
 
 /// `shelter(session, f, ...)`: `pcall(f, ...)`, in which the session is busy for everybody else: what a finaliser calls
-/// meanwhile cannot be taken for a call after something was broken off. f must not need the session. No yield passes
-/// through.
+/// meanwhile cannot be taken for a call after something was broken off. f must not read, write or take events. No yield
+/// passes through.
 unsafe extern "C-unwind" fn shelter(state: *mut State) -> c_int {
     unsafe {
         let arguments = ffi::lua_gettop(state) - 2;

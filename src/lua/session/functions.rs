@@ -1,0 +1,345 @@
+//! The functions that the Lua driver calls with a session, but for those of `raw/hot.rs`. Each takes its arguments out of
+//! a slice of values; what a finaliser asks of a session that is at work is answered as if there were none.
+
+use std::ffi::CStr;
+use std::rc::Rc;
+
+use super::{BEGIN, FAILURE, INTERRUPTED, Inner, LAST, LuaSession, OPEN, PIECE, REQUEST, WORKING, create};
+use crate::lua::value::{Handle, Reply, Table, Value, failure};
+use crate::lua::{Context, Native, tls};
+use crate::protocol::close::CloseFrame;
+use crate::protocol::close_code::CloseCode;
+use crate::protocol::connection::Connection;
+use crate::protocol::error::SendError;
+use crate::protocol::frame::Opcode;
+use crate::protocol::handshake;
+use crate::session::Session;
+
+/// What a function does with the session that is its first argument.
+fn session(arguments: &[Value]) -> Option<&Rc<LuaSession>> {
+    match arguments.first() {
+        Some(Value::Handle(Handle::Session(session))) => Some(session),
+        _ => None,
+    }
+}
+
+/// The argument at this place, the first being 0.
+fn argument(arguments: &[Value], index: usize) -> &Value {
+    arguments.get(index).unwrap_or(&Value::Nil)
+}
+
+/// A function that does something with a session, and returns whether it could.
+macro_rules! deed {
+    ($name:ident, |$session:ident, $arguments:ident| $deed:expr) => {
+        fn $name(_: &Rc<Context>, $arguments: &[Value]) -> Reply {
+            let Some($session) = session($arguments) else { return vec![false.into()] };
+            vec![$deed.into()]
+        }
+    };
+}
+
+/// The functions by name, beside those that are called for each message (`raw/hot.rs`).
+pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
+    // session(parameters): a session; or nil, why not, and which hop cannot even begin (create.rs)
+    (c"session", create::create),
+    (c"event_numbers", event_numbers),
+    // attach(session, socket): read and write will use this native socket, or none for nil
+    (c"attach", attach),
+    // free(session): gives back all memory
+    (c"free", free),
+    // receive_data(session, bytes): takes bytes of the wire that came in another way: how much plaintext they became,
+    // and whether more is held
+    (c"receive_data", receive_data),
+    // receive_plain(session, bytes): takes bytes that are plaintext, whatever the wire carries
+    (c"receive_plain", receive_plain),
+    // receive_end(session): no more bytes will come in that other way
+    (c"receive_end", receive_end),
+    // peek(session, max): at most so many of the bytes that can be written now
+    (c"peek", peek),
+    // sent(session, count): so many of those were written
+    (c"sent", sent),
+    // status(session): the hop that is not complete yet ("proxy", "tls", "upgrade"; "frames" for none); whether TLS
+    // says that the peer sends no more; whether it has failed
+    (c"status", status),
+    // failed(session): why it has failed, so that nothing can be sent; or nil
+    (c"failed", failed),
+    // holds_more(session): whether bytes that were read wait inside TLS
+    (c"holds_more", holds_more),
+    // was_interrupted(session): whether an event was handed over and nothing has been done with it
+    (c"was_interrupted", was_interrupted),
+    // failure(session): of the event of that name: the hop, the kind, the code of our close frame
+    (c"failure", failure_of),
+    // response(session): a client's: subprotocol, headers, status, reason
+    (c"response", response),
+    // request(session): a server's: resource, headers, subprotocols
+    (c"request", request),
+    // accept(session, subprotocol): answers the request
+    (c"accept", accept),
+    // refuse(session, status, message): the same
+    (c"refuse", refuse),
+    // proxy_detail(session): what the proxy calls the connection
+    (c"proxy_detail", proxy_detail),
+    // peer(session): what TLS knows of the peer, for conn.tls
+    (c"peer", peer),
+    // body(session, most): of a refused upgrade: at most so many bytes of the body, and whether that is all
+    (c"body", body),
+    // close_state(session): the close frames as four values: code and reason of the one that was sent, and of the one
+    // that came; false as the code of one without a code, nil for no frame
+    (c"close_state", close_state),
+    // forget(session): forgets a partly received message; reset(session): and what still comes of it
+    (c"forget", forget),
+    (c"reset", reset),
+    // set_trace(session, on), trace(session): an array of lines, one for each frame since the last call
+    (c"set_trace", set_trace),
+    (c"trace", trace),
+    // announce(session, on): whether messages are announced; stream(session): the one that was announced comes in pieces
+    (c"announce", announce),
+    (c"stream", stream),
+    // limit(session, bytes): the most bytes of a message
+    (c"limit", limit),
+    // pong(session, data), reply_close(session): the answers to control frames, which are done with that
+    (c"pong", pong),
+    (c"reply_close", reply_close),
+    // close(session, code, reason): queues a close frame: true; or nil and why not
+    (c"close", close),
+    // shutdown(session): queues the end of TLS
+    (c"shutdown", shutdown),
+];
+
+fn attach(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let Some(session) = session(arguments) else { return vec![false.into()] };
+    let socket = match argument(arguments, 1) {
+        Value::Handle(Handle::Socket(socket)) => Some(Rc::clone(socket)),
+        _ => None,
+    };
+    vec![session.with(|inner| inner.socket = socket).is_ok().into()]
+}
+
+deed!(free, |session, arguments| session
+    .inner
+    .try_borrow_mut()
+    .is_ok_and(|mut inner| inner.take().is_some()));
+
+fn receive_data(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let bytes = argument(arguments, 1).bytes().unwrap_or_default();
+    let received = session(arguments).and_then(|session| {
+        session.with(|inner| (inner.session.receive(bytes), inner.session.holds_more())).ok()
+    });
+    let (count, more) = received.unwrap_or_default();
+    vec![count.into(), more.into()]
+}
+
+deed!(receive_plain, |session, arguments| {
+    let bytes = argument(arguments, 1).bytes().unwrap_or_default();
+    session.with(|inner| inner.session.receive_plain(bytes)).is_ok()
+});
+
+deed!(receive_end, |session, arguments| session.with(|inner| inner.session.receive_end()).is_ok());
+
+fn peek(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let max = argument(arguments, 1).size();
+    let mut bytes = Vec::new();
+    if let Some(session) = session(arguments) {
+        let _ = session.with(|inner| {
+            inner.session.send_with(|outgoing| {
+                bytes.extend_from_slice(&outgoing[..outgoing.len().min(max)]);
+                Ok::<_, ()>(0)
+            })
+        });
+    }
+    vec![bytes.into()]
+}
+
+deed!(sent, |session, arguments| {
+    let count = argument(arguments, 1).size();
+    let take = |outgoing: &[u8]| Ok::<_, ()>(count.min(outgoing.len()));
+    session.with(|inner| inner.session.send_with(take)).is_ok()
+});
+
+fn status(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let status = session(arguments).and_then(|session| session.with(|inner| inner.session.status()).ok());
+    match status {
+        Some(status) => vec![status.hop.as_str().into(), status.ended.into(), status.failed.into()],
+        None => vec![Value::Nil, true.into(), true.into()],
+    }
+}
+
+deed!(failed, |session, arguments| {
+    session.ask(|session| session.failure().map(|failure| failure.text.clone()))
+});
+deed!(holds_more, |session, arguments| session.ask(Session::holds_more));
+deed!(was_interrupted, |session, arguments| session.handed.get() && !session.is_busy());
+
+fn failure_of(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let failure =
+        session(arguments).and_then(|session| session.with(|inner| inner.failure.clone()).ok().flatten());
+    let Some(failure) = failure else { return vec![] };
+    let code = failure.close_code.map(CloseCode::get);
+    vec![failure.hop.as_str().into(), failure.kind.as_str().into(), code.into()]
+}
+
+/// Headers as a table: names in lower case, values of the same name joined by ", ".
+fn headers(headers: &[(String, Vec<u8>)]) -> Table {
+    let mut joined: Vec<(String, Vec<u8>)> = Vec::new();
+    for (name, value) in headers {
+        let name = name.to_ascii_lowercase();
+        match joined.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, before)) => before.extend_from_slice(&[b", ", value.as_slice()].concat()),
+            None => joined.push((name, value.clone())),
+        }
+    }
+    let mut table = Table::default();
+    for (name, value) in joined {
+        table.set(&name, value);
+    }
+    table
+}
+
+fn response(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let found = session(arguments).map(|session| session.ask(|session| session.response().cloned()));
+    let response = found.flatten().unwrap_or_default();
+    vec![
+        handshake::subprotocol(&response).into(),
+        headers(&response.headers.0).into(),
+        response.status.into(),
+        response.reason.into(),
+    ]
+}
+
+fn request(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let found = session(arguments).and_then(|session| session.ask(|session| session.request().cloned()));
+    let Some(request) = found else { return vec![] };
+    let subprotocols: Table = request.subprotocols.iter().map(String::as_str).collect();
+    vec![request.resource.as_str().into(), headers(&request.headers.0).into(), subprotocols.into()]
+}
+
+deed!(accept, |session, arguments| {
+    let subprotocol = argument(arguments, 1).text();
+    session.done();
+    session.with(|inner| inner.session.accept(subprotocol.as_deref())).is_ok()
+});
+
+deed!(refuse, |session, arguments| {
+    let (status, message) = (argument(arguments, 1).size() as u16, argument(arguments, 2).text());
+    session.done();
+    session.with(|inner| inner.session.refuse(status, &message.unwrap_or_default())).is_ok()
+});
+
+fn proxy_detail(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let detail = session(arguments)
+        .and_then(|session| session.ask(|session| session.proxy_detail().map(str::to_owned)));
+    vec![detail.into()]
+}
+
+fn peer(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let peer = session(arguments).and_then(|session| session.ask(Session::tls_peer));
+    vec![peer.map(tls::peer).into()]
+}
+
+fn body(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let most = argument(arguments, 1).size();
+    let Some(body) = session(arguments).and_then(|session| session.with(|inner| inner.session.body()).ok())
+    else {
+        return vec!["".into(), true.into()];
+    };
+    let (mut bytes, complete) = (body.bytes, body.complete);
+    let complete = complete || bytes.len() >= most;
+    bytes.truncate(most);
+    vec![bytes.into(), complete.into()]
+}
+
+fn close_state(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    fn shown(frame: Option<&CloseFrame>) -> [Value; 2] {
+        let Some(frame) = frame else { return [Value::Nil, Value::Nil] };
+        let code = frame.code().map_or(Value::Boolean(false), |code| code.get().into());
+        [code, frame.reason().into()]
+    }
+    let values = session(arguments).and_then(|session| {
+        let state = |inner: &mut Inner| {
+            let state = inner.session.close_state();
+            [shown(state.sent), shown(state.received)].concat()
+        };
+        session.with(state).ok()
+    });
+    values.unwrap_or_default()
+}
+
+deed!(forget, |session, arguments| session.open(Connection::forget_message));
+deed!(reset, |session, arguments| session.open(Connection::reset));
+deed!(set_trace, |session, arguments| {
+    let on = argument(arguments, 1).boolean() == Some(true);
+    session.open(|connection| connection.set_trace(on))
+});
+
+fn trace(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let taken = session(arguments).and_then(|session| {
+        session.with(|inner| inner.session.connection_mut().map(Connection::take_trace)).ok().flatten()
+    });
+    let (received, sent) = taken.unwrap_or_default();
+    let received = received.iter().map(|header| format!("received {header}"));
+    let lines: Table = received.chain(sent.iter().map(|header| format!("sent {header}"))).collect();
+    vec![lines.into()]
+}
+
+deed!(announce, |session, arguments| {
+    let on = argument(arguments, 1).boolean() == Some(true);
+    session.open(|connection| connection.set_announce(on))
+});
+deed!(stream, |session, arguments| {
+    let streams = session.with(|inner| inner.session.connection_mut().map(Connection::stream_message));
+    streams.is_ok_and(|streams| streams == Some(true))
+});
+deed!(limit, |session, arguments| {
+    let bytes = argument(arguments, 1).size();
+    session.with(|inner| inner.session.set_max_message_size(bytes)).is_ok()
+});
+deed!(pong, |session, arguments| {
+    let payload = argument(arguments, 1).bytes().unwrap_or_default();
+    session.done();
+    session.queue(|session| session.send_pong(payload)).is_ok()
+});
+deed!(reply_close, |session, arguments| {
+    session.done();
+    session.with(|inner| inner.session.reply_close()).is_ok()
+});
+deed!(shutdown, |session, arguments| session.with(|inner| inner.session.shutdown()).is_ok());
+
+fn close(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let Some(session) = session(arguments) else { return failure("not connected") };
+    let (code, reason) =
+        (argument(arguments, 1).size() as u16, argument(arguments, 2).bytes().unwrap_or_default());
+    let queued = session.queue(|session| {
+        let reason = std::str::from_utf8(reason)
+            .map_err(|_| SendError::Close("the reason is not valid UTF-8".into()))?;
+        let code =
+            CloseCode::new(code).ok_or_else(|| SendError::Close(format!("code {code} may not be sent")))?;
+        session.send_close(CloseFrame::new(code, reason)?)
+    });
+    match queued {
+        Ok(()) => vec![true.into()],
+        Err(why) => failure(why.into_owned()),
+    }
+}
+
+/// `event_numbers()`: the opcodes and the other events, by name.
+fn event_numbers(_: &Rc<Context>, _: &[Value]) -> Reply {
+    let mut table = Table::default();
+    for (name, number) in [
+        ("text", Opcode::Text as u8),
+        ("binary", Opcode::Binary as u8),
+        ("close", Opcode::Close as u8),
+        ("ping", Opcode::Ping as u8),
+        ("pong", Opcode::Pong as u8),
+        ("open", OPEN),
+        ("begin", BEGIN),
+        ("piece", PIECE),
+        ("last", LAST),
+        ("working", WORKING),
+        ("failure", FAILURE),
+        ("request", REQUEST),
+        ("interrupted", INTERRUPTED),
+    ] {
+        table.set(name, usize::from(number));
+    }
+    vec![table.into()]
+}
