@@ -46,7 +46,7 @@ local function running()
   return thread
 end
 
---- text(value): what tostring makes of a value, or nil and why it makes nothing of it.
+--- text(value): the value as tostring has it; or nil and why tostring fails.
 function guard.text(value)
   local ok, text = pcall(tostring, value)
   if not ok then
@@ -80,8 +80,8 @@ local function this() return running() or MAIN end
 --- Whether no error can be caught here without keeping yields from their scheduler.
 local function is_bare() return not yields_through_pcall and running() ~= nil end
 
--- Of each coroutine: deliveries within deliveries, where handlers can yield (elsewhere they are counted natively); and
--- the connection whose handler is about to be called.
+-- Of each coroutine but the main one, where handlers can yield: deliveries within deliveries (elsewhere counted
+-- natively), and the connection whose handler is about to be called.
 local function by_coroutine() return setmetatable({}, { __mode = "k" }) end
 local depth, calling = by_coroutine(), by_coroutine()
 
@@ -90,7 +90,8 @@ local DEEPEST = 50
 --- is_deep(): whether deliveries are within deliveries to the end of what there may be of that.
 function guard.is_deep()
   if native.is_deep() then return true end
-  return yields_through_pcall and (depth[this()] or 0) >= DEEPEST
+  local thread = yields_through_pcall and running()
+  return thread and (depth[thread] or 0) >= DEEPEST or false
 end
 
 local function after_nested(thread, before, ...)
@@ -99,8 +100,7 @@ local function after_nested(thread, before, ...)
 end
 
 --- f(...) under xpcall where it may yield.
-local function call_nested(state, f, ...)
-  local thread = this()
+local function call_nested(state, thread, f, ...)
   local before = depth[thread]
   depth[thread] = (before or 0) + 1
   calling[thread] = state
@@ -111,7 +111,8 @@ end
 --- call(state, f, ...): calls a message handler with what the session has handed over. Returns true and what it
 -- returns; or false and its error with the stack.
 function guard.call(state, f, ...)
-  if yields_through_pcall and running() then return call_nested(state, f, ...) end
+  local thread = yields_through_pcall and running()
+  if thread then return call_nested(state, thread, f, ...) end
   return native.deliver(state.session, trace, f, ...)
 end
 
@@ -145,6 +146,13 @@ function guard.call_yielding(state, f, ...)
   return after_begin(f, native.deliver(state.session, nil, resume, f, ...))
 end
 
+local NOBODY = {}
+
+--- run(f, ...): the same for what has nothing to do with an event.
+function guard.run(f, ...)
+  return guard.call_yielding(NOBODY, guard.for_yielding(NOBODY, f), ...)
+end
+
 --- try(f, ...): pcall, for what may yield; where both cannot be had the error goes on to whoever called luws.
 function guard.try(f, ...)
   if is_bare() then return true, f(...) end
@@ -152,8 +160,11 @@ function guard.try(f, ...)
 end
 
 local function after_entry(state, interrupted, thread, before, held, ok, ...)
-  local was_calling = calling[thread]
-  calling[thread], depth[thread] = nil, before
+  local was_calling
+  if thread then
+    was_calling = calling[thread]
+    calling[thread], depth[thread] = nil, before
+  end
   if ok then return ... end
   state.pending = true -- what has come may not have been delivered
   local is_stuck = state.wire:held() > held
@@ -165,10 +176,14 @@ end
 -- that is not its handlers' is caught here, where that can be, and the connection interrupted if that was between
 -- taking something and noting it; elsewhere the marks tell the next call.
 function guard.entry(f, state, interrupted, ...)
-  if is_bare() then return f(...) end
-  local thread, held = this(), state.wire:held() -- by calls that this one is within
-  calling[thread] = nil
-  return after_entry(state, interrupted, thread, depth[thread], held, pcall(f, ...))
+  local thread = running()
+  if thread and not yields_through_pcall then return f(...) end
+  local held, before = state.wire:held(), nil -- by calls that this one is within
+  if thread then
+    before = depth[thread]
+    calling[thread] = nil
+  end
+  return after_entry(state, interrupted, thread, before, held, pcall(f, ...))
 end
 
 -- A turn at something that only one coroutine at a time may do, and that may yield.

@@ -208,7 +208,7 @@ function linger.begin(state, seconds, is_failed)
   if not entry.wire.lingers then
     -- Its methods are the user's: they may yield, and raise errors.
     guard.take(entry.turn)
-    guard.call_yielding({}, guard.for_yielding({}, step), entry)
+    guard.run(step, entry)
     guard.give_back(entry.turn)
     finish(entry)
     return

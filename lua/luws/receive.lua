@@ -50,7 +50,7 @@ local function finished(conn, ok, result)
 end
 
 --- call(how, conn, state, handler, opcode, data): what the handler returns; nil if it raised an error. `how` is one of
--- guard's. Only the end is told of a connection that is closed, which the options may have done when they were read.
+-- guard's. Reading the options may have closed the connection, and of a closed one only the end is told.
 local function call(how, conn, state, handler, opcode, data)
   local args = options.of(conn).handler_args
   local count = type(args) == "table" and length(args)

@@ -30,7 +30,7 @@ const STREAM_PIECE: usize = 32 * 1024;
 /// So many bytes are taken at once where no limit holds: what is compressed may become a thousand times as many.
 const STREAM_STEP: usize = 64;
 
-/// Of a compressed message, so many bytes are taken at once.
+/// The most bytes of a compressed message that are taken at once.
 const INFLATE_STEP: usize = 1024;
 
 /// What is done at most before the caller has a say again: a frame is one unit, and so is a KiB that was inflated.

@@ -153,7 +153,7 @@ end
 function Wire.shutdown() end
 
 function Wire:close()
-  local ok, why = guard.call_yielding({}, guard.for_yielding({}, do_close), self.socket)
+  local ok, why = guard.run(do_close, self.socket)
   if not ok then log.warning("a socket of the program's cannot be closed: %s", why:match("^[^\n]*")) end
 end
 

@@ -217,7 +217,7 @@ unsafe fn give(state: *mut State, reply: *mut Reply) -> c_int {
     }
 }
 
-/// Pushes what a light userdata points to: a [`Reply`]; or, if a length follows, so many bytes. To be called under
+/// Pushes what a light userdata points to: a [`Reply`]; or, if a length follows, that many bytes. To be called under
 /// `lua_pcall`: it may raise errors.
 unsafe extern "C-unwind" fn push(state: *mut State) -> c_int {
     unsafe {

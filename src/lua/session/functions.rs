@@ -81,7 +81,7 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"proxy_detail", proxy_detail),
     // peer(session): what TLS knows of the peer, for conn.tls
     (c"peer", peer),
-    // body(session, most): of a refused upgrade: at most so many bytes of the body, and whether that is all
+    // body(session, most): of a refused upgrade: at most `most` bytes of its body, and whether that is all
     (c"body", body),
     // close_state(session): the close frames as four values: code and reason of the one that was sent, and of the one
     // that came; false as the code of one without a code, nil for no frame
