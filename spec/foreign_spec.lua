@@ -46,6 +46,20 @@ local got
 
 local function handler(_, opcode, data) got[#got + 1] = { opcode, data } end
 
+--- A connection whose socket raises an error when it is to receive, as long as it is unplugged; and what sets that.
+local function pluggable()
+  local is_unplugged = false
+  local conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
+    close_timeout = 0,
+    connect = function(host, port)
+      return table_over(direct(host, port), {}, function(name)
+        if is_unplugged and name == "receive" then error("unplugged", 0) end
+      end)
+    end,
+  }))
+  return conn, function(now) is_unplugged = now end
+end
+
 local function echo(conn, text)
   got = {}
   assert.same({ true }, { luws.wssend(conn, 2, text) })
@@ -411,16 +425,8 @@ describe("in a coroutine,", function()
   end)
 
   it("a method that raises an error has failed with that, once and for all", function()
-    local broken = false
-    local conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
-      close_timeout = 0,
-      connect = function(host, port)
-        return table_over(direct(host, port), {}, function(name)
-          if broken and name == "receive" then error("unplugged", 0) end
-        end)
-      end,
-    }))
-    broken = true
+    local conn, unplug = pluggable()
+    unplug(true)
     assert.same({ nil, "unplugged" }, { luws.wsreceive(conn) })
     assert.same({ { false, "receiver error: unplugged" } }, got)
     luws.wsclose(conn)
@@ -493,18 +499,11 @@ describe("in a coroutine,", function()
   end)
 
   it("an error of a method is caught where that can be had together with yields; else it is the caller's", function()
-    local broken = false
-    local conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
-      connect = function(host, port)
-        return table_over(direct(host, port), {}, function(name)
-          if broken and name == "receive" then error("unplugged", 0) end
-        end)
-      end,
-    }))
-    broken = true
+    local conn, unplug = pluggable()
+    unplug(true)
     local results = {}
     coroutine.wrap(function() results = { pcall(luws.wsreceive, conn) } end)()
-    broken = false
+    unplug(false)
     if rawget(_G, "jit") then
       assert.same({ true, nil, "unplugged" }, results)
       assert.same({ nil, "unplugged" }, { luws.wsreceive(conn) })

@@ -23,10 +23,7 @@ local function assert_chunks(s)
   assert.same({ { 2, ("x"):rep(10000) } }, s.told)
 end
 
-for name, new in pairs {
-  ["in memory"] = world.session,
-  ["over wss"] = function() return session.new(real, { tls = true }) end,
-} do
+for name, new in pairs(world.places) do
   describe("wsreceive " .. name, function()
     local s, luws
 
@@ -290,6 +287,14 @@ describe("wsreceive's receive_timeout", function()
 end)
 
 describe("wsreceive", function()
+  --- Each call of it: what it returns, and how much has been told then.
+  local function check_calls(s, calls)
+    for i, expected in ipairs(calls) do
+      local more, bytes = s.luws.wsreceive(s.conn)
+      assert.same(expected, { more, bytes, #s.told }, i)
+    end
+  end
+
   it("lets no time pass, whatever is still missing", function()
     for _, bytes in ipairs { "", "\129", "\129\126\1", "\129\9part", "\1\1a", "\137\4pi" } do
       local s = world.session()
@@ -306,10 +311,7 @@ describe("wsreceive", function()
     s:open { { "wait" }, { "send", "\129\1x", times = 1500 }, { "hold" } }
     s.peer:go()
     -- The second call has what the first has left, and does not look for more.
-    for i, expected in ipairs { { true, 4500, 1000 }, { true, 0, 1500 }, { false, 0, 1500 } } do
-      local more, bytes = s.luws.wsreceive(s.conn)
-      assert.same(expected, { more, bytes, #s.told }, i)
-    end
+    check_calls(s, { { true, 4500, 1000 }, { true, 0, 1500 }, { false, 0, 1500 } })
   end)
 
   it("stops after 5 ms, says true, and goes on with the next call", function()
@@ -319,10 +321,7 @@ describe("wsreceive", function()
       s.world.clock.sleep(0.002)
     end)
     s.peer:go()
-    for i, expected in ipairs { { true, 27, 3 }, { true, 0, 6 }, { true, 0, 9 }, { false, 0, 9 } } do
-      local more, bytes = s.luws.wsreceive(s.conn)
-      assert.same(expected, { more, bytes, #s.told }, i)
-    end
+    check_calls(s, { { true, 27, 3 }, { true, 0, 6 }, { true, 0, 9 }, { false, 0, 9 } })
   end)
 
   it("delivers in the same call what a handler's own send has read ahead", function()

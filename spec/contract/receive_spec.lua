@@ -15,10 +15,7 @@ local CLOSED = "receiver error: closed"
 
 setup(function() log.spend_warning(real) end)
 
-for place, new in pairs {
-  ["in memory"] = world.session,
-  ["over wss"] = function() return session.new(real, { tls = true }) end,
-} do
+for place, new in pairs(world.places) do
   describe(("wsreceive, as a plugin written for LuWS relies on it, %s:"):format(place), function()
     local s, luws, logged
 

@@ -5,17 +5,13 @@ local log = require "spec.support.log"
 local memory_socket = require "spec.support.memory_socket"
 local real = require "luws"
 local scripted = require "spec.support.scripted"
-local session = require "spec.support.session"
 local sockets = require "spec.support.sockets"
 local source = require "spec.support.source"
 local world = require "spec.support.world"
 
 setup(function() log.spend_warning(real) end)
 
-for place, new in pairs {
-  ["in memory"] = world.session,
-  ["over wss"] = function() return session.new(real, { tls = true }) end,
-} do
+for place, new in pairs(world.places) do
   describe(("wssend, as a plugin written for LuWS relies on it, %s:"):format(place), function()
     local s, luws, logged
 

@@ -1,4 +1,4 @@
--- A socket for options.connect that is a table with nothing behind it: it has LuaSocket's methods, and leads to a peer
+-- A socket for options.connect that is a plain table: it has LuaSocket's methods, and leads to a peer
 -- in memory that runs the engine in server role and echoes (world.lua).
 --
 --   local socket = memory_socket.new { send = function(self, bytes) return self:take(bytes:sub(1, 1)) end }

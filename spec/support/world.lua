@@ -181,7 +181,7 @@ end
 --- incomplete(): how many bytes have come of a frame that is not complete.
 function Peer:incomplete() return native.incoming(self.session) end
 
---- pause([capacity]): reads nothing from now on; so many bytes find room (none).
+--- pause([capacity]): reads nothing from now on; there is room for `capacity` more bytes (none by default).
 function Peer:pause(capacity)
   self.is_paused, self.line.capacity = true, capacity or 0
 end
@@ -340,5 +340,11 @@ function world.session()
   end
   return s
 end
+
+--- places: by their names, what makes a session in memory, and one over real sockets and TLS.
+world.places = {
+  ["in memory"] = world.session,
+  ["over wss"] = function() return sessions.new(luws, { tls = true }) end,
+}
 
 return world

@@ -252,7 +252,7 @@ describe("records in other pieces than they were made,", function()
       assert.same({ false, 0 }, { luws.wsreceive(conn) })
     end)
 
-    it("more of them than receive_chunk_size, of which each wsreceive takes in so many bytes: " .. version, function()
+    it("more of them than receive_chunk_size, which is what each wsreceive takes in: " .. version, function()
       local frame = scripted.frame { opcode = 2, payload = ("x"):rep(1000) }
       for _, size in ipairs { 5000, 1000, 7, 1 } do
         assert(open(version, { "upgrade", "frame", { "seal", frame, 20 }, "push", "hold" },
