@@ -32,9 +32,11 @@ local luws = {
   dump = log.dump,
 }
 
+local lingering = linger.waiting
+
 --- What every function begins with: connections that linger are moved on.
 local function tick()
-  if linger.is_waiting() then linger.advance() end
+  if lingering[1] then linger.advance() end
 end
 
 --- gettime(): seconds since 1970 with their fraction, as LuaSocket's.
@@ -56,14 +58,14 @@ local OPCODES = {
   [EVENT.text] = true, [EVENT.binary] = true, [CLOSE] = true, [EVENT.ping] = true, [EVENT.pong] = true,
 }
 
--- Under this key a connection table holds its state. When the table is dropped, so is the state, and
--- with it go the native objects that own the socket.
-local STATE = log.HIDDEN
+-- Under these keys a connection table holds its state, and the number of its session. When the table is dropped, so is
+-- the state, and with it go the native objects that own the socket.
+local STATE, NUMBER = log.STATE, log.NUMBER
 
---- The state of a connection of this module's, or nil for anything else.
-local function state_of(conn)
-  return type(conn) == "table" and rawget(conn, STATE) or nil
-end
+--- state_of(conn): the state of a connection of this module's, or nil for anything else. poll(conn) and
+-- send_now(conn, opcode, data): what most calls of wsreceive and wssend are. Nothing can break these off, so nothing
+-- need be prepared for that.
+local state_of, poll, send_now = native.accessors(STATE, NUMBER)
 
 --- The same for one that is not closed.
 local function live(conn)
@@ -95,6 +97,7 @@ local function publish(state, target, handler, given)
   local subprotocol, headers = native.response(session)
   local conn = setmetatable({
     [STATE] = state,
+    [NUMBER] = state.number,
     connected = true,
     closing = false,
     proto = target.secure and "wss" or "ws",
@@ -179,29 +182,49 @@ local function send_checked(conn, state, opcode, data)
   return false, why
 end
 
+--- send_more(conn, rest, opcode, data): wssend, unless all has left at once; `rest`: why some of it has not.
+local function send_more(conn, rest, opcode, data)
+  tick()
+  local state = state_of(conn)
+  if not state or state.phase == "closed" then return false, "not connected" end
+  if state.phase == "closing" then return false, "closing" end
+  local ok, why
+  if rest then
+    ok, why = guard.entry(send.rest, state, close.interrupted, conn, state, rest)
+  else
+    ok, why = guard.entry(send_checked, state, close.interrupted, conn, state, opcode, data)
+  end
+  if state.news then receive.tell_news(conn, state) end
+  if ok then return true end
+  return false, why
+end
+
 --- wssend(conn, opcode, data): sends a message (1 text, 2 binary) or a control frame (8 close, 9 ping, 10 pong). Data
 -- is a string, an LTN12 source, or any value that tostring accepts. Returns true, or false and why not. Waits for at
 -- most send_timeout while the socket has no room (from a source: for each chunk).
 function luws.wssend(conn, opcode, data)
-  tick()
-  local state = live(conn)
-  if not state then return false, "not connected" end
-  if state.phase == "closing" then return false, "closing" end
-  local ok, why = guard.entry(send_checked, state, close.interrupted, conn, state, opcode, data)
-  if state.news then receive.tell_news(conn, state) end
+  local ok, why
+  if not luws.debug_mode then ok, why = send_now(conn, opcode, data) end
   if ok then return true end
-  return false, why
+  return send_more(conn, why, opcode, data)
+end
+
+--- receive_more(conn, count, more): wsreceive, unless there is nothing; what was read is in `count` and `more`.
+local function receive_more(conn, count, more)
+  tick()
+  local state = state_of(conn)
+  if not state then return nil, "not connected" end
+  if state.message then send.check(state, false) end
+  return receive.receive(conn, state, count, more)
 end
 
 --- wsreceive(conn): reads once, and calls the handler for each complete message. Never blocks. Stops after 1,000 events
 -- or 5 milliseconds.
 -- Returns whether there may be more at once, and how many bytes came; or nil and why no more will come.
 function luws.wsreceive(conn)
-  tick()
-  local state = state_of(conn)
-  if not state then return nil, "not connected" end
-  if state.message then send.check(state, false) end
-  return receive.receive(conn, state)
+  local found, count, more = poll(conn)
+  if not found then return false, 0 end
+  return receive_more(conn, count, more)
 end
 
 --- wswait(conn [, seconds]): waits until wsreceive has something to do, or for at most that long; without a time,

@@ -90,7 +90,7 @@ describe("options that close the connection when they are read", function()
       it(("have wsreceive say so: %s%s"):format(key, debugging and ", in debug_mode" or ""), function()
         log.start()
         local armed = false
-        s:open({ { "hold" } }, setmetatable({}, {
+        s:open({ { "wait" }, { "send", "\129\1x" }, { "hold" } }, setmetatable({}, {
           __index = function(_, asked)
             if not armed or asked ~= key then return end
             armed = false
@@ -100,6 +100,8 @@ describe("options that close the connection when they are read", function()
         luws.debug_mode = debugging
         assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
         armed = true
+        s.peer:go()
+        luws.wswait(s.conn, 5)
         assert.same({ nil, "not connected" }, { luws.wsreceive(s.conn) })
         assert.same({}, s.told)
       end)

@@ -227,7 +227,7 @@ describe("a debug hook that raises an error at any instruction of", function()
           until not raised
           luws.wsclose(conn)
         end)
-        assert.is_true(points > 100 and over < points / 2, ("%d points, %d ended"):format(points, over))
+        assert.is_true(points > 10 and over < points / 2, ("%d points, %d ended"):format(points, over))
       end)
     end
   end

@@ -7,8 +7,8 @@ local native, _, world = ...
 local clock = {
   --- now(): seconds on a clock that only goes forward, and that nobody sets.
   now = native.now,
-  --- coarse(): the same to within some milliseconds (and from another beginning), for next to no cost.
-  coarse = native.coarse,
+  --- The clock of sessions, where that is not the system's (native.virtual_clock).
+  native = nil,
   --- time(): seconds since 1970 with their fraction.
   time = native.time,
 }

@@ -11,8 +11,9 @@ what the bytes mean to a user is not known here (receive), nor what is left to d
 
 A wire carries the bytes of a session. All have the same methods:
 
-  read(max)        one read of at most `max` bytes of plaintext, into the session: how many came, and whether there may
-                   be more at once; nil if there is nothing now; nil and why if nothing will ever come
+  read(max)        one read of at most `max` bytes of plaintext, or as many as seems right, into the session: how many
+                   came, and whether there may be more at once; nil if there is nothing now; nil and why if nothing will
+                   ever come
   write()          what the session has to send: true when nothing is left; nil and "timeout" (no room now), or why not
   wait(read, write, seconds)
                    until it can be read from, or written to, or the time is over; whether it can
@@ -20,6 +21,7 @@ A wire carries the bytes of a session. All have the same methods:
   held()           how many of its reads and writes this coroutine is in the middle of
   shutdown()       nothing more will be sent
   close()          frees everything
+  calls_nobody     reading from it calls no user code, raises no error and does not yield
   came             bytes that a wait has brought into the session, for the next read to count
   lingers          whether it can be left to `linger` when the connection is over
   release()        of one that lingers: the object that the user has of it (conn.socket) has none of it from then on
@@ -36,6 +38,9 @@ local incoming, sendable = native.incoming, native.sendable
 -- each other to get on, and a bound on memory.
 local BACKLOG = 1024 * 1024
 
+-- What one read takes of a wire that does not know what is right, in bytes.
+local READ = 16384
+
 --- new(opening): a connection that is to be opened with these options.
 function connection.new(opening)
   return {
@@ -43,13 +48,14 @@ function connection.new(opening)
     opening = opening, -- the options as wsopen has read them
     step = nil, -- what goes on with opening, as long as that lasts
     session = nil, -- the native session: bytes in, events out
+    number = nil, -- by which the hottest functions know it
+    given = nil, -- the options table of the user, as it was last looked at
     wire = nil, -- what carries its bytes
     conn = nil, -- the user's table, once there is one
     unread = 0, -- bytes that were read while something was sent, for the next wsreceive to count
     ended = nil, -- why no more bytes will come, once that is known
     broken = nil, -- why no more can be sent, once that is known
     more = false, -- the last wsreceive has left events for the next
-    pending = false, -- events have come that may not have been delivered
     message = nil, -- the turn of a message from a source that is not complete (send)
     injected = false, -- the last bytes came by wshandleincoming
     frames = 0, -- complete ones, when last counted
@@ -67,19 +73,44 @@ end
 --- opened(state): connecting -> open. What has come together with the end of the opening is for the first wsreceive.
 function connection.opened(state)
   state.phase, state.step, state.heard = "open", nil, clock.now()
+  native.set_open(state.number, true)
   state.unread, state.wire.came = incoming(state.session), 0
-  state.pending = state.unread > 0 or native.failed(state.session) ~= nil
+end
+
+-- What wsreceive and wssend begin with is native (src/lua/raw/hot.rs), and looks at nothing but what it is told here.
+
+--- settle(state): if there is nothing to do for wsreceive but to read, it need not look at all that again.
+function connection.settle(state)
+  if state.unread > 0 or state.more or state.ended or state.broken or state.message then return end
+  if state.wire.calls_nobody then native.settle(state.number, true) end
+end
+
+--- stir(state): there is, or may be.
+function connection.stir(state) native.settle(state.number, false) end
+
+--- begin_message(state, turn), end_message(state): a message is being sent from its source; nothing comes in between.
+function connection.begin_message(state, turn)
+  state.message = turn
+  native.set_open(state.number, false)
+  connection.stir(state)
+end
+
+function connection.end_message(state)
+  state.message = nil
+  native.set_open(state.number, state.phase == "open")
 end
 
 --- closing(state): open -> closing: a close frame has been sent.
 function connection.closing(state)
   state.phase = "closing"
+  native.set_open(state.number, false)
   state.conn.closing = true
 end
 
 --- closed(state, over, news): -> closed.
 function connection.closed(state, over, news)
   state.phase, state.step, state.over, state.news = "closed", nil, over, news
+  if state.session then native.retire(state.session) end
   local conn = state.conn
   if conn then conn.connected, conn.closing = false, true end
 end
@@ -97,26 +128,32 @@ function connection.read(state, max)
   local wire = state.wire
   local came = wire.came -- what a wait has brought; with that the wire would not wait again
   wire.came = 0
-  local before = state.pending
-  state.pending = true -- first: what is broken off in between may have brought some
   local count, more = wire:read(max)
   if count then return count + came, more end
-  state.pending = before
-  state.ended = more
+  if more then
+    state.ended = more
+    connection.stir(state)
+  end
   if came > 0 then return came, false end
   return nil, false
+end
+
+--- broken(state, why): nothing more can be sent.
+function connection.broken(state, why)
+  state.broken = why
+  connection.stir(state)
 end
 
 --- write(state): sends what is queued, as far as there is room: true when nothing is left; nil and "timeout", or why
 -- no more can be sent.
 function connection.write(state)
   local ok, why = state.wire:write()
-  if not ok and why ~= "timeout" then state.broken = why end
+  if not ok and why ~= "timeout" then connection.broken(state, why) end
   return ok, why
 end
 
---- take(state, max): what one wsreceive takes in: at most `max` bytes, of which some may have been read before.
--- Nothing is read while events wait that came earlier. Returns the same as `read`.
+--- take(state, max): what one wsreceive takes in: at most `max` bytes, or as many as seems right, of which some may
+-- have been read before. Nothing is read while events wait that came earlier. Returns the same as `read`.
 function connection.take(state, max)
   local wire = state.wire
   local unread = state.unread + wire.came
@@ -125,6 +162,7 @@ function connection.take(state, max)
     return connection.read(state, max)
   end
   wire.came = 0
+  max = max or READ
   if unread >= max then
     state.unread = unread - max
     return max, true
@@ -152,6 +190,7 @@ function connection.advance(state, now, max)
     local count = connection.read(state, max)
     if count and count > 0 then
       state.unread, state.injected = state.unread + count, false
+      connection.stir(state)
       if sendable(session) > 0 and not state.broken then return true, true, now end
     end
   end

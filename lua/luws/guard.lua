@@ -23,6 +23,7 @@ local native = ...
 
 local guard = {}
 
+local deliver = native.deliver
 local coroutine_running = coroutine.running
 local resume, status, yield = coroutine.resume, coroutine.status, coroutine.yield
 guard.unpack = unpack or table.unpack -- luacheck: ignore (Lua 5.2 and later)
@@ -113,7 +114,22 @@ end
 function guard.call(state, f, ...)
   local thread = yields_through_pcall and running()
   if thread then return call_nested(state, thread, f, ...) end
-  return native.deliver(state.session, trace, f, ...)
+  return deliver(state.number, trace, f, ...)
+end
+
+guard.trace = trace
+
+local function after_pass(ok, err)
+  if ok then return nil end
+  return false, err
+end
+
+--- passer(state): a function(number, trace, f, conn, opcode, data) that calls message handlers, too. Returns the data
+-- of the next message, if it knows of one that has the same opcode; or false and the error.
+function guard.passer(state)
+  local thread = yields_through_pcall and running()
+  if not thread then return native.pass end
+  return function(_, _, f, ...) return after_pass(call_nested(state, thread, f, ...)) end
 end
 
 local function relay(thread, ok, ...)
@@ -143,10 +159,10 @@ end
 --- call_yielding(state, f, ...): `call` for what may yield in every Lua.
 function guard.call_yielding(state, f, ...)
   if type(f) ~= "thread" then return guard.call(state, f, ...) end
-  return after_begin(f, native.deliver(state.session, nil, resume, f, ...))
+  return after_begin(f, deliver(state.number, nil, resume, f, ...))
 end
 
-local NOBODY = {}
+local NOBODY = { number = 0 }
 
 --- run(f, ...): the same for what has nothing to do with an event.
 function guard.run(f, ...)
@@ -166,7 +182,6 @@ local function after_entry(state, interrupted, thread, before, held, ok, ...)
     calling[thread], depth[thread] = nil, before
   end
   if ok then return ... end
-  state.pending = true -- what has come may not have been delivered
   local is_stuck = state.wire:held() > held
   if was_calling == state or is_stuck or native.was_interrupted(state.session) then interrupted(state) end
   error((...), 0)
@@ -183,6 +198,7 @@ function guard.entry(f, state, interrupted, ...)
     before = depth[thread]
     calling[thread] = nil
   end
+  if not thread then return after_entry(state, interrupted, nil, nil, held, native.attempt(state.number, f, ...)) end
   return after_entry(state, interrupted, thread, before, held, pcall(f, ...))
 end
 

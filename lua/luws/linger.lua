@@ -13,8 +13,6 @@ local clock, guard, wait = import("clock"), import("guard"), import("wait")
 
 local linger = {}
 
-local EVENT = native.event_numbers()
-
 -- The most connections that linger; the oldest is closed to make room.
 local MOST = 64
 
@@ -29,6 +27,9 @@ local LAST = 60
 local DISCARD, MOST_EVENTS = 65536, 1000
 
 local lingering = {}
+
+-- The first is there if `advance` has something to do.
+linger.waiting = lingering
 
 --- note(entry): what the closing handshake has come to, for the user to read.
 local function note(entry)
@@ -53,21 +54,6 @@ local function finish(entry)
   native.free(entry.session)
 end
 
---- Throws away what has come, up to the peer's close frame or its fault.
-local function discard(entry)
-  local session = entry.session
-  entry.more = true
-  for _ = 1, MOST_EVENTS do
-    local event = native.next_event(session)
-    native.done(session)
-    if event == EVENT.close or event == EVENT.failure then entry.answered = true end
-    if not event then
-      entry.more = false
-      return
-    end
-  end
-end
-
 --- step(entry): does what can be done without waiting, unless this is a finaliser in the middle of that.
 local function step(entry)
   if entry.over or native.is_busy(entry.session) then return end
@@ -84,7 +70,9 @@ local function step(entry)
       local count, reason = wire:read(DISCARD)
       if not count and reason then entry.ended = true end
     end
-    discard(entry)
+    local answered
+    answered, entry.more = native.discard(session, MOST_EVENTS)
+    entry.answered = entry.answered or answered
   end
   if not entry.said and (entry.answered or entry.ended) and native.outgoing(session) == 0 then
     entry.said = true
@@ -96,14 +84,12 @@ local function step(entry)
   if broken or is_done or clock.now() >= entry.deadline and not entry.more then finish(entry) end
 end
 
---- is_waiting(): whether anything lingers, so that `advance` has something to do.
-function linger.is_waiting() return lingering[1] ~= nil end
-
 --- Takes out what is over.
 local function tidy()
   for i = #lingering, 1, -1 do
     if lingering[i].over then table.remove(lingering, i) end
   end
+  native.set_lingering(lingering[1] ~= nil)
 end
 
 --- advance(): moves on what lingers: those whose time is over, and some others in turn. A finaliser may do the same
@@ -154,7 +140,8 @@ local function close_all()
     await(entry, function() return entry.over or native.outgoing(entry.session) == 0 end, deadline)
     finish(entry)
   end
-  lingering = {}
+  for i = #lingering, 1, -1 do lingering[i] = nil end
+  native.set_lingering(false)
 end
 
 --- An object that the collector finds at its next cycle, and that is there again afterwards as long as anything
@@ -217,6 +204,7 @@ function linger.begin(state, seconds, is_failed)
   if entry.over then return end
   if #lingering >= MOST then finish(table.remove(lingering, 1)) end
   lingering[#lingering + 1] = entry
+  native.set_lingering(true)
   watch_collector()
 end
 

@@ -83,8 +83,9 @@ end
 -- So many tables are shown, and so deep; what a plugin puts in a log is for reading.
 local MOST, DEEPEST = 1000, 40
 
--- What stands under this key in a table is not for logs: the state of a connection knows the password of its URL.
-log.HIDDEN = {}
+-- What stands under these keys in a table is not for logs: the state of a connection, which knows the password of its
+-- URL, and the number of its session.
+log.STATE, log.NUMBER = {}, {}
 
 local function dump(value, shown, depth)
   if type(value) == "string" then return quoted(value) end
@@ -94,7 +95,7 @@ local function dump(value, shown, depth)
   shown[value], shown.count = true, shown.count + 1
   local parts = {}
   for k, v in next, value do
-    if k ~= log.HIDDEN then parts[#parts + 1] = key_text(k) .. "=" .. dump(v, shown, depth + 1) end
+    if k ~= log.STATE and k ~= log.NUMBER then parts[#parts + 1] = key_text(k) .. "=" .. dump(v, shown, depth + 1) end
   end
   shown[value] = nil
   table.sort(parts)

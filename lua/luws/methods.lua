@@ -35,7 +35,7 @@ function methods.make(live, receive, close)
   function made.dirty(conn)
     local state = live(conn)
     if not state then return false end
-    if state.unread > 0 or state.pending or state.ended or state.broken then return true end
+    if state.unread > 0 or state.ended or state.broken or native.is_pending(state.session) then return true end
     local ok, dirty = pcall(state.wire.dirty, state.wire)
     return ok and dirty
   end

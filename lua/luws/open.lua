@@ -65,6 +65,7 @@ local function parameters(target, opening, given)
     fragment_size = opening.fragment_size,
     deflate = deflate,
     seed = world.seed and world.seed(),
+    clock = clock.native,
   }
 end
 
@@ -133,7 +134,7 @@ function dial_step(state, now)
   local dialling, plan = state.wire, state.plan
   local socket, why = dialling.socket, dialling.why
   if not socket and not why then socket, why = native.dial_advance(dialling.dial, 0) end
-  if socket then return connected(state, wires.make(state.session, socket)) end
+  if socket then return connected(state, wires.make(state, socket)) end
   if not why and now < state.deadline then return true, true, state.deadline end
   local host, port = destination(plan)
   local text = ("Connection to %s:%d failed: %s"):format(host, port, why or "timeout")
@@ -144,12 +145,13 @@ end
 function begin(state)
   local plan, opening = state.plan, state.opening
   plan.parameters.sockproxy = plan.proxy
-  local session, why, hop = native.session(plan.parameters)
+  local session, number, hop = native.session(plan.parameters)
   state.session = session
   if not session then
     state.wire = nil
-    return fail(state, hop, why)
+    return fail(state, hop, number)
   end
+  state.number = number
   state.hop, state.ended = nil, nil
   state.deadline = clock.now() + (plan.proxy and plan.proxy.timeout or opening.connect_timeout)
   if opening.connect then
@@ -190,7 +192,7 @@ function negotiate(state, now)
     end
     if hop ~= "frames" then state.hop = hop end
   end
-  local event, text = native.next_event(session)
+  local event, text = native.next(state.number)
   native.done(session)
   if event == EVENT.open then
     connection.opened(state)

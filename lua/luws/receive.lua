@@ -16,20 +16,17 @@ options.register {
   { "handler_args", nil, options.of_type("table") }, -- array: further arguments for the handlers
   { "control_handler", nil, options.callable }, -- called before the default reply to a control frame
   { "receive_timeout", 0, options.at_least(0) }, -- s without a complete frame; 0: never
-  { "receive_chunk_size", 16384, options.at_least(1) }, -- bytes that one wsreceive reads at most
+  { "receive_chunk_size", nil, options.at_least(1) }, -- bytes that one wsreceive reads at most; nil: as seems right
 }
 
-local next_event, done, is_pending, outgoing = native.next_event, native.done, native.is_pending, native.outgoing
-local is_busy, coarse = native.is_busy, clock.coarse
+local next_event, done, is_pending, is_busy = native.next, native.done, native.is_pending, native.is_busy
 
 local EVENT = native.event_numbers()
+local TEXT, BINARY, ENOUGH = EVENT.text, EVENT.binary, EVENT.enough
 
--- The most events that one wsreceive delivers, and how long it may take (in seconds): a peer that always has more
--- could keep it for ever.
-local MOST_EVENTS, LONGEST = 1000, 0.005
-
--- One read takes no more, whatever is asked for: space is made before it is known what will come.
-local LARGEST_CHUNK = 1024 * 1024
+-- How long one wsreceive may take (in seconds), which delivers 1,000 events at most: a peer that always has more could
+-- keep it for ever.
+local LONGEST = 0.005
 
 -- More arguments than this do not fit on every Lua's stack.
 local MOST_ARGUMENTS = 4000
@@ -109,7 +106,7 @@ local function handle(conn, state, event, data, now)
     native.shelter(state.session, trace, conn, state)
     if state.phase == "closed" then return done(state.session) end -- the log has closed it
   end
-  if event == EVENT.text or event == EVENT.binary then
+  if event == TEXT or event == BINARY then
     conn.lastMessage, conn.lastPing = now, now
     tell(conn, state, event, data)
   elseif event == EVENT.begin then
@@ -129,42 +126,55 @@ local function handle(conn, state, event, data, now)
   end
 end
 
---- note_frames(conn, state, now): complete frames that have come are a sign of life.
-local function note_frames(conn, state, now)
-  local frames = native.frames(state.session)
-  if frames == state.frames then return end
-  state.frames, state.heard, conn.lastPing = frames, clock.now(), now or clock.time()
+--- messages(conn, state, opcode, message): delivers a message, and those of the same kind that follow it, to the
+-- handler, as most are: without handler_args, and without debug mode.
+local function messages(conn, state, opcode, message)
+  local pass, number, trace_error = guard.passer(state), state.number, guard.trace
+  local handler, err
+  repeat -- what a message costs at least
+    handler = conn.msghandler
+    message, err = pass(number, trace_error, handler, conn, opcode, message)
+  until not message
+  if message == nil then return end
+  if handler ~= nil then
+    finished(conn, false, err)
+  elseif log.debugging() then
+    log.debug("%s has no handler for a message", guard.name(conn))
+  end
 end
 
 --- events(conn, state): delivers what has come, one event after the other, as long as its time lasts; state.more says
--- whether there is more. Stops when the connection is over.
+-- whether there is more. Stops when the connection is over. Returns how many bytes wait to be sent, if that is known.
 local function events(conn, state)
-  local session = state.session
-  local due, now
+  local number = state.number
+  local event, data, waiting = next_event(number, LONGEST)
+  local now = event and clock.time()
+  local is_usual = not (state.tracing or state.has_args)
   state.more = false
-  for _ = 1, MOST_EVENTS do
-    local event, data = next_event(session)
-    if state.phase == "closed" then -- a finaliser has closed it
-      done(session)
-      return
+  while event do
+    if is_usual and (event == TEXT or event == BINARY) then
+      conn.lastMessage, conn.lastPing = now, now
+      messages(conn, state, event, data)
+    elseif event == ENOUGH then
+      state.heard, state.more = clock.now(), is_pending(state.session)
+      return nil
+    else
+      handle(conn, state, event, data, now)
     end
-    if not event then
-      state.more, state.pending = false, false
-      note_frames(conn, state, now)
-      return
-    end
-    if not due then due, now = coarse() + LONGEST, clock.time() end
-    handle(conn, state, event, data, now)
-    if state.phase == "closed" then return end
-    if coarse() >= due then break end
+    event, data, waiting = next_event(number)
   end
-  note_frames(conn, state, now)
-  state.more = is_pending(session)
+  -- Complete frames that have come are a sign of life. Of a connection that is closed meanwhile nothing is told.
+  if state.phase ~= "closed" and data ~= state.frames then
+    state.frames, state.heard, conn.lastPing = data, clock.now(), now or clock.time()
+  end
+  return waiting
 end
 
 --- adopt(conn, state): options that have been changed since, in so far as they say what comes out of the session.
 local function adopt(conn, state)
   local settings = options.of(conn)
+  state.given = settings
+  state.has_args = settings.handler_args ~= nil
   local size, sinks = settings.max_payload_size, settings.sink ~= nil
   if size ~= state.size then
     state.size = size
@@ -176,16 +186,13 @@ local function adopt(conn, state)
   end
 end
 
---- deliver(conn, state): delivers what the session holds.
+--- deliver(conn, state): delivers what the session holds, and writes what is queued then, as far as there is room.
 local function deliver(conn, state)
   if state.tracing or log.debugging() then trace(conn, state) end
-  events(conn, state)
-  if state.phase ~= "closed" and state.tracing then trace(conn, state) end
-end
-
---- flush(state): writes what is queued, as far as there is room.
-local function flush(state)
-  if state.phase ~= "closed" and outgoing(state.session) > 0 then connection.write(state) end
+  local waiting = events(conn, state)
+  if state.phase == "closed" then return end
+  if state.tracing then trace(conn, state) end
+  if waiting ~= 0 and native.outgoing(state.session) > 0 then connection.write(state) end
 end
 
 --- finish(state): ends a connection of whose bytes nothing more will come, or to which nothing can be sent any more.
@@ -198,20 +205,10 @@ local function finish(state)
   end
 end
 
---- chunk_size(settings): receive_chunk_size as a whole number of bytes that can be read.
-local function chunk_size(settings)
-  return math.floor(math.max(1, math.min(options.number(settings, "receive_chunk_size"), LARGEST_CHUNK)))
-end
-
---- timed_out(conn, state): whether the peer has been silent for too long. Told once in each such time.
-local function timed_out(conn, state)
-  local limit = options.number(options.of(conn), "receive_timeout")
-  if limit == 0 then return false end
-  local now = clock.now()
-  if now < state.heard + limit then return false end
-  state.heard = now
-  tell(conn, state, false, "message timeout")
-  return true
+--- is_overdue(state, given): whether the peer has been silent for too long.
+local function is_overdue(state, given)
+  local limit = options.number(given, "receive_timeout")
+  return limit ~= 0 and clock.now() >= state.heard + limit
 end
 
 --- Whether both close frames are through; where control_handler has forbidden our answer, the user gives it.
@@ -220,15 +217,24 @@ local function is_closed(state)
   return sent ~= nil and received ~= nil
 end
 
-local function receive_some(conn, state)
-  local size = chunk_size(options.of(conn))
+--- receive_some(conn, state, is_read, more): what wsreceive does when there may be something to be done. `is_read`: it
+-- has read already; `more`: there may be more of that at once.
+local function receive_some(conn, state, is_read, more)
   adopt(conn, state)
   if state.phase == "closed" then return nil, state.over end -- what the options inherit from has closed it
-  local count, more = connection.take(state, size)
-  if state.phase == "closed" then return nil, state.over end -- a method of a user's socket has closed it
+  local count
+  if is_read then
+    count, state.unread = state.unread, 0
+  else
+    count, more = connection.take(state, options.number(state.given, "receive_chunk_size"))
+    if state.phase == "closed" then return nil, state.over end -- a method of a user's socket has closed it
+  end
   if count and count > 0 then state.injected = false end
-  if count or state.more or state.ended or is_pending(state.session) then deliver(conn, state) end
-  flush(state)
+  if count or state.more or state.ended or is_pending(state.session) then
+    deliver(conn, state)
+  elseif native.outgoing(state.session) > 0 then
+    connection.write(state)
+  end
   if state.phase ~= "closed" and not state.more then
     if state.ended or state.broken and not count then
       finish(state)
@@ -236,27 +242,41 @@ local function receive_some(conn, state)
       close.finish(state, "closed", "receiver error: closed")
     end
   end
-  receive.tell_news(conn, state)
-  if state.phase ~= "closed" and timed_out(conn, state) then return nil, "message timeout" end
+  if state.news then receive.tell_news(conn, state) end
+  if state.phase ~= "closed" and is_overdue(state, options.of(conn)) then
+    state.heard = clock.now() -- it is told once in each such time
+    tell(conn, state, false, "message timeout")
+    if state.phase ~= "closed" then return nil, "message timeout" end
+  end
   if state.phase == "closed" then return nil, state.over end
+  connection.settle(state)
   return more or state.more, count or 0
 end
 
---- receive(conn, state): what wsreceive does.
-function receive.receive(conn, state)
+--- receive(conn, state, count, more): what wsreceive does, unless it has seen at once that there is nothing. It may
+-- have read already (native.accessors).
+function receive.receive(conn, state, count, more)
+  if count == false then -- that was all it has seen
+    if not is_overdue(state, options.of(conn)) then return false, 0 end
+    count = 0
+  end
   if state.phase == "closed" then
     receive.tell_news(conn, state)
     return nil, state.over
   end
+  if count then
+    state.unread = state.unread + count
+  elseif more then
+    state.ended = more
+  end
   if guard.is_deep() or is_busy(state.session) then return false, 0 end
-  return guard.entry(receive_some, state, close.interrupted, conn, state)
+  return guard.entry(receive_some, state, close.interrupted, conn, state, count ~= nil, count and more)
 end
 
 local function inject(conn, state)
   adopt(conn, state)
   if state.phase == "closed" then return end
   deliver(conn, state)
-  flush(state)
   receive.tell_news(conn, state)
 end
 
@@ -264,7 +284,6 @@ end
 -- taken.
 function receive.inject(conn, state, data)
   if is_busy(state.session) then return false end -- in a finaliser
-  state.pending = true
   native.receive_plain(state.session, data)
   state.injected = true
   if guard.is_deep() then

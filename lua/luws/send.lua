@@ -34,21 +34,29 @@ local function problem(state)
   if state.phase == "closed" then return "closed" end
   if state.broken then return state.broken end
   local failed = native.failed(state.session)
-  if failed then state.more, state.pending = true, true end -- for wsreceive to tell
+  if failed then
+    state.more = true -- for wsreceive to tell
+    connection.stir(state)
+  end
   return failed
 end
 
---- flush(state, deadline): writes what is queued; waits while there is no room, and reads meanwhile. Returns true, or
--- nil and why something is left.
-local function flush(state, deadline)
-  local ok, why = connection.write(state)
-  if ok or why ~= "timeout" then return ok, why end
+--- await_room(state, deadline): waits until what is queued has left, and reads meanwhile. Returns true, or nil and why
+-- something is left.
+local function await_room(state, deadline)
   local session = state.session
   local function done() return problem(state) or outgoing(session) == 0 end
   if not wait.till(state, done, deadline()) then return nil, "timeout" end
-  why = problem(state)
+  local why = problem(state)
   if why then return nil, why end
   return true
+end
+
+--- flush(state, deadline): writes what is queued; waits while there is no room.
+local function flush(state, deadline)
+  local ok, why = connection.write(state)
+  if ok or why ~= "timeout" then return ok, why end
+  return await_room(state, deadline)
 end
 
 --- flushed(state, deadline): the same, and what it means where the wire was broken off.
@@ -86,6 +94,15 @@ function send.frame(conn, state, opcode, data, fin)
   return true, nil, true
 end
 
+--- rest(conn, state, why): what is left to do for a message of which not all could be written at once: there was no
+-- room ("timeout"), or why not. Returns true, or false and why something is left.
+function send.rest(conn, state, why)
+  local ok = false
+  if why == "timeout" then ok, why = await_room(state, timer(conn)) else connection.broken(state, why) end
+  if ok then return true end
+  return false, "send error: " .. why
+end
+
 --- The next chunk of a source as text; nil at the end, or nil and why there is none; then whether the source raised
 -- that, as an error of the caller's.
 local function pulled(ok, chunk, why)
@@ -104,7 +121,7 @@ local function send_chunks(conn, state, opcode, source, turn)
 
   --- give_up(why): what wssend returns, of a message that cannot be ended.
   local function give_up(why)
-    if state.message == turn then state.message = nil end
+    if state.message == turn then connection.end_message(state) end
     if begun and state.phase ~= "closed" then close.close(state, 1011, "") end
     return false, why
   end
@@ -126,10 +143,10 @@ local function send_chunks(conn, state, opcode, source, turn)
     if why and not begun then return false, why end
     local fin = not chunk and not why
     -- Before it is begun: whatever breaks this off from now on, the message is not complete.
-    if not fin then state.message = state.message or turn end
+    if not fin then connection.begin_message(state, state.message or turn) end
     local ok, reason, queued = send.frame(conn, state, begun and 0 or opcode, data, fin)
     begun = begun or queued
-    if state.message == turn and (fin and queued or not begun) then state.message = nil end
+    if state.message == turn and (fin and queued or not begun) then connection.end_message(state) end
     -- A last fragment that is queued needs nothing more, as a message that is a string.
     if not ok and fin and queued then return false, reason end
     if not ok then return give_up(reason) end
@@ -141,7 +158,7 @@ end
 local function after_chunks(state, turn, ok, ...)
   if ok then return ... end
   if state.message == turn then -- it was neither ended nor given up
-    state.message = nil
+    connection.end_message(state)
     close.interrupted(state)
   end
   error((...), 0)
@@ -159,7 +176,7 @@ end
 -- be ended; `is_message`: another is to be sent, which is taken for a sign of that where nothing else tells.
 function send.check(state, is_message)
   if not state.message or not guard.is_broken_off(state.message, is_message) then return end
-  state.message = nil
+  connection.end_message(state)
   close.interrupted(state)
 end
 

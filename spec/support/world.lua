@@ -32,7 +32,6 @@ local function new_clock()
   local clock, now, timers, idle = {}, 0, {}, 0
 
   function clock.now() return now end
-  clock.coarse = clock.now
   function clock.time() return EPOCH + now end
 
   function clock.after(seconds, f)
@@ -59,6 +58,7 @@ local function new_clock()
       idle = time > now and 0 or idle + 1
       if idle > MOST_IDLE then error("this loop has no end: it waits for nothing, again and again", 0) end
       now = math.max(now, time)
+      native.set_clock(clock.native, now) -- that of the sessions
       if following > deadline then return false end
     end
   end
@@ -130,7 +130,7 @@ function Peer:take_in()
   table.insert(self.pieces, line.inbox)
   while self.wire:read(65536) do end
   while true do
-    local event, data = native.next_event(self.session)
+    local event, data = native.next(self.number)
     if not event then break end
     native.done(self.session)
     if event == EVENT.request then
@@ -252,10 +252,10 @@ function World:peer(options)
     events = {}, frames = {}, pieces = {}, subprotocol = options.subprotocol, plain = options.plain,
   }, Peer)
   if not options.plain then
-    peer.session = assert(native.session {
+    peer.session, peer.number = native.session {
       role = "server", seed = 1, deflate = options.deflate, max_payload_size = options.max_payload_size or 2 ^ 30,
       fragment_size = 0,
-    })
+    }
   end
   self.next_peer = peer
   return peer
@@ -325,6 +325,7 @@ function world.new()
   self.luws = luws.instance("luws", seams)
   native, memory = seams.native, seams.memory
   self.import = seams.import
+  self.clock.native = native.virtual_clock()
   EVENT = EVENT or native.event_numbers()
   return self
 end

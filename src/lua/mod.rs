@@ -23,7 +23,7 @@ use crate::http::headers::Header;
 use crate::tls::{Connector, TlsOptions};
 use crate::url::Target;
 use tls::{Connectors, Fault, Files};
-use value::{Reply, Table, Value, failure};
+use value::{Handle, Reply, Table, Value, failure};
 
 // The driver, compiled in so that one file is the whole library: `SOURCES`, found by build.rs.
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
@@ -39,6 +39,9 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"parse_url", parse_url),
     // check_header(name, value): nil, or what is wrong with it
     (c"check_header", check_header),
+    // virtual_clock(): a clock that says 0; set_clock(clock, seconds)
+    (c"virtual_clock", virtual_clock),
+    (c"set_clock", set_clock),
     // first_unverified(): true at the first call in the process
     (c"first_unverified", first_unverified),
 ];
@@ -53,6 +56,10 @@ struct Context {
     origin: Instant,
     /// Deliveries within deliveries.
     depth: Cell<u32>,
+    /// Connections linger, and every call of the user's is to move them on.
+    lingering: Cell<bool>,
+    storage: RefCell<session::Shared>,
+    sessions: session::Register,
     connectors: RefCell<Connectors>,
     files: RefCell<Files>,
 }
@@ -62,6 +69,9 @@ impl Context {
         Self {
             origin: Instant::now(),
             depth: Cell::new(0),
+            lingering: Cell::new(false),
+            storage: RefCell::default(),
+            sessions: session::Register::default(),
             connectors: RefCell::default(),
             files: RefCell::default(),
         }
@@ -102,6 +112,17 @@ fn check_header(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let name = arguments.first().and_then(Value::text).unwrap_or_default();
     let value = arguments.get(1).and_then(Value::bytes).unwrap_or_default();
     vec![Header::new(&name, value).err().map(|error| error.to_string()).into()]
+}
+
+fn virtual_clock(_: &Rc<Context>, _: &[Value]) -> Reply {
+    vec![Handle::Clock(Rc::default()).into()]
+}
+
+fn set_clock(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    if let [Value::Handle(Handle::Clock(clock)), Value::Number(seconds), ..] = arguments {
+        clock.set(*seconds);
+    }
+    vec![]
 }
 
 fn first_unverified(_: &Rc<Context>, _: &[Value]) -> Reply {

@@ -3,7 +3,7 @@
 //! Knows nothing of Lua's C API; [`raw`](super::raw) converts them.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::Context;
@@ -18,6 +18,8 @@ pub(super) enum Handle {
     Session(Rc<LuaSession>),
     Socket(Rc<Socket>),
     Dial(Rc<RefCell<Dial>>),
+    /// Of a world whose time is not the real one: what it says now.
+    Clock(Rc<Cell<f64>>),
 }
 
 /// A value that was given by Lua, or is to be given to it.

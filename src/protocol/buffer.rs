@@ -6,7 +6,10 @@
 
 /// An empty buffer keeps this many bytes of storage for the next use and gives back what is above
 /// it, so that one large message does not pin its memory for the life of the connection.
-const KEEP: usize = 256 * 1024;
+pub const KEEP: usize = 4 * 1024 * 1024;
+
+/// A buffer that has given back what it borrowed has no more storage of its own than this, unless it holds more bytes.
+const IDLE: usize = 1024;
 
 /// The bytes `start..end` of `storage` are the queue. `storage` is always initialised to its whole
 /// length, so that a socket may write into the free end of it.
@@ -80,6 +83,44 @@ impl Buffer {
     pub fn extend(&mut self, bytes: &[u8]) {
         self.space(bytes.len()).copy_from_slice(bytes);
         self.commit(bytes.len());
+    }
+
+    /// Takes `spare` for its storage, if that is the larger one and there is little in the queue. So buffers that are used
+    /// in turn need large storage only once. `spare` must be initialised to its whole length, as what is given back is.
+    pub fn borrow(&mut self, spare: &mut Vec<u8>) {
+        let held = self.len();
+        if held > IDLE || self.storage.len() >= spare.len() {
+            return;
+        }
+        spare[..held].copy_from_slice(self.as_slice());
+        std::mem::swap(&mut self.storage, spare);
+        (self.start, self.end) = (0, held);
+    }
+
+    /// Of a queue that is empty: takes `storage`, whose first `count` bytes are in it then, and leaves its own.
+    pub fn exchange(&mut self, storage: &mut Vec<u8>, count: usize) {
+        debug_assert!(self.is_empty());
+        std::mem::swap(&mut self.storage, storage);
+        (self.start, self.end) = (0, count.min(self.storage.len()));
+    }
+
+    /// Makes its storage the spare one, whether it was borrowed or has grown, unless there is much in the queue. A little
+    /// moves to storage of its own.
+    pub fn give_back(&mut self, spare: &mut Vec<u8>) {
+        if self.storage.len() <= IDLE || self.len() > IDLE {
+            return;
+        }
+        // What is spare is its own that it had before, or another's.
+        let own = if self.is_empty() && spare.len() <= IDLE {
+            std::mem::take(spare)
+        } else {
+            self.as_slice().to_vec()
+        };
+        let end = self.len();
+        let storage = std::mem::replace(self, Self { storage: own, start: 0, end }).storage;
+        if spare.len() < storage.len() {
+            *spare = storage;
+        }
     }
 
     /// Forgets everything after the oldest `count` bytes.

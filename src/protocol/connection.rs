@@ -12,6 +12,7 @@ use super::deflate::{self, Deflater, Inflater, NegotiatedParameters};
 use super::error::{ReceiveError, SendError};
 use super::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, Opcode};
 use super::incoming::{Incoming, PendingEvent};
+use super::message::Assembler;
 use super::outgoing::Outgoing;
 use super::role::Role;
 
@@ -86,6 +87,11 @@ impl Connection {
         self.outgoing.queue()
     }
 
+    /// What puts messages together, for its storage.
+    pub fn assembler(&mut self) -> &mut Assembler {
+        self.incoming.assembler()
+    }
+
     #[must_use]
     pub fn output_len(&self) -> usize {
         self.outgoing.queue_len()
@@ -95,6 +101,12 @@ impl Connection {
     #[must_use]
     pub fn input_len(&self) -> usize {
         self.incoming.queue_len()
+    }
+
+    /// Whether there are none, not even those of the last event.
+    #[must_use]
+    pub fn is_input_empty(&self) -> bool {
+        self.incoming.is_queue_empty()
     }
 
     /// The number of complete frames that the peer has sent, of any kind.
@@ -122,6 +134,11 @@ impl Connection {
     pub fn set_trace(&mut self, on: bool) {
         self.incoming.trace().set(on);
         self.outgoing.trace().set(on);
+    }
+
+    /// Whether they are.
+    pub fn is_traced(&mut self) -> bool {
+        self.incoming.trace().is_on()
     }
 
     /// The headers that were received, and those that were sent, since the last call.
@@ -159,6 +176,16 @@ impl Connection {
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, ReceiveError> {
         let pending = self.find_event()?;
         Ok(pending.and_then(|pending| self.event(pending)))
+    }
+
+    /// The data of the next event, if that is one more message of this kind as most are; `None`:
+    /// [`next_event`](Self::next_event) tells what it is, if there is one.
+    #[inline]
+    pub fn short_message(&mut self, opcode: Opcode) -> Option<&[u8]> {
+        if self.failed || self.close_received.is_some() {
+            return None;
+        }
+        self.incoming.short_message(opcode)
     }
 
     /// The first half of [`next_event`](Self::next_event), which borrows nothing.

@@ -89,6 +89,11 @@ impl Trace {
         self.0 = on.then(Vec::new);
     }
 
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub fn record(&mut self, header: FrameHeader) {
         if let Some(headers) = self.0.as_mut().filter(|headers| headers.len() < 1000) {
             headers.push(header);

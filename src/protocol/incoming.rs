@@ -14,6 +14,7 @@ use super::frame::{FrameHeader, Opcode, RSV1, Trace};
 use super::mask;
 use super::message::Assembler;
 use super::role::Role;
+use super::utf8;
 
 /// How the message that is arriving, or is next, goes to the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +110,19 @@ impl Incoming {
         &mut self.queue
     }
 
+    /// Puts messages together.
+    pub(super) fn assembler(&mut self) -> &mut Assembler {
+        &mut self.assembler
+    }
+
     /// Bytes that were not interpreted yet.
     pub(super) fn queue_len(&self) -> usize {
         self.queue.len() - self.borrowed
+    }
+
+    /// Whether there are none, not even those that the last event has borrowed.
+    pub(super) fn is_queue_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     pub(super) fn frames_received(&self) -> u64 {
@@ -194,6 +205,36 @@ impl Incoming {
     pub(super) fn next(&mut self) -> Result<Option<PendingEvent>, ReceiveError> {
         self.release_borrowed();
         self.find_event()
+    }
+
+    /// What the peer did next, if it is what most events are: one more message of this kind, in one frame that is all
+    /// there, not masked and not long. `None`: it may be anything, also a mistake of the peer's, and is for
+    /// [`next`](Self::next).
+    #[inline]
+    pub(super) fn short_message(&mut self, opcode: Opcode) -> Option<&[u8]> {
+        self.release_borrowed();
+        let is_between = self.frame.is_none() && self.assembler.is_idle();
+        let is_plain = self.role == Role::Client && !self.announce && self.delivery == Delivery::Whole;
+        if !is_between || !is_plain || self.trace.is_on() {
+            return None;
+        }
+        let queue = self.queue.as_slice();
+        let &[first, length, ref rest @ ..] = queue else { return None };
+        let (start, length) = match (length, rest) {
+            (0..=125, _) => (2, usize::from(length)),
+            (126, &[high, low, ..]) if high > 0 => (4, usize::from(u16::from_be_bytes([high, low]))),
+            _ => return None,
+        };
+        let data = queue.get(start..start + length)?;
+        let is_sound = first == 0x80 | opcode as u8
+            && length <= self.max_message_size
+            && (opcode != Opcode::Text || utf8::is_valid(data));
+        if !is_sound {
+            return None;
+        }
+        self.borrowed = start + length;
+        self.frames_received += 1;
+        Some(data)
     }
 
     /// The event with its data; `None` for a close frame, which has been taken out.
@@ -301,7 +342,7 @@ impl Incoming {
     ) -> Result<PendingEvent, ReceiveError> {
         let range = self.whole_payload(header, length);
         let data = &self.queue.as_slice()[range.clone()];
-        if header.opcode == Opcode::Text && simdutf8::basic::from_utf8(data).is_err() {
+        if header.opcode == Opcode::Text && !utf8::is_valid(data) {
             return Err(ProtocolError::NotUtf8(Text::Message).into());
         }
         self.assembler.finish()?;

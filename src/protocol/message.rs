@@ -3,13 +3,11 @@
 //! Takes payload bytes as they come, in whole frames or parts of frames. Knows neither masks nor control
 //! frames.
 
+use super::buffer::KEEP;
 use super::deflate::Inflater;
 use super::error::{ProtocolError, ReceiveError, Text};
 use super::frame::{FrameHeader, Opcode};
 use super::utf8::Validator;
-
-/// A message's storage is kept for the next one up to this many bytes.
-const KEEP: usize = 256 * 1024;
 
 /// Storage is reserved ahead of the bytes up to this size, however long a header says that its
 /// payload will be: a promise alone must not cost memory.
@@ -24,6 +22,10 @@ pub struct Assembler {
     inflater: Option<Inflater>,
     limit: usize,
     data: Vec<u8>,
+    /// Of the messages that were released since storage was given back.
+    longest: usize,
+    /// How long the last message was.
+    last: usize,
     utf8: Validator,
     /// The message that is arriving is not wanted any more; it is followed to its end for the sake of what
     /// comes after it (and of the inflater, which must see all of it), and then not delivered.
@@ -78,7 +80,12 @@ impl Assembler {
             Some(inflater) if self.compressed => result = inflater.push(piece, &mut self.data, self.limit),
             _ if self.forgotten => {}
             _ => {
-                self.data.reserve(piece.len().max(expected.min(RESERVE) as usize));
+                let (length, needed) = (self.data.len(), piece.len().max(expected.min(RESERVE) as usize));
+                // To grow is to copy. One that has become longer than what is kept is often as long as the last one.
+                let hint = if length + needed > KEEP { self.last.saturating_sub(length) } else { 0 };
+                if self.data.capacity() - length < needed {
+                    self.data.reserve(needed.max(hint));
+                }
                 self.data.extend_from_slice(piece);
             }
         }
@@ -145,10 +152,31 @@ impl Assembler {
         &self.data
     }
 
-    /// Forgets the data of a message that was delivered.
+    /// Forgets the data of a message that was delivered. Its storage is kept for the next one, within bounds.
     pub fn release(&mut self) {
+        self.last = self.data.len();
+        self.longest = self.longest.max(self.last);
         self.data.clear();
         self.data.shrink_to(KEEP);
+    }
+
+    /// Takes `spare` for the storage of the next message, if none is arriving and `spare` is the larger one.
+    pub fn borrow(&mut self, spare: &mut Vec<u8>) {
+        if self.data.is_empty() && self.data.capacity() < spare.capacity() {
+            std::mem::swap(&mut self.data, spare);
+        }
+    }
+
+    /// Makes its storage the spare one, whether it was borrowed or has grown, unless a message is arriving. Returns how
+    /// long the longest message was since the last time.
+    pub fn give_back(&mut self, spare: &mut Vec<u8>) -> usize {
+        if self.data.is_empty() {
+            let storage = std::mem::take(&mut self.data);
+            if spare.capacity() < storage.capacity() {
+                *spare = storage;
+            }
+        }
+        std::mem::take(&mut self.longest)
     }
 
     /// Forgets a message that has partly arrived; what still comes of it will not be delivered.

@@ -7,6 +7,26 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotUtf8;
 
+/// Text is looked through for ASCII in blocks of this size, in bytes.
+const BLOCK: usize = 128;
+
+/// Whether a whole text is UTF-8.
+#[must_use]
+pub fn is_valid(text: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let bits = |words: &[[u8; 8]]| words.iter().fold(0, |bits, word| bits | u64::from_ne_bytes(*word));
+    let mut rest = text;
+    while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
+        if bits(block.as_chunks().0) & HIGH != 0 {
+            return simdutf8::basic::from_utf8(rest).is_ok();
+        }
+        rest = after;
+    }
+    let (words, tail) = rest.as_chunks();
+    let tail = tail.iter().fold(0, |bits, octet| bits | octet);
+    bits(words) & HIGH == 0 && tail < 0x80 || simdutf8::basic::from_utf8(rest).is_ok()
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Validator {
     partial: [u8; 4],

@@ -40,6 +40,16 @@ use websocket::WebSocket;
 /// one is (RFC 6455 section 5.5.3), so that a peer that asks and never reads costs no memory.
 const PONG_BACKLOG: usize = 64 * 1024;
 
+/// Storage for which sessions take turns, so that those that are idle need none. Its owner decides how much of it to keep
+/// and for how long.
+#[derive(Debug, Default)]
+pub struct Storage {
+    pub input: Vec<u8>,
+    pub ciphertext: Vec<u8>,
+    pub message: Vec<u8>,
+    pub output: Vec<u8>,
+}
+
 /// Inputs: [`receive_with`](Self::receive_with) or [`receive`](Self::receive),
 /// [`receive_end`](Self::receive_end), and what is to be sent: [`send`](Self::send),
 /// [`send_pong`](Self::send_pong), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close),
@@ -145,6 +155,20 @@ impl Session {
         Ok(BytesRead { wire, plain, more: is_full })
     }
 
+    /// Whether bytes of the wire are plaintext, and there are none: then storage that they were read into can be
+    /// [taken as it is](Self::receive_storage).
+    #[must_use]
+    pub fn takes_plain_input(&self) -> bool {
+        self.transport.is_open_plain() && self.websocket.is_input_empty()
+    }
+
+    /// Takes storage whose first `count` bytes have come from the wire, and leaves its own; otherwise as
+    /// [`receive_with`](Self::receive_with).
+    pub fn receive_storage(&mut self, storage: &mut Vec<u8>, count: usize, max: usize) -> BytesRead {
+        self.websocket.input().exchange(storage, count);
+        BytesRead { wire: count, plain: count, more: count >= max }
+    }
+
     /// Takes all of these bytes from the wire; returns how many bytes of plaintext they became, together with what
     /// was held before.
     pub fn receive(&mut self, bytes: &[u8]) -> usize {
@@ -214,6 +238,13 @@ impl Session {
             Some(Err(error)) => Err(self.fail(&error, closing)),
             Some(Ok(None)) | None => self.nothing_more(),
         }
+    }
+
+    /// The data of the next event, if that is one more message of this kind as most are, in less time:
+    /// [`Connection::short_message`].
+    #[inline]
+    pub fn short_message(&mut self, opcode: Opcode) -> Option<&[u8]> {
+        self.websocket.connection_mut()?.short_message(opcode)
     }
 
     fn next_opening_event(&mut self) -> Result<Option<Event<'_>>, Failure> {
@@ -345,6 +376,42 @@ impl Session {
         self.websocket.connection_mut()
     }
 
+    /// Borrows storage for what comes from the wire, until [`give_back`](Self::give_back).
+    pub fn borrow_input(&mut self, spare: &mut Storage) {
+        if let Some(tls) = self.transport.tls_mut() {
+            tls.with_incoming(|queue| queue.borrow(&mut spare.ciphertext));
+        }
+        self.websocket.input().borrow(&mut spare.input);
+    }
+
+    /// The same for messages that are put together.
+    pub fn borrow_message(&mut self, spare: &mut Storage) {
+        if let Some(connection) = self.websocket.connection_mut() {
+            connection.assembler().borrow(&mut spare.message);
+        }
+    }
+
+    /// The same for what is to be sent.
+    pub fn borrow_output(&mut self, spare: &mut Storage) {
+        self.websocket.output().borrow(&mut spare.output);
+    }
+
+    /// Gives back what is not needed now, whether it was borrowed or has grown: an idle session has next to none of its
+    /// own. Returns how long the longest message was that has been put together since the last time.
+    pub fn give_back(&mut self, spare: &mut Storage) -> usize {
+        if let Some(tls) = self.transport.tls_mut() {
+            tls.with_incoming(|queue| queue.give_back(&mut spare.ciphertext));
+        }
+        self.websocket.input().give_back(&mut spare.input);
+        let connection = self.websocket.connection_mut();
+        connection.map_or(0, |connection| connection.assembler().give_back(&mut spare.message))
+    }
+
+    /// The same for what has been sent.
+    pub fn give_back_output(&mut self, spare: &mut Storage) {
+        self.websocket.output().give_back(&mut spare.output);
+    }
+
     /// Where the session stands, in one answer.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -376,7 +443,13 @@ impl Session {
     /// Whether [`next_event`](Self::next_event) may have something to tell without more bytes from the wire.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        self.incoming_len() > 0 || self.verdict.is_untold()
+        self.incoming_len() > 0 || self.has_news()
+    }
+
+    /// Whether there is a failure that [`next_event`](Self::next_event) has still to tell.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.verdict.is_untold()
     }
 
     /// Whether bytes that came from the wire still wait inside TLS, so that [`receive_with`](Self::receive_with) may

@@ -59,7 +59,12 @@ impl Transport {
         })
     }
 
-    fn tls_mut(&mut self) -> Option<&mut Tls> {
+    /// Whether there is no TLS, and every proxy has done its part.
+    pub(super) fn is_open_plain(&self) -> bool {
+        self.hops.iter().all(|hop| matches!(hop, TransportHop::Proxy(proxy) if proxy.is_done()))
+    }
+
+    pub(super) fn tls_mut(&mut self) -> Option<&mut Tls> {
         self.hops.iter_mut().find_map(|hop| match hop {
             TransportHop::Proxy(_) => None,
             TransportHop::Tls(hop) => Some(hop.tls_mut()),

@@ -57,6 +57,14 @@ impl WebSocket {
         }
     }
 
+    /// Whether there are no bytes that have come, not even those of the last event.
+    pub(super) fn is_input_empty(&self) -> bool {
+        match self {
+            Self::Opening { input, .. } => input.is_empty(),
+            Self::Open { connection, .. } => connection.is_input_empty(),
+        }
+    }
+
     /// Bytes to be sent.
     pub(super) fn output(&mut self) -> &mut Buffer {
         match self {

@@ -154,6 +154,11 @@ impl Tls {
         });
     }
 
+    /// The ciphertext that has come, for its storage.
+    pub fn with_incoming<R>(&mut self, operation: impl FnOnce(&mut Buffer) -> R) -> R {
+        operation(&mut self.pipe.0.borrow_mut().incoming)
+    }
+
     /// Whether there are bytes from the carrier of which the plaintext was not taken: records, or parts of one.
     #[must_use]
     pub fn holds_more(&self) -> bool {

@@ -7,12 +7,12 @@ local clock = import("clock")
 
 local read, write, wait = native.read, native.write, native.socket_wait
 
-local Wire = { came = 0, lingers = true }
+local Wire = { came = 0, lingers = true, calls_nobody = true }
 Wire.__index = Wire
 
-function Wire:read(max) return read(self.session, max) end
+function Wire:read(max) return read(self.number, max) end
 
-function Wire:write() return write(self.session) end
+function Wire:write() return write(self.number) end
 
 function Wire:wait(reading, writing, seconds)
   local deadline = clock.now() + seconds
@@ -39,12 +39,18 @@ end
 
 local wires = {}
 
---- make(session, socket): the session's bytes go through this native socket from now on. Returns the wire, and what the
--- user gets of the socket.
-function wires.make(session, socket)
-  native.attach(session, socket)
+--- make(state, socket): the bytes of this connection's session go through this native socket from now on. Returns the
+-- wire, and what the user gets of the socket.
+function wires.make(state, socket)
+  native.attach(state.session, socket)
   local users = native.socket_for_user(socket)
-  return setmetatable({ session = session, socket = socket, users = users }, Wire), users
+  local wire = {
+    session = state.session,
+    number = state.number,
+    socket = socket,
+    users = users,
+  }
+  return setmetatable(wire, Wire), users
 end
 
 return wires

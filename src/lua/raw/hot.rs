@@ -2,7 +2,11 @@
 //! stack, and push numbers, which allocate nothing; only the data of a message becomes a new string.
 //!
 //! Each is in two halves: one that works on the session and calls nothing of Lua's that may raise an error, and a frame
-//! of plain values that hands out what the first has come to.
+//! of plain values that hands out what the first has come to. The hottest know the session by its number.
+//!
+//! While the data of a message become a string, the collector may run anybody's finalisers. The session has lent the
+//! data then: it is busy for everybody, and nothing is borrowed. If that ends with an error, the mark is taken away by
+//! whoever catches the error: [`next`] itself, or the [`attempt`] that it was called within by the same coroutine.
 
 use std::ffi::{CStr, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,20 +14,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
-use super::{PUSH, bytes, context, give, handle, push_number};
-use crate::lua::session::{INTERRUPTED, LuaSession, Offer, Reason};
+use super::{PUSH, bytes, context, give, handle, push_number, push_string, raw_get};
+use crate::lua::session::{Came, Found, Lent, LuaSession, Reason};
 use crate::lua::value::{Handle, Reply, failure};
 
 /// What is added to those of [`FUNCTIONS`](crate::lua::FUNCTIONS).
 pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"now", now),
-    (c"coarse", coarse),
     (c"time", time),
+    (c"accessors", accessors),
     (c"read", read),
     (c"write", write),
-    (c"next_event", next_event),
-    (c"done", done),
+    (c"next", next),
     (c"deliver", deliver),
+    (c"pass", pass),
+    (c"attempt", attempt),
+    (c"settle", settle),
+    (c"set_open", set_open),
+    (c"set_lingering", set_lingering),
+    (c"done", done),
     (c"shelter", shelter),
     (c"is_busy", is_busy),
     (c"is_deep", is_deep),
@@ -32,7 +41,6 @@ pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"incoming", incoming),
     (c"outgoing", outgoing),
     (c"sendable", sendable),
-    (c"frames", frames),
 ];
 
 /// Deliveries within deliveries: further down nothing is received, for the stack of C is finite.
@@ -45,6 +53,150 @@ unsafe fn session<'a>(state: *mut State) -> Option<&'a LuaSession> {
             Some(Handle::Session(session)) => Some(session),
             _ => None,
         }
+    }
+}
+
+/// The session whose number is the first argument. It lives until the function returns, also if that calls Lua: it is
+/// in the register as long as it has not been dropped, and while it [is held](LuaSession::is_held), nobody can drop it.
+#[inline]
+unsafe fn numbered<'a>(state: *mut State) -> Option<&'a LuaSession> {
+    unsafe {
+        let number = ffi::lua_tonumber(state, 1);
+        context(state)?.sessions.get(number).map(|session| session.as_ref())
+    }
+}
+
+/// Further upvalues of the functions that [`accessors`] makes.
+const STATE_KEY: c_int = ffi::lua_upvalueindex(4);
+const NUMBER_KEY: c_int = ffi::lua_upvalueindex(5);
+const OPTIONS_NAME: c_int = ffi::lua_upvalueindex(6);
+const CHUNK_SIZE_NAME: c_int = ffi::lua_upvalueindex(7);
+const TIMEOUT_NAME: c_int = ffi::lua_upvalueindex(8);
+
+/// `accessors(state_key, number_key)`: the functions `state_of`, `poll` and `send_now`, for connection tables that have
+/// their state, and the number of their session, under these keys.
+unsafe extern "C-unwind" fn accessors(state: *mut State) -> c_int {
+    unsafe {
+        ffi::lua_settop(state, 2);
+        for function in [state_of, poll, send_now] as [ffi::lua_CFunction; 3] {
+            for index in 1..=3 {
+                ffi::lua_pushvalue(state, ffi::lua_upvalueindex(index));
+            }
+            ffi::lua_pushvalue(state, 1);
+            ffi::lua_pushvalue(state, 2);
+            ffi::lua_pushliteral(state, c"options");
+            ffi::lua_pushliteral(state, c"receive_chunk_size");
+            ffi::lua_pushliteral(state, c"receive_timeout");
+            ffi::lua_pushcclosure(state, function, 8);
+        }
+        3
+    }
+}
+
+/// Pushes what the table at this place has under the key that is this upvalue, without regard to its metatable.
+#[inline]
+unsafe fn push_field(state: *mut State, table: c_int, key: c_int) {
+    unsafe {
+        ffi::lua_pushvalue(state, key);
+        raw_get(state, table);
+    }
+}
+
+/// `state_of(conn)`: the state of a connection; nil for anything else.
+unsafe extern "C-unwind" fn state_of(state: *mut State) -> c_int {
+    unsafe {
+        if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
+            return 0;
+        }
+        push_field(state, 1, STATE_KEY);
+        1
+    }
+}
+
+/// The session of the connection that is the first argument; `None` if that is none, or if something lingers, which is
+/// to be seen to first.
+#[inline]
+unsafe fn session_of<'a>(state: *mut State) -> Option<&'a LuaSession> {
+    unsafe {
+        if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
+            return None;
+        }
+        push_field(state, 1, NUMBER_KEY);
+        let number = ffi::lua_tonumber(state, -1); // of what is none: 0, which no session has
+        let context = context(state).filter(|context| !context.lingering.get())?;
+        context.sessions.get(number).map(|session| session.as_ref())
+    }
+}
+
+/// `poll(conn)`: what most calls of wsreceive are: a read that finds nothing. Returns nothing for that; otherwise true,
+/// and what [`read`] returns if it has read; or true and false: nothing was there, and the user wants to know if that
+/// lasts. Options are looked at with each tick of the coarse clock.
+unsafe extern "C-unwind" fn poll(state: *mut State) -> c_int {
+    unsafe {
+        let Some(session) = session_of(state).filter(|session| session.is_calm()) else {
+            return give_true(state);
+        };
+        let mut has_timeout = false;
+        if session.begin_look() {
+            push_field(state, 1, OPTIONS_NAME);
+            // A table that inherits may raise errors, or yield, when it is read.
+            if ffi::lua_type(state, 3) != ffi::LUA_TTABLE || ffi::lua_getmetatable(state, 3) != 0 {
+                return give_true(state);
+            }
+            push_field(state, 3, TIMEOUT_NAME);
+            push_field(state, 3, CHUNK_SIZE_NAME);
+            has_timeout = ffi::lua_type(state, 4) != ffi::LUA_TNIL && ffi::lua_tonumber(state, 4) != 0.0;
+            session.set_most(limit(state, 5));
+        }
+        let came = caught(|| session.read(session.most()));
+        if matches!(came, Ok(Came::Nothing { pending: false })) {
+            if !has_timeout {
+                return 0;
+            }
+            ffi::lua_pushboolean(state, 1);
+            ffi::lua_pushboolean(state, 0);
+            return 2;
+        }
+        session.set_calm(false);
+        give_true(state) + give_came(state, came)
+    }
+}
+
+/// Pushes true.
+unsafe fn give_true(state: *mut State) -> c_int {
+    unsafe {
+        ffi::lua_pushboolean(state, 1);
+        1
+    }
+}
+
+/// `settle(number, whether)`: whether there is nothing to do for a wsreceive but to read.
+unsafe extern "C-unwind" fn settle(state: *mut State) -> c_int {
+    unsafe {
+        if let Some(session) = numbered(state) {
+            session.set_calm(ffi::lua_toboolean(state, 2) != 0);
+        }
+        0
+    }
+}
+
+/// `set_open(number, whether)`: whether messages can be sent at any time.
+unsafe extern "C-unwind" fn set_open(state: *mut State) -> c_int {
+    unsafe {
+        if let Some(session) = numbered(state) {
+            session.set_open(ffi::lua_toboolean(state, 2) != 0);
+        }
+        0
+    }
+}
+
+/// `set_lingering(whether)`: whether connections linger, and every call is to move them on.
+unsafe extern "C-unwind" fn set_lingering(state: *mut State) -> c_int {
+    unsafe {
+        if let Some(context) = context(state) {
+            context.lingering.set(ffi::lua_toboolean(state, 1) != 0);
+        }
+        0
     }
 }
 
@@ -67,14 +219,6 @@ unsafe extern "C-unwind" fn now(state: *mut State) -> c_int {
     }
 }
 
-/// `coarse()`: the same on a clock that ticks a few hundred times in a second and costs next to nothing.
-unsafe extern "C-unwind" fn coarse(state: *mut State) -> c_int {
-    unsafe {
-        ffi::lua_pushnumber(state, crate::net::coarse_clock());
-        1
-    }
-}
-
 /// `time()`: seconds since 1970, as `socket.gettime` and `os.time` have them.
 unsafe extern "C-unwind" fn time(state: *mut State) -> c_int {
     unsafe {
@@ -83,40 +227,48 @@ unsafe extern "C-unwind" fn time(state: *mut State) -> c_int {
     }
 }
 
-/// `read(session, max)`: one read from the session's own socket, that is to bring at most `max` bytes of plaintext.
-/// Returns how many it brought and whether there may be more at once; or nil (nothing there), and "closed" or the error
-/// if there never will be.
+/// `read(number [, most])`: one read from the session's own socket, that is to bring at most so many bytes of plaintext,
+/// or as many as seems right. Returns how many it brought and whether there may be more at once; or nil (nothing is
+/// there, and nothing that came before is to be done), and "closed" or the error if there never will be.
 unsafe extern "C-unwind" fn read(state: *mut State) -> c_int {
-    #[derive(Clone, Copy)]
-    enum Outcome {
-        Came(usize, bool),
-        NotNow,
-        Never(*mut Reply),
-    }
-    unsafe fn outcome(state: *mut State) -> Outcome {
-        unsafe {
-            let Some(session) = session(state) else { return Outcome::Never(refusal("closed".into())) };
-            let max = ffi::lua_tonumber(state, 2) as usize;
-            match caught(|| session.read(max)) {
-                Ok(Some((count, more))) => Outcome::Came(count, more),
-                Ok(None) => Outcome::NotNow,
-                Err(why) => Outcome::Never(refusal(why)),
-            }
-        }
-    }
     unsafe {
-        match outcome(state) {
-            Outcome::Came(count, more) => {
-                push_number(state, count as f64);
-                ffi::lua_pushboolean(state, more.into());
-                2
+        let came = match numbered(state) {
+            Some(session) => {
+                let most = limit(state, 2);
+                caught(|| session.read(most))
             }
-            Outcome::NotNow => {
+            None => Err("closed".into()),
+        };
+        give_came(state, came)
+    }
+}
+
+/// A number of bytes; `None` for what is none.
+unsafe fn limit(state: *mut State, index: c_int) -> Option<usize> {
+    unsafe {
+        let is_number = ffi::lua_type(state, index) == ffi::LUA_TNUMBER;
+        is_number
+            .then(|| ffi::lua_tonumber(state, index))
+            .filter(|most| *most >= 0.0)
+            .map(|most| most as usize)
+    }
+}
+
+/// Pushes what a read has come to.
+unsafe fn give_came(state: *mut State, came: Result<Came, Reason>) -> c_int {
+    unsafe {
+        let (count, more) = match came {
+            Ok(Came::Nothing { pending: false }) => {
                 ffi::lua_pushnil(state);
-                1
+                return 1;
             }
-            Outcome::Never(reply) => give(state, reply),
-        }
+            Ok(Came::Nothing { pending: true }) => (0, false),
+            Ok(Came::Bytes(count, more)) => (count, more),
+            Err(why) => return give(state, refusal(why)),
+        };
+        push_number(state, count as f64);
+        ffi::lua_pushboolean(state, more.into());
+        2
     }
 }
 
@@ -131,11 +283,11 @@ unsafe fn give_result(state: *mut State, failed: Option<*mut Reply>) -> c_int {
     }
 }
 
-/// `write(session)`: writes to the session's own socket what it takes. Returns true when nothing is left; or nil and
-/// "timeout" (no room), "closed", or the error.
+/// `write(number)`: writes to the session's own socket what it takes. Returns true when nothing is left; or nil and "timeout"
+/// (no room), "closed", or the error.
 unsafe extern "C-unwind" fn write(state: *mut State) -> c_int {
     unsafe {
-        let written = match session(state) {
+        let written = match numbered(state) {
             Some(session) => caught(|| session.write()),
             None => Err("closed".into()),
         };
@@ -162,78 +314,160 @@ unsafe extern "C-unwind" fn send(state: *mut State) -> c_int {
     }
 }
 
-/// `next_event(session)`: nothing when more bytes are needed; or the number of an event (an opcode, or those of
-/// [`session`](crate::lua::session)) and its data. The event counts as handed over, until `deliver`, `done`, or what
-/// answers it is called: if the next call finds that nobody has, the driver was broken off in between, and the event
-/// is [`INTERRUPTED`].
-unsafe extern "C-unwind" fn next_event(state: *mut State) -> c_int {
-    #[derive(Clone, Copy)]
-    enum Outcome {
-        Nothing,
-        /// The number and the data are on the stack.
-        Pushed,
-        Interrupted,
-        /// The error is on the stack.
-        Raised,
-    }
-    unsafe fn outcome(state: *mut State) -> Outcome {
+/// `send_now(conn, opcode, data)`: what most calls of wssend are: sends a message, a ping or a pong, if it is a string
+/// and nothing else waits to be sent. True if all of it has left; nil and why not, as [`write`] says it, if some of it
+/// is left in the queue; nothing if nothing has happened, for the driver to see to it.
+unsafe extern "C-unwind" fn send_now(state: *mut State) -> c_int {
+    unsafe fn sent(state: *mut State) -> Option<Result<(), *mut Reply>> {
         unsafe {
-            let Some(session) = session(state) else { return Outcome::Nothing };
-            let take = |number: u8, data: &[u8]| {
-                ffi::lua_pushinteger(state, ffi::lua_Integer::from(number));
-                ffi::lua_pushvalue(state, PUSH);
-                ffi::lua_pushlightuserdata(state, data.as_ptr().cast_mut().cast());
-                ffi::lua_pushnumber(state, data.len() as f64);
-                ffi::lua_pcall(state, 2, 1, 0) == ffi::LUA_OK
-            };
-            // What has panicked is in no state to go on with.
-            match catch_unwind(AssertUnwindSafe(|| session.offer(take))).unwrap_or(Offer::Interrupted) {
-                Offer::Nothing => Outcome::Nothing,
-                Offer::Taken => Outcome::Pushed,
-                Offer::Refused => Outcome::Raised,
-                Offer::Interrupted => Outcome::Interrupted,
+            if ffi::lua_type(state, 2) != ffi::LUA_TNUMBER {
+                return None;
             }
+            let session = session_of(state)?;
+            let number = ffi::lua_tonumber(state, 2);
+            let (opcode, data) = (number as u8, bytes(state, 3)?);
+            if f64::from(opcode).to_bits() != number.to_bits() {
+                return None;
+            }
+            let sent = catch_unwind(AssertUnwindSafe(|| session.send_now(opcode, data)));
+            let panic = || Some(Err("internal error of luws (a panic)".into()));
+            Some(sent.unwrap_or_else(|_| panic())?.map_err(refusal))
         }
     }
     unsafe {
-        match outcome(state) {
-            Outcome::Nothing => 0,
-            Outcome::Pushed => 2,
-            Outcome::Interrupted => {
-                ffi::lua_pushinteger(state, INTERRUPTED.into());
+        let Some(sent) = sent(state) else { return 0 };
+        give_result(state, sent.err())
+    }
+}
+
+/// `next(number [, seconds])`: the number of an event (an opcode, or those of [`session`](crate::lua::session)) and its data; or,
+/// when more bytes are needed, nil, the number of complete frames that have come, and of bytes that wait to be sent.
+/// With a time a turn begins that ends after that; then, or after many events, the event says that it is enough. An
+/// event counts as handed over, until `pass`, `deliver`, `done`, or what answers it is called: if the next call finds
+/// that nobody has, the driver was broken off in between, and the event says so.
+unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
+    unsafe {
+        let Some(session) = numbered(state) else { return 0 };
+        if ffi::lua_type(state, 2) == ffi::LUA_TNUMBER {
+            session.begin_turn(ffi::lua_tonumber(state, 2));
+        }
+        // What has panicked is in no state to go on with.
+        match catch_unwind(AssertUnwindSafe(|| session.next())).unwrap_or(Found::INTERRUPTED) {
+            Found::Event(lent) => {
+                ffi::lua_pushinteger(state, lent.number.into());
+                // Nothing if a finaliser has ended the connection meanwhile.
+                if hand_over(state, session, lent) { 2 } else { 0 }
+            }
+            Found::Nothing(frames, outgoing) => {
+                ffi::lua_pushnil(state);
+                push_number(state, frames as f64);
+                push_number(state, outgoing as f64);
+                3
+            }
+            Found::Bare(number) => {
+                ffi::lua_pushinteger(state, number.into());
                 1
             }
-            Outcome::Raised => ffi::lua_error(state),
         }
     }
 }
 
-/// `done(session)`: what `next_event` has handed over needs nothing more.
+/// Pushes the data that a session has lent; whether they are still to be told.
+#[inline]
+unsafe fn hand_over(state: *mut State, session: &LuaSession, lent: Lent) -> bool {
+    unsafe {
+        if session.is_attempt_of(state as usize) {
+            push_string(state, lent.start, lent.length);
+        } else {
+            ffi::lua_pushvalue(state, PUSH);
+            ffi::lua_pushlightuserdata(state, lent.start.cast_mut().cast());
+            ffi::lua_pushnumber(state, lent.length as f64);
+            if ffi::lua_pcall(state, 2, 1, 0) != ffi::LUA_OK {
+                keep(session, lent);
+                ffi::lua_error(state);
+            }
+        }
+        session.handed_over()
+    }
+}
+
+/// What could not become a string stays with the session.
+unsafe fn keep(session: &LuaSession, lent: Lent) {
+    unsafe {
+        let data = std::slice::from_raw_parts(lent.start, lent.length);
+        let _ = catch_unwind(AssertUnwindSafe(|| session.keep(lent.number, data.to_vec())));
+    }
+}
+
+/// `attempt(number, f, ...)`: `pcall(f, ...)`, that sees what an error in f leaves behind. No yield passes through.
+unsafe extern "C-unwind" fn attempt(state: *mut State) -> c_int {
+    unsafe {
+        let session = numbered(state);
+        let before = session.map(|session| session.begin_attempt(state as usize));
+        let status = ffi::lua_pcall(state, ffi::lua_gettop(state) - 2, ffi::LUA_MULTRET, 0);
+        if let (Some(session), Some(before)) = (session, before)
+            && let Some(lent) = session.end_attempt(before)
+        {
+            keep(session, lent);
+        }
+        ffi::lua_pushboolean(state, (status == ffi::LUA_OK).into());
+        ffi::lua_replace(state, 1);
+        ffi::lua_gettop(state)
+    }
+}
+
+/// Calls a handler by `protected`, which is a `lua_pcall`; whether it returned. In one step with that, what `next` has
+/// handed over is done: no debug hook can come between.
+#[inline]
+fn call(session: Option<&LuaSession>, protected: impl FnOnce() -> c_int) -> bool {
+    if let Some(session) = session {
+        session.begin_delivery();
+    }
+    let status = protected();
+    if let Some(session) = session {
+        session.end_delivery();
+    }
+    status == ffi::LUA_OK
+}
+
+/// `deliver(number, trace, f, ...)`: `xpcall(f, trace, ...)`, which takes no arguments for f in Lua 5.1; with nil as `trace`,
+/// pcall. No yield passes through.
+unsafe extern "C-unwind" fn deliver(state: *mut State) -> c_int {
+    unsafe {
+        let trace = if ffi::lua_type(state, 2) == ffi::LUA_TFUNCTION { 2 } else { 0 };
+        let count = ffi::lua_gettop(state) - 3;
+        let ok = call(numbered(state), || ffi::lua_pcall(state, count, ffi::LUA_MULTRET, trace));
+        ffi::lua_pushboolean(state, ok.into());
+        ffi::lua_replace(state, 2);
+        ffi::lua_gettop(state) - 1
+    }
+}
+
+/// `pass(number, trace, f, conn, opcode, data)`: the same for a message, whose handler returns nothing that matters. Returns the
+/// data of the next message, if that has the same opcode; false and the error, if there was one; or nothing: [`next`]
+/// tells what comes then.
+unsafe extern "C-unwind" fn pass(state: *mut State) -> c_int {
+    unsafe {
+        let session = numbered(state);
+        let opcode = session.map_or(0, LuaSession::last_number);
+        if !call(session, || ffi::lua_pcall(state, 3, 0, 2)) {
+            ffi::lua_pushboolean(state, 0);
+            ffi::lua_insert(state, -2);
+            return 2;
+        }
+        let Some(session) = session else { return 0 };
+        let next = catch_unwind(AssertUnwindSafe(|| session.next_message(opcode)));
+        next.ok().flatten().map_or(0, |lent| hand_over(state, session, lent).into())
+    }
+}
+
+/// `done(session)`: what `next` has handed over needs nothing more.
 unsafe extern "C-unwind" fn done(state: *mut State) -> c_int {
     unsafe {
         if let Some(session) = session(state) {
             session.done();
         }
         0
-    }
-}
-
-/// `deliver(session, trace, f, ...)`: `xpcall(f, trace, ...)`, which takes no arguments for f in Lua 5.1; with nil as
-/// `trace`, pcall. In one step with the begin of f, what `next_event` has handed over is done: no debug hook can come
-/// between. No yield passes through.
-unsafe extern "C-unwind" fn deliver(state: *mut State) -> c_int {
-    unsafe {
-        let traces = ffi::lua_type(state, 2) == ffi::LUA_TFUNCTION;
-        let arguments = ffi::lua_gettop(state) - 3;
-        if let Some(session) = session(state) {
-            session.done();
-        }
-        count_depth(state, 1);
-        let status = ffi::lua_pcall(state, arguments, ffi::LUA_MULTRET, if traces { 2 } else { 0 });
-        count_depth(state, -1);
-        ffi::lua_pushboolean(state, (status == ffi::LUA_OK).into());
-        ffi::lua_replace(state, 2);
-        ffi::lua_gettop(state) - 1
     }
 }
 
@@ -260,14 +494,6 @@ unsafe extern "C-unwind" fn is_deep(state: *mut State) -> c_int {
         let deep = context(state).is_some_and(|context| context.depth.get() >= DEEPEST);
         ffi::lua_pushboolean(state, deep.into());
         1
-    }
-}
-
-unsafe fn count_depth(state: *mut State, by: i32) {
-    unsafe {
-        if let Some(context) = context(state) {
-            context.depth.set(context.depth.get().saturating_add_signed(by));
-        }
     }
 }
 
@@ -313,9 +539,4 @@ unsafe extern "C-unwind" fn outgoing(state: *mut State) -> c_int {
 /// `sendable(session)`: how many of those could be written now; the rest must wait for something that comes first.
 unsafe extern "C-unwind" fn sendable(state: *mut State) -> c_int {
     unsafe { ask(state, LuaSession::sendable) }
-}
-
-/// `frames(session)`: how many complete frames have come.
-unsafe extern "C-unwind" fn frames(state: *mut State) -> c_int {
-    unsafe { ask(state, LuaSession::frames) }
 }

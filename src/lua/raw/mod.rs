@@ -146,12 +146,17 @@ unsafe fn new_userdata(state: *mut State, metatable: c_int) -> *mut Held {
 unsafe extern "C-unwind" fn collect(state: *mut State) -> c_int {
     unsafe {
         let held = held(state, 1, ffi::lua_upvalueindex(1));
-        if !held.is_null() {
+        if !held.is_null() && !is_held(&*held) {
             // Objects of this module panic nowhere when they are dropped; if one did, the process would still go on.
             let _ = catch_unwind(AssertUnwindSafe(|| drop((*held).take())));
         }
         0
     }
+}
+
+/// Whether what is to be finalised is in use, which only a finaliser that is called by hand can find.
+fn is_held(held: &Held) -> bool {
+    matches!(held, Some(Handle::Session(session)) if session.is_held())
 }
 
 /// What the userdata at this place holds; null if it is none of ours. Raises nothing.
@@ -175,7 +180,8 @@ unsafe fn handle<'a>(state: *mut State, index: c_int) -> Option<&'a Handle> {
 /// The context; `None` while the Lua state is being closed.
 unsafe fn context<'a>(state: *mut State) -> Option<&'a Rc<Context>> {
     unsafe {
-        match handle(state, CONTEXT) {
+        // Lua cannot change an upvalue of a function in C, so this is the userdata that `open` has made.
+        match ffi::lua_touserdata(state, CONTEXT).cast::<Held>().as_ref()? {
             Some(Handle::Context(context)) => Some(context),
             _ => None,
         }
@@ -224,7 +230,7 @@ unsafe extern "C-unwind" fn push(state: *mut State) -> c_int {
         let pointer = ffi::lua_touserdata(state, 1);
         if ffi::lua_gettop(state) == 2 {
             let length = ffi::lua_tonumber(state, 2) as usize;
-            ffi::lua_pushlstring(state, pointer.cast(), length);
+            push_string(state, pointer.cast(), length);
             return 1;
         }
         let reply = pointer.cast::<Reply>();
@@ -272,10 +278,44 @@ unsafe fn push_number(state: *mut State, value: f64) {
 }
 
 unsafe fn push_bytes(state: *mut State, bytes: &[u8]) {
-    unsafe {
-        ffi::lua_pushlstring(state, bytes.as_ptr().cast(), bytes.len());
+    unsafe { push_string(state, bytes.as_ptr(), bytes.len()) }
+}
+
+/// `lua_pushlstring` and `lua_rawget`. What has these names in mlua-sys asks Lua for one thing more where
+/// Lua is older than 5.3.
+#[cfg(any(feature = "lua51", feature = "luajit", feature = "lua52"))]
+mod plain {
+    use super::{State, c_int, ffi};
+
+    pub(super) unsafe fn push_string(state: *mut State, start: *const u8, length: usize) {
+        unsafe {
+            ffi::lua_pushlstring_(state, start.cast(), length);
+        }
+    }
+
+    pub(super) unsafe fn raw_get(state: *mut State, index: c_int) {
+        unsafe { ffi::lua_rawget_(state, index) }
     }
 }
+
+#[cfg(not(any(feature = "lua51", feature = "luajit", feature = "lua52")))]
+mod plain {
+    use super::{State, c_int, ffi};
+
+    pub(super) unsafe fn push_string(state: *mut State, start: *const u8, length: usize) {
+        unsafe {
+            ffi::lua_pushlstring(state, start.cast(), length);
+        }
+    }
+
+    pub(super) unsafe fn raw_get(state: *mut State, index: c_int) {
+        unsafe {
+            ffi::lua_rawget(state, index);
+        }
+    }
+}
+
+use plain::{push_string, raw_get};
 
 /// The string at this place, as long as it is on the stack; a number is none. Raises nothing.
 unsafe fn bytes<'a>(state: *mut State, index: c_int) -> Option<&'a [u8]> {

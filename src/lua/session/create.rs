@@ -7,22 +7,30 @@ use crate::http::headers::Header;
 use crate::lua::Context;
 use crate::lua::options;
 use crate::lua::tls::{self, Fault};
-use crate::lua::value::{Handle, Reply, Table, Value};
+use crate::lua::value::{Handle, Reply, Table, Value, failure};
 use crate::protocol::connection::Config;
 use crate::protocol::handshake::UpgradeRequest;
 use crate::proxy::sockproxy::SockProxy;
 use crate::session::{Kind, Session};
 
-/// `session(parameters)`: a session, a client's with its first bytes queued; or `nil`, why not, and which hop cannot
+/// `session(parameters)`: a session, a client's with its first bytes queued, and its number; or `nil`, why not, and which hop cannot
 /// even begin, "tls" or "proxy", if it is one. The parameters: `role` ("server", or nothing), `seed` (of nonces and
-/// masking keys, for tests), `max_payload_size`, `use_masking`, `fragment_size`, `deflate` (a table of all that
+/// masking keys, for tests), `clock` (a virtual one, or nothing), `max_payload_size`, `use_masking`, `fragment_size`, `deflate` (a table of all that
 /// [`options`] reads of it, or nothing); a client's: `host`, `host_header`, `resource`, `headers` (array of
 /// `{name, value}`), `subprotocols` (array), `secure`, `tls` (LuaSec's names) and `sockproxy` (as `deflate`).
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
     let empty = Table::default();
     let parameters = arguments.first().and_then(Value::table).unwrap_or(&empty);
+    let clock = match parameters.get("clock") {
+        Value::Handle(Handle::Clock(clock)) => Some(Rc::clone(clock)),
+        _ => None,
+    };
     let (why, step) = match session(context, parameters) {
-        Ok(session) => return vec![Handle::Session(Rc::new(LuaSession::new(session))).into()],
+        Ok(session) => {
+            let session = LuaSession::new(session, context, clock);
+            let Some(number) = session.number() else { return failure("too many connections") };
+            return vec![Handle::Session(session).into(), number.into()];
+        }
         Err(Fault::Parameters(why)) => (why, None),
         Err(Fault::Proxy(why)) => (why, Some("proxy")),
         Err(Fault::Tls(why)) => (why, Some("tls")),

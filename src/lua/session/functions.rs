@@ -4,7 +4,9 @@
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use super::{BEGIN, FAILURE, INTERRUPTED, Inner, LAST, LuaSession, OPEN, PIECE, REQUEST, WORKING, create};
+use super::{
+    BEGIN, ENOUGH, FAILURE, INTERRUPTED, Inner, LAST, LuaSession, OPEN, PIECE, REQUEST, WORKING, create,
+};
 use crate::lua::value::{Handle, Reply, Table, Value, failure};
 use crate::lua::{Context, Native, tls};
 use crate::protocol::close::CloseFrame;
@@ -47,6 +49,11 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"attach", attach),
     // free(session): gives back all memory
     (c"free", free),
+    // retire(session): the user is to be told nothing more: `next` finds nothing from now on
+    (c"retire", retire),
+    // discard(session, most): throws away at most so many events: whether the peer's close frame or its fault was among
+    // them, and whether there may be more
+    (c"discard", discard),
     // receive_data(session, bytes): takes bytes of the wire that came in another way: how much plaintext they became,
     // and whether more is held
     (c"receive_data", receive_data),
@@ -115,14 +122,23 @@ fn attach(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![session.with(|inner| inner.socket = socket).is_ok().into()]
 }
 
-deed!(free, |session, arguments| session
-    .inner
-    .try_borrow_mut()
-    .is_ok_and(|mut inner| inner.take().is_some()));
+deed!(free, |session, arguments| session.free());
+
+deed!(retire, |session, arguments| {
+    session.retire();
+    true
+});
+
+fn discard(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let most = argument(arguments, 1).size() as u32;
+    let (answered, more) = session(arguments).map(|session| session.discard(most)).unwrap_or_default();
+    vec![answered.into(), more.into()]
+}
 
 fn receive_data(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let bytes = argument(arguments, 1).bytes().unwrap_or_default();
     let received = session(arguments).and_then(|session| {
+        session.fresh.set(true);
         session.with(|inner| (inner.session.receive(bytes), inner.session.holds_more())).ok()
     });
     let (count, more) = received.unwrap_or_default();
@@ -131,6 +147,7 @@ fn receive_data(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 
 deed!(receive_plain, |session, arguments| {
     let bytes = argument(arguments, 1).bytes().unwrap_or_default();
+    session.fresh.set(true);
     session.with(|inner| inner.session.receive_plain(bytes)).is_ok()
 });
 
@@ -338,6 +355,7 @@ fn event_numbers(_: &Rc<Context>, _: &[Value]) -> Reply {
         ("failure", FAILURE),
         ("request", REQUEST),
         ("interrupted", INTERRUPTED),
+        ("enough", ENOUGH),
     ] {
         table.set(name, usize::from(number));
     }
