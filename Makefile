@@ -16,13 +16,15 @@ LUA_CPATH_DIR ?= /usr/local/lib/lua/$(VERSION)
 LUA_DIR ?= /usr/local/share/lua/$(VERSION)
 
 .PHONY: help build demo test test-rust test-lua test-rockspec lint install clean setup-demo setup-test setup-lint server \
-	autobahn autobahn-quick setup-autobahn fuzz fuzz-smoke torture valgrind setup-valgrind
+	autobahn autobahn-quick setup-autobahn bench bench-docs setup-bench fuzz fuzz-smoke torture valgrind setup-valgrind
 
 help:
 	@echo "make build      the loadable module, $(MODULE), for $(LUA)"
 	@echo "make demo       a Lua program talks to a WebSocket server, over ws and wss"
 	@echo "make test       every test: engine, module on lua5.1 and luajit, rockspec"
 	@echo "make autobahn   the Autobahn suite, client and server, in full (make autobahn-quick: in two minutes)"
+	@echo "make bench      how fast it is, beside other clients, in twelve minutes (QUICK=1: two); ROWS='poll,send *' LUAS=lua5.1"
+	@echo "                LUWS=FOLDER AGAINST=FOLDER: other builds; make bench-docs: its table and chart into docs/"
 	@echo "make torture    a million finalisers that do anything, on lua5.1 and luajit, over ws and wss"
 	@echo "make valgrind   the same with a few thousand, under valgrind"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=60 (make fuzz-smoke: over its seeds only, as make test does)"
@@ -42,7 +44,7 @@ server:
 	@cp target/release/luws-demo-server $(SERVER).part
 	@mv $(SERVER).part $(SERVER)
 
-setup-demo setup-test setup-lint setup-autobahn setup-valgrind: setup-%:
+setup-demo setup-test setup-lint setup-autobahn setup-bench setup-valgrind: setup-%:
 	@scripts/setup.sh $*
 
 demo: setup-demo
@@ -77,6 +79,19 @@ autobahn-quick: setup-autobahn
 	spec/autobahn/run.py client core --tls
 	spec/autobahn/run.py server core --tls
 
+# What the module is compared with is a crate of its own. With LUWS, some other build is measured.
+bench: setup-bench
+	@$(MAKE) --no-print-directory $(if $(LUWS),,build) server
+	$(CARGO) build --quiet --release --locked --manifest-path benches/compare/Cargo.toml --target-dir target/compare
+	@mkdir -p build/bench
+	@cp target/compare/release/libfloor.so build/bench/floor.so
+	@cp target/compare/release/luws-bench-client build/bench/
+	@bash spec/support/pki.sh build/pki
+	benches/compare/run.py
+
+bench-docs:
+	benches/compare/run.py --docs
+
 torture: setup-test
 	@$(MAKE) --no-print-directory build server
 	scripts/torture.sh 1000000
@@ -99,8 +114,9 @@ fuzz-smoke:
 
 lint: setup-lint
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path benches/compare/Cargo.toml
 	$(CARGO) clippy --quiet --all-targets --features lua51,demo-server -- --deny warnings
-	luacheck --quiet lua spec examples
+	luacheck --quiet lua spec examples benches
 	$(CARGO) test --quiet --test dependencies
 
 install: build
