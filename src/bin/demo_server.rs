@@ -32,7 +32,6 @@ use luws::protocol::close_code::CloseCode;
 use luws::protocol::connection::{Config, Event as Received};
 use luws::protocol::deflate;
 use luws::protocol::frame::Opcode;
-use luws::protocol::handshake::Request;
 use luws::session::{Event, Session};
 use luws::tls::Acceptor;
 use luws::tls::identity::Identity;
@@ -118,7 +117,7 @@ fn serve(stream: TcpStream, acceptor: Option<&Acceptor>) -> Outcome<()> {
     let deflate = Some(deflate::Options { threshold: 0, ..deflate::Options::default() });
     let config = Config { max_message_size: MAX_MESSAGE, deflate, ..Config::default() };
     let stream = Stream { socket: stream, spins: false };
-    let mut peer = Peer { stream, session: Session::server(acceptor, config)? };
+    let mut peer = Peer { stream, session: Session::server(acceptor, config)?, may_compress: false };
     let Some((path, query)) = peer.request()? else { return Ok(()) };
     let number = |name: &str, default| query.get(name).and_then(|n| n.parse().ok()).unwrap_or(default);
     if !["/echo", "/flood", "/sink", "/drain", "/close"].contains(&path.as_str()) {
@@ -228,6 +227,8 @@ impl Message {
 struct Peer {
     stream: Stream,
     session: Session,
+    /// Whether the client has offered extensions.
+    may_compress: bool,
 }
 
 impl Peer {
@@ -236,6 +237,7 @@ impl Peer {
         loop {
             match self.session.next_event() {
                 Ok(Some(Event::Request(request))) => {
+                    self.may_compress = request.headers.list("sec-websocket-extensions").next().is_some();
                     let (path, query) = request.resource.split_once('?').unwrap_or((&request.resource, ""));
                     let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
                     return Ok(Some((path.to_owned(), query)));
@@ -310,7 +312,8 @@ impl Peer {
 
     fn flood(&mut self, message: &Message, count: u64) -> Outcome<()> {
         self.flush()?; // the response
-        if self.repeats() {
+        if !self.may_compress && self.session.tls_peer().is_none() {
+            // A message is the same bytes each time.
             self.repeat(message, count)?;
         } else {
             for _ in 0..count {
@@ -322,13 +325,6 @@ impl Peer {
         }
         self.session.send_close(CloseFrame::new(CloseCode::NORMAL_CLOSURE, "")?)?;
         self.flush()
-    }
-
-    /// Whether a message is the same bytes each time: neither compressed nor encrypted.
-    fn repeats(&self) -> bool {
-        let may_compress =
-            |request: &Request| request.headers.list("sec-websocket-extensions").next().is_some();
-        !self.session.request().is_some_and(may_compress) && self.session.tls_peer().is_none()
     }
 
     /// A flood that no client is faster than: the frames are made once.

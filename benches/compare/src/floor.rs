@@ -1,9 +1,9 @@
 //! The floor: the least that a WebSocket client for Lua 5.1 can do and still be one, as a module with luws's four
 //! functions. What it costs is what the kernel and Lua cost, so the benchmark says how far luws is from that.
 //!
-//! It is no model of anything but speed. It trusts its caller and its peer: no check of arguments, UTF-8 or protocol, no
-//! TLS, no options, no timers, and a mask that anybody could guess. It never answers a ping, and must not be given to
-//! anybody but the benchmark.
+//! It is a model of speed and of nothing else. It trusts its caller and its peer: it checks neither arguments nor UTF-8
+//! nor the protocol, has no TLS, no options and no timers, never answers a ping, and masks with what anybody could guess.
+//! Nothing but the benchmark may use it.
 
 use std::ffi::{CStr, c_int};
 use std::io::{self, IoSliceMut, Read, Write};
@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 use std::{mem, slice, str};
 
-// With an underscore behind: Lua's own function, without what mlua-sys adds for the sake of later versions.
+// A name with an underscore at its end is Lua's own function, without what mlua-sys adds for later versions' sake.
 use mlua_sys::{
     LUA_REGISTRYINDEX, lua_CFunction, lua_State, lua_createtable, lua_pcall, lua_pushboolean,
     lua_pushcclosure, lua_pushinteger, lua_pushlightuserdata, lua_pushlstring_, lua_pushnil, lua_pushnumber,
@@ -32,7 +32,7 @@ const HEAD: usize = 2048;
 /// What an unfinished frame may leave in the buffer of reads, at most: a small one and its header.
 const REST: usize = SMALL + 16;
 
-/// A message of more bytes than this gives its memory back.
+/// A message's memory is kept for the next one up to this size, in bytes.
 const KEPT: usize = 1024 * 1024;
 
 /// As long as the server takes to fill the socket again, more or less.
@@ -76,15 +76,14 @@ unsafe extern "C-unwind" fn luaopen_floor(state: *mut lua_State) -> c_int {
     1
 }
 
-/// `clock()`: seconds since some moment. Not LuWS's, but the benchmark wants nanoseconds, and Lua has none.
+/// `clock()`: seconds since some moment. It is here because the benchmark wants nanoseconds, which Lua does not have.
 unsafe extern "C-unwind" fn clock(state: *mut lua_State) -> c_int {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     unsafe { lua_pushnumber(state, START.get_or_init(Instant::now).elapsed().as_secs_f64()) };
     1
 }
 
-/// `nap()`: sleeps a little, for a client that has outrun the server. Asking again at once would cost it processor time,
-/// and the faster it is the more.
+/// `nap()`: sleeps a little, for a client that has outrun the server.
 unsafe extern "C-unwind" fn nap(_: *mut lua_State) -> c_int {
     std::thread::sleep(NAP);
     0
@@ -298,7 +297,7 @@ unsafe extern "C-unwind" fn wssend(state: *mut lua_State) -> c_int {
 
 impl Connection {
     fn encode(&mut self, opcode: u8, payload: &[u8]) {
-        // Xorshift: not even this much is needed for the bytes to be masked, but a constant could be optimised away.
+        // Xorshift: the cheapest mask that changes from frame to frame.
         self.mask ^= self.mask << 13;
         self.mask ^= self.mask >> 7;
         self.mask ^= self.mask << 17;

@@ -1,16 +1,16 @@
 //! Clients in Rust to compare luws with, one measurement a run:
 //!
 //! ```text
-//! luws-bench-client CLIENT receive|poll|send|echo|open URL [NAME=VALUE]...
+//! luws-bench-client CLIENT receive|poll|send|echo URL [NAME=VALUE]...
 //! ```
 //!
 //! | CLIENT | what it is |
 //! |---|---|
-//! | `tungstenite` | a WebSocket client without Lua, as one writes it; rustls for wss |
-//! | `raw` | the socket: frames are made by hand, and what comes is not looked at |
-//! | `openssl` | OpenSSL on the socket, the same way, in reads of one TLS record |
+//! | `tungstenite` | a WebSocket client without Lua; over rustls for wss, which trusts the authorities in the file `ca` |
+//! | `raw` | the socket; the frames to send are made in advance, and received bytes are only counted |
+//! | `openssl` | the same with OpenSSL on the socket, in reads of one TLS record |
 //!
-//! `size`, `count`, `warmup` and `text` are those of `client.lua` in the folder above, and so is the line that it prints.
+//! `size`, `count` and `warmup` are those of `client.lua`, and so is the line that is printed.
 
 mod raw;
 mod tungstenite_client;
@@ -22,8 +22,8 @@ use std::{env, mem, thread};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// How long a client sleeps that has outrun the server. Asking again at once would cost it processor time, and the
-/// faster it is the more.
+/// How long a client sleeps that has outrun the server. Asking again at once would cost processor time, and a fast
+/// client more of it than a slow one.
 const NAP: Duration = Duration::from_micros(100);
 
 /// A client with a connection to the server. Nothing of it blocks but `send`.
