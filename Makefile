@@ -16,7 +16,8 @@ LUA_CPATH_DIR ?= /usr/local/lib/lua/$(VERSION)
 LUA_DIR ?= /usr/local/share/lua/$(VERSION)
 
 .PHONY: help build demo test test-rust test-lua test-rockspec lint install clean setup-demo setup-test setup-lint server \
-	autobahn autobahn-quick setup-autobahn bench bench-docs setup-bench fuzz fuzz-smoke torture valgrind setup-valgrind
+	autobahn autobahn-quick setup-autobahn bench bench-docs setup-bench bench-engine \
+	fuzz fuzz-smoke torture valgrind setup-valgrind
 
 help:
 	@echo "make build      the loadable module, $(MODULE), for $(LUA)"
@@ -26,6 +27,7 @@ help:
 	@echo "make bench      how fast it is, beside other clients: in ten minutes, with QUICK=1 in two; ROWS='poll,send *'"
 	@echo "                and LUAS=lua5.1 choose, LUWS=FOLDER and AGAINST=FOLDER name other builds"
 	@echo "make bench-docs what the last full run of make bench has found, into docs/"
+	@echo "make bench-engine  how fast the engine is by itself, in bytes per second; FILTER=mask chooses"
 	@echo "make torture    a million finalisers that do anything, on lua5.1 and luajit, over ws and wss"
 	@echo "make valgrind   the same with a few thousand, under valgrind"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=60 (make fuzz-smoke: over its seeds only, as make test does)"
@@ -92,6 +94,10 @@ bench: setup-bench
 
 bench-docs:
 	benches/compare/run.py --docs
+
+# The parts of the engine, without Lua and without sockets.
+bench-engine:
+	$(CARGO) bench --quiet --bench engine -- $(FILTER)
 
 torture: setup-test
 	@$(MAKE) --no-print-directory build server
