@@ -16,8 +16,8 @@ LUA_CPATH_DIR ?= /usr/local/lib/lua/$(VERSION)
 LUA_DIR ?= /usr/local/share/lua/$(VERSION)
 
 .PHONY: help build demo test test-rust test-lua test-rockspec lint install clean setup-demo setup-test setup-lint server \
-	autobahn autobahn-quick setup-autobahn bench bench-docs setup-bench bench-engine \
-	fuzz fuzz-smoke torture valgrind setup-valgrind
+	autobahn autobahn-quick setup-autobahn bench bench-docs setup-bench bench-engine bench-ir \
+	bench-ir-baseline setup-bench-ir fuzz fuzz-smoke torture valgrind setup-valgrind
 
 help:
 	@echo "make build      the loadable module, $(MODULE), for $(LUA)"
@@ -28,6 +28,8 @@ help:
 	@echo "                and LUAS=lua5.1 choose, LUWS=FOLDER and AGAINST=FOLDER name other builds"
 	@echo "make bench-docs what the last full run of make bench has found, into docs/"
 	@echo "make bench-engine  how fast the engine is by itself, in bytes per second; FILTER=mask chooses"
+	@echo "make bench-ir   how many instructions each operation of the module needs, beside a baseline; ROWS='poll,send *'"
+	@echo "                chooses (make bench-ir-baseline: what is counted now becomes the baseline)"
 	@echo "make torture    a million finalisers that do anything, on lua5.1 and luajit, over ws and wss"
 	@echo "make valgrind   the same with a few thousand, under valgrind"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=60 (make fuzz-smoke: over its seeds only, as make test does)"
@@ -47,7 +49,7 @@ server:
 	@cp target/release/luws-demo-server $(SERVER).part
 	@mv $(SERVER).part $(SERVER)
 
-setup-demo setup-test setup-lint setup-autobahn setup-bench setup-valgrind: setup-%:
+setup-demo setup-test setup-lint setup-autobahn setup-bench setup-bench-ir setup-valgrind: setup-%:
 	@scripts/setup.sh $*
 
 demo: setup-demo
@@ -94,6 +96,14 @@ bench: setup-bench
 
 bench-docs:
 	benches/compare/run.py --docs
+
+bench-ir: setup-bench-ir
+	@$(if $(LUWS),,$(MAKE) --no-print-directory build)
+	benches/ir/run.py
+
+bench-ir-baseline: setup-bench-ir
+	@$(MAKE) --no-print-directory build
+	benches/ir/run.py --baseline
 
 # The parts of the engine, without Lua and without sockets.
 bench-engine:

@@ -24,13 +24,15 @@ import fnmatch
 import json
 import os
 import pathlib
-import platform
 import re
 import shlex
 import subprocess
 import sys
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import machine
 import report
 
 HERE = pathlib.Path("benches/compare")
@@ -207,25 +209,6 @@ class Bench:
         return rows
 
 
-def first_line(*command):
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return (run.stdout + run.stderr).strip().splitlines()[0]
-
-
-def machine():
-    cpu = ""
-    with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        cpu = found.group(1) if found else platform.machine()
-    return {"cpu": cpu, "processors": len(os.sched_getaffinity(0)), "kernel": platform.release(),
-            "libc": " ".join(platform.libc_ver()), "lua5.1": first_line("lua5.1", "-v"),
-            "luajit": first_line("luajit", "-v"), "rustc": first_line("rustc", "--version"),
-            "openssl": first_line("openssl", "version"), "load": os.getloadavg()[0]}
-
-
 def main():
     if sys.argv[1:] == ["--docs"]:
         report.publish(OUT)
@@ -240,7 +223,7 @@ def main():
     settings = ["%s=%s" % (name, shlex.quote(os.environ[name])) for name in ("QUICK", "ROWS", "LUAS", "REPEAT")
                 if os.environ.get(name)]
     results = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-               "command": " ".join(settings + ["make bench"]), "complete": bench.complete, "machine": machine()}
+               "command": " ".join(settings + ["make bench"]), "complete": bench.complete, "machine": machine.machine()}
     started = time.monotonic()
     try:
         with server(bench.server_core) as ports:
