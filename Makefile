@@ -16,13 +16,20 @@ LUA_CPATH_DIR ?= /usr/local/lib/lua/$(VERSION)
 LUA_DIR ?= /usr/local/share/lua/$(VERSION)
 
 .PHONY: help build demo test test-rust test-lua test-rockspec lint install clean setup-demo setup-test setup-lint server \
-	autobahn autobahn-quick setup-autobahn fuzz fuzz-smoke torture valgrind setup-valgrind
+	autobahn autobahn-quick setup-autobahn bench bench-docs setup-bench bench-engine bench-ir \
+	bench-ir-baseline setup-bench-ir fuzz fuzz-smoke torture valgrind setup-valgrind
 
 help:
 	@echo "make build      the loadable module, $(MODULE), for $(LUA)"
 	@echo "make demo       a Lua program talks to a WebSocket server, over ws and wss"
 	@echo "make test       every test: engine, module on lua5.1 and luajit, rockspec"
 	@echo "make autobahn   the Autobahn suite, client and server, in full (make autobahn-quick: in two minutes)"
+	@echo "make bench      how fast it is, beside other clients: in ten minutes, with QUICK=1 in two; ROWS='poll,send *'"
+	@echo "                and LUAS=lua5.1 choose, LUWS=FOLDER and AGAINST=FOLDER name other builds"
+	@echo "make bench-docs what the last full run of make bench has found, into docs/"
+	@echo "make bench-engine  how fast the engine is by itself, in bytes per second; FILTER=mask chooses"
+	@echo "make bench-ir   how many instructions each operation of the module needs, beside a baseline; ROWS='poll,send *'"
+	@echo "                chooses (make bench-ir-baseline: what is counted now becomes the baseline)"
 	@echo "make torture    a million finalisers that do anything, on lua5.1 and luajit, over ws and wss"
 	@echo "make valgrind   the same with a few thousand, under valgrind"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=60 (make fuzz-smoke: over its seeds only, as make test does)"
@@ -42,7 +49,7 @@ server:
 	@cp target/release/luws-demo-server $(SERVER).part
 	@mv $(SERVER).part $(SERVER)
 
-setup-demo setup-test setup-lint setup-autobahn setup-valgrind: setup-%:
+setup-demo setup-test setup-lint setup-autobahn setup-bench setup-bench-ir setup-valgrind: setup-%:
 	@scripts/setup.sh $*
 
 demo: setup-demo
@@ -77,6 +84,31 @@ autobahn-quick: setup-autobahn
 	spec/autobahn/run.py client core --tls
 	spec/autobahn/run.py server core --tls
 
+# What the module is compared with is a crate of its own. With LUWS, some other build is measured.
+bench: setup-bench
+	@$(MAKE) --no-print-directory $(if $(LUWS),,build) server
+	$(CARGO) build --quiet --release --locked --manifest-path benches/compare/Cargo.toml --target-dir target/compare
+	@mkdir -p build/bench
+	@cp target/compare/release/libfloor.so build/bench/floor.so
+	@cp target/compare/release/luws-bench-client build/bench/
+	@bash spec/support/pki.sh build/pki
+	benches/compare/run.py
+
+bench-docs:
+	benches/compare/run.py --docs
+
+bench-ir: setup-bench-ir
+	@$(if $(LUWS),,$(MAKE) --no-print-directory build)
+	benches/ir/run.py
+
+bench-ir-baseline: setup-bench-ir
+	@$(MAKE) --no-print-directory build
+	benches/ir/run.py --baseline
+
+# The parts of the engine, without Lua and without sockets.
+bench-engine:
+	$(CARGO) bench --quiet --bench engine -- $(FILTER)
+
 torture: setup-test
 	@$(MAKE) --no-print-directory build server
 	scripts/torture.sh 1000000
@@ -99,8 +131,9 @@ fuzz-smoke:
 
 lint: setup-lint
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path benches/compare/Cargo.toml
 	$(CARGO) clippy --quiet --all-targets --features lua51,demo-server -- --deny warnings
-	luacheck --quiet lua spec examples
+	luacheck --quiet lua spec examples benches
 	$(CARGO) test --quiet --test dependencies
 
 install: build

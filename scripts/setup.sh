@@ -6,6 +6,8 @@
 #   scripts/setup.sh demo      build, and Lua with a test certificate's tool
 #   scripts/setup.sh test      demo, and both interpreters' spec tools, and the servers of spec/interop
 #   scripts/setup.sh autobahn  build, and both interpreters, and the Autobahn suite
+#   scripts/setup.sh bench     demo, LuaJIT, and what `make bench` compares with and runs by
+#   scripts/setup.sh bench-ir  build, and Lua, and what `make bench-ir` counts by
 #   scripts/setup.sh valgrind  demo, LuaJIT, and valgrind
 #   scripts/setup.sh lint      build, and the linters
 #
@@ -94,6 +96,22 @@ needs_autobahn() {
     need python3-venv "Python's venv" python3 -c 'import ensurepip, venv'
 }
 
+needs_bench() {
+    needs_demo
+    need_program luajit luajit
+    need lua-socket "LuaSocket for Lua 5.1" lua5.1 -e 'require "socket"'
+    need lua-sec "LuaSec for Lua 5.1" lua5.1 -e 'require "ssl"'
+    need_program python3 python3
+    need_program util-linux taskset
+}
+
+needs_bench-ir() {
+    needs_build
+    need_program lua5.1 lua5.1
+    need_program python3 python3
+    need_program valgrind valgrind
+}
+
 needs_valgrind() {
     needs_demo
     need_program luajit luajit
@@ -161,8 +179,8 @@ check_cargo_linters() {
 
 groups=("${@:-test}")
 for group in "${groups[@]}"; do
-    [[ $group =~ ^(build|demo|test|autobahn|valgrind|lint)$ ]] ||
-        fail "usage: scripts/setup.sh [build|demo|test|autobahn|valgrind|lint]..."
+    [[ $group =~ ^(build|demo|test|autobahn|bench|bench-ir|valgrind|lint)$ ]] ||
+        fail "usage: scripts/setup.sh [build|demo|test|autobahn|bench|bench-ir|valgrind|lint]..."
     "needs_$group"
 done
 install_packages

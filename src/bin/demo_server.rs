@@ -12,14 +12,20 @@
 //! |---|---|
 //! | `/echo` | sends every message back with its own opcode |
 //! | `/flood?size=S&count=N` | sends N binary messages of S bytes, then closes |
+//! | `&text=ascii`, `&text=unicode` | ... text messages, with characters of one byte, or of two to four |
+//! | `&fragment=F` | ... in fragments of F bytes |
 //! | `/sink?count=N` | takes N messages, says in a text how many bytes they had, then closes |
+//! | `/drain` | reads what comes, be it frames or not, and drops it |
 //! | `/close?code=C&reason=R` | closes at once with that code and reason |
+//!
+//! With `spin=1` in its query, any of them asks the socket without pause instead of waiting for it, which takes a
+//! processor and spares the client the time of waking the server up. It is for measurements.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::{env, fs, process, thread};
+use std::{env, fs, iter, process, thread};
 
 use luws::protocol::close::CloseFrame;
 use luws::protocol::close_code::CloseCode;
@@ -38,6 +44,13 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// Bytes that are read at once, and bytes that are gathered before they are written.
 const PIECE: usize = 64 * 1024;
+
+/// The same for a flood whose frames are made once: large enough that the system calls do not matter.
+const BURST: usize = 256 * 1024;
+
+/// What a flood's text messages consist of.
+const ASCII: &str = "The quick brown fox jumps over the lazy dog. ";
+const UNICODE: &str = "Съешь ещё этих мягких булок. Ξεσκεπάζω την ψυχοφθόρα βδελυγμία. 🌡️ 21 °C 💧 40 % ";
 
 fn main() {
     if let Err(error) = run() {
@@ -103,16 +116,30 @@ fn serve(stream: TcpStream, acceptor: Option<&Acceptor>) -> Outcome<()> {
     stream.set_nodelay(true)?;
     let deflate = Some(deflate::Options { threshold: 0, ..deflate::Options::default() });
     let config = Config { max_message_size: MAX_MESSAGE, deflate, ..Config::default() };
-    let mut peer = Peer { stream, session: Session::server(acceptor, config)? };
+    let stream = Stream { socket: stream, spins: false };
+    let mut peer = Peer { stream, session: Session::server(acceptor, config)?, may_compress: false };
     let Some((path, query)) = peer.request()? else { return Ok(()) };
     let number = |name: &str, default| query.get(name).and_then(|n| n.parse().ok()).unwrap_or(default);
-    if !["/echo", "/flood", "/sink", "/close"].contains(&path.as_str()) {
-        peer.session.refuse(404, "no such path: /echo, /flood, /sink, /close");
+    if !["/echo", "/flood", "/sink", "/drain", "/close"].contains(&path.as_str()) {
+        peer.session.refuse(404, "no such path: /echo, /flood, /sink, /drain, /close");
         return peer.flush();
     }
+    peer.stream.spin(number("spin", 0) == 1)?;
     peer.session.accept(None);
     match path.as_str() {
-        "/flood" => peer.flood(number("size", 1024) as usize, number("count", 1000))?,
+        "/flood" => {
+            let size = (number("size", 1024) as usize).min(MAX_MESSAGE);
+            let fragment = number("fragment", u64::MAX) as usize;
+            let message = match query.get("text").map(String::as_str) {
+                None => {
+                    Message { opcode: Opcode::Binary, data: (0..size).map(|i| i as u8).collect(), fragment }
+                }
+                Some("unicode") => Message::text(UNICODE, size, fragment),
+                Some(_) => Message::text(ASCII, size, fragment),
+            };
+            peer.flood(&message, number("count", 1000))?;
+        }
+        "/drain" => return peer.drain(),
         "/close" => {
             let code = CloseCode::try_from(number("code", 1000) as u16)?;
             let reason = query.get("reason").map_or("", String::as_str);
@@ -124,9 +151,84 @@ fn serve(stream: TcpStream, acceptor: Option<&Acceptor>) -> Outcome<()> {
     peer.run(sink)
 }
 
+/// A socket that blocks, or one that is asked until it has something.
+struct Stream {
+    socket: TcpStream,
+    spins: bool,
+}
+
+impl Stream {
+    fn spin(&mut self, spins: bool) -> io::Result<()> {
+        self.spins = spins;
+        self.socket.set_nonblocking(spins)
+    }
+
+    fn again(&self, result: &io::Result<usize>) -> bool {
+        self.spins && result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let result = self.socket.read(space);
+            if !self.again(&result) {
+                return result;
+            }
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let result = self.socket.write(bytes);
+            if !self.again(&result) {
+                return result;
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// What a flood consists of.
+struct Message {
+    opcode: Opcode,
+    data: Vec<u8>,
+    fragment: usize,
+}
+
+impl Message {
+    /// `words` over and over, to `size` bytes; blanks where a character would be cut.
+    fn text(words: &str, size: usize, fragment: usize) -> Self {
+        let mut text = words.repeat(size / words.len() + 1);
+        let end = (0..=size).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.extend(iter::repeat_n(' ', size - end));
+        Self { opcode: Opcode::Text, data: text.into_bytes(), fragment }
+    }
+
+    fn send(&self, session: &mut Session) -> Outcome<()> {
+        let (mut opcode, mut rest) = (self.opcode, &self.data[..]);
+        loop {
+            let (piece, after) = rest.split_at(rest.len().min(self.fragment.max(1)));
+            session.send(opcode, piece, after.is_empty())?;
+            if after.is_empty() {
+                return Ok(());
+            }
+            (opcode, rest) = (Opcode::Continuation, after);
+        }
+    }
+}
+
 struct Peer {
-    stream: TcpStream,
+    stream: Stream,
     session: Session,
+    /// Whether the client has offered extensions.
+    may_compress: bool,
 }
 
 impl Peer {
@@ -135,6 +237,7 @@ impl Peer {
         loop {
             match self.session.next_event() {
                 Ok(Some(Event::Request(request))) => {
+                    self.may_compress = request.headers.list("sec-websocket-extensions").next().is_some();
                     let (path, query) = request.resource.split_once('?').unwrap_or((&request.resource, ""));
                     let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
                     return Ok(Some((path.to_owned(), query)));
@@ -207,16 +310,51 @@ impl Peer {
         }
     }
 
-    fn flood(&mut self, size: usize, count: u64) -> Outcome<()> {
-        let data: Vec<u8> = (0..size.min(MAX_MESSAGE)).map(|i| i as u8).collect();
-        for _ in 0..count {
-            self.session.send(Opcode::Binary, &data, true)?;
-            if self.session.outgoing_len() >= PIECE {
-                self.flush()?;
+    fn flood(&mut self, message: &Message, count: u64) -> Outcome<()> {
+        self.flush()?; // the response
+        if !self.may_compress && self.session.tls_peer().is_none() {
+            // A message is the same bytes each time.
+            self.repeat(message, count)?;
+        } else {
+            for _ in 0..count {
+                message.send(&mut self.session)?;
+                if self.session.outgoing_len() >= PIECE {
+                    self.flush()?;
+                }
             }
         }
         self.session.send_close(CloseFrame::new(CloseCode::NORMAL_CLOSURE, "")?)?;
         self.flush()
+    }
+
+    /// A flood that no client is faster than: the frames are made once.
+    fn repeat(&mut self, message: &Message, count: u64) -> Outcome<()> {
+        let mut frames = Vec::new();
+        let mut held = 0;
+        while held < count && (held == 0 || frames.len() < BURST) {
+            message.send(&mut self.session)?;
+            while self.session.outgoing_len() > 0 {
+                self.session.send_with(|bytes| {
+                    frames.extend_from_slice(bytes);
+                    io::Result::Ok(bytes.len())
+                })?;
+            }
+            held += 1;
+        }
+        let mut left = count;
+        while left > 0 {
+            let now = left.min(held);
+            self.stream.write_all(&frames[..frames.len() / held as usize * now as usize])?;
+            left -= now;
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Outcome<()> {
+        self.flush()?;
+        let mut space = vec![0; BURST];
+        while self.stream.read(&mut space)? > 0 {}
+        Ok(())
     }
 
     fn flush(&mut self) -> Outcome<()> {
@@ -253,8 +391,9 @@ impl Peer {
     fn finish(&mut self) -> Outcome<()> {
         self.session.shutdown();
         self.flush()?;
-        self.stream.shutdown(std::net::Shutdown::Write)?;
-        self.stream.set_read_timeout(Some(std::time::Duration::from_secs(1)))?;
+        self.stream.spin(false)?;
+        self.stream.socket.shutdown(std::net::Shutdown::Write)?;
+        self.stream.socket.set_read_timeout(Some(std::time::Duration::from_secs(1)))?;
         while self.read()? {
             while let Ok(Some(_)) = self.session.next_event() {}
         }

@@ -1,0 +1,166 @@
+--[[
+One measurement of a WebSocket client for Lua:
+
+  client.lua MODULE receive|poll|send|echo|open URL [NAME=VALUE]...
+
+MODULE is what to `require`: anything with LuWS's wsopen, wssend, wsreceive and wsclose. `steps` is not a module but the
+steps by which a program opens a connection with LuaSocket and LuaSec alone.
+
+  count     operations that are measured
+  warmup    operations before them
+  size      bytes of a message that is sent (poll and open send none)
+  limit     max_payload_size, if the module's default is too small
+  tools     the folder of floor.so, whose clock is everybody's
+
+It prints one line: seconds of processor time and of wall time for one operation, the median of single operations' wall
+times (echo and open), how often a receive found nothing, and how many operations there were.
+--]]
+
+local name, kind, url = arg[1], arg[2], arg[3]
+local options = {}
+for i = 4, #arg do
+  local key, value = arg[i]:match("^(%w+)=(.*)$")
+  options[key] = tonumber(value) or value
+end
+local count, warmup = options.count, options.warmup
+
+-- The same clock for all of them, and the same sleep when there is nothing to receive: asking again at once would cost
+-- processor time, and a fast client more of it than a slow one.
+local floor = assert(package.loadlib(options.tools .. "/floor.so", "luaopen_floor"))()
+local clock, nap = floor.clock, floor.nap
+local cpu = os.clock
+
+local laps, idle = {}, 0
+local started_cpu, started
+
+local function start()
+  collectgarbage()
+  idle = 0
+  started_cpu, started = cpu(), clock()
+end
+
+local function finish(operations, used, passed)
+  used, passed = used or cpu() - started_cpu, passed or clock() - started
+  table.sort(laps)
+  io.stdout:write(("cpu=%.9e wall=%.9e p50=%.9e idle=%d count=%d\n"):format(used / operations, passed / operations,
+    laps[math.ceil(#laps / 2)] or 0, idle, operations))
+  io.stdout:flush()
+  os.exit(0) -- at once: what the module does at the state's end is not measured
+end
+
+--- The steps of opening a wss connection by hand.
+local function steps()
+  local socket, ssl = require "socket", require "ssl"
+  local request = "GET %s HTTP/1.1\r\nHost: %s:%s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+  local host, port, path = url:match("^wss://([^:/]+):(%d+)(.*)$")
+  return {
+    wsopen = function()
+      local tcp = assert(socket.tcp())
+      assert(tcp:connect(host, port))
+      tcp:setoption("tcp-nodelay", true)
+      local conn = assert(ssl.wrap(tcp, { mode = "client", protocol = "any", verify = "none", options = "all" }))
+      conn:sni(host)
+      assert(conn:dohandshake())
+      assert(conn:send(request:format(path, host, port)))
+      assert(conn:receive("*l"):find("101", 1, true))
+      repeat until assert(conn:receive("*l")) == ""
+      return conn
+    end,
+    wsclose = function(conn) conn:close() end,
+  }
+end
+
+local module = name == "steps" and steps() or require(name)
+local wsopen, wssend, wsreceive, wsclose = module.wsopen, module.wssend, module.wsreceive, module.wsclose
+
+local messages, bytes = 0, 0
+local function handler(_, opcode, data)
+  if opcode then
+    messages, bytes = messages + 1, bytes + #data
+  else
+    error("the connection is lost: " .. tostring(data))
+  end
+end
+
+local function open()
+  local module_options = options.limit and { max_payload_size = options.limit }
+  local conn, why = wsopen(url, handler, module_options)
+  return conn or error("cannot open " .. url .. ": " .. tostring(why))
+end
+
+local function message()
+  return (("The quick brown fox jumps over the lazy dog. "):rep(math.ceil(options.size / 45)):sub(1, options.size))
+end
+
+local measure = {}
+
+function measure.receive()
+  local conn = open()
+  while messages < warmup do wsreceive(conn) end
+  local before = messages
+  start()
+  while messages < warmup + count do
+    local _, got = wsreceive(conn)
+    if got == 0 then
+      idle = idle + 1
+      nap()
+    end
+  end
+  finish(messages - before)
+end
+
+function measure.poll()
+  local conn = open()
+  for _ = 1, warmup do wsreceive(conn) end
+  start()
+  for _ = 1, count do wsreceive(conn) end
+  finish(count)
+end
+
+function measure.send()
+  local conn, data = open(), message()
+  for _ = 1, warmup do wssend(conn, 1, data) end
+  start()
+  for _ = 1, count do
+    if not wssend(conn, 1, data) then error("cannot send") end
+  end
+  finish(count)
+end
+
+function measure.echo()
+  local conn, data = open(), message()
+  local function turn()
+    local wanted = messages + 1
+    wssend(conn, 1, data)
+    while messages < wanted do wsreceive(conn) end
+  end
+  for _ = 1, warmup do turn() end
+  start()
+  for i = 1, count do
+    local before = clock()
+    turn()
+    laps[i] = clock() - before
+  end
+  finish(count)
+end
+
+-- Only the opening is measured, not the end of the connection before, which gets its time.
+function measure.open()
+  local used, passed = 0, 0
+  for i = 1 - warmup, count do
+    local before_cpu, before = cpu(), clock()
+    local conn = open()
+    local lap = clock() - before
+    if i > 0 then
+      used, passed, laps[i] = used + cpu() - before_cpu, passed + lap, lap
+    end
+    wsclose(conn)
+    if module.wswait then module.wswait(conn, 1) end
+    local now = clock()
+    while clock() - now < 200e-6 do end -- until the server has done with it
+  end
+  finish(count, used, passed)
+end
+
+measure[kind]()
