@@ -6,6 +6,7 @@ luws: a WebSocket client (RFC 6455) for Lua programs that poll, with the functio
   wsreceive(conn)                 delivers what has come to the handler
   wsclose(conn)
   wsreset, wslastping, wshandleincoming, dump
+  wsflush                         sends what was gathered (coalesce)
   watch                           has openLuup's scheduler receive
   wswait, gettime, sleep          for programs that have no event loop
 
@@ -32,7 +33,7 @@ local luws = {
   dump = log.dump,
 }
 
-local lingering = linger.waiting
+local lingering, receive_more = linger.waiting, receive.receive
 
 --- What every function begins with: connections that linger are moved on.
 local function tick()
@@ -108,14 +109,15 @@ local function publish(state, target, handler, given)
     msghandler = handler,
     socket = state.socket,
     proxied = state.plan.proxy ~= nil,
-    sockproxy_pid = native.proxy_detail(session),
+    sockproxy_pid = state.plan.proxy and native.proxy_detail(session) or nil,
     subprotocol = subprotocol,
     response_headers = headers,
-    tls = native.peer(session),
+    tls = target.secure and native.peer(session) or nil,
     lastMessage = now,
     lastPing = now,
   }, Connection)
   state.conn = conn
+  state.plan = nil -- with all that was only needed to open it
   linger.watch(state)
   return conn
 end
@@ -149,7 +151,7 @@ function luws.wsopen(url, handler, given)
   if failure and failure.response then return false, failure.text, failure.response end
   if failure then return false, failure.text end
   local conn = publish(state, target, handler, given)
-  log.debug("%s is open", tostring(conn))
+  if log.debugging() then log.debug("%s is open", tostring(conn)) end
   if conn.tls and not conn.tls.verified and native.first_unverified() then
     log.warning('the certificate of %s:%s was not verified, for ssl_verify is "none" (this is said once, for all '
       .. 'connections); set ssl_verify = "peer" or ssl_fingerprint', conn.ip, conn.port)
@@ -209,13 +211,16 @@ function luws.wssend(conn, opcode, data)
   return send_more(conn, why, opcode, data)
 end
 
---- receive_more(conn, count, more): wsreceive, unless there is nothing; what was read is in `count` and `more`.
-local function receive_more(conn, count, more)
+--- wsflush(conn): sends what has been gathered because of the option coalesce, and whatever else is queued. Returns
+-- true when all of it has left, or false and why not. Waits for at most send_timeout while the socket has no room.
+function luws.wsflush(conn)
   tick()
-  local state = state_of(conn)
-  if not state then return nil, "not connected" end
-  if state.message then send.check(state, false) end
-  return receive.receive(conn, state, count, more)
+  local state = live(conn)
+  if not state then return false, "not connected" end
+  local ok, why = guard.entry(send.flush, state, close.interrupted, conn, state)
+  if state.news then receive.tell_news(conn, state) end
+  if ok then return true end
+  return false, why
 end
 
 --- wsreceive(conn): reads once, and calls the handler for each complete message. Never blocks. Stops after 1,000 events
@@ -224,7 +229,11 @@ end
 function luws.wsreceive(conn)
   local found, count, more = poll(conn)
   if not found then return false, 0 end
-  return receive_more(conn, count, more)
+  if lingering[1] then linger.advance() end
+  local state = state_of(conn)
+  if not state then return nil, "not connected" end
+  if state.message then send.check(state, false) end
+  return receive_more(conn, state, count, more)
 end
 
 --- wswait(conn [, seconds]): waits until wsreceive has something to do, or for at most that long; without a time,

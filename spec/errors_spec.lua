@@ -24,6 +24,7 @@ local CALLS = {
   watch = function(conn) return conn end,
   wswait = function(conn) return conn, 0 end,
   wshandleincoming = function(conn) return "\129\1x", conn end,
+  wsflush = function(conn) return conn end,
   wsreset = function(conn) return conn end,
   wslastping = function(conn) return conn end,
   wsclose = function(conn) return conn, 1000, "reason" end,

@@ -18,7 +18,7 @@ A wire carries the bytes of a session. All have the same methods:
   wait(read, write, seconds)
                    until it can be read from, or written to, or the time is over; whether it can
   dirty()          whether bytes have come that its descriptor does not tell of
-  held()           how many of its reads and writes this coroutine is in the middle of
+  held()           how many of its reads and writes this coroutine is in the middle of; only where they call user code
   shutdown()       nothing more will be sent
   close()          frees everything
   calls_nobody     reading from it calls no user code, raises no error and does not yield

@@ -23,7 +23,7 @@ local native = ...
 
 local guard = {}
 
-local deliver = native.deliver
+local attempt, deliver = native.attempt, native.deliver
 local coroutine_running = coroutine.running
 local resume, status, yield = coroutine.resume, coroutine.status, coroutine.yield
 guard.unpack = unpack or table.unpack -- luacheck: ignore (Lua 5.2 and later)
@@ -124,6 +124,9 @@ local function after_pass(ok, err)
   return false, err
 end
 
+-- Where handlers cannot yield, what `passer` returns.
+guard.pass = not yields_through_pcall and native.pass or nil
+
 --- passer(state): a function(number, trace, f, conn, opcode, data) that calls message handlers, too. Returns the data
 -- of the next message, if it knows of one that has the same opcode; or false and the error.
 function guard.passer(state)
@@ -175,31 +178,38 @@ function guard.try(f, ...)
   return pcall(f, ...)
 end
 
-local function after_entry(state, interrupted, thread, before, held, ok, ...)
-  local was_calling
-  if thread then
-    was_calling = calling[thread]
-    calling[thread], depth[thread] = nil, before
-  end
-  if ok then return ... end
-  local is_stuck = state.wire:held() > held
-  if was_calling == state or is_stuck or native.was_interrupted(state.session) then interrupted(state) end
-  error((...), 0)
+--- interrupted_by(err, state, interrupted, held, is_calling): an error has left what was done with this connection.
+local function interrupted_by(err, state, interrupted, held, is_calling)
+  local wire = state.wire
+  local is_stuck = wire.held and wire:held() > held
+  if is_calling or is_stuck or native.was_interrupted(state.session) then interrupted(state) end
+  error(err, 0)
 end
 
---- entry(f, state, interrupted, ...): f(...), which is what a function of the API does with this connection. An error
--- that is not its handlers' is caught here, where that can be, and the connection interrupted if that was between
--- taking something and noting it; elsewhere the marks tell the next call.
+local function after_entry(state, interrupted, thread, before, held, ok, ...)
+  local is_calling = calling[thread] == state
+  calling[thread], depth[thread] = nil, before
+  if ok then return ... end
+  interrupted_by((...), state, interrupted, held, is_calling)
+end
+
+--- entry(f, state, interrupted, ...): f(...), which is what a function of the API does with this connection, and
+-- returns two values at most. An error that is not its handlers' is caught here, where that can be, and the connection
+-- interrupted if that was between taking something and noting it; elsewhere the marks tell the next call.
 function guard.entry(f, state, interrupted, ...)
-  local thread = running()
+  local thread, is_main = coroutine_running()
+  if is_main then thread = nil end
   if thread and not yields_through_pcall then return f(...) end
-  local held, before = state.wire:held(), nil -- by calls that this one is within
+  local wire = state.wire
+  local held = wire.held and wire:held() or 0 -- by calls that this one is within
   if thread then
-    before = depth[thread]
+    local before = depth[thread]
     calling[thread] = nil
+    return after_entry(state, interrupted, thread, before, held, pcall(f, ...))
   end
-  if not thread then return after_entry(state, interrupted, nil, nil, held, native.attempt(state.number, f, ...)) end
-  return after_entry(state, interrupted, thread, before, held, pcall(f, ...))
+  local ok, first, second = attempt(state.number, f, ...)
+  if ok then return first, second end
+  interrupted_by(first, state, interrupted, held, false)
 end
 
 -- A turn at something that only one coroutine at a time may do, and that may yield.

@@ -63,6 +63,7 @@ local function parameters(target, opening, given)
     max_payload_size = opening.max_payload_size,
     use_masking = opening.use_masking,
     fragment_size = opening.fragment_size,
+    coalesce = opening.coalesce,
     deflate = deflate,
     seed = world.seed and world.seed(),
     clock = clock.native,

@@ -57,7 +57,7 @@ end
 
 -- Rows
 
-local registered, default = {}, {}
+local registered, by_name, default = {}, {}, {}
 
 --- The value of a row, which is the default if none is given; or nil and what is wrong with it.
 local function read(row, given)
@@ -69,20 +69,33 @@ end
 --- register(rows): options of wsopen.
 function options.register(rows)
   for _, row in ipairs(rows) do
-    registered[#registered + 1] = row
+    registered[#registered + 1], by_name[row[1]] = row, row
     default[row[1]] = row[2]
   end
 end
 
---- opening(given): a table of all registered options as they are now; or nil and what is wrong with one.
+-- What an option is if the user's table has none.
+local inherits_defaults = { __index = default }
+
+--- Reads one option into `opening`; what is wrong with it, or nil.
+local function add(opening, row, given)
+  local name = row[1]
+  local value, wrong = read(row, given)
+  if wrong then return ("bad option '%s' (%s)"):format(name, wrong) end
+  opening[name] = value
+end
+
+--- opening(given): a table that has all registered options as they are now; or nil and what is wrong with one.
 function options.opening(given)
-  local opening = {}
-  for _, row in ipairs(registered) do
-    local name = row[1]
-    local value, wrong = read(row, given)
-    if wrong then return nil, ("bad option '%s' (%s)"):format(name, wrong) end
-    opening[name] = value
+  local opening, wrong = setmetatable({}, inherits_defaults), nil
+  if guard.metatable_of(given) == nil then -- few options are given, and those that are not need not be asked about
+    for name in next, given do
+      if by_name[name] then wrong = wrong or add(opening, by_name[name], given) end
+    end
+  else
+    for _, row in ipairs(registered) do wrong = wrong or add(opening, row, given) end
   end
+  if wrong then return nil, wrong end
   return opening
 end
 

@@ -129,7 +129,7 @@ end
 --- messages(conn, state, opcode, message): delivers a message, and those of the same kind that follow it, to the
 -- handler, as most are: without handler_args, and without debug mode.
 local function messages(conn, state, opcode, message)
-  local pass, number, trace_error = guard.passer(state), state.number, guard.trace
+  local pass, number, trace_error = guard.pass or guard.passer(state), state.number, guard.trace
   local handler, err
   repeat -- what a message costs at least
     handler = conn.msghandler
@@ -171,24 +171,29 @@ local function events(conn, state)
 end
 
 --- adopt(conn, state): options that have been changed since, in so far as they say what comes out of the session.
+-- Returns them all.
 local function adopt(conn, state)
-  local settings = options.of(conn)
-  state.given = settings
-  state.has_args = settings.handler_args ~= nil
-  local size, sinks = settings.max_payload_size, settings.sink ~= nil
+  local given = conn.options
+  if given ~= state.given then
+    given = options.of(conn)
+    state.given = given
+  end
+  local size, sinks = given.max_payload_size, given.sink ~= nil
+  state.has_args = given.handler_args ~= nil
   if size ~= state.size then
     state.size = size
-    native.limit(state.session, options.number(settings, "max_payload_size"))
+    native.limit(state.session, options.number(given, "max_payload_size"))
   end
   if sinks ~= (state.announces or false) then
     state.announces = sinks
     native.announce(state.session, sinks)
   end
+  return given
 end
 
 --- deliver(conn, state): delivers what the session holds, and writes what is queued then, as far as there is room.
 local function deliver(conn, state)
-  if state.tracing or log.debugging() then trace(conn, state) end
+  if state.tracing or log.settings.debug_mode then trace(conn, state) end
   local waiting = events(conn, state)
   if state.phase == "closed" then return end
   if state.tracing then trace(conn, state) end
@@ -220,13 +225,13 @@ end
 --- receive_some(conn, state, is_read, more): what wsreceive does when there may be something to be done. `is_read`: it
 -- has read already; `more`: there may be more of that at once.
 local function receive_some(conn, state, is_read, more)
-  adopt(conn, state)
+  local given = adopt(conn, state)
   if state.phase == "closed" then return nil, state.over end -- what the options inherit from has closed it
   local count
   if is_read then
     count, state.unread = state.unread, 0
   else
-    count, more = connection.take(state, options.number(state.given, "receive_chunk_size"))
+    count, more = connection.take(state, options.number(given, "receive_chunk_size"))
     if state.phase == "closed" then return nil, state.over end -- a method of a user's socket has closed it
   end
   if count and count > 0 then state.injected = false end
@@ -235,18 +240,23 @@ local function receive_some(conn, state, is_read, more)
   elseif native.outgoing(state.session) > 0 then
     connection.write(state)
   end
-  if state.phase ~= "closed" and not state.more then
-    if state.ended or state.broken and not count then
-      finish(state)
-    elseif state.phase == "closing" and is_closed(state) then
-      close.finish(state, "closed", "receiver error: closed")
+  if state.phase ~= "open" or state.ended or state.broken then
+    if state.phase ~= "closed" and not state.more then
+      if state.ended or state.broken and not count then
+        finish(state)
+      elseif state.phase == "closing" and is_closed(state) then
+        close.finish(state, "closed", "receiver error: closed")
+      end
     end
+    if state.news then receive.tell_news(conn, state) end
   end
-  if state.news then receive.tell_news(conn, state) end
-  if state.phase ~= "closed" and is_overdue(state, options.of(conn)) then
-    state.heard = clock.now() -- it is told once in each such time
-    tell(conn, state, false, "message timeout")
-    if state.phase ~= "closed" then return nil, "message timeout" end
+  if state.phase ~= "closed" then
+    if conn.options ~= given then given = options.of(conn) end
+    if given.receive_timeout ~= nil and is_overdue(state, given) then
+      state.heard = clock.now() -- it is told once in each such time
+      tell(conn, state, false, "message timeout")
+      if state.phase ~= "closed" then return nil, "message timeout" end
+    end
   end
   if state.phase == "closed" then return nil, state.over end
   connection.settle(state)
@@ -256,20 +266,21 @@ end
 --- receive(conn, state, count, more): what wsreceive does, unless it has seen at once that there is nothing. It may
 -- have read already (native.accessors).
 function receive.receive(conn, state, count, more)
-  if count == false then -- that was all it has seen
-    if not is_overdue(state, options.of(conn)) then return false, 0 end
-    count = 0
-  end
   if state.phase == "closed" then
     receive.tell_news(conn, state)
     return nil, state.over
+  end
+  if count == false then -- that was all it has seen
+    if not is_overdue(state, options.of(conn)) then return false, 0 end
+    count = 0
   end
   if count then
     state.unread = state.unread + count
   elseif more then
     state.ended = more
   end
-  if guard.is_deep() or is_busy(state.session) then return false, 0 end
+  -- What has been read at once was read by nobody who is too deep, unless depth is counted for each coroutine.
+  if not (count and guard.pass) and (guard.is_deep() or is_busy(state.session)) then return false, 0 end
   return guard.entry(receive_some, state, close.interrupted, conn, state, count ~= nil, count and more)
 end
 

@@ -69,6 +69,9 @@ end
 --- headers(opening, target): an array of { name, value } for the upgrade request, the subprotocols to offer, and the
 -- value for the Host header; or nil and what is wrong with them.
 function request.headers(opening, target)
+  if not (opening.upgrade_headers or opening.subprotocols or target.authorization) then
+    return {}, {}, target.host_header
+  end
   local subprotocols, problem = offered(opening)
   if not subprotocols then return nil, problem end
   local headers, host, authorization = {}, target.host_header, target.authorization

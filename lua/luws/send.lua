@@ -9,8 +9,20 @@ local trace, wait = import("trace"), import("wait")
 
 local send = {}
 
+-- How many bytes are gathered where the user leaves that to us.
+local GATHERED = 16384
+
+--- The option coalesce in bytes, 0 for false.
+local function gathered(value)
+  if type(value) == "boolean" then return value and GATHERED or 0 end
+  if type(value) ~= "number" then return nil, "boolean or number expected, got " .. type(value) end
+  return options.at_least(0)(value)
+end
+
 options.register {
   { "send_timeout", 5, options.at_least(0) }, -- s that wssend waits for room
+  -- bytes: messages are gathered until there are so many, or the next wsreceive, wswait, wsflush or wsclose
+  { "coalesce", 0, gathered },
 }
 
 local outgoing = native.outgoing
@@ -59,6 +71,12 @@ local function flush(state, deadline)
   return await_room(state, deadline)
 end
 
+--- gathers(state, opcode): whether what is queued may wait for more, after a frame with this opcode.
+local function gathers(state, opcode)
+  local most = state.opening.coalesce
+  return most > 0 and opcode < CLOSE and outgoing(state.session) < most
+end
+
 --- flushed(state, deadline): the same, and what it means where the wire was broken off.
 local function flushed(state, deadline)
   local ok, why = flush(state, deadline)
@@ -74,7 +92,7 @@ function send.frame(conn, state, opcode, data, fin)
   local session, deadline = state.session, timer(conn)
   -- What is left of an earlier frame goes first; if it cannot, no more is piled upon it. A close frame is, for it is
   -- the last.
-  if opcode ~= CLOSE and outgoing(session) > 0 then
+  if opcode ~= CLOSE and outgoing(session) > 0 and not gathers(state, opcode) then
     local ok, why = flushed(state, deadline)
     if ok and outgoing(session) > QUEUE then ok, why = nil, "timeout" end
     if not ok then
@@ -88,10 +106,18 @@ function send.frame(conn, state, opcode, data, fin)
   end
   if opcode == CLOSE then connection.closing(state) end
   if state.tracing then trace(conn, state) end
+  if gathers(state, opcode) then return true, nil, true end
   local ok
   ok, why = flushed(state, deadline)
   if not ok then return false, "send error: " .. why, true end
   return true, nil, true
+end
+
+--- flush(conn, state): writes what is queued. Returns true, or false and why something is left.
+function send.flush(conn, state)
+  local ok, why = flushed(state, timer(conn))
+  if ok then return true end
+  return false, "send error: " .. why
 end
 
 --- rest(conn, state, why): what is left to do for a message of which not all could be written at once: there was no

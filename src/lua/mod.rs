@@ -50,6 +50,9 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
 /// they have nothing else in common.
 static UNVERIFIED_SAID: AtomicBool = AtomicBool::new(false);
 
+/// Deliveries within deliveries: further down nothing is received, for the stack of C is finite.
+const DEEPEST: u32 = 50;
+
 /// What belongs to one loading of the module.
 #[derive(Debug)]
 struct Context {
@@ -75,6 +78,11 @@ impl Context {
             connectors: RefCell::default(),
             files: RefCell::default(),
         }
+    }
+
+    /// Whether deliveries are within deliveries to the end of what there may be of that.
+    fn is_deep(&self) -> bool {
+        self.depth.get() >= DEEPEST
     }
 
     /// Seconds on a clock that only goes forward.

@@ -136,7 +136,13 @@ impl Dial {
 
 /// Begins to connect to one address.
 fn begin(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let domain = Domain::for_address(address);
+    // In one system call where there is such a thing.
+    #[cfg(any(target_os = "android", target_os = "freebsd", target_os = "linux"))]
+    let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    #[cfg(not(any(target_os = "android", target_os = "freebsd", target_os = "linux")))]
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    #[cfg(not(any(target_os = "android", target_os = "freebsd", target_os = "linux")))]
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;

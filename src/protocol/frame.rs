@@ -163,9 +163,9 @@ impl FrameHeader {
         Ok(Some((Self { fin, rsv, opcode, masking_key, payload_length }, length)))
     }
 
-    /// Appends the header in its shortest form.
-    pub fn write(&self, output: &mut Buffer) {
-        let mut bytes = [0; MAX_HEADER];
+    /// Writes the header in its shortest form to the beginning of `bytes`, which has room for [`MAX_HEADER`]; returns its
+    /// length.
+    fn put(&self, bytes: &mut [u8]) -> usize {
         bytes[0] = u8::from(self.fin) << 7 | self.rsv << 4 | self.opcode as u8;
         let mut length = match self.payload_length {
             short @ 0..=125 => {
@@ -188,22 +188,26 @@ impl FrameHeader {
             bytes[length..length + 4].copy_from_slice(&key);
             length += 4;
         }
-        output.extend(&bytes[..length]);
+        length
+    }
+
+    /// Appends the header in its shortest form.
+    pub fn write(&self, output: &mut Buffer) {
+        let length = self.put(output.space(MAX_HEADER));
+        output.commit(length);
     }
 }
 
 /// Appends a whole frame, masked if there is a key; the length in the header is the payload's.
 pub fn write(header: FrameHeader, payload: &[u8], output: &mut Buffer) {
-    // One growth for header and payload together.
-    output.space(MAX_HEADER + payload.len());
-    header.write(output);
+    let space = output.space(MAX_HEADER + payload.len());
+    let length = header.put(space);
+    let target = &mut space[length..length + payload.len()];
     match header.masking_key {
-        None => output.extend(payload),
-        Some(key) => {
-            mask::copy(key, payload, output.space(payload.len()));
-            output.commit(payload.len());
-        }
+        None => target.copy_from_slice(payload),
+        Some(key) => mask::copy(key, payload, target),
     }
+    output.commit(length + payload.len());
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

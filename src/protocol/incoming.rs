@@ -222,7 +222,9 @@ impl Incoming {
         let &[first, length, ref rest @ ..] = queue else { return None };
         let (start, length) = match (length, rest) {
             (0..=125, _) => (2, usize::from(length)),
-            (126, &[high, low, ..]) if high > 0 => (4, usize::from(u16::from_be_bytes([high, low]))),
+            (126, &[high, low, ..]) if high > 0 || low > 125 => {
+                (4, usize::from(u16::from_be_bytes([high, low])))
+            }
             _ => return None,
         };
         let data = queue.get(start..start + length)?;

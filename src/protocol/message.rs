@@ -81,9 +81,9 @@ impl Assembler {
             _ if self.forgotten => {}
             _ => {
                 let (length, needed) = (self.data.len(), piece.len().max(expected.min(RESERVE) as usize));
-                // To grow is to copy. One that has become longer than what is kept is often as long as the last one.
-                let hint = if length + needed > KEEP { self.last.saturating_sub(length) } else { 0 };
                 if self.data.capacity() - length < needed {
+                    // To grow is to copy, and a long message is often as long as the last one was.
+                    let hint = if length as u64 >= RESERVE { self.last.saturating_sub(length) } else { 0 };
                     self.data.reserve(needed.max(hint));
                 }
                 self.data.extend_from_slice(piece);
@@ -157,7 +157,9 @@ impl Assembler {
         self.last = self.data.len();
         self.longest = self.longest.max(self.last);
         self.data.clear();
-        self.data.shrink_to(KEEP);
+        if self.data.capacity() > KEEP {
+            self.data = Vec::new();
+        }
     }
 
     /// Takes `spare` for the storage of the next message, if none is arriving and `spare` is the larger one.

@@ -9,7 +9,7 @@ use super::buffer::Buffer;
 use super::deflate::Deflater;
 use super::error::SendError;
 use super::frame::{self, FrameHeader, MAX_CONTROL_PAYLOAD, Opcode, RSV1, Trace};
-use super::utf8::Validator;
+use super::utf8::{self, Validator};
 
 /// A message of which fragments are still to be sent.
 #[derive(Clone, Debug)]
@@ -74,6 +74,14 @@ impl Outgoing {
     /// # Errors
     /// Fragments out of order, or text that is not UTF-8. Nothing was sent then, and what is to follow is as before.
     pub(super) fn data(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
+        if fin && opcode != Opcode::Continuation && self.unfinished.is_none() && self.deflater.is_none() {
+            // As most messages are.
+            if opcode == Opcode::Text && !utf8::is_valid(data) {
+                return Err(SendError::TextNotUtf8);
+            }
+            self.write_fragments(0, opcode, data, true);
+            return Ok(());
+        }
         let mut message = match (&self.unfinished, opcode) {
             (None, Opcode::Continuation) => return Err(SendError::Opcode(0)),
             (Some(_), Opcode::Text | Opcode::Binary) => return Err(SendError::MessageInProgress),

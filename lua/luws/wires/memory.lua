@@ -87,8 +87,6 @@ function Wire:wait(reading, writing, seconds)
   end)
 end
 
-function Wire.held() return 0 end
-
 function Wire:dirty() return self.line.inbox ~= "" end
 
 function Wire:shutdown() self.line:finish() end

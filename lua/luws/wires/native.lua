@@ -22,8 +22,6 @@ function Wire:wait(reading, writing, seconds)
   return ready
 end
 
-function Wire.held() return 0 end
-
 function Wire:dirty() return native.holds_more(self.session) end
 
 function Wire:shutdown() native.socket_shutdown(self.socket) end

@@ -43,9 +43,6 @@ pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"sendable", sendable),
 ];
 
-/// Deliveries within deliveries: further down nothing is received, for the stack of C is finite.
-const DEEPEST: u32 = 50;
-
 /// The session that is the first argument.
 unsafe fn session<'a>(state: *mut State) -> Option<&'a LuaSession> {
     unsafe {
@@ -136,6 +133,9 @@ unsafe extern "C-unwind" fn poll(state: *mut State) -> c_int {
         let Some(session) = session_of(state).filter(|session| session.is_calm()) else {
             return give_true(state);
         };
+        if session.is_deep() {
+            return 0;
+        }
         let mut has_timeout = false;
         if session.begin_look() {
             push_field(state, 1, OPTIONS_NAME);
@@ -491,7 +491,7 @@ unsafe extern "C-unwind" fn shelter(state: *mut State) -> c_int {
 /// `is_deep()`: whether deliveries are within deliveries to the end of what there may be of that.
 unsafe extern "C-unwind" fn is_deep(state: *mut State) -> c_int {
     unsafe {
-        let deep = context(state).is_some_and(|context| context.depth.get() >= DEEPEST);
+        let deep = context(state).is_some_and(|context| context.is_deep());
         ffi::lua_pushboolean(state, deep.into());
         1
     }

@@ -15,7 +15,7 @@ use crate::session::{Kind, Session};
 
 /// `session(parameters)`: a session, a client's with its first bytes queued, and its number; or `nil`, why not, and which hop cannot
 /// even begin, "tls" or "proxy", if it is one. The parameters: `role` ("server", or nothing), `seed` (of nonces and
-/// masking keys, for tests), `clock` (a virtual one, or nothing), `max_payload_size`, `use_masking`, `fragment_size`, `deflate` (a table of all that
+/// masking keys, for tests), `clock` (a virtual one, or nothing), `max_payload_size`, `use_masking`, `fragment_size`, `coalesce` (bytes), `deflate` (a table of all that
 /// [`options`] reads of it, or nothing); a client's: `host`, `host_header`, `resource`, `headers` (array of
 /// `{name, value}`), `subprotocols` (array), `secure`, `tls` (LuaSec's names) and `sockproxy` (as `deflate`).
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
@@ -27,7 +27,7 @@ pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Repl
     };
     let (why, step) = match session(context, parameters) {
         Ok(session) => {
-            let session = LuaSession::new(session, context, clock);
+            let session = LuaSession::new(session, context, clock, parameters.get("coalesce").size());
             let Some(number) = session.number() else { return failure("too many connections") };
             return vec![Handle::Session(session).into(), number.into()];
         }

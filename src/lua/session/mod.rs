@@ -194,8 +194,13 @@ pub(super) enum Came {
 }
 
 impl LuaSession {
-    fn new(session: Session, context: &Rc<Context>, clock: Option<Rc<Cell<f64>>>) -> Rc<Self> {
-        let inner = Inner { session, socket: None, own: Vec::new(), kept: None, failure: None, coalesce: 0 };
+    fn new(
+        session: Session,
+        context: &Rc<Context>,
+        clock: Option<Rc<Cell<f64>>>,
+        coalesce: usize,
+    ) -> Rc<Self> {
+        let inner = Inner { session, socket: None, own: Vec::new(), kept: None, failure: None, coalesce };
         let session = Rc::new(Self {
             context: Rc::clone(context),
             number: Cell::new(None),
@@ -240,6 +245,11 @@ impl LuaSession {
     /// The number of the event that was handed over last.
     pub(super) fn last_number(&self) -> u8 {
         self.last.get()
+    }
+
+    /// Whether too many of them are under way.
+    pub(super) fn is_deep(&self) -> bool {
+        self.context.is_deep()
     }
 
     /// Whether a function of this session is under way that has called Lua, and goes on with it then.
@@ -354,6 +364,8 @@ impl LuaSession {
 
     pub(super) fn set_open(&self, open: bool) {
         self.open.set(open);
+        // What was needed to open it.
+        let _ = self.with(|inner| self.context.storage.borrow_mut().take_back(&mut inner.session));
     }
 
     /// What was handed over needs nothing more.
@@ -464,14 +476,16 @@ impl LuaSession {
         let inner = guard.as_mut()?;
         let opcode = Opcode::try_from(opcode).ok()?;
         let waiting = inner.session.outgoing_len();
+        // Small messages are gathered, and leave together; nothing else waits for that.
+        let is_message = matches!(opcode, Opcode::Text | Opcode::Binary);
         let is_traced = inner.session.connection_mut().is_none_or(Connection::is_traced);
         let is_other = is_traced || matches!(opcode, Opcode::Close | Opcode::Continuation);
         if is_other || inner.socket.is_none() || waiting > inner.coalesce {
             return None;
         }
-        self.context.storage.borrow_mut().lend_output(&mut inner.session, data.len());
+        self.context.storage.borrow_mut().lend_output(&mut inner.session, data.len().max(inner.coalesce));
         inner.session.send(opcode, data, true).ok()?;
-        if inner.session.outgoing_len() < inner.coalesce {
+        if is_message && inner.session.outgoing_len() < inner.coalesce {
             return Some(Ok(()));
         }
         Some(self.write_out(inner))

@@ -12,7 +12,10 @@ pub(super) const LARGEST_READ: usize = 256 * 1024;
 /// Beside what a read brings, a queue may hold the beginning of a header or of a control frame.
 const INPUT: usize = LARGEST_READ + 4096;
 
-/// Messages from this size on are put together, and sent, in storage that is borrowed, in bytes.
+/// Messages below this size are sent from storage that each session has of its own, in bytes.
+const SMALL: usize = 512;
+
+/// Messages from this size on are a reason to keep storage for the next one, in bytes.
 const LARGE: usize = 16 * 1024;
 
 /// Storage for large messages that has not been used for so long is let go, in seconds.
@@ -78,7 +81,7 @@ impl Shared {
 
     /// Before so many bytes are sent.
     pub(super) fn lend_output(&mut self, session: &mut Session, length: usize) {
-        if length >= LARGE {
+        if length >= SMALL {
             session.borrow_output(&mut self.spare);
             self.sent = coarse_clock();
         }
