@@ -35,13 +35,30 @@ fn write_sources() {
         let relative = file.strip_prefix(&root).expect("it was found there").with_extension("");
         let name = relative.to_str().expect("the names of sources are ASCII").replace('\\', "/");
         let name = name.strip_prefix("luws/").unwrap_or(&name);
-        let path = file.to_str().expect("the path can be named in a source file");
-        writeln!(code, "    (c{name:?}, c{:?}, include_str!({path:?})),", format!("@luws/{name}.lua"))
+        let text = code_of(&fs::read_to_string(&file).expect("it can be read"));
+        writeln!(code, "    (c{name:?}, c{:?}, {text:?}),", format!("@luws/{name}.lua"))
             .expect("strings can be written to");
     }
     code.push_str("];\n");
     let target = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("sources.rs");
     fs::write(target, code).expect("cargo's folder can be written to");
+}
+
+/// A source without what Lua would only skip, each time it is loaded: comments on lines of their own, and indentation.
+/// The lines keep their numbers, for errors.
+fn code_of(source: &str) -> String {
+    let (mut code, mut in_comment) = (String::new(), false);
+    for line in source.lines() {
+        let line = line.trim();
+        let begins = line.starts_with("--[[");
+        if !in_comment && !line.starts_with("--") {
+            assert!(!line.contains("[["), "a long string may have lines that look like comments: {line}");
+            code.push_str(line);
+        }
+        in_comment = (in_comment || begins) && !line.ends_with("]]");
+        code.push('\n');
+    }
+    code
 }
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -20,8 +20,8 @@ if type(native) ~= "table" then
 end
 local clock, close, connection, guard, linger, log = import("clock"), import("close"), import("connection"),
   import("guard"), import("linger"), import("log")
-local methods, open, openluup, receive, send, wait = import("methods"), import("open"), import("hosts/openluup"),
-  import("receive"), import("send"), import("wait")
+local methods, open, receive, send, wait = import("methods"), import("open"), import("receive"), import("send"),
+  import("wait")
 local options = import("options")
 
 local luws = {
@@ -260,7 +260,7 @@ end
 function luws.watch(conn)
   local state = live(conn)
   if not state then return false, "not connected" end
-  return openluup.watch(conn, state, luws.wsreceive)
+  return import("hosts/openluup").watch(conn, state, luws.wsreceive)
 end
 
 --- wsclose(conn [, code [, reason]]): ends the connection; 1000 is the default code. May be called at any time, any

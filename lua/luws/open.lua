@@ -6,8 +6,9 @@ frames (a proxy, TLS, the upgrade), each under its deadline. Every step does wha
 
 local native, import, world = ...
 local clock, connection, log, options = import("clock"), import("connection"), import("log"), import("options")
-local guard, proxy, request, tls = import("guard"), import("proxy"), import("request"), import("tls")
-local foreign, wires = import("wires/foreign"), import("wires/native")
+local guard, proxy, request, wires = import("guard"), import("proxy"), import("request"), import("wires/native")
+
+-- What few programs need (the options of TLS, users' sockets) is loaded when it is.
 
 local open = {}
 
@@ -50,7 +51,8 @@ local function parameters(target, opening, given)
   local deflate, luasec, why
   deflate, why = request.deflate(opening)
   if why then return nil, why end
-  luasec, why = tls.read(given)
+  luasec = {}
+  if not options.has_none(given, "ssl") then luasec, why = import("tls").read(given) end
   if not luasec then return nil, why end
   return {
     host = target.host,
@@ -115,6 +117,7 @@ local function connect_step(state)
       or ("Connection to %s:%d failed: connect returned no socket"):format(host, port)
     return fail(state, nil, why)
   end
+  local foreign = import("wires/foreign")
   local wrong = foreign.check(socket)
   if wrong then return fail(state, nil, ("bad option 'connect' (%s)"):format(wrong)) end
   -- How long the user's own function takes is the user's affair.

@@ -116,6 +116,16 @@ function options.complete(option, rows, given)
   return result
 end
 
+--- has_none(given, prefix): whether no name in a table begins with this, which can be told of one that inherits from
+-- nobody.
+function options.has_none(given, prefix)
+  if guard.metatable_of(given) ~= nil then return false end
+  for name in next, given do
+    if type(name) == "string" and name:sub(1, #prefix) == prefix then return false end
+  end
+  return true
+end
+
 --- of(conn): the options table of a connection, which may have been replaced by anything.
 function options.of(conn)
   local given = conn.options

@@ -115,20 +115,8 @@ local function unknown(given, prefix)
   end
 end
 
-local NONE = {}
-
---- Whether a table has none of our options, which can be told of one that inherits from nobody.
-local function has_none(given)
-  if guard.metatable_of(given) ~= nil then return false end
-  for key in next, given do
-    if type(key) == "string" and key:find("^ssl") then return false end
-  end
-  return true
-end
-
 --- read(given): the TLS options in a table of wsopen's, by LuaSec's own names; or nil and what is wrong with them.
 function tls.read(given)
-  if has_none(given) then return NONE end
   local luasec = given.ssl
   if luasec ~= nil and type(luasec) ~= "table" then
     return nil, "bad option 'ssl' (table expected, got " .. type(luasec) .. ")"

@@ -170,4 +170,38 @@ mod tests {
         buffer.consume(KEEP);
         assert_eq!(buffer.storage.len(), KEEP);
     }
+
+    #[test]
+    fn borrows_storage_and_gives_it_back() {
+        let mut spare = vec![0; 8192];
+        let (mut one, mut other) = (Buffer::default(), Buffer::default());
+        one.extend(b"be");
+        one.borrow(&mut spare);
+        assert_eq!((one.as_slice(), one.storage.len()), (&b"be"[..], 8192));
+        one.extend(b"ginning");
+        other.borrow(&mut spare);
+        other.extend(b"other");
+        one.consume(2);
+        one.give_back(&mut spare);
+        assert_eq!((one.as_slice(), one.storage.len(), spare.len()), (&b"ginning"[..], 7, 8192));
+        // What is long stays where it is.
+        other.extend(&[7; 2 * IDLE]);
+        other.give_back(&mut spare);
+        assert_eq!(other.len(), 5 + 2 * IDLE);
+        other.clear();
+        other.give_back(&mut spare);
+        assert!(other.storage.len() <= IDLE && spare.len() == 8192);
+        assert_eq!(one.as_slice(), b"ginning");
+    }
+
+    #[test]
+    fn exchanges_storage_that_was_filled() {
+        let (mut buffer, mut storage) = (Buffer::default(), b"filled, and more".to_vec());
+        buffer.extend(b"own");
+        buffer.consume(3);
+        buffer.exchange(&mut storage, 6);
+        assert_eq!((buffer.as_slice(), storage.len()), (&b"filled"[..], 3));
+        buffer.extend(b" up");
+        assert_eq!(buffer.as_slice(), b"filled up");
+    }
 }

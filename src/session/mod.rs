@@ -46,6 +46,7 @@ const PONG_BACKLOG: usize = 64 * 1024;
 pub struct Storage {
     pub input: Vec<u8>,
     pub ciphertext: Vec<u8>,
+    pub sent_ciphertext: Vec<u8>,
     pub message: Vec<u8>,
     pub output: Vec<u8>,
 }
@@ -393,6 +394,9 @@ impl Session {
 
     /// The same for what is to be sent.
     pub fn borrow_output(&mut self, spare: &mut Storage) {
+        if let Some(tls) = self.transport.tls_mut() {
+            tls.with_outgoing(|queue| queue.borrow(&mut spare.sent_ciphertext));
+        }
         self.websocket.output().borrow(&mut spare.output);
     }
 
@@ -409,6 +413,9 @@ impl Session {
 
     /// The same for what has been sent.
     pub fn give_back_output(&mut self, spare: &mut Storage) {
+        if let Some(tls) = self.transport.tls_mut() {
+            tls.with_outgoing(|queue| queue.give_back(&mut spare.sent_ciphertext));
+        }
         self.websocket.output().give_back(&mut spare.output);
     }
 

@@ -159,6 +159,11 @@ impl Tls {
         operation(&mut self.pipe.0.borrow_mut().incoming)
     }
 
+    /// The ciphertext that is to be sent, for its storage.
+    pub fn with_outgoing<R>(&mut self, operation: impl FnOnce(&mut Buffer) -> R) -> R {
+        operation(&mut self.pipe.0.borrow_mut().outgoing)
+    }
+
     /// Whether there are bytes from the carrier of which the plaintext was not taken: records, or parts of one.
     #[must_use]
     pub fn holds_more(&self) -> bool {

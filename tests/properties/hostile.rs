@@ -8,7 +8,7 @@ use luws::fuzzing::{self, collect, request};
 use luws::protocol::connection::{Config, Event as Received};
 use luws::protocol::deflate::Options;
 use luws::protocol::frame::Opcode;
-use luws::session::{Event, Session};
+use luws::session::{Event, Session, Storage};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -128,6 +128,46 @@ const ANSWERS: &[&str] = &[
 const REQUESTS: &[&str] =
     &["GET / HTTP/1.1", "GET /chat?x HTTP/1.1", "POST / HTTP/1.1", "GET / HTTP/1.0", "GET", ""];
 
+/// All that a client is told of what comes in these pieces. `turns`: as the Lua driver has it: messages of the last kind
+/// in the quick way, and storage that is shared with others, which have used it meanwhile.
+fn told(wish: Option<&Options>, input: &[u8], piece: usize, turns: bool) -> Vec<String> {
+    let (mut client, _) = pair(wish, &Config { max_message_size: 130, ..Config::default() });
+    let mut spare = Storage { input: vec![0xaa; 4096], ..Storage::default() };
+    let (mut told, mut kind) = (Vec::new(), Opcode::Text);
+    for piece in input.chunks(piece) {
+        if turns && client.takes_plain_input() {
+            spare.input[..piece.len()].copy_from_slice(piece);
+            client.receive_storage(&mut spare.input, piece.len(), piece.len());
+        } else {
+            if turns {
+                client.borrow_input(&mut spare);
+            }
+            client.receive(piece);
+        }
+        client.borrow_message(&mut spare);
+        loop {
+            while turns && let Some(data) = client.short_message(kind) {
+                told.push(format!("{:?}", Received::Message { opcode: kind, data }));
+            }
+            match client.next_event() {
+                Ok(None) => break,
+                Ok(Some(Event::Received(event))) => {
+                    if let Received::Message { opcode, .. } = event {
+                        kind = opcode;
+                    }
+                    told.push(format!("{event:?}"));
+                }
+                other => told.push(format!("{other:?}")),
+            }
+        }
+        if turns {
+            client.give_back(&mut spare);
+            spare.input.fill(0xaa);
+        }
+    }
+    told
+}
+
 fn with_choices(first: u8, second: u8, input: &[u8]) -> Vec<u8> {
     [&[first, second], input].concat()
 }
@@ -153,6 +193,13 @@ proptest! {
     #[test]
     fn requests_to_a_server(setup in any::<u8>(), cut in 128..=255_u8, request in head(REQUESTS), behind in frames(true)) {
         fuzzing::session_server(&with_choices(setup, cut, &[request, behind].concat()));
+    }
+
+    #[test]
+    fn what_is_told_in_turns_is_the_same(input in frames(false), piece in 1..60_usize, index in any::<usize>()) {
+        let wishes = wishes();
+        let wish = wishes[index % wishes.len()].as_ref();
+        prop_assert_eq!(told(wish, &input, piece, true), told(wish, &input, piece, false));
     }
 
     #[test]

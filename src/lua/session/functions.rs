@@ -4,9 +4,8 @@
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use super::{
-    BEGIN, ENOUGH, FAILURE, INTERRUPTED, Inner, LAST, LuaSession, OPEN, PIECE, REQUEST, WORKING, create,
-};
+use super::events::{BEGIN, ENOUGH, FAILURE, INTERRUPTED, LAST, OPEN, PIECE, REQUEST, WORKING};
+use super::{Inner, LuaSession, create};
 use crate::lua::value::{Handle, Reply, Table, Value, failure};
 use crate::lua::{Context, Native, tls};
 use crate::protocol::close::CloseFrame;
@@ -137,10 +136,7 @@ fn discard(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 
 fn receive_data(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let bytes = argument(arguments, 1).bytes().unwrap_or_default();
-    let received = session(arguments).and_then(|session| {
-        session.fresh.set(true);
-        session.with(|inner| (inner.session.receive(bytes), inner.session.holds_more())).ok()
-    });
+    let received = session(arguments).and_then(|session| session.receive(bytes));
     let (count, more) = received.unwrap_or_default();
     vec![count.into(), more.into()]
 }
@@ -167,11 +163,7 @@ fn peek(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![bytes.into()]
 }
 
-deed!(sent, |session, arguments| {
-    let count = argument(arguments, 1).size();
-    let take = |outgoing: &[u8]| Ok::<_, ()>(count.min(outgoing.len()));
-    session.with(|inner| inner.session.send_with(take)).is_ok()
-});
+deed!(sent, |session, arguments| { session.sent(argument(arguments, 1).size()) });
 
 fn status(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let status = session(arguments).and_then(|session| session.with(|inner| inner.session.status()).ok());

@@ -100,6 +100,7 @@ impl Shared {
         }
         if now - self.sent > IDLE {
             self.spare.output = Vec::new();
+            self.spare.sent_ciphertext = Vec::new();
         }
     }
 }

@@ -1,0 +1,217 @@
+//! What a session tells, one event after the other: each by its number and with its data, which are lent until they are a
+//! Lua string.
+
+use super::{Inner, LuaSession};
+use crate::net::coarse_clock;
+use crate::protocol::connection::Connection;
+use crate::protocol::event::Event as Received;
+use crate::protocol::frame::Opcode;
+use crate::session::Event;
+
+/// The numbers of events that are no opcodes.
+pub(super) const OPEN: u8 = 16;
+pub(super) const BEGIN: u8 = 17;
+pub(super) const PIECE: u8 = 18;
+pub(super) const LAST: u8 = 19;
+pub(super) const FAILURE: u8 = 20;
+pub(super) const REQUEST: u8 = 21;
+/// The driver was broken off between taking an event and delivering it.
+pub(super) const INTERRUPTED: u8 = 22;
+/// More is there to be interpreted, and nothing to tell yet.
+pub(super) const WORKING: u8 = 23;
+/// More may be there, but it is enough for this turn.
+pub(super) const ENOUGH: u8 = 24;
+
+/// The most events of a turn: a peer that always has more could keep it for ever.
+const MOST_EVENTS: u32 = 1000;
+
+/// What one `wsreceive` may do yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// That have been told.
+    events: u32,
+    /// How long it may take from the first event on, in seconds.
+    longest: f64,
+    /// By [`LuaSession::time`].
+    deadline: f64,
+}
+
+/// An event that is being handed over. Its data stay where they are until [`LuaSession::handed_over`] or
+/// [`LuaSession::keep`], for until then nothing touches the session.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::lua) struct Lent {
+    pub(in crate::lua) number: u8,
+    pub(in crate::lua) start: *const u8,
+    pub(in crate::lua) length: usize,
+}
+
+/// What `next` has found.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::lua) enum Found {
+    /// Nothing, and nothing will come without more bytes; how many complete frames have come, and how many bytes wait to
+    /// be sent.
+    Nothing(usize, usize),
+    Event(Lent),
+    /// One that has no data.
+    Bare(u8),
+}
+
+impl Found {
+    /// The driver was broken off.
+    pub(in crate::lua) const INTERRUPTED: Self = Self::Bare(INTERRUPTED);
+    const NOT_NOW: Self = Self::Nothing(0, 0);
+}
+
+impl LuaSession {
+    /// The number of the event that was handed over last.
+    pub(in crate::lua) fn last_number(&self) -> u8 {
+        self.last.get()
+    }
+
+    /// A turn begins, that takes no longer than so many seconds.
+    pub(in crate::lua) fn begin_turn(&self, seconds: f64) {
+        self.turn.set(Some(Turn { events: 0, longest: seconds, deadline: f64::INFINITY }));
+        if let Ok(mut storage) = self.context.storage.try_borrow_mut() {
+            storage.tidy(coarse_clock());
+        }
+    }
+
+    /// Seconds on a clock that costs next to nothing.
+    fn time(&self) -> f64 {
+        self.clock.as_ref().map_or_else(coarse_clock, |clock| clock.get())
+    }
+
+    /// Whether the turn is not over.
+    fn goes_on(&self) -> bool {
+        self.turn
+            .get()
+            .is_none_or(|turn| turn.events == 0 || turn.events < MOST_EVENTS && self.time() < turn.deadline)
+    }
+
+    /// The next event, which is lent until one of `handed_over` and `keep` is called.
+    pub(in crate::lua) fn next(&self) -> Found {
+        if self.retired.get() || self.is_busy() {
+            return Found::NOT_NOW;
+        }
+        if self.handed.get() {
+            return Found::INTERRUPTED;
+        }
+        if !self.goes_on() {
+            return Found::Bare(ENOUGH);
+        }
+        let Ok(mut guard) = self.inner.try_borrow_mut() else { return Found::NOT_NOW };
+        let Some(inner) = guard.as_mut() else { return Found::NOT_NOW };
+        let Some((number, data)) = inner.next() else {
+            self.fresh.set(false);
+            let session = &mut inner.session;
+            self.context.storage.borrow_mut().take_back(session);
+            let frames = session.connection().map_or(0, Connection::frames_received) as usize;
+            return Found::Nothing(frames, session.outgoing_len());
+        };
+        self.count_event();
+        Found::Event(self.lend(number, data))
+    }
+
+    /// The next message, if there is one of the kind that the last event was, and most are as it; see
+    /// [`Session::short_message`]. `None`: `next` tells what comes.
+    #[inline]
+    pub(in crate::lua) fn next_message(&self, kind: u8) -> Option<Lent> {
+        if self.retired.get() || self.sheltered.get() || self.lent.get().is_some() || self.handed.get() {
+            return None;
+        }
+        let opcode = match kind {
+            1 => Opcode::Text,
+            2 => Opcode::Binary,
+            _ => return None,
+        };
+        let mut guard = self.inner.try_borrow_mut().ok()?;
+        let inner = guard.as_mut().filter(|inner| inner.kept.is_none())?;
+        if !self.goes_on() {
+            return None;
+        }
+        let data = inner.session.short_message(opcode)?;
+        self.count_event();
+        Some(self.lend(kind, data))
+    }
+
+    fn count_event(&self) {
+        let Some(mut turn) = self.turn.get() else { return };
+        if turn.events == 0 {
+            turn.deadline = self.time() + turn.longest;
+        }
+        turn.events += 1;
+        self.turn.set(Some(turn));
+    }
+
+    #[inline]
+    fn lend(&self, number: u8, data: &[u8]) -> Lent {
+        let lent = Lent { number, start: data.as_ptr(), length: data.len() };
+        self.lent.set(Some(lent));
+        self.last.set(number);
+        lent
+    }
+
+    /// What was lent has been taken; whether it is to be told, for the connection may be over meanwhile.
+    pub(in crate::lua) fn handed_over(&self) -> bool {
+        self.lent.set(None);
+        self.handed.set(!self.retired.get());
+        self.handed.get()
+    }
+
+    /// What was lent, these data, could not be taken, and comes again.
+    pub(in crate::lua) fn keep(&self, number: u8, data: Vec<u8>) {
+        self.lent.set(None);
+        let _ = self.with(|inner| (inner.kept, inner.own) = (Some(number), data));
+    }
+
+    /// Throws away what has come, at most so many events. Returns whether the peer's close frame, or its fault, was among
+    /// it; and whether there may be more.
+    pub(super) fn discard(&self, most: u32) -> (bool, bool) {
+        let discarded = self.with(|inner| {
+            let mut answered = false;
+            for _ in 0..most {
+                let Some((number, _)) = inner.next() else {
+                    self.context.storage.borrow_mut().take_back(&mut inner.session);
+                    return (answered, false);
+                };
+                answered |= number == Opcode::Close as u8 || number == FAILURE;
+            }
+            (answered, true)
+        });
+        self.done();
+        discarded.unwrap_or_default()
+    }
+}
+
+impl Inner {
+    fn next(&mut self) -> Option<(u8, &[u8])> {
+        if let Some(number) = self.kept.take() {
+            return Some((number, &self.own));
+        }
+        Some(match self.session.next_event() {
+            Ok(None) => return None,
+            Ok(Some(Event::Received(event))) => match event {
+                Received::Message { opcode, data } => (opcode as u8, data),
+                Received::Ping(data) => (Opcode::Ping as u8, data),
+                Received::Pong(data) => (Opcode::Pong as u8, data),
+                Received::Piece { data, last } => (if last { LAST } else { PIECE }, data),
+                Received::Begin(opcode) => {
+                    self.own = vec![opcode as u8];
+                    (BEGIN, &self.own)
+                }
+                Received::Working => (WORKING, b""),
+                Received::Close(frame) => {
+                    self.own = frame.payload();
+                    (Opcode::Close as u8, &self.own)
+                }
+            },
+            Ok(Some(Event::Request(_))) => (REQUEST, b""),
+            Ok(Some(Event::Open(_))) => (OPEN, b""),
+            Err(failure) => {
+                self.own = failure.text.clone().into_bytes();
+                self.failure = Some(failure);
+                (FAILURE, &self.own)
+            }
+        })
+    }
+}

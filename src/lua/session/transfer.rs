@@ -1,0 +1,236 @@
+//! How the bytes of a session come and go over a socket of ours, and what is to be sent gets into it.
+
+use std::convert::Infallible;
+use std::io;
+
+use super::{Inner, LuaSession, Reason, storage};
+use crate::net::{coarse_clock, describe};
+use crate::protocol::connection::Connection;
+use crate::protocol::error::SendError;
+use crate::protocol::frame::Opcode;
+use crate::session::Session;
+
+/// One read takes so much at first where the user has set no `receive_chunk_size`, in bytes; four times as much while
+/// reads come back full, up to [`storage::LARGEST_READ`].
+const READ: usize = 16 * 1024;
+
+/// One read takes no more than this, whatever is asked for: space is made before it is known what will come.
+const LARGEST_CHUNK: usize = 1024 * 1024;
+
+/// After so many reads in turn that need not have been so large, they become smaller again; one that brings nothing
+/// counts for four.
+const MODEST_READS: u32 = 64;
+
+/// How much one read takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    size: usize,
+    modest: u32,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { size: READ, modest: 0 }
+    }
+}
+
+impl Reading {
+    /// The next one, after a read that has brought so much.
+    fn after(mut self, count: usize) -> Self {
+        if count >= self.size {
+            return Self { size: (self.size * 4).min(storage::LARGEST_READ), modest: 0 };
+        }
+        if count > self.size / 4 {
+            self.modest = 0;
+            return self;
+        }
+        self.modest += if count == 0 { 4 } else { 1 };
+        if self.modest < MODEST_READS {
+            return self;
+        }
+        Self { size: (self.size / 4).max(READ), modest: 0 }
+    }
+}
+
+/// The options that matter to a poll, as they were when it last looked at them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    /// By the coarse clock.
+    time: f64,
+    /// What one read takes at most, in bytes.
+    most: Option<usize>,
+}
+
+/// What one read has come to.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::lua) enum Came {
+    /// So many bytes of plaintext, and whether there may be more at once.
+    Bytes(usize, bool),
+    /// None; `pending`: what came before may not have been interpreted yet, or wait to be sent.
+    Nothing { pending: bool },
+}
+
+impl LuaSession {
+    /// Whether it is time for a poll to look at the options again: some milliseconds have passed.
+    pub(in crate::lua) fn begin_look(&self) -> bool {
+        let (look, time) = (self.look.get(), coarse_clock());
+        // The very same number: the clock has not ticked.
+        if look.time.to_bits() == time.to_bits() {
+            return false;
+        }
+        self.look.set(Look { time, ..look });
+        true
+    }
+
+    pub(in crate::lua) fn set_most(&self, most: Option<usize>) {
+        self.look.set(Look { most, ..self.look.get() });
+    }
+
+    pub(in crate::lua) fn most(&self) -> Option<usize> {
+        self.look.get().most
+    }
+
+    /// One read from the socket, of at most `most` bytes of plaintext, or as much as seems right.
+    pub(in crate::lua) fn read(&self, most: Option<usize>) -> Result<Came, Reason> {
+        const NOT_NOW: Came = Came::Nothing { pending: false };
+        // What is busy has nothing for a finaliser that calls in.
+        if self.sheltered.get() || self.lent.get().is_some() {
+            return Ok(NOT_NOW);
+        }
+        let Ok(mut guard) = self.inner.try_borrow_mut() else { return Ok(NOT_NOW) };
+        if self.handed.get() {
+            return Err("interrupted".into());
+        }
+        let Some(inner) = guard.as_mut() else { return Err("closed".into()) };
+        let Inner { session, socket: Some(socket), .. } = inner else { return Err("closed".into()) };
+        let reading = self.reading.get();
+        let size = most.map_or(reading.size, |most| most.clamp(1, LARGEST_CHUNK));
+        let mut storage = self.context.storage.borrow_mut();
+        let is_plain = session.takes_plain_input();
+        let result = if is_plain {
+            // Most reads find nothing, for which nothing need be lent.
+            let read = |space: &mut [u8]| socket.with(|tcp| tcp.read(space)).transpose();
+            storage.read(session, size, read)
+        } else {
+            storage.lend_input(session);
+            socket.with(|tcp| session.receive_with(size, |space| tcp.read(space))).transpose()
+        };
+        let came = match result {
+            Ok(Some(read)) if !read.is_end() => {
+                self.fresh.set(true);
+                storage.lend_message(session);
+                self.reading.set(reading.after(if most.is_none() { read.plain } else { 0 }));
+                return Ok(Came::Bytes(read.plain, read.more));
+            }
+            Ok(_) => {
+                session.receive_end();
+                Err("closed".into())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.reading.set(reading.after(0));
+                let pending = self.has_more(inner) || inner.session.outgoing_len() > 0;
+                Ok(Came::Nothing { pending })
+            }
+            Err(error) => Err(describe(&error).into()),
+        };
+        if !is_plain {
+            storage.take_back(&mut inner.session);
+        }
+        storage.note_poll();
+        came
+    }
+
+    /// Takes bytes of the wire that came in another way. Returns how much plaintext they became, and whether more is held.
+    pub(super) fn receive(&self, bytes: &[u8]) -> Option<(usize, bool)> {
+        self.fresh.set(true);
+        let receive = |inner: &mut Inner| {
+            let mut storage = self.context.storage.borrow_mut();
+            storage.lend_input(&mut inner.session);
+            storage.lend_message(&mut inner.session);
+            (inner.session.receive(bytes), inner.session.holds_more())
+        };
+        self.with(receive).ok()
+    }
+
+    /// So many bytes were written in another way; whether there was a session for that.
+    pub(super) fn sent(&self, count: usize) -> bool {
+        let sent = |inner: &mut Inner| {
+            let Ok(_) = inner.session.send_with(|bytes| Ok::<_, Infallible>(count.min(bytes.len())));
+            if inner.session.outgoing_len() == 0 {
+                self.context.storage.borrow_mut().take_back_output(&mut inner.session);
+            }
+        };
+        self.with(sent).is_ok()
+    }
+
+    /// Writes to the socket what it takes, until nothing is left.
+    pub(in crate::lua) fn write(&self) -> Result<(), Reason> {
+        if self.is_busy() {
+            return Err("timeout".into());
+        }
+        self.with(|inner| self.write_out(inner))?
+    }
+
+    fn write_out(&self, inner: &mut Inner) -> Result<(), Reason> {
+        let Inner { session, socket: Some(socket), .. } = inner else { return Err("closed".into()) };
+        while session.sendable_len() > 0 {
+            match socket.with(|tcp| session.send_with(|bytes| tcp.write(bytes))) {
+                Some(Ok(count)) if count > 0 => {}
+                Some(Err(error)) if error.kind() != io::ErrorKind::WriteZero => {
+                    return Err(describe(&error).into());
+                }
+                _ => return Err("closed".into()),
+            }
+        }
+        // What is left then has to wait for something that must come first.
+        if session.outgoing_len() > 0 {
+            return Err("timeout".into());
+        }
+        self.context.storage.borrow_mut().take_back_output(session);
+        Ok(())
+    }
+
+    /// Queues a frame or a message, or says why not.
+    pub(in crate::lua) fn send(&self, opcode: u8, data: &[u8], fin: bool) -> Result<(), Reason> {
+        self.queue(|session| match Opcode::try_from(opcode) {
+            Ok(opcode) => {
+                self.context.storage.borrow_mut().lend_output(session, data.len());
+                session.send(opcode, data, fin)
+            }
+            Err(_) => Err(SendError::Opcode(opcode.into())),
+        })
+    }
+
+    pub(super) fn queue(
+        &self,
+        operation: impl FnOnce(&mut Session) -> Result<(), SendError>,
+    ) -> Result<(), Reason> {
+        self.with(|inner| operation(&mut inner.session))?.map_err(|error| error.to_string().into())
+    }
+
+    /// Sends a message or a control frame at once, to a socket of our own and if nothing else waits to be sent. `None`:
+    /// it was none of that, or cannot be sent, and nothing has happened. Otherwise it is queued, and has left, or why not
+    /// all of it has.
+    pub(in crate::lua) fn send_now(&self, opcode: u8, data: &[u8]) -> Option<Result<(), Reason>> {
+        if !self.open.get() || self.sheltered.get() || self.lent.get().is_some() {
+            return None;
+        }
+        let mut guard = self.inner.try_borrow_mut().ok()?;
+        let inner = guard.as_mut()?;
+        let opcode = Opcode::try_from(opcode).ok()?;
+        let waiting = inner.session.outgoing_len();
+        // Small messages are gathered, and leave together; nothing else waits for that.
+        let is_message = matches!(opcode, Opcode::Text | Opcode::Binary);
+        let is_traced = inner.session.connection_mut().is_none_or(Connection::is_traced);
+        let is_other = is_traced || matches!(opcode, Opcode::Close | Opcode::Continuation);
+        if is_other || inner.socket.is_none() || waiting > inner.coalesce {
+            return None;
+        }
+        self.context.storage.borrow_mut().lend_output(&mut inner.session, data.len().max(inner.coalesce));
+        inner.session.send(opcode, data, true).ok()?;
+        if is_message && inner.session.outgoing_len() < inner.coalesce {
+            return Some(Ok(()));
+        }
+        Some(self.write_out(inner))
+    }
+}
