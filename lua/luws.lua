@@ -116,7 +116,7 @@ local function publish(state, target, handler, given)
     lastMessage = now,
     lastPing = now,
   }, Connection)
-  state.conn = conn
+  state.conn, state.given = conn, given
   state.plan = nil -- with all that was only needed to open it
   linger.watch(state)
   return conn
@@ -249,6 +249,7 @@ function luws.wswait(conn, seconds)
     if state.news or not state.lingering then return true end
     return linger.wait(state.lingering, now + left)
   end
+  if state.opening.coalesce > 0 then connection.write(state) end
   if made.dirty(conn) then return true end
   local limit = made.timeout(conn) or math.huge -- until "message timeout" is to be told
   local deadline = now + math.min(left, limit)

@@ -9,6 +9,7 @@ steps by which a program opens a connection with LuaSocket and LuaSec alone.
   count     operations that are measured
   warmup    operations before them
   size      bytes of a message that is sent (poll and open send none)
+  coalesce  1: small sends leave together
   limit     max_payload_size, if the module's default is too small
   tools     the folder of floor.so, whose clock is everybody's
 
@@ -84,7 +85,7 @@ local function handler(_, opcode, data)
 end
 
 local function open()
-  local module_options = options.limit and { max_payload_size = options.limit }
+  local module_options = { max_payload_size = options.limit, coalesce = options.coalesce == 1 or nil }
   local conn, why = wsopen(url, handler, module_options)
   return conn or error("cannot open " .. url .. ": " .. tostring(why))
 end

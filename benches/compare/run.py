@@ -57,10 +57,11 @@ class Row:
     """
 
     def __init__(self, name, kind, count, others, targets, *, size=0, path="/echo", scheme="ws", measure="cpu",
-                 original=True):
+                 original=True, options=()):
         self.name, self.kind, self.count, self.others = name, kind, count, others
         self.targets = [(lua, client, factor) for lua, client, factor in targets]
         self.size, self.path, self.scheme, self.measure, self.original = size, path, scheme, measure, original
+        self.options = list(options)    # further ones for client.lua
 
 
 def both(client, factor, jit_factor=None):
@@ -88,6 +89,7 @@ ROWS = [
     receive("receive 1 KiB not ASCII", KIB, 350000, both("tungstenite", 0.35), text="unicode"),
     Row("poll", "poll", 1300000, ("floor", "tungstenite", "raw"), both("floor", 1.6)),
     send("send 16 B", 16, 170000, both("floor", 1.4) + both("tungstenite", 1.2)),
+    send("send 16 B, coalesced", 16, 2000000, [], options=["coalesce=1"], original=False),
     send("send 1 KiB", KIB, 130000, both("floor", 1.4) + both("tungstenite", 1.2)),
     send("send 64 KiB", 64 * KIB, 20000, both("floor", 1.05) + both("tungstenite", 1), original=False),
     send("send 1 MiB", MIB, 1300, both("floor", 1.05) + both("tungstenite", 1), original=False),
@@ -175,6 +177,8 @@ class Bench:
                    "ca=%s" % (PKI / "ca.pem")]
         if row.size > 65535:
             options.append("limit=%d" % row.size)
+        if client == "luws":
+            options += row.options
         if lua is None:
             return [str(NATIVE), client, row.kind, url] + options
         module = client if client in ("floor", "steps") else "luws"

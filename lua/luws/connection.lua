@@ -73,37 +73,31 @@ end
 --- opened(state): connecting -> open. What has come together with the end of the opening is for the first wsreceive.
 function connection.opened(state)
   state.phase, state.step, state.heard = "open", nil, clock.now()
-  native.set_open(state.number, true)
+  native.take_back(state.session) -- storage for opening it
   state.unread, state.wire.came = incoming(state.session), 0
+  connection.settle(state)
 end
 
--- What wsreceive and wssend begin with is native (src/lua/raw/hot.rs), and looks at nothing but what it is told here.
-
---- settle(state): if there is nothing to do for wsreceive but to read, it need not look at all that again.
+--- settle(state): what wsreceive and wssend begin with is native (src/lua/raw/hot.rs) and knows two things of all this:
+-- whether there is nothing to do but to read, and whether messages can be sent at any time. To be called after each
+-- change of what that depends on; the native side itself takes back the first when it has read something.
 function connection.settle(state)
-  if state.unread > 0 or state.more or state.ended or state.broken or state.message then return end
-  if state.wire.calls_nobody then native.settle(state.number, true) end
+  local can_send = state.phase == "open" and not state.message
+  local is_calm = can_send and state.wire.calls_nobody and state.unread == 0
+    and not (state.more or state.ended or state.broken)
+  native.settle(state.number, is_calm, can_send)
 end
 
---- stir(state): there is, or may be.
-function connection.stir(state) native.settle(state.number, false) end
-
---- begin_message(state, turn), end_message(state): a message is being sent from its source; nothing comes in between.
-function connection.begin_message(state, turn)
+--- set_message(state, turn): a message is being sent from its source, by whoever has this turn; nil: not any more.
+function connection.set_message(state, turn)
   state.message = turn
-  native.set_open(state.number, false)
-  connection.stir(state)
-end
-
-function connection.end_message(state)
-  state.message = nil
-  native.set_open(state.number, state.phase == "open")
+  connection.settle(state)
 end
 
 --- closing(state): open -> closing: a close frame has been sent.
 function connection.closing(state)
   state.phase = "closing"
-  native.set_open(state.number, false)
+  connection.settle(state)
   state.conn.closing = true
 end
 
@@ -132,7 +126,7 @@ function connection.read(state, max)
   if count then return count + came, more end
   if more then
     state.ended = more
-    connection.stir(state)
+    connection.settle(state)
   end
   if came > 0 then return came, false end
   return nil, false
@@ -141,7 +135,7 @@ end
 --- broken(state, why): nothing more can be sent.
 function connection.broken(state, why)
   state.broken = why
-  connection.stir(state)
+  connection.settle(state)
 end
 
 --- write(state): sends what is queued, as far as there is room: true when nothing is left; nil and "timeout", or why
@@ -190,7 +184,7 @@ function connection.advance(state, now, max)
     local count = connection.read(state, max)
     if count and count > 0 then
       state.unread, state.injected = state.unread + count, false
-      connection.stir(state)
+      connection.settle(state)
       if sendable(session) > 0 and not state.broken then return true, true, now end
     end
   end

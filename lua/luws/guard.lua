@@ -119,20 +119,9 @@ end
 
 guard.trace = trace
 
-local function after_pass(ok, err)
-  if ok then return nil end
-  return false, err
-end
-
--- Where handlers cannot yield, what `passer` returns.
-guard.pass = not yields_through_pcall and native.pass or nil
-
---- passer(state): a function(number, trace, f, conn, opcode, data) that calls message handlers, too. Returns the data
--- of the next message, if it knows of one that has the same opcode; or false and the error.
-function guard.passer(state)
-  local thread = yields_through_pcall and running()
-  if not thread then return native.pass end
-  return function(_, _, f, ...) return after_pass(call_nested(state, thread, f, ...)) end
+--- is_nested(): whether message handlers are called by Lua here, so that they can yield, and not natively.
+function guard.is_nested()
+  return yields_through_pcall and running() ~= nil
 end
 
 local function relay(thread, ok, ...)

@@ -19,7 +19,8 @@ options.register {
   { "receive_chunk_size", nil, options.at_least(1) }, -- bytes that one wsreceive reads at most; nil: as seems right
 }
 
-local next_event, done, is_pending, is_busy = native.next, native.done, native.is_pending, native.is_busy
+local next_event, pass, done = native.next, native.pass, native.done
+local is_pending, is_busy = native.is_pending, native.is_busy
 
 local EVENT = native.event_numbers()
 local TEXT, BINARY, ENOUGH = EVENT.text, EVENT.binary, EVENT.enough
@@ -127,20 +128,21 @@ local function handle(conn, state, event, data, now)
 end
 
 --- messages(conn, state, opcode, message): delivers a message, and those of the same kind that follow it, to the
--- handler, as most are: without handler_args, and without debug mode.
+-- handler, as most are: natively, without handler_args, and without debug mode.
 local function messages(conn, state, opcode, message)
-  local pass, number, trace_error = guard.pass or guard.passer(state), state.number, guard.trace
-  local handler, err
-  repeat -- what a message costs at least
-    handler = conn.msghandler
+  local number, trace_error, given = state.number, guard.trace, state.given
+  local handler = conn.msghandler
+  local err
+  while handler ~= nil do -- what a message costs at least
     message, err = pass(number, trace_error, handler, conn, opcode, message)
-  until not message
-  if message == nil then return end
-  if handler ~= nil then
-    finished(conn, false, err)
-  elseif log.debugging() then
-    log.debug("%s has no handler for a message", guard.name(conn))
+    if not message then
+      if err ~= nil then finished(conn, false, err) end
+      return
+    end
+    if given.handler_args ~= nil then break end -- since the last one
+    handler = conn.msghandler
   end
+  tell(conn, state, opcode, message)
 end
 
 --- events(conn, state): delivers what has come, one event after the other, as long as its time lasts; state.more says
@@ -149,15 +151,15 @@ local function events(conn, state)
   local number = state.number
   local event, data, waiting = next_event(number, LONGEST)
   local now = event and clock.time()
-  local is_usual = not (state.tracing or state.has_args)
+  local is_usual = not (state.tracing or state.has_args or guard.is_nested())
   state.more = false
   while event do
     if is_usual and (event == TEXT or event == BINARY) then
       conn.lastMessage, conn.lastPing = now, now
       messages(conn, state, event, data)
     elseif event == ENOUGH then
-      state.heard, state.more = clock.now(), is_pending(state.session)
-      return nil
+      state.more = true
+      break
     else
       handle(conn, state, event, data, now)
     end
@@ -174,7 +176,7 @@ end
 -- Returns them all.
 local function adopt(conn, state)
   local given = conn.options
-  if given ~= state.given then
+  if given == nil or given ~= state.given then
     given = options.of(conn)
     state.given = given
   end
@@ -242,7 +244,7 @@ local function receive_some(conn, state, is_read, more)
   end
   if state.phase ~= "open" or state.ended or state.broken then
     if state.phase ~= "closed" and not state.more then
-      if state.ended or state.broken and not count then
+      if state.ended or (state.broken and not count) then
         finish(state)
       elseif state.phase == "closing" and is_closed(state) then
         close.finish(state, "closed", "receiver error: closed")
@@ -279,8 +281,8 @@ function receive.receive(conn, state, count, more)
   elseif more then
     state.ended = more
   end
-  -- What has been read at once was read by nobody who is too deep, unless depth is counted for each coroutine.
-  if not (count and guard.pass) and (guard.is_deep() or is_busy(state.session)) then return false, 0 end
+  -- What has been read at once was read by nobody who is too deep, unless that is counted for each coroutine.
+  if (not count or guard.is_nested()) and (guard.is_deep() or is_busy(state.session)) then return false, 0 end
   return guard.entry(receive_some, state, close.interrupted, conn, state, count ~= nil, count and more)
 end
 

@@ -48,7 +48,7 @@ local function problem(state)
   local failed = native.failed(state.session)
   if failed then
     state.more = true -- for wsreceive to tell
-    connection.stir(state)
+    connection.settle(state)
   end
   return failed
 end
@@ -77,7 +77,7 @@ local function gathers(state, opcode)
   return most > 0 and opcode < CLOSE and outgoing(state.session) < most
 end
 
---- flushed(state, deadline): the same, and what it means where the wire was broken off.
+--- flushed(state, deadline): flush, and what it means where the wire was broken off.
 local function flushed(state, deadline)
   local ok, why = flush(state, deadline)
   if why == "interrupted" then close.interrupted(state) end
@@ -147,7 +147,7 @@ local function send_chunks(conn, state, opcode, source, turn)
 
   --- give_up(why): what wssend returns, of a message that cannot be ended.
   local function give_up(why)
-    if state.message == turn then connection.end_message(state) end
+    if state.message == turn then connection.set_message(state, nil) end
     if begun and state.phase ~= "closed" then close.close(state, 1011, "") end
     return false, why
   end
@@ -169,10 +169,10 @@ local function send_chunks(conn, state, opcode, source, turn)
     if why and not begun then return false, why end
     local fin = not chunk and not why
     -- Before it is begun: whatever breaks this off from now on, the message is not complete.
-    if not fin then connection.begin_message(state, state.message or turn) end
+    if not fin then connection.set_message(state, state.message or turn) end
     local ok, reason, queued = send.frame(conn, state, begun and 0 or opcode, data, fin)
     begun = begun or queued
-    if state.message == turn and (fin and queued or not begun) then connection.end_message(state) end
+    if state.message == turn and (fin and queued or not begun) then connection.set_message(state, nil) end
     -- A last fragment that is queued needs nothing more, as a message that is a string.
     if not ok and fin and queued then return false, reason end
     if not ok then return give_up(reason) end
@@ -184,7 +184,7 @@ end
 local function after_chunks(state, turn, ok, ...)
   if ok then return ... end
   if state.message == turn then -- it was neither ended nor given up
-    connection.end_message(state)
+    connection.set_message(state, nil)
     close.interrupted(state)
   end
   error((...), 0)
@@ -202,7 +202,7 @@ end
 -- be ended; `is_message`: another is to be sent, which is taken for a sign of that where nothing else tells.
 function send.check(state, is_message)
   if not state.message or not guard.is_broken_off(state.message, is_message) then return end
-  connection.end_message(state)
+  connection.set_message(state, nil)
   close.interrupted(state)
 end
 

@@ -15,7 +15,7 @@ use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
 use super::{PUSH, bytes, context, give, handle, push_number, push_string, raw_get};
-use crate::lua::session::{Came, Found, Lent, LuaSession, Reason};
+use crate::lua::session::{Came, ENOUGH, Found, INTERRUPTED, Lent, LuaSession, Reason};
 use crate::lua::value::{Handle, Reply, failure};
 
 /// What is added to those of [`FUNCTIONS`](crate::lua::FUNCTIONS).
@@ -30,7 +30,6 @@ pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"pass", pass),
     (c"attempt", attempt),
     (c"settle", settle),
-    (c"set_open", set_open),
     (c"set_lingering", set_lingering),
     (c"done", done),
     (c"shelter", shelter),
@@ -141,6 +140,7 @@ unsafe extern "C-unwind" fn poll(state: *mut State) -> c_int {
             push_field(state, 1, OPTIONS_NAME);
             // A table that inherits may raise errors, or yield, when it is read.
             if ffi::lua_type(state, 3) != ffi::LUA_TTABLE || ffi::lua_getmetatable(state, 3) != 0 {
+                session.forget_look();
                 return give_true(state);
             }
             push_field(state, 3, TIMEOUT_NAME);
@@ -157,7 +157,7 @@ unsafe extern "C-unwind" fn poll(state: *mut State) -> c_int {
             ffi::lua_pushboolean(state, 0);
             return 2;
         }
-        session.set_calm(false);
+        session.stir();
         give_true(state) + give_came(state, came)
     }
 }
@@ -170,21 +170,12 @@ unsafe fn give_true(state: *mut State) -> c_int {
     }
 }
 
-/// `settle(number, whether)`: whether there is nothing to do for a wsreceive but to read.
+/// `settle(number, is_calm, can_send)`: whether there is nothing to do for a wsreceive but to read, and whether messages
+/// can be sent at any time. The next poll looks at the options.
 unsafe extern "C-unwind" fn settle(state: *mut State) -> c_int {
     unsafe {
         if let Some(session) = numbered(state) {
-            session.set_calm(ffi::lua_toboolean(state, 2) != 0);
-        }
-        0
-    }
-}
-
-/// `set_open(number, whether)`: whether messages can be sent at any time.
-unsafe extern "C-unwind" fn set_open(state: *mut State) -> c_int {
-    unsafe {
-        if let Some(session) = numbered(state) {
-            session.set_open(ffi::lua_toboolean(state, 2) != 0);
+            session.settle(ffi::lua_toboolean(state, 2) != 0, ffi::lua_toboolean(state, 3) != 0);
         }
         0
     }
@@ -342,7 +333,8 @@ unsafe extern "C-unwind" fn send_now(state: *mut State) -> c_int {
 
 /// `next(number [, seconds])`: the number of an event (an opcode, or those of [`session`](crate::lua::session)) and its data; or,
 /// when more bytes are needed, nil, the number of complete frames that have come, and of bytes that wait to be sent.
-/// With a time a turn begins that ends after that; then, or after many events, the event says that it is enough. An
+/// With a time a turn begins that ends after that; then, or after many events, the event says that it is enough, though
+/// there may be more, and its data are the number of frames. An
 /// event counts as handed over, until `pass`, `deliver`, `done`, or what answers it is called: if the next call finds
 /// that nobody has, the driver was broken off in between, and the event says so.
 unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
@@ -352,7 +344,7 @@ unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
             session.begin_turn(ffi::lua_tonumber(state, 2));
         }
         // What has panicked is in no state to go on with.
-        match catch_unwind(AssertUnwindSafe(|| session.next())).unwrap_or(Found::INTERRUPTED) {
+        match catch_unwind(AssertUnwindSafe(|| session.next())).unwrap_or(Found::Interrupted) {
             Found::Event(lent) => {
                 ffi::lua_pushinteger(state, lent.number.into());
                 // Nothing if a finaliser has ended the connection meanwhile.
@@ -364,8 +356,13 @@ unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
                 push_number(state, outgoing as f64);
                 3
             }
-            Found::Bare(number) => {
-                ffi::lua_pushinteger(state, number.into());
+            Found::Enough(frames) => {
+                ffi::lua_pushinteger(state, ENOUGH.into());
+                push_number(state, frames as f64);
+                2
+            }
+            Found::Interrupted => {
+                ffi::lua_pushinteger(state, INTERRUPTED.into());
                 1
             }
         }

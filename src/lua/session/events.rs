@@ -16,11 +16,11 @@ pub(super) const LAST: u8 = 19;
 pub(super) const FAILURE: u8 = 20;
 pub(super) const REQUEST: u8 = 21;
 /// The driver was broken off between taking an event and delivering it.
-pub(super) const INTERRUPTED: u8 = 22;
+pub(in crate::lua) const INTERRUPTED: u8 = 22;
 /// More is there to be interpreted, and nothing to tell yet.
 pub(super) const WORKING: u8 = 23;
 /// More may be there, but it is enough for this turn.
-pub(super) const ENOUGH: u8 = 24;
+pub(in crate::lua) const ENOUGH: u8 = 24;
 
 /// The most events of a turn: a peer that always has more could keep it for ever.
 const MOST_EVENTS: u32 = 1000;
@@ -52,13 +52,13 @@ pub(in crate::lua) enum Found {
     /// be sent.
     Nothing(usize, usize),
     Event(Lent),
-    /// One that has no data.
-    Bare(u8),
+    /// The turn is over, and there may be more; how many complete frames have come.
+    Enough(usize),
+    /// Nothing was done with the last event: the driver was broken off.
+    Interrupted,
 }
 
 impl Found {
-    /// The driver was broken off.
-    pub(in crate::lua) const INTERRUPTED: Self = Self::Bare(INTERRUPTED);
     const NOT_NOW: Self = Self::Nothing(0, 0);
 }
 
@@ -94,19 +94,17 @@ impl LuaSession {
             return Found::NOT_NOW;
         }
         if self.handed.get() {
-            return Found::INTERRUPTED;
-        }
-        if !self.goes_on() {
-            return Found::Bare(ENOUGH);
+            return Found::Interrupted;
         }
         let Ok(mut guard) = self.inner.try_borrow_mut() else { return Found::NOT_NOW };
         let Some(inner) = guard.as_mut() else { return Found::NOT_NOW };
+        if !self.goes_on() && (inner.kept.is_some() || inner.session.is_pending()) {
+            return Found::Enough(inner.frames());
+        }
         let Some((number, data)) = inner.next() else {
             self.fresh.set(false);
-            let session = &mut inner.session;
-            self.context.storage.borrow_mut().take_back(session);
-            let frames = session.connection().map_or(0, Connection::frames_received) as usize;
-            return Found::Nothing(frames, session.outgoing_len());
+            self.context.storage.borrow_mut().take_back(&mut inner.session);
+            return Found::Nothing(inner.frames(), inner.session.outgoing_len());
         };
         self.count_event();
         Found::Event(self.lend(number, data))
@@ -184,6 +182,11 @@ impl LuaSession {
 }
 
 impl Inner {
+    /// How many complete frames have come.
+    fn frames(&self) -> usize {
+        self.session.connection().map_or(0, Connection::frames_received) as usize
+    }
+
     fn next(&mut self) -> Option<(u8, &[u8])> {
         if let Some(number) = self.kept.take() {
             return Some((number, &self.own));

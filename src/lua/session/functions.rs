@@ -48,6 +48,8 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"attach", attach),
     // free(session): gives back all memory
     (c"free", free),
+    // take_back(session): gives back storage that is not needed now
+    (c"take_back", take_back),
     // retire(session): the user is to be told nothing more: `next` finds nothing from now on
     (c"retire", retire),
     // discard(session, most): throws away at most so many events: whether the peer's close frame or its fault was among
@@ -123,6 +125,8 @@ fn attach(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 
 deed!(free, |session, arguments| session.free());
 
+deed!(take_back, |session, arguments| session.take_back());
+
 deed!(retire, |session, arguments| {
     session.retire();
     true
@@ -153,6 +157,7 @@ fn peek(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let max = argument(arguments, 1).size();
     let mut bytes = Vec::new();
     if let Some(session) = session(arguments) {
+        session.unwritten.set(false);
         let _ = session.with(|inner| {
             inner.session.send_with(|outgoing| {
                 bytes.extend_from_slice(&outgoing[..outgoing.len().min(max)]);
@@ -225,6 +230,7 @@ fn request(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 deed!(accept, |session, arguments| {
     let subprotocol = argument(arguments, 1).text();
     session.done();
+    session.fresh.set(true);
     session.with(|inner| inner.session.accept(subprotocol.as_deref())).is_ok()
 });
 

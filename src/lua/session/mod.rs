@@ -22,7 +22,7 @@ mod storage;
 mod transfer;
 
 use events::Turn;
-pub(super) use events::{Found, Lent};
+pub(super) use events::{ENOUGH, Found, INTERRUPTED, Lent};
 pub(super) use functions::FUNCTIONS;
 pub(super) use register::Register;
 pub(super) use storage::Shared;
@@ -49,7 +49,9 @@ pub(super) struct LuaSession {
     /// There is nothing to do for a wsreceive but to read from a socket of ours.
     calm: Cell<bool>,
     /// Messages can be sent at any time.
-    open: Cell<bool>,
+    can_send: Cell<bool>,
+    /// Something was queued that nobody has tried to write yet.
+    unwritten: Cell<bool>,
     /// Bytes have come since `next` last had nothing to tell.
     fresh: Cell<bool>,
     /// Whose errors end in [`raw`](super::raw), which then sees what they have left behind: a coroutine, by its address.
@@ -106,7 +108,8 @@ impl LuaSession {
             sheltered: Cell::new(false),
             retired: Cell::new(false),
             calm: Cell::new(false),
-            open: Cell::new(false),
+            can_send: Cell::new(false),
+            unwritten: Cell::new(false),
             fresh: Cell::new(false),
             attempt: Cell::new(0),
             calls: Cell::new(0),
@@ -204,9 +207,13 @@ impl LuaSession {
         self.ask(Session::incoming_len)
     }
 
-    /// Whether there may be an event without more bytes from the wire; it may be that nothing was done with the last.
+    /// Whether a wsreceive has something to do without more bytes from the wire: events, one of which may be the last with
+    /// which nothing was done, or bytes that wait for somebody to write them.
     pub(super) fn is_pending(&self) -> bool {
-        self.with(|inner| self.has_more(inner)).unwrap_or_default()
+        let pending = |inner: &mut Inner| {
+            self.has_more(inner) || self.unwritten.get() && inner.session.outgoing_len() > 0
+        };
+        self.with(pending).unwrap_or_default()
     }
 
     fn has_more(&self, inner: &Inner) -> bool {
@@ -224,18 +231,26 @@ impl LuaSession {
         self.ask(Session::sendable_len)
     }
 
+    /// Whether there is nothing to do for a wsreceive but to read.
     pub(super) fn is_calm(&self) -> bool {
         self.calm.get()
     }
 
-    pub(super) fn set_calm(&self, calm: bool) {
-        self.calm.set(calm);
+    /// What the driver knows of that, and whether messages can be sent at any time.
+    pub(super) fn settle(&self, is_calm: bool, can_send: bool) {
+        self.calm.set(is_calm);
+        self.can_send.set(can_send);
+        self.forget_look();
     }
 
-    pub(super) fn set_open(&self, open: bool) {
-        self.open.set(open);
-        // What was needed to open it.
-        let _ = self.with(|inner| self.context.storage.borrow_mut().take_back(&mut inner.session));
+    /// There is something to do.
+    pub(super) fn stir(&self) {
+        self.calm.set(false);
+    }
+
+    /// Gives back the storage that is not needed now.
+    fn take_back(&self) -> bool {
+        self.with(|inner| self.context.storage.borrow_mut().take_back(&mut inner.session)).is_ok()
     }
 
     /// What was handed over needs nothing more.
@@ -247,7 +262,7 @@ impl LuaSession {
     fn retire(&self) {
         self.retired.set(true);
         self.calm.set(false);
-        self.open.set(false);
+        self.can_send.set(false);
     }
 
     /// Gives back all memory, unless it is at work.

@@ -95,6 +95,12 @@ impl Shared {
     /// Lets go of what has not been used for a while; `now` is the coarse clock's.
     pub(super) fn tidy(&mut self, now: f64) {
         self.polls = 0;
+        for bytes in [&mut self.spare.input, &mut self.spare.ciphertext] {
+            // More than that was wanted for once.
+            if bytes.len() > 2 * INPUT {
+                *bytes = Vec::new();
+            }
+        }
         if now - self.received > IDLE {
             self.spare.message = Vec::new();
         }

@@ -82,6 +82,11 @@ impl LuaSession {
         true
     }
 
+    /// The next poll looks at the options.
+    pub(in crate::lua) fn forget_look(&self) {
+        self.look.set(Look::default());
+    }
+
     pub(in crate::lua) fn set_most(&self, most: Option<usize>) {
         self.look.set(Look { most, ..self.look.get() });
     }
@@ -133,7 +138,7 @@ impl LuaSession {
             }
             Err(error) => Err(describe(&error).into()),
         };
-        if !is_plain {
+        if !matches!(came, Ok(Came::Nothing { .. })) || !is_plain {
             storage.take_back(&mut inner.session);
         }
         storage.note_poll();
@@ -172,6 +177,7 @@ impl LuaSession {
     }
 
     fn write_out(&self, inner: &mut Inner) -> Result<(), Reason> {
+        self.unwritten.set(false);
         let Inner { session, socket: Some(socket), .. } = inner else { return Err("closed".into()) };
         while session.sendable_len() > 0 {
             match socket.with(|tcp| session.send_with(|bytes| tcp.write(bytes))) {
@@ -205,6 +211,7 @@ impl LuaSession {
         &self,
         operation: impl FnOnce(&mut Session) -> Result<(), SendError>,
     ) -> Result<(), Reason> {
+        self.unwritten.set(true);
         self.with(|inner| operation(&mut inner.session))?.map_err(|error| error.to_string().into())
     }
 
@@ -212,7 +219,7 @@ impl LuaSession {
     /// it was none of that, or cannot be sent, and nothing has happened. Otherwise it is queued, and has left, or why not
     /// all of it has.
     pub(in crate::lua) fn send_now(&self, opcode: u8, data: &[u8]) -> Option<Result<(), Reason>> {
-        if !self.open.get() || self.sheltered.get() || self.lent.get().is_some() {
+        if !self.can_send.get() || self.sheltered.get() || self.lent.get().is_some() {
             return None;
         }
         let mut guard = self.inner.try_borrow_mut().ok()?;
@@ -229,6 +236,7 @@ impl LuaSession {
         self.context.storage.borrow_mut().lend_output(&mut inner.session, data.len().max(inner.coalesce));
         inner.session.send(opcode, data, true).ok()?;
         if is_message && inner.session.outgoing_len() < inner.coalesce {
+            self.unwritten.set(true);
             return Some(Ok(()));
         }
         Some(self.write_out(inner))

@@ -1,0 +1,46 @@
+-- What connections cost that have nothing to do: storage for what comes and goes is shared by all of a Lua state.
+
+local child = require "spec.support.child"
+local servers = require "spec.support.servers"
+
+-- In a process of its own, with nothing else in its memory: prints how many bytes of it each connection takes.
+local PROGRAM = [[
+  local luws, url, received = require "luws", ..., 0
+
+  local function resident()
+    for line in io.lines "/proc/self/status" do
+      local kib = line:match "^VmRSS:%s+(%d+)"
+      if kib then return kib * 1024 end
+    end
+  end
+
+  local conns = {}
+  local function open(count)
+    for i = 1, count do
+      local conn = assert(luws.wsopen(url, function() received = received + 1 end, { max_payload_size = 2 ^ 24 }))
+      conns[#conns + 1] = conn
+      -- Of every size, but not so large that the allocator's habits would be measured.
+      assert(luws.wssend(conn, 2, ("x"):rep(i % 10 == 0 and 50000 or 1000)))
+      repeat luws.wswait(conn, 5) luws.wsreceive(conn) until received == #conns
+    end
+    luws.sleep(1.1)
+    for _ = 1, 64 do luws.wsreceive(conns[1]) end -- so long after the last large message
+    collectgarbage()
+    collectgarbage()
+  end
+
+  open(50)
+  local before = resident()
+  open(400)
+  print(math.floor((resident() - before) / 400))
+]]
+
+describe("an idle connection", function()
+  it("takes at most 8 KiB over ws, whatever has come and gone", function()
+    if not io.open "/proc/self/status" then return pending "this system has no /proc" end
+    local output, status = child.run { servers.url("demo", "ws", "/echo"), input = PROGRAM }
+    assert.equal(0, status, output)
+    local bytes = tonumber(output:match "%d+")
+    assert.is_true(bytes <= 8192, output)
+  end)
+end)
