@@ -133,13 +133,12 @@ local function messages(conn, state, opcode, message)
   local number, trace_error, given = state.number, guard.trace, state.given
   local handler = conn.msghandler
   local err
-  while handler ~= nil do -- what a message costs at least
+  while handler and given.handler_args == nil do -- what a message costs at least
     message, err = pass(number, trace_error, handler, conn, opcode, message)
     if not message then
       if err ~= nil then finished(conn, false, err) end
       return
     end
-    if given.handler_args ~= nil then break end -- since the last one
     handler = conn.msghandler
   end
   tell(conn, state, opcode, message)

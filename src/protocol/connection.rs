@@ -137,8 +137,9 @@ impl Connection {
     }
 
     /// Whether they are.
-    pub fn is_traced(&mut self) -> bool {
-        self.incoming.trace().is_on()
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.incoming.is_traced()
     }
 
     /// The headers that were received, and those that were sent, since the last call.

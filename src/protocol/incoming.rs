@@ -134,6 +134,11 @@ impl Incoming {
         &mut self.trace
     }
 
+    /// Whether they are kept.
+    pub(super) fn is_traced(&self) -> bool {
+        self.trace.is_on()
+    }
+
     pub(super) fn set_max_message_size(&mut self, bytes: usize) {
         self.max_message_size = bytes;
     }

@@ -369,7 +369,8 @@ unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
     }
 }
 
-/// Pushes the data that a session has lent; whether they are still to be told.
+/// Pushes the data that a session has lent; whether they are still to be told. In an attempt of the same coroutine an
+/// error goes straight to that: the driver has no `pcall` of its own between the two.
 #[inline]
 unsafe fn hand_over(state: *mut State, session: &LuaSession, lent: Lent) -> bool {
     unsafe {
@@ -504,7 +505,7 @@ unsafe fn ask(state: *mut State, question: impl FnOnce(&LuaSession) -> usize) ->
     }
 }
 
-/// `is_pending(session)`: whether `next_event` may have something without more bytes from the wire.
+/// `is_pending(session)`: whether a wsreceive has something to do without more bytes from the wire.
 unsafe extern "C-unwind" fn is_pending(state: *mut State) -> c_int {
     unsafe {
         let ask = || session(state).is_some_and(LuaSession::is_pending);

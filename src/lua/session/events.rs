@@ -1,6 +1,8 @@
 //! What a session tells, one event after the other: each by its number and with its data, which are lent until they are a
 //! Lua string.
 
+use std::cell::Cell;
+
 use super::{Inner, LuaSession};
 use crate::net::coarse_clock;
 use crate::protocol::connection::Connection;
@@ -25,15 +27,16 @@ pub(in crate::lua) const ENOUGH: u8 = 24;
 /// The most events of a turn: a peer that always has more could keep it for ever.
 const MOST_EVENTS: u32 = 1000;
 
-/// What one `wsreceive` may do yet.
-#[derive(Clone, Copy, Debug)]
+/// What one `wsreceive` may do yet. Where no turn has begun, nothing limits what is told.
+#[derive(Debug, Default)]
 pub(super) struct Turn {
+    has_begun: Cell<bool>,
     /// That have been told.
-    events: u32,
+    events: Cell<u32>,
     /// How long it may take from the first event on, in seconds.
-    longest: f64,
+    longest: Cell<f64>,
     /// By [`LuaSession::time`].
-    deadline: f64,
+    deadline: Cell<f64>,
 }
 
 /// An event that is being handed over. Its data stay where they are until [`LuaSession::handed_over`] or
@@ -70,7 +73,9 @@ impl LuaSession {
 
     /// A turn begins, that takes no longer than so many seconds.
     pub(in crate::lua) fn begin_turn(&self, seconds: f64) {
-        self.turn.set(Some(Turn { events: 0, longest: seconds, deadline: f64::INFINITY }));
+        self.turn.has_begun.set(true);
+        self.turn.events.set(0);
+        self.turn.longest.set(seconds);
         if let Ok(mut storage) = self.context.storage.try_borrow_mut() {
             storage.tidy(coarse_clock());
         }
@@ -82,21 +87,22 @@ impl LuaSession {
     }
 
     /// Whether the turn is not over.
+    #[inline]
     fn goes_on(&self) -> bool {
-        self.turn
-            .get()
-            .is_none_or(|turn| turn.events == 0 || turn.events < MOST_EVENTS && self.time() < turn.deadline)
+        let events = self.turn.events.get();
+        let is_over = || events >= MOST_EVENTS || self.time() >= self.turn.deadline.get();
+        events == 0 || !self.turn.has_begun.get() || !is_over()
     }
 
     /// The next event, which is lent until one of `handed_over` and `keep` is called.
     pub(in crate::lua) fn next(&self) -> Found {
-        if self.retired.get() || self.is_busy() {
+        if self.retired.get() {
             return Found::NOT_NOW;
         }
+        let Some(mut guard) = self.at_rest() else { return Found::NOT_NOW };
         if self.handed.get() {
             return Found::Interrupted;
         }
-        let Ok(mut guard) = self.inner.try_borrow_mut() else { return Found::NOT_NOW };
         let Some(inner) = guard.as_mut() else { return Found::NOT_NOW };
         if !self.goes_on() && (inner.kept.is_some() || inner.session.is_pending()) {
             return Found::Enough(inner.frames());
@@ -114,7 +120,7 @@ impl LuaSession {
     /// [`Session::short_message`]. `None`: `next` tells what comes.
     #[inline]
     pub(in crate::lua) fn next_message(&self, kind: u8) -> Option<Lent> {
-        if self.retired.get() || self.sheltered.get() || self.lent.get().is_some() || self.handed.get() {
+        if self.retired.get() || self.handed.get() {
             return None;
         }
         let opcode = match kind {
@@ -122,7 +128,7 @@ impl LuaSession {
             2 => Opcode::Binary,
             _ => return None,
         };
-        let mut guard = self.inner.try_borrow_mut().ok()?;
+        let mut guard = self.at_rest()?;
         let inner = guard.as_mut().filter(|inner| inner.kept.is_none())?;
         if !self.goes_on() {
             return None;
@@ -133,12 +139,11 @@ impl LuaSession {
     }
 
     fn count_event(&self) {
-        let Some(mut turn) = self.turn.get() else { return };
-        if turn.events == 0 {
-            turn.deadline = self.time() + turn.longest;
+        let events = self.turn.events.get();
+        if events == 0 {
+            self.turn.deadline.set(self.time() + self.turn.longest.get());
         }
-        turn.events += 1;
-        self.turn.set(Some(turn));
+        self.turn.events.set(events.saturating_add(1));
     }
 
     #[inline]

@@ -6,7 +6,7 @@
 //! says that it has nothing, and that is no error.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 
 use super::Context;
@@ -58,8 +58,7 @@ pub(super) struct LuaSession {
     attempt: Cell<usize>,
     /// Calls of Lua from functions of this session, which hold on to it.
     calls: Cell<u32>,
-    /// What is left of this one; where there are none, nothing limits what `next` tells.
-    turn: Cell<Option<Turn>>,
+    turn: Turn,
     look: Cell<Look>,
     reading: Cell<Reading>,
 }
@@ -113,7 +112,7 @@ impl LuaSession {
             fresh: Cell::new(false),
             attempt: Cell::new(0),
             calls: Cell::new(0),
-            turn: Cell::new(None),
+            turn: Turn::default(),
             look: Cell::default(),
             reading: Cell::default(),
         });
@@ -149,9 +148,18 @@ impl LuaSession {
         self.calls.get() > 0 || self.lent.get().is_some()
     }
 
+    /// What is in it, for whoever may touch that now: nobody while it is at work, of which a finaliser may know nothing.
+    #[inline]
+    fn at_rest(&self) -> Option<RefMut<'_, Option<Inner>>> {
+        if self.sheltered.get() || self.lent.get().is_some() {
+            return None;
+        }
+        self.inner.try_borrow_mut().ok()
+    }
+
     /// Whether a call of a finaliser's would find it at work.
     pub(super) fn is_busy(&self) -> bool {
-        self.sheltered.get() || self.lent.get().is_some() || self.inner.try_borrow_mut().is_err()
+        self.at_rest().is_none()
     }
 
     /// Whether it was so before.

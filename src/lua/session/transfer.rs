@@ -97,12 +97,7 @@ impl LuaSession {
 
     /// One read from the socket, of at most `most` bytes of plaintext, or as much as seems right.
     pub(in crate::lua) fn read(&self, most: Option<usize>) -> Result<Came, Reason> {
-        const NOT_NOW: Came = Came::Nothing { pending: false };
-        // What is busy has nothing for a finaliser that calls in.
-        if self.sheltered.get() || self.lent.get().is_some() {
-            return Ok(NOT_NOW);
-        }
-        let Ok(mut guard) = self.inner.try_borrow_mut() else { return Ok(NOT_NOW) };
+        let Some(mut guard) = self.at_rest() else { return Ok(Came::Nothing { pending: false }) };
         if self.handed.get() {
             return Err("interrupted".into());
         }
@@ -219,16 +214,16 @@ impl LuaSession {
     /// it was none of that, or cannot be sent, and nothing has happened. Otherwise it is queued, and has left, or why not
     /// all of it has.
     pub(in crate::lua) fn send_now(&self, opcode: u8, data: &[u8]) -> Option<Result<(), Reason>> {
-        if !self.can_send.get() || self.sheltered.get() || self.lent.get().is_some() {
+        if !self.can_send.get() {
             return None;
         }
-        let mut guard = self.inner.try_borrow_mut().ok()?;
+        let mut guard = self.at_rest()?;
         let inner = guard.as_mut()?;
         let opcode = Opcode::try_from(opcode).ok()?;
         let waiting = inner.session.outgoing_len();
         // Small messages are gathered, and leave together; nothing else waits for that.
         let is_message = matches!(opcode, Opcode::Text | Opcode::Binary);
-        let is_traced = inner.session.connection_mut().is_none_or(Connection::is_traced);
+        let is_traced = inner.session.connection().is_none_or(Connection::is_traced);
         let is_other = is_traced || matches!(opcode, Opcode::Close | Opcode::Continuation);
         if is_other || inner.socket.is_none() || waiting > inner.coalesce {
             return None;

@@ -1,0 +1,198 @@
+-- What wsreceive and wssend begin with is native and looks at little: what it must not pass over.
+
+local real = require "luws"
+local session = require "spec.support.session"
+
+local TEXT = "\129\1x"
+
+describe("what most calls are", function()
+  local s
+
+  before_each(function() s = session.new(real) end)
+  after_each(function() s:close() end)
+
+  local function ignore() end
+
+  --- Has the peer go on, and waits for what it sends.
+  local function go()
+    s.peer:go()
+    real.wswait(s.conn, 5)
+  end
+
+  --- A poll that finds nothing, after which the next begin natively.
+  local function settle()
+    for _ = 1, 3 do assert.same({ false, 0 }, { real.wsreceive(s.conn) }) end
+  end
+
+  it("does not hide the end where control_handler has left the answer to the close frame to the user", function()
+    s:open({ { "wait" }, { "send", "\136\2\3\232" }, { "hold" } }, {
+      control_handler = function(_, opcode) return opcode ~= 8 end,
+    })
+    settle()
+    go()
+    assert.same({ false, 4 }, { real.wsreceive(s.conn) })
+    settle()
+    assert.same({ true }, { real.wssend(s.conn, 8, "\3\232") })
+    assert.same({ nil, "closed" }, { real.wsreceive(s.conn) })
+    assert.same({ { false, "receiver error: closed" } }, s.told)
+  end)
+
+  it("reads no more than a receive_chunk_size that options inherit", function()
+    s:open({ { "wait" }, { "send", TEXT:rep(300) }, { "hold" } },
+      setmetatable({}, { __index = { receive_chunk_size = 100 } }))
+    settle()
+    go()
+    for _ = 1, 9 do assert.same({ true, 100 }, { real.wsreceive(s.conn) }) end
+    assert.equal(300, #s.told)
+  end)
+
+  it("reads by the options that have replaced others, after the next read at the latest", function()
+    s:open({ { "wait" }, { "send", TEXT:rep(300) }, { "hold" } }, { receive_chunk_size = 100 })
+    settle()
+    go()
+    assert.same({ true, 100 }, { real.wsreceive(s.conn) })
+    s.conn.options = { receive_chunk_size = 200 }
+    assert.same({ true, 200 }, { real.wsreceive(s.conn) })
+    s.conn.options = {}
+    assert.same({ false, 600 }, { real.wsreceive(s.conn) })
+  end)
+
+  it("takes options that are not there for empty ones", function()
+    for _, options in ipairs { false, 0, "x" } do
+      s:open { { "wait" }, { "send", TEXT }, { "hold" } }
+      s.conn.options = options or nil
+      settle()
+      go()
+      assert.same({ false, 3 }, { real.wsreceive(s.conn) })
+      assert.same({ { 1, "x" } }, s.told)
+      s:close()
+    end
+  end)
+
+  it("tells of receive_timeout when it is over, not before", function()
+    s:open({ { "hold" } }, { receive_timeout = 0.05 })
+    settle()
+    local deadline = real.gettime() + 5
+    local more, why
+    repeat more, why = real.wsreceive(s.conn) until more == nil or real.gettime() > deadline
+    assert.same({ nil, "message timeout", { { false, "message timeout" } } }, { more, why, s.told })
+  end)
+
+  it("gives a handler the handler_args that it has set itself, from the next message on", function()
+    local seen = {}
+    s:open({ { "wait" }, { "send", TEXT:rep(3) }, { "hold" } }, nil, function(conn, _, _, context)
+      seen[#seen + 1] = tostring(context)
+      conn.options.handler_args = { #seen }
+    end)
+    go()
+    real.wsreceive(s.conn)
+    assert.same({ "nil", "1", "2" }, seen)
+  end)
+
+  it("calls the handler that has taken the place of another, from the next message on", function()
+    local seen = {}
+    local function other(_, _, data) seen[#seen + 1] = "other " .. data end
+    s:open({ { "wait" }, { "send", TEXT:rep(3) }, { "hold" } }, nil, function(conn, _, data)
+      seen[#seen + 1] = "first " .. data
+      conn.msghandler = other
+    end)
+    go()
+    real.wsreceive(s.conn)
+    assert.same({ "first x", "other x", "other x" }, seen)
+  end)
+
+  it("goes on where there is no handler (any more)", function()
+    s:open({ { "wait" }, { "send", TEXT:rep(3) }, { "hold" } }, nil, function(conn)
+      s.told[#s.told + 1] = true
+      conn.msghandler = nil
+    end)
+    go()
+    assert.same({ false, 9 }, { real.wsreceive(s.conn) })
+    assert.same({ true }, s.told)
+  end)
+
+  it("says by dirty that gathered messages wait, until somebody has tried to send them", function()
+    s:open({ { "read_frame" }, { "hold" } }, { coalesce = true })
+    settle()
+    assert.is_false(s.conn:dirty())
+    real.wssend(s.conn, 1, "x")
+    assert.is_true(s.conn:dirty())
+    settle()
+    assert.is_false(s.conn:dirty())
+    assert.equal("x", s.peer:at(2).frames[1].payload)
+  end)
+
+  it("does not hide what is left of a message that is sent while the handler has another", function()
+    -- The socket takes less than that, so wssend reads meanwhile, with a message in the handler's hands.
+    local size, got = 4 * 1024 * 1024, 0
+    local steps = { receive_buffer = 4096, { "wait" }, { "send", TEXT:rep(20000) }, { "hold" } }
+    s:open(steps, nil, function(conn, opcode, data)
+      if not opcode then return end
+      assert.same({ 1, "x" }, { opcode, data })
+      got = got + 1
+      if got % 5000 == 1 then real.wssend(conn, 2, ("y"):rep(size)) end
+    end)
+    go()
+    local deadline = real.gettime() + 20
+    while got < 20000 and s.conn.connected and real.gettime() < deadline do
+      real.wswait(s.conn, 1)
+      real.wsreceive(s.conn)
+    end
+    assert.equal(20000, got)
+  end)
+
+  it("ends with a handler that raises an error no more than its message", function()
+    local got = 0
+    s:open({ { "wait" }, { "send", TEXT:rep(3) }, { "hold" } }, nil, function()
+      got = got + 1
+      error("handler")
+    end)
+    local print = _G.print
+    _G.print = ignore
+    go()
+    real.wsreceive(s.conn)
+    _G.print = print
+    assert.equal(3, got)
+  end)
+end)
+
+-- In a coroutine handlers may yield, and so they are called in another way.
+describe("a finaliser that runs while messages are delivered in a coroutine", function()
+  for _, call in ipairs { "wsreceive", "wssend", "wsclose" } do
+    it("may call " .. call, function()
+      local s = session.new(real)
+      local told, closed = 0, false
+      s:open({ { "wait" }, { "send", TEXT:rep(20000) }, { "hold" } }, nil, function(_, opcode)
+        if opcode then
+          assert.is_false(closed, "a handler was called after wsclose")
+          told = told + 1
+        end
+      end)
+      local done = 0
+      local function litter()
+        local proxy = newproxy(true) -- luacheck: ignore
+        getmetatable(proxy).__gc = function()
+          if done > 5000 then return end
+          done = done + 1
+          if call == "wsclose" and done < 50 then return litter() end
+          if call == "wssend" then real.wssend(s.conn, 9, "p") else real[call](s.conn) end
+          closed = closed or call == "wsclose"
+          litter()
+        end
+      end
+      s.peer:go()
+      coroutine.wrap(function()
+        for _ = 1, 20 do litter() end
+        local deadline = real.gettime() + 20
+        while told < 20000 and s.conn.connected and real.gettime() < deadline do real.wsreceive(s.conn) end
+      end)()
+      done = math.huge
+      if call == "wsclose" then
+        assert.is_true(closed)
+      else
+        assert.equal(20000, told)
+      end
+      s:close()
+    end)
+  end
+end)
