@@ -10,7 +10,7 @@ local world = require "spec.support.world"
 
 local CLOSED = "receiver error: closed"
 local PATIENCE = 10 -- seconds
-local DEEPEST = 50 -- events within events
+local DEEPEST = 25 -- events within events
 local ENOUGH = 1000 -- where what should have stopped by itself is stopped
 
 --- What receive of a socket does on which these bytes wait, and after them this error. With a `unit` no receive goes

@@ -86,7 +86,7 @@ local function is_bare() return not yields_through_pcall and running() ~= nil en
 local function by_coroutine() return setmetatable({}, { __mode = "k" }) end
 local depth, calling = by_coroutine(), by_coroutine()
 
-local DEEPEST = 50
+local DEEPEST = 25
 
 --- is_deep(): whether deliveries are within deliveries to the end of what there may be of that.
 function guard.is_deep()

@@ -84,6 +84,8 @@ local function control(conn, state, opcode, data)
   end
   if state.phase == "closed" then return end
   if opcode == EVENT.ping then
+    -- What has been gathered goes first, and does not count as a backlog for which pings are passed over.
+    if state.opening.coalesce > 0 then connection.write(state) end
     native.pong(state.session, data)
   elseif opcode == EVENT.close then
     native.reply_close(state.session)

@@ -193,12 +193,27 @@ impl LuaSession {
 
     /// Queues a frame or a message, or says why not.
     pub(in crate::lua) fn send(&self, opcode: u8, data: &[u8], fin: bool) -> Result<(), Reason> {
-        self.queue(|session| match Opcode::try_from(opcode) {
-            Ok(opcode) => {
-                self.context.storage.borrow_mut().lend_output(session, data.len());
-                session.send(opcode, data, fin)
+        let Ok(opcode) = Opcode::try_from(opcode) else {
+            return Err(SendError::Opcode(opcode.into()).to_string().into());
+        };
+        self.queue(|session| self.send_lending(session, opcode, data, fin, data.len()))
+    }
+
+    /// Sends with storage for so many bytes, which is given back if nothing was sent.
+    fn send_lending(
+        &self,
+        session: &mut Session,
+        opcode: Opcode,
+        data: &[u8],
+        fin: bool,
+        length: usize,
+    ) -> Result<(), SendError> {
+        let mut storage = self.context.storage.borrow_mut();
+        storage.lend_output(session, length);
+        session.send(opcode, data, fin).inspect_err(|_| {
+            if session.outgoing_len() == 0 {
+                storage.take_back_output(session);
             }
-            Err(_) => Err(SendError::Opcode(opcode.into())),
         })
     }
 
@@ -228,8 +243,8 @@ impl LuaSession {
         if is_other || inner.socket.is_none() || waiting > inner.coalesce {
             return None;
         }
-        self.context.storage.borrow_mut().lend_output(&mut inner.session, data.len().max(inner.coalesce));
-        inner.session.send(opcode, data, true).ok()?;
+        let length = data.len().max(inner.coalesce);
+        self.send_lending(&mut inner.session, opcode, data, true, length).ok()?;
         if is_message && inner.session.outgoing_len() < inner.coalesce {
             self.unwritten.set(true);
             return Some(Ok(()));
