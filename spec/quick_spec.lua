@@ -119,7 +119,7 @@ describe("what most calls are", function()
     assert.is_true(s.conn:dirty())
     settle()
     assert.is_false(s.conn:dirty())
-    assert.equal("x", s.peer:at(2).frames[1].payload)
+    assert.equal("x", s.peer:at(3).frames[1].payload)
   end)
 
   it("does not hide what is left of a message that is sent while the handler has another", function()

@@ -169,6 +169,7 @@ end
 
 --- interrupted_by(err, state, interrupted, held, is_calling): an error has left what was done with this connection.
 local function interrupted_by(err, state, interrupted, held, is_calling)
+  native.unguard(state.number)
   local wire = state.wire
   local is_stuck = wire.held and wire:held() > held
   if is_calling or is_stuck or native.was_interrupted(state.session) then interrupted(state) end

@@ -85,7 +85,10 @@ local function control(conn, state, opcode, data)
   if state.phase == "closed" then return end
   if opcode == EVENT.ping then
     -- What has been gathered goes first, and does not count as a backlog for which pings are passed over.
-    if state.opening.coalesce > 0 then connection.write(state) end
+    if state.opening.coalesce > 0 then
+      done(state.session)
+      connection.write(state)
+    end
     native.pong(state.session, data)
   elseif opcode == EVENT.close then
     native.reply_close(state.session)
@@ -150,9 +153,11 @@ end
 -- whether there is more. Stops when the connection is over. Returns how many bytes wait to be sent, if that is known.
 local function events(conn, state)
   local number = state.number
-  local event, data, waiting = next_event(number, LONGEST)
+  -- LuaJIT compiles what follows together with handlers, and may run the collector before it.
+  local is_nested = guard.is_nested()
+  local event, data, waiting = next_event(number, LONGEST, is_nested)
   local now = event and clock.time()
-  local is_usual = not (state.tracing or state.has_args or guard.is_nested())
+  local is_usual = not (state.tracing or state.has_args or is_nested)
   state.more = false
   while event do
     if is_usual and (event == TEXT or event == BINARY) then
@@ -164,7 +169,7 @@ local function events(conn, state)
     else
       handle(conn, state, event, data, now)
     end
-    event, data, waiting = next_event(number)
+    event, data, waiting = next_event(number, nil, is_nested)
   end
   -- Complete frames that have come are a sign of life. Of a connection that is closed meanwhile nothing is told.
   if state.phase ~= "closed" and data ~= state.frames then

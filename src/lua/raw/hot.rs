@@ -27,6 +27,7 @@ pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"write", write),
     (c"next", next),
     (c"deliver", deliver),
+    (c"unguard", unguard),
     (c"pass", pass),
     (c"attempt", attempt),
     (c"settle", settle),
@@ -331,24 +332,30 @@ unsafe extern "C-unwind" fn send_now(state: *mut State) -> c_int {
     }
 }
 
-/// `next(number [, seconds])`: the number of an event (an opcode, or those of [`session`](crate::lua::session)) and its data; or,
+/// `next(number [, seconds [, guards]])`: the number of an event (an opcode, or those of [`session`](crate::lua::session)) and its data; or,
 /// when more bytes are needed, nil, the number of complete frames that have come, and of bytes that wait to be sent.
 /// With a time a turn begins that ends after that; then, or after many events, the event says that it is enough, though
 /// there may be more, and its data are the number of frames. An
 /// event counts as handed over, until `pass`, `deliver`, `done`, or what answers it is called: if the next call finds
-/// that nobody has, the driver was broken off in between, and the event says so.
+/// that nobody has, the driver was broken off in between, and the event says so. `guards`: a finaliser that calls in
+/// between is not taken for that, for it finds the session busy (see `unguard`).
 unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
     unsafe {
         let Some(session) = numbered(state) else { return 0 };
         if ffi::lua_type(state, 2) == ffi::LUA_TNUMBER {
             session.begin_turn(ffi::lua_tonumber(state, 2));
         }
+        let guards = ffi::lua_toboolean(state, 3) != 0;
         // What has panicked is in no state to go on with.
         match catch_unwind(AssertUnwindSafe(|| session.next())).unwrap_or(Found::Interrupted) {
             Found::Event(lent) => {
                 ffi::lua_pushinteger(state, lent.number.into());
                 // Nothing if a finaliser has ended the connection meanwhile.
-                if hand_over(state, session, lent) { 2 } else { 0 }
+                if !hand_over(state, session, lent) {
+                    return 0;
+                }
+                session.set_guarded(guards);
+                2
             }
             Found::Nothing(frames, outgoing) => {
                 ffi::lua_pushnil(state);
@@ -464,6 +471,16 @@ unsafe extern "C-unwind" fn done(state: *mut State) -> c_int {
     unsafe {
         if let Some(session) = session(state) {
             session.done();
+        }
+        0
+    }
+}
+
+/// `unguard(number)`: the driver was broken off, and whoever has caught that goes on.
+unsafe extern "C-unwind" fn unguard(state: *mut State) -> c_int {
+    unsafe {
+        if let Some(session) = numbered(state) {
+            session.set_guarded(false);
         }
         0
     }

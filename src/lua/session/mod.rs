@@ -44,6 +44,8 @@ pub(super) struct LuaSession {
     lent: Cell<Option<Lent>>,
     /// Something is called that is not to be disturbed.
     sheltered: Cell<bool>,
+    /// Nor is the driver between taking an event and delivering it, where the collector can run there.
+    guarded: Cell<bool>,
     /// The connection is over for the user, who is to be told nothing more.
     retired: Cell<bool>,
     /// There is nothing to do for a wsreceive but to read from a socket of ours.
@@ -105,6 +107,7 @@ impl LuaSession {
             last: Cell::new(0),
             lent: Cell::new(None),
             sheltered: Cell::new(false),
+            guarded: Cell::new(false),
             retired: Cell::new(false),
             calm: Cell::new(false),
             can_send: Cell::new(false),
@@ -151,7 +154,7 @@ impl LuaSession {
     /// What is in it, for whoever may touch that now: nobody while it is at work, of which a finaliser may know nothing.
     #[inline]
     fn at_rest(&self) -> Option<RefMut<'_, Option<Inner>>> {
-        if self.sheltered.get() || self.lent.get().is_some() {
+        if self.sheltered.get() || self.guarded.get() || self.lent.get().is_some() {
             return None;
         }
         self.inner.try_borrow_mut().ok()
@@ -264,6 +267,12 @@ impl LuaSession {
     /// What was handed over needs nothing more.
     pub(super) fn done(&self) {
         self.handed.set(false);
+        self.guarded.set(false);
+    }
+
+    /// Nobody else may touch the session until what was just handed over is done; or not any more.
+    pub(super) fn set_guarded(&self, guarded: bool) {
+        self.guarded.set(guarded);
     }
 
     /// The connection is over for the user.
