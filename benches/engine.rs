@@ -1,7 +1,7 @@
 //! How fast the engine is by itself, without Lua and without sockets: its parts, and whole messages through a
 //! connection. `make bench-engine` runs it; `make bench-engine FILTER=mask` what has that in its name.
 //!
-//! Each figure is of one message (or header) of so many bytes of payload. Bytes per second are those of the payload,
+//! Each figure is for one message (or header) with a payload of the size shown. Bytes per second are those of the payload,
 //! before compression; for headers, those of the header.
 
 use std::time::Duration;

@@ -184,21 +184,22 @@ local function send_checked(conn, state, opcode, data)
   return false, why
 end
 
+--- sent(conn, state, f, ...): what wssend and wsflush return of f(conn, state, ...), which may end the connection.
+local function sent(conn, state, f, ...)
+  local ok, why = guard.entry(f, state, close.interrupted, conn, state, ...)
+  if state.news then receive.tell_news(conn, state) end
+  if ok then return true end
+  return false, why
+end
+
 --- send_more(conn, rest, opcode, data): wssend, unless all has left at once; `rest`: why some of it has not.
 local function send_more(conn, rest, opcode, data)
   tick()
   local state = state_of(conn)
   if not state or state.phase == "closed" then return false, "not connected" end
   if state.phase == "closing" then return false, "closing" end
-  local ok, why
-  if rest then
-    ok, why = guard.entry(send.rest, state, close.interrupted, conn, state, rest)
-  else
-    ok, why = guard.entry(send_checked, state, close.interrupted, conn, state, opcode, data)
-  end
-  if state.news then receive.tell_news(conn, state) end
-  if ok then return true end
-  return false, why
+  if rest then return sent(conn, state, send.rest, rest) end
+  return sent(conn, state, send_checked, opcode, data)
 end
 
 --- wssend(conn, opcode, data): sends a message (1 text, 2 binary) or a control frame (8 close, 9 ping, 10 pong). Data
@@ -217,10 +218,7 @@ function luws.wsflush(conn)
   tick()
   local state = live(conn)
   if not state then return false, "not connected" end
-  local ok, why = guard.entry(send.flush, state, close.interrupted, conn, state)
-  if state.news then receive.tell_news(conn, state) end
-  if ok then return true end
-  return false, why
+  return sent(conn, state, send.flush)
 end
 
 --- wsreceive(conn): reads once, and calls the handler for each complete message. Never blocks. Stops after 1,000 events

@@ -38,7 +38,7 @@ for _, route in ipairs(ROUTES) do
       return frames
     end
 
-    -- What has the messages leave; what the peer gets behind them.
+    -- What makes the messages leave, and what the peer gets after them.
     for name, case in pairs {
       ["wsflush"] = { function() assert.same({ true }, { luws.wsflush(conn) }) end },
       ["wsreceive"] = { function() assert.same({ false, 0 }, { luws.wsreceive(conn) }) end },

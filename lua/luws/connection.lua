@@ -11,9 +11,8 @@ what the bytes mean to a user is not known here (receive), nor what is left to d
 
 A wire carries the bytes of a session. All have the same methods:
 
-  read(max)        one read of at most `max` bytes of plaintext, or as many as seems right, into the session: how many
-                   came, and whether there may be more at once; nil if there is nothing now; nil and why if nothing will
-                   ever come
+  read(max)        one read of at most `max` bytes of plaintext, into the session: how many came, and whether there may
+                   be more at once; nil if there is nothing now; nil and why if nothing will ever come
   write()          what the session has to send: true when nothing is left; nil and "timeout" (no room now), or why not
   wait(read, write, seconds)
                    until it can be read from, or written to, or the time is over; whether it can
@@ -21,6 +20,7 @@ A wire carries the bytes of a session. All have the same methods:
   held()           how many of its reads and writes this coroutine is in the middle of; only where they call user code
   shutdown()       nothing more will be sent
   close()          frees everything
+  adapts           without `max`, a read takes as many bytes as seems right
   calls_nobody     reading from it calls no user code, raises no error and does not yield
   came             bytes that a wait has brought into the session, for the next read to count
   lingers          whether it can be left to `linger` when the connection is over
@@ -38,7 +38,7 @@ local incoming, sendable = native.incoming, native.sendable
 -- each other to get on, and a bound on memory.
 local BACKLOG = 1024 * 1024
 
--- What one read takes of a wire that does not know what is right, in bytes.
+-- What one read takes where the user has set no receive_chunk_size and the wire does not adapt, in bytes.
 local READ = 16384
 
 --- new(opening): a connection that is to be opened with these options.
@@ -151,12 +151,12 @@ end
 function connection.take(state, max)
   local wire = state.wire
   local unread = state.unread + wire.came
+  if unread > 0 or not wire.adapts then max = max or READ end
   if unread == 0 then
     if state.more then return 0, true end
     return connection.read(state, max)
   end
   wire.came = 0
-  max = max or READ
   if unread >= max then
     state.unread = unread - max
     return max, true

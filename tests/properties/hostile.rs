@@ -128,8 +128,8 @@ const ANSWERS: &[&str] = &[
 const REQUESTS: &[&str] =
     &["GET / HTTP/1.1", "GET /chat?x HTTP/1.1", "POST / HTTP/1.1", "GET / HTTP/1.0", "GET", ""];
 
-/// All that a client is told of what comes in these pieces. `turns`: as the Lua driver has it: messages of the last kind
-/// in the quick way, and storage that is shared with others, which have used it meanwhile.
+/// Everything that a client is told when the input comes in pieces of this size. With `turns` it is asked as the Lua
+/// driver asks: the quick way for messages of the same kind, and with storage that others have used in between.
 fn told(wish: Option<&Options>, input: &[u8], piece: usize, turns: bool) -> Vec<String> {
     let (mut client, _) = pair(wish, &Config { max_message_size: 130, ..Config::default() });
     let mut spare = Storage { input: vec![0xaa; 4096], ..Storage::default() };

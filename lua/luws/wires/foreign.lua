@@ -11,9 +11,6 @@ or that is broken off, has taken or given nobody knows how many bytes, so nothin
 local native, import = ...
 local clock, guard, log = import("clock"), import("guard"), import("log")
 
--- What one receive takes where the user has set no receive_chunk_size, in bytes.
-local READ = 16384
-
 -- The most that is given to one send; the rest follows.
 local PIECE = 65536
 
@@ -81,7 +78,6 @@ function Wire:receive(max, seconds)
 end
 
 function Wire:read(max)
-  max = max or READ
   if native.was_interrupted(self.session) then self:give_up(INTERRUPTED) end
   local count, came = self:receive(max, 0)
   if came > 0 then return count, came >= max end

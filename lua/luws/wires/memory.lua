@@ -10,9 +10,6 @@ local native = ...
 
 local memory = {}
 
--- What one read takes where the user has set no receive_chunk_size, in bytes.
-local READ = 16384
-
 local End = {}
 End.__index = End
 
@@ -53,7 +50,6 @@ local Wire = { came = 0, lingers = true }
 Wire.__index = Wire
 
 function Wire:read(max)
-  max = max or READ
   local session, line = self.session, self.line
   self.clock.run()
   if native.is_busy(session) then return nil end

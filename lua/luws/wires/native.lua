@@ -7,7 +7,7 @@ local clock = import("clock")
 
 local read, write, wait = native.read, native.write, native.socket_wait
 
-local Wire = { came = 0, lingers = true, calls_nobody = true }
+local Wire = { came = 0, lingers = true, calls_nobody = true, adapts = true }
 Wire.__index = Wire
 
 function Wire:read(max) return read(self.number, max) end

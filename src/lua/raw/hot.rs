@@ -6,7 +6,7 @@
 //!
 //! While the data of a message become a string, the collector may run anybody's finalisers. The session has lent the
 //! data then: it is busy for everybody, and nothing is borrowed. If that ends with an error, the mark is taken away by
-//! whoever catches the error: [`next`] itself, or the [`attempt`] that it was called within by the same coroutine.
+//! whoever catches the error: [`hand_over`] itself, or the [`attempt`] that it was called within by the same coroutine.
 
 use std::ffi::{CStr, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -219,8 +219,8 @@ unsafe extern "C-unwind" fn time(state: *mut State) -> c_int {
     }
 }
 
-/// `read(number [, most])`: one read from the session's own socket, that is to bring at most so many bytes of plaintext,
-/// or as many as seems right. Returns how many it brought and whether there may be more at once; or nil (nothing is
+/// `read(number [, most])`: one read from the session's own socket, of at most `most` bytes of plaintext, or of as many as
+/// seem right. Returns how many it brought and whether there may be more at once; or nil (nothing is
 /// there, and nothing that came before is to be done), and "closed" or the error if there never will be.
 unsafe extern "C-unwind" fn read(state: *mut State) -> c_int {
     unsafe {
@@ -275,8 +275,8 @@ unsafe fn give_result(state: *mut State, failed: Option<*mut Reply>) -> c_int {
     }
 }
 
-/// `write(number)`: writes to the session's own socket what it takes. Returns true when nothing is left; or nil and "timeout"
-/// (no room), "closed", or the error.
+/// `write(number)`: writes to the session's own socket what it takes. Returns true when nothing is left; or nil and
+/// "timeout" (no room), "closed", or the error.
 unsafe extern "C-unwind" fn write(state: *mut State) -> c_int {
     unsafe {
         let written = match numbered(state) {
@@ -332,11 +332,12 @@ unsafe extern "C-unwind" fn send_now(state: *mut State) -> c_int {
     }
 }
 
-/// `next(number [, seconds [, guards]])`: the number of an event (an opcode, or those of [`session`](crate::lua::session)) and its data; or,
-/// when more bytes are needed, nil, the number of complete frames that have come, and of bytes that wait to be sent.
-/// With a time a turn begins that ends after that; then, or after many events, the event says that it is enough, though
-/// there may be more, and its data are the number of frames. An
-/// event counts as handed over, until `pass`, `deliver`, `done`, or what answers it is called: if the next call finds
+/// `next(number [, seconds [, guards]])`: the number of an event (an opcode, or those of
+/// [`session`](crate::lua::session)) and its data; or, when more bytes are needed, nil, the number of complete frames
+/// that have come, and of bytes that wait to be sent. With a time a turn begins that ends after that; then, or after
+/// many events, the event says that it is enough, though there may be more, and its data are the number of frames.
+///
+/// An event counts as handed over, until `pass`, `deliver`, `done`, or what answers it is called: if the next call finds
 /// that nobody has, the driver was broken off in between, and the event says so. `guards`: a finaliser that calls in
 /// between is not taken for that, for it finds the session busy (see `unguard`).
 unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
@@ -448,9 +449,9 @@ unsafe extern "C-unwind" fn deliver(state: *mut State) -> c_int {
     }
 }
 
-/// `pass(number, trace, f, conn, opcode, data)`: the same for a message, whose handler returns nothing that matters. Returns the
-/// data of the next message, if that has the same opcode; false and the error, if there was one; or nothing: [`next`]
-/// tells what comes then.
+/// `pass(number, trace, f, conn, opcode, data)`: the same for a message, whose handler returns nothing that matters.
+/// Returns the data of the next message, if that has the same opcode; false and the error, if there was one; or nothing:
+/// [`next`] tells what comes then.
 unsafe extern "C-unwind" fn pass(state: *mut State) -> c_int {
     unsafe {
         let session = numbered(state);

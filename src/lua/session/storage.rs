@@ -79,7 +79,7 @@ impl Shared {
         }
     }
 
-    /// Before so many bytes are sent.
+    /// Before a message of this length is sent.
     pub(super) fn lend_output(&mut self, session: &mut Session, length: usize) {
         if length >= SMALL {
             session.borrow_output(&mut self.spare);

@@ -199,7 +199,7 @@ impl LuaSession {
         self.queue(|session| self.send_lending(session, opcode, data, fin, data.len()))
     }
 
-    /// Sends with storage for so many bytes, which is given back if nothing was sent.
+    /// Sends with borrowed storage for `length` bytes, which is given back if nothing was sent.
     fn send_lending(
         &self,
         session: &mut Session,
