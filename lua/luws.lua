@@ -22,7 +22,7 @@ local clock, close, connection, guard, linger, log = import("clock"), import("cl
   import("guard"), import("linger"), import("log")
 local methods, open, receive, send, wait = import("methods"), import("open"), import("receive"), import("send"),
   import("wait")
-local options = import("options")
+local options, quick = import("options"), import("quick")
 
 local luws = {
   -- yyddd, as LuWS had it: plugins compare it with `<`
@@ -33,7 +33,7 @@ local luws = {
   dump = log.dump,
 }
 
-local lingering, receive_more = linger.waiting, receive.receive
+local lingering = linger.waiting
 
 --- What every function begins with: connections that linger are moved on.
 local function tick()
@@ -63,10 +63,7 @@ local OPCODES = {
 -- the state, and with it go the native objects that own the socket.
 local STATE, NUMBER = log.STATE, log.NUMBER
 
---- state_of(conn): the state of a connection of this module's, or nil for anything else. poll(conn) and
--- send_now(conn, opcode, data): what most calls of wsreceive and wssend are. Nothing can break these off, so nothing
--- need be prepared for that.
-local state_of, poll, send_now = native.accessors(STATE, NUMBER)
+local state_of, poll, send_now = quick.state_of, quick.poll, quick.send_now
 
 --- The same for one that is not closed.
 local function live(conn)
@@ -221,17 +218,23 @@ function luws.wsflush(conn)
   return sent(conn, state, send.flush)
 end
 
+--- receive_more(conn, ...): wsreceive, from where poll has left it.
+local function receive_more(conn, ...)
+  tick()
+  local state = state_of(conn)
+  if not state then return nil, "not connected" end
+  if state.message then send.check(state, false) end
+  return receive.receive(conn, state, ...)
+end
+
 --- wsreceive(conn): reads once, and calls the handler for each complete message. Never blocks. Stops after 1,000 events
 -- or 5 milliseconds.
 -- Returns whether there may be more at once, and how many bytes came; or nil and why no more will come.
 function luws.wsreceive(conn)
-  local found, count, more = poll(conn)
-  if not found then return false, 0 end
-  if lingering[1] then linger.advance() end
-  local state = state_of(conn)
-  if not state then return nil, "not connected" end
-  if state.message then send.check(state, false) end
-  return receive_more(conn, state, count, more)
+  local is_left, first, second, turn = poll(conn)
+  if is_left then return receive_more(conn, first, second, turn) end
+  if second then return first, second end
+  return false, 0
 end
 
 --- wswait(conn [, seconds]): waits until wsreceive has something to do, or for at most that long; without a time,

@@ -57,6 +57,102 @@ describe("what most calls are", function()
     assert.same({ false, 600 }, { real.wsreceive(s.conn) })
   end)
 
+  it("tells in order what messages and control frames have come together", function()
+    local stream, control = "\129\1a\137\1p\129\1b\1\1c\138\0\128\1d\130\1e\136\2\3\232", {}
+    s:open({ { "wait" }, { "send", stream }, { "hold" } }, {
+      control_handler = function(_, opcode, data)
+        control[#control + 1] = { opcode, data, #s.told }
+      end,
+    })
+    settle()
+    go()
+    assert.same({ nil, "closed" }, { real.wsreceive(s.conn) })
+    assert.same({ { 1, "a" }, { 1, "b" }, { 1, "cd" }, { 2, "e" }, { false, "receiver error: closed" } }, s.told)
+    assert.same({ { 9, "p", 1 }, { 10, "", 2 }, { 8, "\3\232", 4 } }, control)
+    local replies = s.peer:at(3).frames
+    assert.same({ 10, "p", 8 }, { replies[1].opcode, replies[1].payload, replies[2].opcode })
+  end)
+
+  it("notes when a frame has come, also one that is no whole message", function()
+    s:open { { "wait" }, { "send", "\1\1a" }, { "wait" }, { "send", "\128\1b" }, { "hold" } }
+    settle()
+    s.conn.lastMessage, s.conn.lastPing = 0, 0
+    go()
+    assert.same({ false, 3 }, { real.wsreceive(s.conn) })
+    assert.equal(0, s.conn.lastMessage)
+    assert.is_true(math.abs(s.conn.lastPing - real.gettime()) < 5)
+    go()
+    assert.same({ false, 3 }, { real.wsreceive(s.conn) })
+    assert.same({ { 1, "ab" } }, s.told)
+    assert.is_true(s.conn.lastMessage > 0 and s.conn.lastMessage >= s.conn.lastPing)
+  end)
+
+  it("delivers what a wsreceive of the handler's has read, once and in order", function()
+    local told = {}
+    s:open({ { "wait" }, { "send", "\129\1a\129\1b" }, { "wait" }, { "send", "\129\1c\129\1d" }, { "hold" } }, nil,
+      function(conn, _, data)
+        told[#told + 1] = data
+        if data == "a" then
+          go()
+          real.wsreceive(conn)
+          told[#told + 1] = "back"
+        end
+      end)
+    settle()
+    go()
+    real.wsreceive(s.conn)
+    assert.same({ "a", "b", "c", "d", "back" }, told)
+  end)
+
+  it("stops after 1,000 messages, and goes on with the next call", function()
+    s:open { { "wait" }, { "send", TEXT:rep(1500) }, { "hold" } }
+    settle()
+    s.peer:go()
+    s.peer:at(3)
+    local most = 0
+    repeat
+      local before, more = #s.told, real.wsreceive(s.conn)
+      most = math.max(most, #s.told - before)
+      assert.is_true(more or #s.told <= 1500)
+    until #s.told == 1500
+    assert.is_true(most <= 1000)
+  end)
+
+  it("takes over what was set since: max_payload_size, a sink, debug_mode", function()
+    s:open { { "wait" }, { "send", "\129\3abc" }, { "hold" } }
+    settle()
+    s.conn.options.max_payload_size = 2
+    go()
+    real.wsreceive(s.conn)
+    assert.same({ { false, "message too big (over 2 bytes)" } }, s.told)
+    s:close()
+
+    s:open { { "wait" }, { "send", "\129\3abc" }, { "hold" } }
+    settle()
+    local sunk = {}
+    s.conn.options.sink = function()
+      return function(chunk)
+        sunk[#sunk + 1] = chunk or "end"
+        return 1
+      end
+    end
+    go()
+    real.wsreceive(s.conn)
+    assert.same({ {}, { "abc", "end" } }, { s.told, sunk })
+    s:close()
+
+    s:open { { "wait" }, { "send", "\129\3abc" }, { "hold" } }
+    settle()
+    local print, lines = _G.print, {}
+    _G.print = function(_, line) lines[#lines + 1] = line end
+    real.debug_mode = true
+    go()
+    real.wsreceive(s.conn)
+    real.debug_mode, _G.print = false, print
+    assert.is_true(#lines > 0)
+    assert.same({ { 1, "abc" } }, s.told)
+  end)
+
   it("takes options that are not there for empty ones", function()
     for _, options in ipairs { false, 0, "x" } do
       s:open { { "wait" }, { "send", TEXT }, { "hold" } }

@@ -50,6 +50,7 @@ const DRIVER: &[&str] = &[
     "sink",
     "linger",
     "close",
+    "quick",
     "receive",
     "send",
     // The API.

@@ -58,8 +58,6 @@ function connection.new(opening)
     more = false, -- the last wsreceive has left events for the next
     message = nil, -- the turn of a message from a source that is not complete (send)
     injected = false, -- the last bytes came by wshandleincoming
-    frames = 0, -- complete ones, when last counted
-    heard = clock.now(), -- when the last of them came
     over = nil, -- of a connection that is closed: why
     news = nil, -- what the handler is to be told of that
     failure = nil, -- of one that was never open: text, hop, kind, response
@@ -72,20 +70,23 @@ end
 
 --- opened(state): connecting -> open. What has come together with the end of the opening is for the first wsreceive.
 function connection.opened(state)
-  state.phase, state.step, state.heard = "open", nil, clock.now()
+  state.phase, state.step = "open", nil
+  native.set_heard(state.number, clock.now())
   native.take_back(state.session) -- storage for opening it
   state.unread, state.wire.came = incoming(state.session), 0
   connection.settle(state)
 end
 
---- settle(state): what wsreceive and wssend begin with is native (src/lua/raw/hot.rs) and knows two things of all this:
--- whether there is nothing to do but to read, and whether messages can be sent at any time. To be called after each
--- change of what that depends on; the native side itself takes back the first when it has read something.
+--- settle(state): what most calls of wsreceive and wssend do is native (src/lua/raw/quick.rs) and knows of all this:
+-- whether there is nothing to do but to read, whether messages can be sent at any time, and whether those that come may
+-- go to the handler and nowhere else. To be called after each change of what that depends on; the native side itself
+-- takes back the first when it has left something to be done.
 function connection.settle(state)
   local can_send = state.phase == "open" and not state.message
   local is_calm = can_send and state.wire.calls_nobody and state.unread == 0
     and not (state.more or state.ended or state.broken)
-  native.settle(state.number, is_calm, can_send)
+  local is_plain = not (state.tracing or state.announces or state.injected)
+  native.settle(state.number, is_calm, can_send, is_plain, state.size)
 end
 
 --- set_message(state, turn): a message is being sent from its source, by whoever has this turn; nil: not any more.

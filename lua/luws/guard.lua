@@ -39,6 +39,7 @@ guard.metatable_of = debug.getmetatable or getmetatable
 --- Whether a function under pcall can yield: LuaJIT, and Lua 5.2 and later. To try it would be an error in hosts that
 -- have coroutines of their own and load us where there are none yet.
 local yields_through_pcall = rawget(globals, "jit") ~= nil or _VERSION ~= "Lua 5.1"
+guard.can_yield = yields_through_pcall
 
 --- The running coroutine; nil in the main one, in every Lua.
 local function running()

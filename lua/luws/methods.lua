@@ -52,7 +52,7 @@ function methods.make(live, receive, close)
     local state = live(conn)
     if not state or made.dirty(conn) then return 0 end
     local ok, limit = pcall(function() return options.number(options.of(conn), "receive_timeout") end)
-    if ok and limit > 0 then return math.max(0, state.heard + limit - clock.now()) end
+    if ok and limit > 0 then return math.max(0, native.heard(state.number) + limit - clock.now()) end
   end
 
   --- settimeout(), receive(): for copas.receive: the bytes that one wsreceive brought; nil and "timeout" if there

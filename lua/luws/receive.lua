@@ -8,7 +8,7 @@ the log and no further.
 local native, import = ...
 local clock, close, connection, guard, log = import("clock"), import("close"), import("connection"), import("guard"),
   import("log")
-local options, sink, trace = import("options"), import("sink"), import("trace")
+local options, quick, sink, trace = import("options"), import("quick"), import("sink"), import("trace")
 
 local receive = {}
 
@@ -19,15 +19,11 @@ options.register {
   { "receive_chunk_size", nil, options.at_least(1) }, -- bytes that one wsreceive reads at most; nil: as seems right
 }
 
-local next_event, pass, done = native.next, native.pass, native.done
+local next_event, done = quick.next_event, native.done
 local is_pending, is_busy = native.is_pending, native.is_busy
 
 local EVENT = native.event_numbers()
 local TEXT, BINARY, ENOUGH = EVENT.text, EVENT.binary, EVENT.enough
-
--- How long one wsreceive may take (in seconds), which delivers 1,000 events at most: a peer that always has more could
--- keep it for ever.
-local LONGEST = 0.005
 
 -- More arguments than this do not fit on every Lua's stack.
 local MOST_ARGUMENTS = 4000
@@ -132,48 +128,31 @@ local function handle(conn, state, event, data, now)
   end
 end
 
---- messages(conn, state, opcode, message): delivers a message, and those of the same kind that follow it, to the
--- handler, as most are: natively, without handler_args, and without debug mode.
-local function messages(conn, state, opcode, message)
-  local number, trace_error, given = state.number, guard.trace, state.given
-  local handler = conn.msghandler
-  local err
-  while handler and given.handler_args == nil do -- what a message costs at least
-    message, err = pass(number, trace_error, handler, conn, opcode, message)
-    if not message then
-      if err ~= nil then finished(conn, false, err) end
-      return
-    end
-    handler = conn.msghandler
-  end
-  tell(conn, state, opcode, message)
-end
-
---- events(conn, state): delivers what has come, one event after the other, as long as its time lasts; state.more says
--- whether there is more. Stops when the connection is over. Returns how many bytes wait to be sent, if that is known.
-local function events(conn, state)
-  local number = state.number
+--- events(conn, state, has_begun): delivers what has come, one event after the other, as long as the turn lasts, which
+-- may have begun; state.more says whether there is more. Stops when the connection is over. Returns how many bytes wait
+-- to be sent, if that is known.
+local function events(conn, state, has_begun)
   -- LuaJIT compiles what follows together with handlers, and may run the collector before it.
   local is_nested = guard.is_nested()
-  local event, data, waiting = next_event(number, LONGEST, is_nested)
-  local now = event and clock.time()
-  local is_usual = not (state.tracing or state.has_args or is_nested)
+  local usual = not (state.tracing or is_nested) and state.given or nil
+  local now = clock.time()
+  local event, data, waiting = next_event(conn, usual, now, not has_begun, is_nested)
   state.more = false
-  while event do
-    if is_usual and (event == TEXT or event == BINARY) then
-      conn.lastMessage, conn.lastPing = now, now
-      messages(conn, state, event, data)
+  while event ~= nil do
+    if event == false then
+      finished(conn, false, data)
     elseif event == ENOUGH then
       state.more = true
       break
     else
       handle(conn, state, event, data, now)
     end
-    event, data, waiting = next_event(number, nil, is_nested)
+    event, data, waiting = next_event(conn, usual, now, false, is_nested)
   end
   -- Complete frames that have come are a sign of life. Of a connection that is closed meanwhile nothing is told.
-  if state.phase ~= "closed" and data ~= state.frames then
-    state.frames, state.heard, conn.lastPing = data, clock.now(), now or clock.time()
+  if state.phase ~= "closed" and data then
+    conn.lastPing = now
+    native.set_heard(state.number, clock.now())
   end
   return waiting
 end
@@ -187,7 +166,6 @@ local function adopt(conn, state)
     state.given = given
   end
   local size, sinks = given.max_payload_size, given.sink ~= nil
-  state.has_args = given.handler_args ~= nil
   if size ~= state.size then
     state.size = size
     native.limit(state.session, options.number(given, "max_payload_size"))
@@ -199,10 +177,11 @@ local function adopt(conn, state)
   return given
 end
 
---- deliver(conn, state): delivers what the session holds, and writes what is queued then, as far as there is room.
-local function deliver(conn, state)
+--- deliver(conn, state, has_begun): delivers what the session holds, and writes what is queued then, as far as there is
+-- room.
+local function deliver(conn, state, has_begun)
   if state.tracing or log.settings.debug_mode then trace(conn, state) end
-  local waiting = events(conn, state)
+  local waiting = events(conn, state, has_begun)
   if state.phase == "closed" then return end
   if state.tracing then trace(conn, state) end
   if waiting ~= 0 and native.outgoing(state.session) > 0 then connection.write(state) end
@@ -221,7 +200,7 @@ end
 --- is_overdue(state, given): whether the peer has been silent for too long.
 local function is_overdue(state, given)
   local limit = options.number(given, "receive_timeout")
-  return limit ~= 0 and clock.now() >= state.heard + limit
+  return limit ~= 0 and clock.now() >= native.heard(state.number) + limit
 end
 
 --- Whether both close frames are through; where control_handler has forbidden our answer, the user gives it.
@@ -230,9 +209,9 @@ local function is_closed(state)
   return sent ~= nil and received ~= nil
 end
 
---- receive_some(conn, state, is_read, more): what wsreceive does when there may be something to be done. `is_read`: it
--- has read already; `more`: there may be more of that at once.
-local function receive_some(conn, state, is_read, more)
+--- receive_some(conn, state, is_read, more, has_begun): what wsreceive does when there may be something to be done.
+-- `is_read`: it has read already; `more`: there may be more of that at once; `has_begun`: it delivers already.
+local function receive_some(conn, state, is_read, more, has_begun)
   local given = adopt(conn, state)
   if state.phase == "closed" then return nil, state.over end -- what the options inherit from has closed it
   local count
@@ -244,7 +223,7 @@ local function receive_some(conn, state, is_read, more)
   end
   if count and count > 0 then state.injected = false end
   if count or state.more or state.ended or is_pending(state.session) then
-    deliver(conn, state)
+    deliver(conn, state, has_begun)
   elseif native.outgoing(state.session) > 0 then
     connection.write(state)
   end
@@ -261,7 +240,7 @@ local function receive_some(conn, state, is_read, more)
   if state.phase ~= "closed" then
     if conn.options ~= given then given = options.of(conn) end
     if given.receive_timeout ~= nil and is_overdue(state, given) then
-      state.heard = clock.now() -- it is told once in each such time
+      native.set_heard(state.number, clock.now()) -- it is told once in each such time
       tell(conn, state, false, "message timeout")
       if state.phase ~= "closed" then return nil, "message timeout" end
     end
@@ -271,9 +250,10 @@ local function receive_some(conn, state, is_read, more)
   return more or state.more, count or 0
 end
 
---- receive(conn, state, count, more): what wsreceive does, unless it has seen at once that there is nothing. It may
--- have read already (native.accessors).
-function receive.receive(conn, state, count, more)
+--- receive(conn, state, count, more, turn): what wsreceive does with what quick.poll has left. `turn`: of one that has
+-- begun true, or the error of the handler's that it has ended with.
+function receive.receive(conn, state, count, more, turn)
+  if turn and turn ~= true then finished(conn, false, turn) end
   if state.phase == "closed" then
     receive.tell_news(conn, state)
     return nil, state.over
@@ -289,7 +269,7 @@ function receive.receive(conn, state, count, more)
   end
   -- What has been read at once was read by nobody who is too deep, unless that is counted for each coroutine.
   if (not count or guard.is_nested()) and (guard.is_deep() or is_busy(state.session)) then return false, 0 end
-  return guard.entry(receive_some, state, close.interrupted, conn, state, count ~= nil, count and more)
+  return guard.entry(receive_some, state, close.interrupted, conn, state, count ~= nil, count and more, turn)
 end
 
 local function inject(conn, state)

@@ -1,7 +1,6 @@
 //! The binding: what the Lua driver (`lua/`) is given to work with, and the module's entry point.
 //!
-//! Nothing here calls user code but `deliver`, which the driver calls with a handler, so no borrow is alive when one
-//! runs; and nothing here raises an error for what a user can cause. Failures are values: `nil` or `false`, and a
+//! Nothing here calls user code but what the driver calls for that (`raw`), so no borrow is alive when a handler runs; and nothing here raises an error for what a user can cause. Failures are values: `nil` or `false`, and a
 //! string.
 //!
 //! The functions are plain ones over [`Value`]s. Lua's C API is called in [`raw`] only.
@@ -17,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::http::headers::Header;
 use crate::tls::{Connector, TlsOptions};
@@ -57,7 +56,6 @@ const DEEPEST: u32 = 25;
 /// What belongs to one loading of the module.
 #[derive(Debug)]
 struct Context {
-    origin: Instant,
     /// Deliveries within deliveries.
     depth: Cell<u32>,
     /// Connections linger, and every call of the user's is to move them on.
@@ -71,7 +69,6 @@ struct Context {
 impl Context {
     fn new() -> Self {
         Self {
-            origin: Instant::now(),
             depth: Cell::new(0),
             lingering: Cell::new(false),
             storage: RefCell::default(),
@@ -84,11 +81,6 @@ impl Context {
     /// Whether deliveries are within deliveries to the end of what there may be of that.
     fn is_deep(&self) -> bool {
         self.depth.get() >= DEEPEST
-    }
-
-    /// Seconds on a clock that only goes forward.
-    fn now(&self) -> f64 {
-        self.origin.elapsed().as_secs_f64()
     }
 
     /// What TLS connections with these options are made with; `table` is what they were read from.

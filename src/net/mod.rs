@@ -5,6 +5,8 @@ pub mod tcp;
 
 use std::io;
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// An error in LuaSocket's words where it has some, else in the system's. "timeout" means: not now.
 #[must_use]
 pub fn describe(error: &io::Error) -> String {
@@ -26,13 +28,24 @@ pub fn describe(error: &io::Error) -> String {
     }
 }
 
-/// Seconds on a clock that only goes forward, ticks a few hundred times in a second and costs next to nothing.
+/// Seconds on a clock that only goes forward.
+#[must_use]
+pub fn clock() -> f64 {
+    seconds(ClockId::Monotonic)
+}
+
+/// The same clock, which here ticks a few hundred times in a second and costs next to nothing.
 #[must_use]
 pub fn coarse_clock() -> f64 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::MonotonicCoarse;
+    const CLOCK: ClockId = ClockId::MonotonicCoarse;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
-    let time = rustix::time::clock_gettime(CLOCK);
+    const CLOCK: ClockId = ClockId::Monotonic;
+    seconds(CLOCK)
+}
+
+#[inline]
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

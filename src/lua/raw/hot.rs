@@ -1,4 +1,4 @@
-//! The functions that are called for each message or each poll. They take their arguments where they lie on Lua's
+//! The functions that the driver calls often. They take their arguments where they lie on Lua's
 //! stack, and push numbers, which allocate nothing; only the data of a message becomes a new string.
 //!
 //! Each is in two halves: one that works on the session and calls nothing of Lua's that may raise an error, and a frame
@@ -14,23 +14,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
-use super::{PUSH, bytes, context, give, handle, push_number, push_string, raw_get};
+use super::{PUSH, bytes, context, give, handle, push_number, push_string};
 use crate::lua::session::{Came, ENOUGH, Found, INTERRUPTED, Lent, LuaSession, Reason};
 use crate::lua::value::{Handle, Reply, failure};
+use crate::net::clock;
 
 /// What is added to those of [`FUNCTIONS`](crate::lua::FUNCTIONS).
 pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"now", now),
     (c"time", time),
-    (c"accessors", accessors),
+    (c"quick", super::quick::quick),
     (c"read", read),
     (c"write", write),
     (c"next", next),
     (c"deliver", deliver),
     (c"unguard", unguard),
-    (c"pass", pass),
     (c"attempt", attempt),
     (c"settle", settle),
+    (c"heard", heard),
+    (c"set_heard", set_heard),
     (c"set_lingering", set_lingering),
     (c"done", done),
     (c"shelter", shelter),
@@ -63,120 +65,31 @@ unsafe fn numbered<'a>(state: *mut State) -> Option<&'a LuaSession> {
     }
 }
 
-/// Further upvalues of the functions that [`accessors`] makes.
-const STATE_KEY: c_int = ffi::lua_upvalueindex(4);
-const NUMBER_KEY: c_int = ffi::lua_upvalueindex(5);
-const OPTIONS_NAME: c_int = ffi::lua_upvalueindex(6);
-const CHUNK_SIZE_NAME: c_int = ffi::lua_upvalueindex(7);
-const TIMEOUT_NAME: c_int = ffi::lua_upvalueindex(8);
-
-/// `accessors(state_key, number_key)`: the functions `state_of`, `poll` and `send_now`, for connection tables that have
-/// their state, and the number of their session, under these keys.
-unsafe extern "C-unwind" fn accessors(state: *mut State) -> c_int {
-    unsafe {
-        ffi::lua_settop(state, 2);
-        for function in [state_of, poll, send_now] as [ffi::lua_CFunction; 3] {
-            for index in 1..=3 {
-                ffi::lua_pushvalue(state, ffi::lua_upvalueindex(index));
-            }
-            ffi::lua_pushvalue(state, 1);
-            ffi::lua_pushvalue(state, 2);
-            ffi::lua_pushliteral(state, c"options");
-            ffi::lua_pushliteral(state, c"receive_chunk_size");
-            ffi::lua_pushliteral(state, c"receive_timeout");
-            ffi::lua_pushcclosure(state, function, 8);
-        }
-        3
-    }
-}
-
-/// Pushes what the table at this place has under the key that is this upvalue, without regard to its metatable.
-#[inline]
-unsafe fn push_field(state: *mut State, table: c_int, key: c_int) {
-    unsafe {
-        ffi::lua_pushvalue(state, key);
-        raw_get(state, table);
-    }
-}
-
-/// `state_of(conn)`: the state of a connection; nil for anything else.
-unsafe extern "C-unwind" fn state_of(state: *mut State) -> c_int {
-    unsafe {
-        if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
-            return 0;
-        }
-        push_field(state, 1, STATE_KEY);
-        1
-    }
-}
-
-/// The session of the connection that is the first argument; `None` if that is none, or if something lingers, which is
-/// to be seen to first.
-#[inline]
-unsafe fn session_of<'a>(state: *mut State) -> Option<&'a LuaSession> {
-    unsafe {
-        if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
-            return None;
-        }
-        push_field(state, 1, NUMBER_KEY);
-        let number = ffi::lua_tonumber(state, -1); // of what is none: 0, which no session has
-        let context = context(state).filter(|context| !context.lingering.get())?;
-        context.sessions.get(number).map(|session| session.as_ref())
-    }
-}
-
-/// `poll(conn)`: what most calls of wsreceive are: a read that finds nothing. Returns nothing for that; otherwise true,
-/// and what [`read`] returns if it has read; or true and false: nothing was there, and the user wants to know if that
-/// lasts. Options are looked at with each tick of the coarse clock.
-unsafe extern "C-unwind" fn poll(state: *mut State) -> c_int {
-    unsafe {
-        let Some(session) = session_of(state).filter(|session| session.is_calm()) else {
-            return give_true(state);
-        };
-        if session.is_deep() {
-            return 0;
-        }
-        let mut has_timeout = false;
-        if session.begin_look() {
-            push_field(state, 1, OPTIONS_NAME);
-            // A table that inherits may raise errors, or yield, when it is read.
-            if ffi::lua_type(state, 3) != ffi::LUA_TTABLE || ffi::lua_getmetatable(state, 3) != 0 {
-                session.forget_look();
-                return give_true(state);
-            }
-            push_field(state, 3, TIMEOUT_NAME);
-            push_field(state, 3, CHUNK_SIZE_NAME);
-            has_timeout = ffi::lua_type(state, 4) != ffi::LUA_TNIL && ffi::lua_tonumber(state, 4) != 0.0;
-            session.set_most(limit(state, 5));
-        }
-        let came = caught(|| session.read(session.most()));
-        if matches!(came, Ok(Came::Nothing { pending: false })) {
-            if !has_timeout {
-                return 0;
-            }
-            ffi::lua_pushboolean(state, 1);
-            ffi::lua_pushboolean(state, 0);
-            return 2;
-        }
-        session.stir();
-        give_true(state) + give_came(state, came)
-    }
-}
-
-/// Pushes true.
-unsafe fn give_true(state: *mut State) -> c_int {
-    unsafe {
-        ffi::lua_pushboolean(state, 1);
-        1
-    }
-}
-
-/// `settle(number, is_calm, can_send)`: whether there is nothing to do for a wsreceive but to read, and whether messages
-/// can be sent at any time. The next poll looks at the options.
+/// `settle(number, is_calm, can_send, is_plain, max_payload_size)`: whether there is nothing to do for a wsreceive but to
+/// read, whether messages can be sent at any time, whether those that come may go to the handler and nowhere else, and
+/// the value of that option as the session knows it. The next poll looks at the options.
 unsafe extern "C-unwind" fn settle(state: *mut State) -> c_int {
     unsafe {
+        let Some(session) = numbered(state) else { return 0 };
+        let says = |index| ffi::lua_toboolean(state, index) != 0;
+        session.settle(says(2), says(3), says(4), super::quick::size(state, 5));
+        0
+    }
+}
+
+/// `heard(number)`: when the peer was last heard of, as [`now`] has it.
+unsafe extern "C-unwind" fn heard(state: *mut State) -> c_int {
+    unsafe {
+        ffi::lua_pushnumber(state, numbered(state).map_or(f64::INFINITY, LuaSession::heard));
+        1
+    }
+}
+
+/// `set_heard(number, seconds)`
+unsafe extern "C-unwind" fn set_heard(state: *mut State) -> c_int {
+    unsafe {
         if let Some(session) = numbered(state) {
-            session.settle(ffi::lua_toboolean(state, 2) != 0, ffi::lua_toboolean(state, 3) != 0);
+            session.set_heard(ffi::lua_tonumber(state, 2));
         }
         0
     }
@@ -193,19 +106,19 @@ unsafe extern "C-unwind" fn set_lingering(state: *mut State) -> c_int {
 }
 
 /// A reply that says why not, for [`give`].
-fn refusal(why: Reason) -> *mut Reply {
+pub(super) fn refusal(why: Reason) -> *mut Reply {
     Box::into_raw(Box::new(failure(why.into_owned())))
 }
 
 /// Runs what may panic, but should not.
-fn caught<R>(operation: impl FnOnce() -> Result<R, Reason>) -> Result<R, Reason> {
+pub(super) fn caught<R>(operation: impl FnOnce() -> Result<R, Reason>) -> Result<R, Reason> {
     catch_unwind(AssertUnwindSafe(operation)).unwrap_or(Err("internal error of luws (a panic)".into()))
 }
 
 /// `now()`: seconds on a clock that only goes forward. While the Lua state is being closed every deadline is over.
 unsafe extern "C-unwind" fn now(state: *mut State) -> c_int {
     unsafe {
-        let seconds = context(state).map_or(f64::INFINITY, |context| context.now());
+        let seconds = if context(state).is_some() { clock() } else { f64::INFINITY };
         ffi::lua_pushnumber(state, seconds);
         1
     }
@@ -236,7 +149,7 @@ unsafe extern "C-unwind" fn read(state: *mut State) -> c_int {
 }
 
 /// A number of bytes; `None` for what is none.
-unsafe fn limit(state: *mut State, index: c_int) -> Option<usize> {
+pub(super) unsafe fn limit(state: *mut State, index: c_int) -> Option<usize> {
     unsafe {
         let is_number = ffi::lua_type(state, index) == ffi::LUA_TNUMBER;
         is_number
@@ -247,7 +160,7 @@ unsafe fn limit(state: *mut State, index: c_int) -> Option<usize> {
 }
 
 /// Pushes what a read has come to.
-unsafe fn give_came(state: *mut State, came: Result<Came, Reason>) -> c_int {
+pub(super) unsafe fn give_came(state: *mut State, came: Result<Came, Reason>) -> c_int {
     unsafe {
         let (count, more) = match came {
             Ok(Came::Nothing { pending: false }) => {
@@ -265,7 +178,7 @@ unsafe fn give_came(state: *mut State, came: Result<Came, Reason>) -> c_int {
 }
 
 /// Pushes true for success; otherwise nil and why not.
-unsafe fn give_result(state: *mut State, failed: Option<*mut Reply>) -> c_int {
+pub(super) unsafe fn give_result(state: *mut State, failed: Option<*mut Reply>) -> c_int {
     unsafe {
         if let Some(reply) = failed {
             return give(state, reply);
@@ -306,49 +219,30 @@ unsafe extern "C-unwind" fn send(state: *mut State) -> c_int {
     }
 }
 
-/// `send_now(conn, opcode, data)`: what most calls of wssend are: sends a message, a ping or a pong, if it is a string
-/// and nothing else waits to be sent. True if all of it has left; nil and why not, as [`write`] says it, if some of it
-/// is left in the queue; nothing if nothing has happened, for the driver to see to it.
-unsafe extern "C-unwind" fn send_now(state: *mut State) -> c_int {
-    unsafe fn sent(state: *mut State) -> Option<Result<(), *mut Reply>> {
-        unsafe {
-            if ffi::lua_type(state, 2) != ffi::LUA_TNUMBER {
-                return None;
-            }
-            let session = session_of(state)?;
-            let number = ffi::lua_tonumber(state, 2);
-            let (opcode, data) = (number as u8, bytes(state, 3)?);
-            if f64::from(opcode).to_bits() != number.to_bits() {
-                return None;
-            }
-            let sent = catch_unwind(AssertUnwindSafe(|| session.send_now(opcode, data)));
-            let panic = || Some(Err("internal error of luws (a panic)".into()));
-            Some(sent.unwrap_or_else(|_| panic())?.map_err(refusal))
-        }
-    }
-    unsafe {
-        let Some(sent) = sent(state) else { return 0 };
-        give_result(state, sent.err())
-    }
-}
-
-/// `next(number [, seconds [, guards]])`: the number of an event (an opcode, or those of
-/// [`session`](crate::lua::session)) and its data; or, when more bytes are needed, nil, the number of complete frames
-/// that have come, and of bytes that wait to be sent. With a time a turn begins that ends after that; then, or after
-/// many events, the event says that it is enough, though there may be more, and its data are the number of frames.
+/// `next(number)`: the number of an event (an opcode, or those of [`session`](crate::lua::session)) and its data; or, when
+/// more bytes are needed, nil, whether complete frames have come since that was last said, and how many bytes wait to be
+/// sent.
 ///
-/// An event counts as handed over, until `pass`, `deliver`, `done`, or what answers it is called: if the next call finds
-/// that nobody has, the driver was broken off in between, and the event says so. `guards`: a finaliser that calls in
-/// between is not taken for that, for it finds the session busy (see `unguard`).
+/// An event counts as handed over, until `deliver`, `done`, or what answers it is called: if the next call finds that
+/// nobody has, the driver was broken off in between, and the event says so.
 unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
     unsafe {
         let Some(session) = numbered(state) else { return 0 };
-        if ffi::lua_type(state, 2) == ffi::LUA_TNUMBER {
-            session.begin_turn(ffi::lua_tonumber(state, 2));
-        }
-        let guards = ffi::lua_toboolean(state, 3) != 0;
         // What has panicked is in no state to go on with.
-        match catch_unwind(AssertUnwindSafe(|| session.next())).unwrap_or(Found::Interrupted) {
+        let found = catch_unwind(AssertUnwindSafe(|| session.next())).unwrap_or(Found::Interrupted);
+        give_found(state, session, found, false)
+    }
+}
+
+/// Pushes what was found.
+pub(super) unsafe fn give_found(
+    state: *mut State,
+    session: &LuaSession,
+    found: Found,
+    guards: bool,
+) -> c_int {
+    unsafe {
+        match found {
             Found::Event(lent) => {
                 ffi::lua_pushinteger(state, lent.number.into());
                 // Nothing if a finaliser has ended the connection meanwhile.
@@ -358,15 +252,15 @@ unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
                 session.set_guarded(guards);
                 2
             }
-            Found::Nothing(frames, outgoing) => {
+            Found::Nothing { heard, outgoing } => {
                 ffi::lua_pushnil(state);
-                push_number(state, frames as f64);
+                ffi::lua_pushboolean(state, heard.into());
                 push_number(state, outgoing as f64);
                 3
             }
-            Found::Enough(frames) => {
+            Found::Enough { heard } => {
                 ffi::lua_pushinteger(state, ENOUGH.into());
-                push_number(state, frames as f64);
+                ffi::lua_pushboolean(state, heard.into());
                 2
             }
             Found::Interrupted => {
@@ -380,7 +274,7 @@ unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
 /// Pushes the data that a session has lent; whether they are still to be told. In an attempt of the same coroutine an
 /// error goes straight to that: the driver has no `pcall` of its own between the two.
 #[inline]
-unsafe fn hand_over(state: *mut State, session: &LuaSession, lent: Lent) -> bool {
+pub(super) unsafe fn hand_over(state: *mut State, session: &LuaSession, lent: Lent) -> bool {
     unsafe {
         if session.is_attempt_of(state as usize) {
             push_string(state, lent.start, lent.length);
@@ -398,7 +292,7 @@ unsafe fn hand_over(state: *mut State, session: &LuaSession, lent: Lent) -> bool
 }
 
 /// What could not become a string stays with the session.
-unsafe fn keep(session: &LuaSession, lent: Lent) {
+pub(super) unsafe fn keep(session: &LuaSession, lent: Lent) {
     unsafe {
         let data = std::slice::from_raw_parts(lent.start, lent.length);
         let _ = catch_unwind(AssertUnwindSafe(|| session.keep(lent.number, data.to_vec())));
@@ -425,7 +319,7 @@ unsafe extern "C-unwind" fn attempt(state: *mut State) -> c_int {
 /// Calls a handler by `protected`, which is a `lua_pcall`; whether it returned. In one step with that, what `next` has
 /// handed over is done: no debug hook can come between.
 #[inline]
-fn call(session: Option<&LuaSession>, protected: impl FnOnce() -> c_int) -> bool {
+pub(super) fn call(session: Option<&LuaSession>, protected: impl FnOnce() -> c_int) -> bool {
     if let Some(session) = session {
         session.begin_delivery();
     }
@@ -446,24 +340,6 @@ unsafe extern "C-unwind" fn deliver(state: *mut State) -> c_int {
         ffi::lua_pushboolean(state, ok.into());
         ffi::lua_replace(state, 2);
         ffi::lua_gettop(state) - 1
-    }
-}
-
-/// `pass(number, trace, f, conn, opcode, data)`: the same for a message, whose handler returns nothing that matters.
-/// Returns the data of the next message, if that has the same opcode; false and the error, if there was one; or nothing:
-/// [`next`] tells what comes then.
-unsafe extern "C-unwind" fn pass(state: *mut State) -> c_int {
-    unsafe {
-        let session = numbered(state);
-        let opcode = session.map_or(0, LuaSession::last_number);
-        if !call(session, || ffi::lua_pcall(state, 3, 0, 2)) {
-            ffi::lua_pushboolean(state, 0);
-            ffi::lua_insert(state, -2);
-            return 2;
-        }
-        let Some(session) = session else { return 0 };
-        let next = catch_unwind(AssertUnwindSafe(|| session.next_message(opcode)));
-        next.ok().flatten().map_or(0, |lent| hand_over(state, session, lent).into())
     }
 }
 

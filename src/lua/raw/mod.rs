@@ -15,7 +15,8 @@
 //!   finaliser, after which the userdata is an empty one. The hottest functions know a session by its number: it is in
 //!   the register from when it is made until it is dropped, and a finaliser that finds it in use leaves it alone.
 //!
-//! Knows nothing of sessions but how to find them; [`hot`] has the functions that are called for each message.
+//! Knows nothing of sessions but how to find them. [`quick`] has what most calls of wsreceive and wssend are, [`hot`] what
+//! else is called often.
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
@@ -31,6 +32,7 @@ use super::value::{Handle, Reply, Table, Value, failure};
 use super::{Context, FUNCTIONS, SOURCES};
 
 mod hot;
+mod quick;
 
 /// The upvalues that every function has, and the number of the function for those that share [`call`].
 const CONTEXT: c_int = ffi::lua_upvalueindex(1);

@@ -24,8 +24,10 @@ pub(super) const WORKING: u8 = 23;
 /// More may be there, but it is enough for this turn.
 pub(in crate::lua) const ENOUGH: u8 = 24;
 
-/// The most events of a turn: a peer that always has more could keep it for ever.
+/// The most events of a turn, and how long it may take from the first event on, in seconds: a peer that always has more
+/// could keep it for ever.
 const MOST_EVENTS: u32 = 1000;
+const LONGEST: f64 = 0.005;
 
 /// What one `wsreceive` may do yet. Where no turn has begun, nothing limits what is told.
 #[derive(Debug, Default)]
@@ -33,8 +35,6 @@ pub(super) struct Turn {
     has_begun: Cell<bool>,
     /// That have been told.
     events: Cell<u32>,
-    /// How long it may take from the first event on, in seconds.
-    longest: Cell<f64>,
     /// By [`LuaSession::time`].
     deadline: Cell<f64>,
 }
@@ -48,34 +48,40 @@ pub(in crate::lua) struct Lent {
     pub(in crate::lua) length: usize,
 }
 
+impl Lent {
+    /// Whether it is a whole message.
+    pub(in crate::lua) fn is_message(&self) -> bool {
+        self.number == Opcode::Text as u8 || self.number == Opcode::Binary as u8
+    }
+}
+
 /// What `next` has found.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::lua) enum Found {
-    /// Nothing, and nothing will come without more bytes; how many complete frames have come, and how many bytes wait to
-    /// be sent.
-    Nothing(usize, usize),
+    /// Nothing, and nothing will come without more bytes; whether complete frames have come since that was last said, and
+    /// how many bytes wait to be sent.
+    Nothing {
+        heard: bool,
+        outgoing: usize,
+    },
     Event(Lent),
-    /// The turn is over, and there may be more; how many complete frames have come.
-    Enough(usize),
+    /// The turn is over, and there may be more; whether complete frames have come.
+    Enough {
+        heard: bool,
+    },
     /// Nothing was done with the last event: the driver was broken off.
     Interrupted,
 }
 
 impl Found {
-    const NOT_NOW: Self = Self::Nothing(0, 0);
+    const NOT_NOW: Self = Self::Nothing { heard: false, outgoing: 0 };
 }
 
 impl LuaSession {
-    /// The number of the event that was handed over last.
-    pub(in crate::lua) fn last_number(&self) -> u8 {
-        self.last.get()
-    }
-
-    /// A turn begins, that takes no longer than so many seconds.
-    pub(in crate::lua) fn begin_turn(&self, seconds: f64) {
+    /// A turn begins.
+    pub(in crate::lua) fn begin_turn(&self) {
         self.turn.has_begun.set(true);
         self.turn.events.set(0);
-        self.turn.longest.set(seconds);
         if let Ok(mut storage) = self.context.storage.try_borrow_mut() {
             storage.tidy(coarse_clock());
         }
@@ -105,24 +111,30 @@ impl LuaSession {
         }
         let Some(inner) = guard.as_mut() else { return Found::NOT_NOW };
         if !self.goes_on() && (inner.kept.is_some() || inner.session.is_pending()) {
-            return Found::Enough(inner.frames());
+            return Found::Enough { heard: self.has_heard(inner) };
         }
         let Some((number, data)) = inner.next() else {
             self.fresh.set(false);
             self.context.storage.borrow_mut().take_back(&mut inner.session);
-            return Found::Nothing(inner.frames(), inner.session.outgoing_len());
+            return Found::Nothing { heard: self.has_heard(inner), outgoing: inner.session.outgoing_len() };
         };
         self.count_event();
         Found::Event(self.lend(number, data))
     }
 
-    /// The next message, if there is one of the kind that the last event was, and most are as it; see
-    /// [`Session::short_message`]. `None`: `next` tells what comes.
+    /// The same, in less time if it is a message as most are.
     #[inline]
-    pub(in crate::lua) fn next_message(&self, kind: u8) -> Option<Lent> {
+    pub(in crate::lua) fn next_quickly(&self) -> Found {
+        self.short_message().map_or_else(|| self.next(), Found::Event)
+    }
+
+    /// The next event, if that is a message of the kind that the last event was; see [`Session::short_message`].
+    #[inline]
+    fn short_message(&self) -> Option<Lent> {
         if self.retired.get() || self.handed.get() {
             return None;
         }
+        let kind = self.last.get();
         let opcode = match kind {
             1 => Opcode::Text,
             2 => Opcode::Binary,
@@ -138,10 +150,16 @@ impl LuaSession {
         Some(self.lend(kind, data))
     }
 
+    /// Whether complete frames have come since this was last asked.
+    fn has_heard(&self, inner: &Inner) -> bool {
+        let frames = inner.session.connection().map_or(0, Connection::frames_received);
+        self.frames.replace(frames) != frames
+    }
+
     fn count_event(&self) {
         let events = self.turn.events.get();
         if events == 0 {
-            self.turn.deadline.set(self.time() + self.turn.longest.get());
+            self.turn.deadline.set(self.time() + LONGEST);
         }
         self.turn.events.set(events.saturating_add(1));
     }
@@ -187,11 +205,6 @@ impl LuaSession {
 }
 
 impl Inner {
-    /// How many complete frames have come.
-    fn frames(&self) -> usize {
-        self.session.connection().map_or(0, Connection::frames_received) as usize
-    }
-
     fn next(&mut self) -> Option<(u8, &[u8])> {
         if let Some(number) = self.kept.take() {
             return Some((number, &self.own));

@@ -52,6 +52,10 @@ pub(super) struct LuaSession {
     calm: Cell<bool>,
     /// Messages can be sent at any time.
     can_send: Cell<bool>,
+    /// Messages that come may go to the handler and nowhere else.
+    plain: Cell<bool>,
+    /// The user's max_payload_size, as the driver saw it last.
+    size: Cell<Option<f64>>,
     /// Something was queued that nobody has tried to write yet.
     unwritten: Cell<bool>,
     /// Bytes have come since `next` last had nothing to tell.
@@ -60,6 +64,9 @@ pub(super) struct LuaSession {
     attempt: Cell<usize>,
     /// Calls of Lua from functions of this session, which hold on to it.
     calls: Cell<u32>,
+    /// How many complete frames had come when that was last asked for, and when the peer was last heard of, in seconds.
+    frames: Cell<u64>,
+    heard: Cell<f64>,
     turn: Turn,
     look: Cell<Look>,
     reading: Cell<Reading>,
@@ -111,10 +118,14 @@ impl LuaSession {
             retired: Cell::new(false),
             calm: Cell::new(false),
             can_send: Cell::new(false),
+            plain: Cell::new(false),
+            size: Cell::new(None),
             unwritten: Cell::new(false),
             fresh: Cell::new(false),
             attempt: Cell::new(0),
             calls: Cell::new(0),
+            frames: Cell::new(0),
+            heard: Cell::new(0.0),
             turn: Turn::default(),
             look: Cell::default(),
             reading: Cell::default(),
@@ -247,11 +258,31 @@ impl LuaSession {
         self.calm.get()
     }
 
-    /// What the driver knows of that, and whether messages can be sent at any time.
-    pub(super) fn settle(&self, is_calm: bool, can_send: bool) {
+    /// Whether messages may go to the handler and nowhere else.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain.get()
+    }
+
+    /// Whether the user's max_payload_size is what it was.
+    pub(super) fn size_is(&self, size: Option<f64>) -> bool {
+        self.size.get() == size
+    }
+
+    /// What the driver knows of all that.
+    pub(super) fn settle(&self, is_calm: bool, can_send: bool, is_plain: bool, size: Option<f64>) {
         self.calm.set(is_calm);
         self.can_send.set(can_send);
+        self.plain.set(is_plain);
+        self.size.set(size);
         self.forget_look();
+    }
+
+    pub(super) fn heard(&self) -> f64 {
+        self.heard.get()
+    }
+
+    pub(super) fn set_heard(&self, heard: f64) {
+        self.heard.set(heard);
     }
 
     /// There is something to do.
