@@ -24,14 +24,13 @@ local methods, open, receive, send, wait = import("methods"), import("open"), im
   import("wait")
 local options, quick = import("options"), import("quick")
 
-local luws = {
-  -- yyddd, as LuWS had it: plugins compare it with `<`
-  _VERSION = 26324,
-  -- true: a line in the log for each frame; may be switched at any time
-  debug_mode = false,
-  --- dump(value): the value as text, tables with their contents, for a log.
-  dump = log.dump,
-}
+local luws = log.settings
+-- yyddd, as LuWS had it: plugins compare it with `<`
+luws._VERSION = 26324
+-- true: a line in the log for each frame; may be switched at any time
+luws.debug_mode = false
+--- dump(value): the value as text, tables with their contents, for a log.
+luws.dump = log.dump
 
 local lingering = linger.waiting
 
@@ -203,8 +202,7 @@ end
 -- is a string, an LTN12 source, or any value that tostring accepts. Returns true, or false and why not. Waits for at
 -- most send_timeout while the socket has no room (from a source: for each chunk).
 function luws.wssend(conn, opcode, data)
-  local ok, why
-  if not luws.debug_mode then ok, why = send_now(conn, opcode, data) end
+  local ok, why = send_now(conn, opcode, data)
   if ok then return true end
   return send_more(conn, why, opcode, data)
 end

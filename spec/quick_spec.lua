@@ -93,7 +93,8 @@ describe("what most calls are", function()
       function(conn, _, data)
         told[#told + 1] = data
         if data == "a" then
-          go()
+          s.peer:go()
+          s.peer:at(5)
           real.wsreceive(conn)
           told[#told + 1] = "back"
         end

@@ -34,7 +34,6 @@ function instance_of(world)
     world.import = import
     import("log").name = type(name) == "string" and name or "luws"
     local luws = import("luws")
-    import("log").settings = luws
     luws.instance = instance
     return luws
   end

@@ -10,7 +10,7 @@ local clock, guard = import("clock"), import("guard")
 
 local log = {
   name = "luws", -- what the messages begin with
-  settings = {}, -- the module table, whose debug_mode is read at each call
+  settings = {}, -- the module table, in which users set debug_mode
 }
 
 local ERROR, WARNING, NORMAL = 1, 2, 50

@@ -46,21 +46,20 @@ end
 
 --- parameters(target, opening, given): what a session is made of; or nil and what is wrong with the options.
 local function parameters(target, opening, given)
-  local headers, subprotocols, host = request.headers(opening, target)
-  if not headers then return nil, subprotocols end
+  local host, headers, subprotocols = request.headers(opening, target)
+  if not host then return nil, headers end
   local deflate, luasec, why
   deflate, why = request.deflate(opening)
   if why then return nil, why end
-  luasec = {}
   if not options.has_none(given, "ssl") then luasec, why = import("tls").read(given) end
-  if not luasec then return nil, why end
+  if why then return nil, why end
   return {
     host = target.host,
     host_header = host,
     resource = target.resource,
     headers = headers,
     subprotocols = subprotocols,
-    secure = target.secure,
+    secure = target.secure or nil,
     tls = luasec,
     max_payload_size = opening.max_payload_size,
     use_masking = opening.use_masking,

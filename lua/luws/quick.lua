@@ -12,6 +12,7 @@ Nothing can break these off, so nothing need be prepared for that.
 local native, import = ...
 local guard, log = import("guard"), import("log")
 
-local state_of, poll, next_event, send_now = native.quick(log.STATE, log.NUMBER, log, guard.trace, guard.can_yield)
+local state_of, poll, next_event, send_now = native.quick(log.STATE, log.NUMBER, log.settings,
+  guard.trace, guard.can_yield)
 
 return { state_of = state_of, poll = poll, next_event = next_event, send_now = send_now }

@@ -66,11 +66,11 @@ local function offered(opening)
   return subprotocols
 end
 
---- headers(opening, target): an array of { name, value } for the upgrade request, the subprotocols to offer, and the
--- value for the Host header; or nil and what is wrong with them.
+--- headers(opening, target): the value for the Host header, an array of { name, value } for the upgrade request, and
+-- the subprotocols to offer (nil for none); or nil and what is wrong with them.
 function request.headers(opening, target)
   if not (opening.upgrade_headers or opening.subprotocols or target.authorization) then
-    return {}, {}, target.host_header
+    return target.host_header
   end
   local subprotocols, problem = offered(opening)
   if not subprotocols then return nil, problem end
@@ -99,7 +99,7 @@ function request.headers(opening, target)
     if not once[name] then distinct[#distinct + 1] = name end
     once[name] = true
   end
-  return headers, distinct, host
+  return host, headers, distinct
 end
 
 return request

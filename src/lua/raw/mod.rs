@@ -40,6 +40,9 @@ const PUSH: c_int = ffi::lua_upvalueindex(2);
 const METATABLE: c_int = ffi::lua_upvalueindex(3);
 const NUMBER: c_int = ffi::lua_upvalueindex(4);
 
+/// The number of a function is that of its group, times this, plus that in the group.
+const GROUP: usize = 256;
+
 /// What a userdata holds; nothing once it was finalised.
 type Held = Option<Handle>;
 
@@ -72,9 +75,11 @@ unsafe fn open(state: *mut State, part: &'static CStr) -> c_int {
         ffi::lua_pushcclosure(state, push, 1);
         // 4: the functions
         ffi::lua_createtable(state, 0, 80);
-        for (number, (name, _)) in FUNCTIONS.iter().copied().flatten().enumerate() {
-            push_function(state, call, number);
-            ffi::lua_setfield(state, 4, name.as_ptr());
+        for (group, functions) in FUNCTIONS.iter().enumerate() {
+            for (index, (name, _)) in functions.iter().enumerate() {
+                push_function(state, call, group * GROUP + index);
+                ffi::lua_setfield(state, 4, name.as_ptr());
+            }
         }
         for (name, function) in hot::FUNCTIONS {
             push_function(state, *function, 0);
@@ -207,17 +212,33 @@ unsafe fn answer(state: *mut State) -> Reply {
     unsafe {
         let Some(context) = context(state) else { return failure("the Lua state is being closed") };
         let number = ffi::lua_tointeger(state, NUMBER) as usize;
-        let Some((_, function)) = FUNCTIONS.iter().copied().flatten().nth(number) else { return vec![] };
+        let Some((_, function)) = FUNCTIONS.get(number / GROUP).and_then(|group| group.get(number % GROUP))
+        else {
+            return vec![];
+        };
         let arguments: Vec<_> = (1..=ffi::lua_gettop(state)).map(|index| read(state, index, 0)).collect();
         catch_unwind(AssertUnwindSafe(|| function(context, &arguments)))
             .unwrap_or_else(|_| failure("internal error of luws (a panic)"))
     }
 }
 
+/// As many values as this fit on every C function's stack, whatever else is there.
+const MOST_PLAIN: usize = 4;
+
+/// Whether pushing it allocates nothing, and so raises nothing.
+fn is_plain(value: &Value) -> bool {
+    matches!(value, Value::Nil | Value::Boolean(_) | Value::Number(_))
+}
+
 /// Pushes the values of a reply and frees it, whatever happens. The frame holds numbers and pointers only.
 unsafe fn give(state: *mut State, reply: *mut Reply) -> c_int {
     unsafe {
         let before = ffi::lua_gettop(state);
+        if (*reply).len() <= MOST_PLAIN && (*reply).iter().all(is_plain) {
+            (*reply).iter().for_each(|value| push_value(state, value));
+            drop(Box::from_raw(reply));
+            return ffi::lua_gettop(state) - before;
+        }
         ffi::lua_pushvalue(state, PUSH);
         ffi::lua_pushlightuserdata(state, reply.cast());
         let status = ffi::lua_pcall(state, 1, ffi::LUA_MULTRET, 0);

@@ -21,7 +21,7 @@ const COMMON: c_int = 3;
 /// Those of the functions here that follow: what [`quick`] is given, the names of fields, and [`turn`].
 const STATE_KEY: c_int = ffi::lua_upvalueindex(4);
 const NUMBER_KEY: c_int = ffi::lua_upvalueindex(5);
-const LOG: c_int = ffi::lua_upvalueindex(6);
+const SETTINGS: c_int = ffi::lua_upvalueindex(6);
 const TRACE: c_int = ffi::lua_upvalueindex(7);
 const CAN_YIELD: c_int = ffi::lua_upvalueindex(8);
 const OPTIONS: c_int = ffi::lua_upvalueindex(9);
@@ -33,12 +33,11 @@ const MAX_PAYLOAD_SIZE: c_int = ffi::lua_upvalueindex(14);
 const MSGHANDLER: c_int = ffi::lua_upvalueindex(15);
 const LAST_MESSAGE: c_int = ffi::lua_upvalueindex(16);
 const LAST_PING: c_int = ffi::lua_upvalueindex(17);
-const SETTINGS: c_int = ffi::lua_upvalueindex(18);
-const DEBUG_MODE: c_int = ffi::lua_upvalueindex(19);
-const TURN: c_int = ffi::lua_upvalueindex(20);
+const DEBUG_MODE: c_int = ffi::lua_upvalueindex(18);
+const TURN: c_int = ffi::lua_upvalueindex(19);
 
 const GIVEN: c_int = 5;
-const NAMES: [&CStr; 11] = [
+const NAMES: [&CStr; 10] = [
     c"options",
     c"receive_chunk_size",
     c"receive_timeout",
@@ -48,7 +47,6 @@ const NAMES: [&CStr; 11] = [
     c"msghandler",
     c"lastMessage",
     c"lastPing",
-    c"settings",
     c"debug_mode",
 ];
 
@@ -56,9 +54,8 @@ const NAMES: [&CStr; 11] = [
 const CONNECTION: c_int = 1;
 const GIVEN_OPTIONS: c_int = 2;
 
-/// `quick(state_key, number_key, log, trace, can_yield)`: the functions `state_of`, `poll`, `next_event` and `send_now`,
-/// for connection tables that have their state, and the number of their session, under these keys; `log.settings` has
-/// debug_mode, trace makes an error a text with its stack, and with can_yield handlers may yield in coroutines.
+/// `quick(state_key, number_key, settings, trace, can_yield)`: the functions `state_of`, `poll`, `next_event` and `send_now`,
+/// for connection tables that have their state, and the number of their session, under these keys; settings has debug_mode, trace makes an error a text with its stack, and with can_yield handlers may yield in coroutines.
 pub(super) unsafe extern "C-unwind" fn quick(state: *mut State) -> c_int {
     unsafe {
         ffi::lua_settop(state, GIVEN);
@@ -252,6 +249,15 @@ unsafe fn receive(state: *mut State, session: &LuaSession, count: usize, more: b
     }
 }
 
+/// Whether the user wants a line in the log for each frame. Leaves something on the stack.
+#[inline]
+unsafe fn is_debugging(state: *mut State) -> bool {
+    unsafe {
+        push_field(state, SETTINGS, DEBUG_MODE);
+        ffi::lua_toboolean(state, -1) != 0
+    }
+}
+
 /// Whether what has come can be told without the driver: the connection and its options are as most are, and nobody
 /// watches. The options are then in their place.
 unsafe fn is_usual(state: *mut State, session: &LuaSession) -> bool {
@@ -261,13 +267,7 @@ unsafe fn is_usual(state: *mut State, session: &LuaSession) -> bool {
         }
         push_field(state, GIVEN_OPTIONS, MAX_PAYLOAD_SIZE);
         let is_known = session.size_is(size(state, -1));
-        push_field(state, LOG, SETTINGS);
-        if !is_known || ffi::lua_type(state, -1) != ffi::LUA_TTABLE {
-            return false;
-        }
-        let settings = ffi::lua_gettop(state);
-        push_field(state, settings, DEBUG_MODE);
-        if ffi::lua_toboolean(state, -1) != 0 {
+        if !is_known || is_debugging(state) {
             return false;
         }
         ffi::lua_toboolean(state, CAN_YIELD) == 0 || ffi::lua_pushthread(state) != 0
@@ -406,7 +406,7 @@ unsafe extern "C-unwind" fn next_event(state: *mut State) -> c_int {
 unsafe extern "C-unwind" fn send_now(state: *mut State) -> c_int {
     unsafe fn sent(state: *mut State) -> Option<Result<(), *mut Reply>> {
         unsafe {
-            if ffi::lua_type(state, 2) != ffi::LUA_TNUMBER {
+            if ffi::lua_type(state, 2) != ffi::LUA_TNUMBER || is_debugging(state) {
                 return None;
             }
             let session = session_of(state, true)?;
