@@ -172,6 +172,11 @@ local function send_checked(conn, state, opcode, data)
   if type(data) ~= "string" then
     local text, why = guard.text(data)
     if not text then return false, ("bad argument #3 to 'wssend' (%s)"):format(why) end
+    if number < CLOSE and not state.warned and not guard.has_text(data) then
+      state.warned = true
+      log.warning('wssend to %s got a %s and sends "%s" (this is said once for each connection)', guard.name(conn),
+        type(data), text)
+    end
     -- A control frame without data is an empty one.
     data = data == nil and number >= CLOSE and "" or text
   end

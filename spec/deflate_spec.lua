@@ -88,8 +88,8 @@ for _, server in ipairs { "websockets", "ws", "demo" } do
       it("does not get a message past max_payload_size", function()
         open("/big?size=8000000", { deflate = true, max_payload_size = 100000 })
         local _, more, why = poll(luws, conn)
-        assert.same({ nil, "message too big (over 100000 bytes)" }, { more, why })
-        assert.same({ { false, "message too big (over 100000 bytes)" } }, got)
+        assert.same({ nil, "message too big (over 100000 bytes; see max_payload_size)" }, { more, why })
+        assert.same({ { false, "message too big (over 100000 bytes; see max_payload_size)" } }, got)
       end)
     end
   end)

@@ -286,7 +286,7 @@ describe("options.connect", function()
   it("is closed once, too, where wsopen fails after it, and at the peer's end", function()
     for _, case in ipairs {
       { { { "upgrade", status = "HTTP/1.1 403 Forbidden" }, { "close" } }, "upgrade failed; HTTP/1.1 403 Forbidden" },
-      { { { "close" } }, "upgrade failed; the peer closed the connection" },
+      { { { "close" } }, "upgrade failed; the peer closed the connection (is it wss?)" },
       { { { "hold" } }, "upgrade failed; timeout" },
     } do
       local calls = {}

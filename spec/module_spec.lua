@@ -115,6 +115,15 @@ describe("the module", function()
       ]], "true\tnil\tnil\n",
     },
     {
+      "has what forks of LuWS have: wsinit and ABOUT", [[
+        local luws = require "L_Alpha_LuWS"
+        luws.wsinit(true)
+        local on = luws.debug_mode
+        luws.wsinit()
+        print(on, luws.debug_mode, luws.ABOUT.NAME, luws.ABOUT.VERSION == luws._VERSION)
+      ]], "true\tfalse\tL_Alpha_LuWS\ttrue\n",
+    },
+    {
       "is another for each plugin: neither sees the other's debug_mode or changes", [[
         local alpha, beta = require "L_Alpha_LuWS", require "L_Beta_LuWS"
         local lines = {}

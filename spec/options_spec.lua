@@ -1,5 +1,6 @@
 -- options: the grammar that all options are read by. What each option means is for the specs of what uses it.
 
+local log = require "spec.support.log"
 local world = require "spec.support.world"
 
 describe("the grammar of options", function()
@@ -47,6 +48,31 @@ describe("the grammar of options", function()
     assert.same({ 1, true }, { opening.spec_number, opening.spec_flag })
     assert.same({ nil, "bad option 'spec_number' (number expected, got string)" },
       { options.opening { spec_number = "x" } })
+  end)
+
+  it("asks once about names that look like those of options, and about no others", function()
+    options.register { { "spec_timeout", nil, options.at_least(0) }, { "spec", nil, options.of_type("string") } }
+    local logged = log.start()
+    local given = { spec_timeuot = 1, spec_tmeout = 1, timeout = 1, my_own = 1, sp = 1, ssl_spec = 1, [1] = 1 }
+    for _ = 1, 2 do assert.is_truthy(options.opening(given)) end
+    options.opening(setmetatable({ spec_timeou = 1 }, { __index = {} }))
+    log.stop()
+    for i, line in ipairs(logged) do logged[i] = line[2] end
+    table.sort(logged)
+    assert.same({
+      "luws: unknown option 'spec_timeou' (spec_timeout?)",
+      "luws: unknown option 'spec_timeuot' (spec_timeout?)",
+      "luws: unknown option 'spec_tmeout' (spec_timeout?)",
+    }, logged)
+  end)
+
+  it("asks about no more than a hundred names", function()
+    options.register { { "spec_timeout", nil, options.at_least(0) } }
+    local logged = log.start()
+    for i = 1, 1000 do options.opening { [("own_%d"):format(i)] = 1 } end
+    options.opening { spec_timeuot = 1 }
+    log.stop()
+    assert.same({}, logged)
   end)
 
   it("knows every name in a table of options within an option", function()

@@ -125,7 +125,7 @@ describe("what most calls are", function()
     s.conn.options.max_payload_size = 2
     go()
     real.wsreceive(s.conn)
-    assert.same({ { false, "message too big (over 2 bytes)" } }, s.told)
+    assert.same({ { false, "message too big (over 2 bytes: it has 3; see max_payload_size)" } }, s.told)
     s:close()
 
     s:open { { "wait" }, { "send", "\129\3abc" }, { "hold" } }

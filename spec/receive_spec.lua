@@ -134,7 +134,7 @@ for name, new in pairs(world.places) do
         { "\136\1x", 1002, "close frame with a body of one byte" },
         { frame { opcode = 8, payload = "\3\237" }, 1002, "invalid close code 1005" },
         { frame { opcode = 1, payload = "\255" }, 1007, "text message is not valid UTF-8" },
-        { "\130\127\0\0\0\0\0\1\0\0", 1009, "message too big (over 65535 bytes)" },
+        { "\130\127\0\0\0\0\0\1\0\0", 1009, "message too big (over 65535 bytes: it has 65536; see max_payload_size)" },
       } do
         local bytes, code, text = unpack(case)
         s:open { { "send", "\129\2ok" .. bytes .. "\129\4lost" }, { "read_frame" }, { "read_to_eof" } }
@@ -163,7 +163,7 @@ for name, new in pairs(world.places) do
       s.peer:go()
       s:await(3)
       assert.same({ 2, ("x"):rep(11) }, s.told[2])
-      assert.same({ false, "message too big (over 10 bytes)" }, s.told[3])
+      assert.same({ false, "message too big (over 10 bytes: it has 11; see max_payload_size)" }, s.told[3])
     end)
 
     it("forgets a message that has come in part, but not what is still to come of it: wsreset", function()
@@ -191,7 +191,7 @@ for name, new in pairs(world.places) do
     end)
 
     it("takes them by max_payload_size as it is then, before any wsreceive, too: wshandleincoming", function()
-      local big = "message too big (over 2 bytes)"
+      local big = "message too big (over 2 bytes: it has 4; see max_payload_size)"
       for limit, case in pairs { [2] = { { nil, big }, { false, big } }, [4] = { { true }, { 1, "abcd" } } } do
         s:open({ { "hold" } }, { max_payload_size = 3 })
         s.conn.options.max_payload_size = limit

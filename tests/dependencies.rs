@@ -29,6 +29,7 @@ const DRIVER: &[&str] = &[
     "clock",
     "guard",
     "log",
+    "spelling",
     "options",
     // What a connection is opened with.
     "proxy",

@@ -11,6 +11,15 @@ local name = ...
 
 local luws = require("luws").instance(name)
 
+-- What forks of LuWS have, and some plugins call.
+function luws.wsinit(debug) luws.debug_mode = debug and true or false end
+
+luws.ABOUT = {
+  NAME = name,
+  VERSION = luws._VERSION,
+  DESCRIPTION = "luws: a WebSocket client with the interface of LuWS",
+}
+
 -- As module() did it for LuWS: some plugins use the global of that name.
 if type(name) == "string" then _G[name] = luws end
 

@@ -63,7 +63,7 @@ function connection.new(opening)
     failure = nil, -- of one that was never open: text, hop, kind, response
     lingering = nil, -- what `linger` has of it
     close_frame = nil, -- code and reason of the one that `linger` is to send
-    -- What else there is belongs to one part each: plan, deadline, hop, refusal and socket to open; size and
+    -- What else there is belongs to one part each: plan, deadline, hop, answered, refusal and socket to open; size and
     -- announces to receive; sink and announced to sink; tracing to trace; unwatch to hosts/openluup.
   }
 end

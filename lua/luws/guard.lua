@@ -59,6 +59,14 @@ function guard.text(value)
   return text
 end
 
+--- has_text(value): whether tostring says more of it than its type and address.
+function guard.has_text(value)
+  local kind = type(value)
+  if kind == "number" or kind == "string" or kind == "boolean" then return true end
+  local meta = guard.metatable_of(value)
+  return type(meta) == "table" and rawget(meta, "__tostring") ~= nil
+end
+
 --- name(conn): what a connection is called in the log.
 function guard.name(conn) return guard.text(conn) or "a connection" end
 

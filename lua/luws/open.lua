@@ -94,6 +94,14 @@ local function fail(state, hop, text, kind, response)
   return false, false, NOTHING_TO_WAIT_FOR
 end
 
+--- other_kind(state): what to ask a user whose server has ended the connection without a word, as one does that expects
+-- TLS, or does not.
+local function other_kind(state)
+  if state.answered or state.plan.proxy then return "" end
+  if state.hop == "tls" then return " (is it ws?)" end
+  return state.plan.target.secure and "" or " (is it wss?)"
+end
+
 --- Where to connect to: the proxy, or the server itself.
 local function destination(plan)
   local where = plan.proxy or plan.target
@@ -155,7 +163,7 @@ function begin(state)
     return fail(state, hop, number)
   end
   state.number = number
-  state.hop, state.ended = nil, nil
+  state.hop, state.ended, state.answered = nil, nil, nil
   state.deadline = clock.now() + (plan.proxy and plan.proxy.timeout or opening.connect_timeout)
   if opening.connect then
     state.step = connect_step
@@ -177,7 +185,9 @@ local function await_body(state, now)
     return true, false, state.deadline
   end
   local _, headers, status, reason = native.response(session)
-  return fail(state, "upgrade", state.refusal, "refused",
+  local text = state.refusal
+  if status == 400 and body:find("HTTPS", 1, true) then text = text .. " (is it wss?)" end
+  return fail(state, "upgrade", text, "refused",
     { status = status, reason = reason, headers = headers, body = body })
 end
 
@@ -186,6 +196,7 @@ function negotiate(state, now)
   local session, wire, opening = state.session, state.wire, state.opening
   local written, why = wire:write()
   local count, more = connection.read(state, READ)
+  if count then state.answered = true end
   local hop = native.status(session)
   if hop ~= state.hop then
     if hop == "upgrade" then
@@ -209,7 +220,8 @@ function negotiate(state, now)
     return false, false, now
   end
   if state.ended then
-    return fail(state, state.hop, state.ended == "closed" and "the peer closed the connection" or state.ended)
+    local ended = state.ended == "closed" and "the peer closed the connection" .. other_kind(state) or state.ended
+    return fail(state, state.hop, ended)
   end
   if not written and why ~= "timeout" then return fail(state, state.hop, why) end
   if now >= state.deadline then return fail(state, state.hop, "timeout") end

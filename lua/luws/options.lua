@@ -9,7 +9,7 @@ default) or by plain indexing.
 --]]
 
 local _, import = ...
-local guard = import("guard")
+local guard, log = import("guard"), import("log")
 
 local options = {}
 
@@ -85,15 +85,30 @@ local function add(opening, row, given)
   opening[name] = value
 end
 
+-- The names that are no options, and that a user may have meant otherwise, are looked at once each; not more than this.
+local unknown, MOST_UNKNOWN = { count = 0 }, 100
+
+--- doubt(name): says in the log that a name is no option, if it looks like one.
+local function doubt(name)
+  if type(name) ~= "string" or unknown[name] or unknown.count >= MOST_UNKNOWN then return end
+  if name:find("^ssl") then return end -- what tls reads
+  unknown[name], unknown.count = true, unknown.count + 1
+  local meant = import("spelling")(name, by_name)
+  if meant then log.warning("unknown option '%s' (%s?)", name, meant) end
+end
+
 --- opening(given): a table that has all registered options as they are now; or nil and what is wrong with one.
 function options.opening(given)
   local opening, wrong = setmetatable({}, inherits_defaults), nil
   if guard.metatable_of(given) == nil then -- few options are given, and those that are not need not be asked about
     for name in next, given do
-      if by_name[name] then wrong = wrong or add(opening, by_name[name], given) end
+      if by_name[name] then wrong = wrong or add(opening, by_name[name], given) else doubt(name) end
     end
   else
     for _, row in ipairs(registered) do wrong = wrong or add(opening, row, given) end
+    for name in next, given do
+      if not by_name[name] then doubt(name) end
+    end
   end
   if wrong then return nil, wrong end
   return opening

@@ -204,7 +204,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         for _, case in ipairs {
           { { "upgrade", status = "HTTP/1.1 401 Unauthorized" }, "upgrade failed; HTTP/1.1 401 Unauthorized" },
           { { "hold" }, "upgrade failed; timeout", { upgrade_timeout = 0.05 } },
-          { { "close" }, "upgrade failed; the peer closed the connection" },
+          { { "close" }, "upgrade failed; the peer closed the connection" .. (tls and "" or " (is it wss?)") },
         } do
           s:new_peer { case[1] }
           local result, message = luws.wsopen(s.peer.url, ignore, case[3])

@@ -95,13 +95,18 @@ for _, scheme in ipairs { "ws", "wss" } do
     end
 
     for name, case in pairs {
-      -- what comes, the options, and the message that gets through or the limit that is said
+      -- what comes, the options, and the message that gets through or what is said of the limit and the length
       ["65535 by default, which is taken"] = { scripted.frame { payload = ("x"):rep(65535) }, {}, ("x"):rep(65535) },
-      ["65536 is too big"] = { scripted.frame { payload = ("x"):rep(65536) }, {}, 65535 },
-      ["fragments are counted together"] = { "\1\6abcdef\128\5ghijk", { max_payload_size = 10 }, 10 },
+      ["65536 is too big"] = {
+        scripted.frame { payload = ("x"):rep(65536) }, {}, { "65535 bytes: it has 65536" },
+      },
+      ["fragments are counted together"] = {
+        "\1\6abcdef\128\5ghijk", { max_payload_size = 10 }, { "10 bytes: it has 11" },
+      },
       ["fragments up to it are taken"] = { "\1\6abcdef\128\4ghij", { max_payload_size = 10 }, "abcdefghij" },
       ["after decompression"] = { -- a hundred times the letter a, RFC 7692 section 7.2.1
-        scripted.frame { rsv = 4, payload = "\74\76\164\61\0\0" }, { max_payload_size = 99, deflate = true }, 99,
+        scripted.frame { rsv = 4, payload = "\74\76\164\61\0\0" }, { max_payload_size = 99, deflate = true },
+        { "99 bytes" },
       },
       ["after decompression, up to it"] = {
         scripted.frame { rsv = 4, payload = "\74\76\164\61\0\0" }, { max_payload_size = 100, deflate = true },
@@ -117,7 +122,7 @@ for _, scheme in ipairs { "ws", "wss" } do
           assert.is_true(value[1] == 1 and value[2] == case[3])
           return
         end
-        local text = ("message too big (over %d bytes)"):format(case[3])
+        local text = ("message too big (over %s; see max_payload_size)"):format(case[3][1])
         assert.same({ s.conn, false, text, n = 3 }, s.calls[1])
         assert.same({ nil, text, false }, { more, why, s.conn.connected })
         local close = s.peer:at(4).frames[1]

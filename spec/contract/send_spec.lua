@@ -103,6 +103,22 @@ for place, new in pairs(world.places) do
       assert.same({ false, "closing" }, { luws.wssend(s.conn, 1, "x") })
     end)
 
+    it("sends what tostring makes of any value, and warns once where that says nothing", function()
+      local named = setmetatable({}, { __tostring = function() return "named" end })
+      s:open { { "read_frame" }, { "read_frame" }, { "read_frame" }, { "read_frame" }, { "read_frame" }, { "hold" } }
+      local bare = {}
+      for i = #logged, 1, -1 do logged[i] = nil end
+      for _, data in ipairs { 5, true, named } do assert.is_true(luws.wssend(s.conn, 1, data)) end
+      assert.same({}, logged)
+      assert.is_true(luws.wssend(s.conn, 1, nil))
+      assert.is_true(luws.wssend(s.conn, 1, bare))
+      local sent = {}
+      for i, frame in ipairs(s.peer:at(7).frames) do sent[i] = frame.payload end
+      assert.same({ "5", "true", "named", "nil", tostring(bare) }, sent)
+      assert.same({ { 2, ('luws: wssend to %s got a nil and sends "nil" (this is said once for each connection)')
+        :format(tostring(s.conn)) } }, logged)
+    end)
+
     it('false, "not connected": nil, closed, or never opened', function()
       s:open { { "close" } }
       for _, thing in ipairs { false, 1, "x", {} } do

@@ -343,7 +343,7 @@ impl Inflater {
             let before = decompress.total_in();
             let status = decompress.decompress_vec(rest, data, FlushDecompress::Sync);
             if data.len() > limit {
-                return Err(ReceiveError::TooBig { limit });
+                return Err(ReceiveError::TooBig { limit, length: None });
             }
             rest = &rest[(decompress.total_in() - before) as usize..];
             self.ended = matches!(status, Ok(Status::StreamEnd));
@@ -360,7 +360,7 @@ impl Inflater {
                 // Without input it may say that it can do nothing; that is what we want to know.
                 let _ = decompress.decompress_vec(&[], data, FlushDecompress::Sync);
                 if data.len() > limit {
-                    return Err(ReceiveError::TooBig { limit });
+                    return Err(ReceiveError::TooBig { limit, length: None });
                 }
             }
         }

@@ -15,8 +15,8 @@ use crate::http::{DuplicateHeader, RequestError, Response, ResponseError};
 pub enum ReceiveError {
     /// The peer broke a rule.
     Protocol(ProtocolError),
-    /// A message is over our own limit, in bytes (section 10.4).
-    TooBig { limit: usize },
+    /// A message is over our own limit (section 10.4): both in bytes; the length where its headers have told that.
+    TooBig { limit: usize, length: Option<u64> },
 }
 
 impl ReceiveError {
@@ -40,7 +40,12 @@ impl fmt::Display for ReceiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Protocol(error) => error.fmt(f),
-            Self::TooBig { limit } => write!(f, "message too big (over {limit} bytes)"),
+            Self::TooBig { limit, length: None } => {
+                write!(f, "message too big (over {limit} bytes; see max_payload_size)")
+            }
+            Self::TooBig { limit, length: Some(length) } => {
+                write!(f, "message too big (over {limit} bytes: it has {length}; see max_payload_size)")
+            }
         }
     }
 }
@@ -171,7 +176,7 @@ pub enum InvalidResponse {
 impl fmt::Display for InvalidResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(ResponseError::Tls) => write!(f, "{}: is this a wss server?", ResponseError::Tls),
+            Self::Http(ResponseError::Tls) => write!(f, "{} (is it wss?)", ResponseError::Tls),
             Self::Http(error) => error.fmt(f),
             Self::TooManyInformational => f.write_str("too many informational responses"),
             Self::Version => f.write_str("the response is not HTTP/1.1"),

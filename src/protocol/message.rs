@@ -62,7 +62,9 @@ impl Assembler {
         let room = limit.saturating_sub(self.data.len());
         // What a compressed frame becomes shows only as it is inflated.
         if !self.compressed && !self.forgotten && header.payload_length > room as u64 {
-            return Err(ReceiveError::TooBig { limit });
+            // Of a message in fragments, only the last header completes the sum.
+            let length = header.fin.then(|| header.payload_length.saturating_add(self.data.len() as u64));
+            return Err(ReceiveError::TooBig { limit, length });
         }
         Ok(())
     }

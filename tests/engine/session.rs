@@ -103,7 +103,10 @@ fn a_promise_of_many_bytes_costs_no_memory() {
     // The header says 2^62 bytes: over the limit, so it fails before one of them has come.
     let (mut client, _) = pair(Config::default(), Config::default());
     client.receive(&[0x82, 127, 0x40, 0, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(next(&mut client), "error message too big (over 65535 bytes)");
+    assert_eq!(
+        next(&mut client),
+        "error message too big (over 65535 bytes: it has 4611686018427387904; see max_payload_size)"
+    );
 }
 
 fn sockproxy() -> Box<dyn Negotiation> {
@@ -211,7 +214,13 @@ fn a_failure_says_its_hop_its_kind_and_the_close_code_that_was_sent() {
         ("83 00", Hop::Frames, Kind::Protocol, 1002, "reserved opcode 3"),
         ("81 01 ff", Hop::Frames, Kind::Encoding, 1007, "text message is not valid UTF-8"),
         ("88 03 03e8 ff", Hop::Frames, Kind::Encoding, 1007, "close reason is not valid UTF-8"),
-        ("82 05", Hop::Frames, Kind::TooBig, 1009, "message too big (over 4 bytes)"),
+        (
+            "82 05",
+            Hop::Frames,
+            Kind::TooBig,
+            1009,
+            "message too big (over 4 bytes: it has 5; see max_payload_size)",
+        ),
     ];
     for (input, hop, kind, code, text) in cases {
         for closing in [false, true] {
