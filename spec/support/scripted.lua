@@ -20,6 +20,7 @@
 --        and authority: who must have signed it. least, newest: versions, in LuaSec's words. alpn: the protocols that
 --        can be selected, separated by commas (http/1.1; "": none).
 --   {"sleep", seconds}  {"wait"}: until peer:go(); neither reads, so a client's sends get stuck in time
+--   {"echo", seconds}: sends messages and pings back for so long, or until the client closes; then closes (1001), too
 --   {"hold"}: reads until the client or peer:close() ends the connection, without a deadline
 --   {"shutdown", notify = true}  {"close", notify = true}  {"reset"}: half close, FIN, RST; notify: with a TLS goodbye
 --
@@ -41,6 +42,7 @@ local POSITIONS = {
   pieces = { "data", "size", "interval" },
   drip = { "data", "interval" },
   sleep = { "seconds" },
+  echo = { "seconds" },
 }
 
 local USUAL_HEADERS = {

@@ -48,6 +48,18 @@ def parse_frame(data, at):
     return (*head, key, payload), at + size
 
 
+def frame(fin, opcode, payload):
+    """The bytes of a server's frame."""
+    size = len(payload)
+    if size < 126:
+        head = bytes([fin << 7 | opcode, size])
+    elif size < 1 << 16:
+        head = struct.pack(">BBH", fin << 7 | opcode, 126, size)
+    else:
+        head = struct.pack(">BBQ", fin << 7 | opcode, 127, size)
+    return head + payload
+
+
 def server_context(folder, name, least, newest):
     """TLS with that certificate, for versions from `least` to `newest`, which are LuaSec's words."""
     versions = {version.name.lower(): version for version in ssl.TLSVersion}
@@ -110,11 +122,12 @@ class Player(threading.Thread):
             raise Failure("the deadline passed")
         return left
 
-    def receive(self):
+    def receive(self, seconds=None):
         """Adds what comes next to the record; False once the peer has ended or reset the stream."""
         data = b""
         if self.eof is None and self.reset is None:
-            self.sock.settimeout(self.left())
+            left = self.left()
+            self.sock.settimeout(left if seconds is None else seconds)
             try:
                 data = self.sock.recv(1 << 16)
             except ConnectionResetError:
@@ -243,6 +256,31 @@ class Player(threading.Thread):
             while (parsed := parse_frame(self.raw, self.taken)) is None:
                 self.await_more()
             self.taken = parsed[1]
+
+    def step_echo(self, seconds: float):
+        """Sends messages and pings back for so long, or until the client closes; then closes, too, and reads to the end."""
+        end = time.monotonic() + seconds
+        if self.frames_from is None:
+            self.frames_from = self.taken
+        opcode, payload = 8, struct.pack(">H", 1001)
+        while (left := end - time.monotonic()) > 0:
+            if (parsed := parse_frame(self.raw, self.taken)) is None:
+                self.until = end + 1
+                try:
+                    if not self.receive(left):
+                        return
+                except TimeoutError:
+                    break
+                continue
+            (fin, _, opcode, _, _, payload), self.taken = parsed
+            if opcode == 8:
+                break
+            if opcode != 10:
+                self.write(frame(fin, 10 if opcode == 9 else opcode, payload))
+            opcode, payload = 8, struct.pack(">H", 1001)
+        self.until = time.monotonic() + self.script.deadline
+        self.write(frame(1, opcode, payload))
+        self.step_read_to_eof()
 
     def step_read_to_eof(self):
         while self.receive():

@@ -1,0 +1,341 @@
+-- The documentation: what it shows runs, where it links to is there, and every option and function is described.
+
+local child = require "spec.support.child"
+local scripted = require "spec.support.scripted"
+
+-- Pages that are not as they are to be. They are not looked at, and every link to one of them is right.
+local TO_COME = {
+  "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "types/luws.lua",
+  "docs/event-loops.md", "docs/frame-loops.md", "docs/moving-from-luws.md", "docs/openluup.md",
+  "docs/troubleshooting.md",
+}
+
+local MOST_COLUMNS, README_LINES = 120, 120
+
+-- How long the server echoes until it closes, and how long a block may take, in seconds.
+local ECHOES, PATIENCE = 1, 8
+
+local is_to_come = {}
+for _, path in ipairs(TO_COME) do is_to_come[path] = true end
+
+local function read(path)
+  local file = io.open(path, "rb")
+  local text = file and file:read "*a" -- nil for a folder
+  if file then file:close() end
+  return text
+end
+
+local function exists(path)
+  local file = io.open(path, "rb")
+  if file then file:close() end
+  return file ~= nil
+end
+
+local function output(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+-- Pages
+
+--- The anchor that GitHub makes of a heading.
+local function slug(heading)
+  local text = heading:gsub("!?%[([^%]]*)%]%b()", "%1"):gsub("<[^>]*>", "")
+  return (text:lower():gsub("[^%w%s_\128-\255-]", ""):gsub("%s", "-"))
+end
+
+--- A page: its lines, the blocks of code (language, mark, first line, text), the anchors (by name, the line),
+-- those that stand there as ids (in order), and the links.
+local function parse(path)
+  local page = { path = path, lines = {}, blocks = {}, anchors = {}, ids = {}, links = {}, repeated = {} }
+  local block, mark, section
+  local function anchor(name, number)
+    if page.anchors[name] then page.repeated[#page.repeated + 1] = name end
+    page.anchors[name] = number
+  end
+  local taken = {}
+  for line in (assert(read(path), path):gsub("\n?$", "\n")):gmatch "([^\n]*)\n" do
+    local number = #page.lines + 1
+    page.lines[number] = line
+    local fence = line:match "^%s*```(.*)$"
+    if block and fence then
+      block.text = table.concat(block, "\n", 1, #block) .. "\n"
+      page.blocks[#page.blocks + 1] = block
+      block = nil
+    elseif block then
+      block[#block + 1] = line
+    elseif fence then
+      block = { language = fence:match "^%S*", mark = mark, line = number }
+      mark = nil
+    else
+      if line ~= "" then mark = line:match "^%s*<!%-%- lua: (%w+) %-%->%s*$" end
+      local level, heading = line:match "^(#+)%s+(.-)%s*$"
+      if level then
+        if #level == 2 then section = heading end
+        local name = slug(heading)
+        local count = taken[name]
+        taken[name] = (count or 0) + 1
+        if count then name = name .. "-" .. count end
+        -- An id just before a heading may be what GitHub makes of it, too.
+        if page.anchors[name] ~= number - 1 then anchor(name, number) end
+      end
+      local plain = line:gsub("`[^`]*`", "")
+      for id in plain:gmatch '<a%s+id="([^"]*)"' do
+        anchor(id, number)
+        page.ids[#page.ids + 1] = { name = id, section = section, line = number }
+      end
+      for target in plain:gmatch "%]%(([^)%s]+)[^)]*%)" do
+        page.links[#page.links + 1] = { target = target, line = number }
+      end
+      local target = plain:match "^%[[^%]]+%]:%s*(%S+)"
+      if target then page.links[#page.links + 1] = { target = target, line = number } end
+    end
+  end
+  return page
+end
+
+local pages, by_path = {}, {}
+for path in ("README.md\n" .. output "ls docs/*.md"):gmatch "[^\n]+" do
+  if not is_to_come[path] then
+    pages[#pages + 1] = parse(path)
+    by_path[path] = pages[#pages]
+  end
+end
+
+local function page_at(path)
+  if not by_path[path] and exists(path) and path:find "%.md$" then by_path[path] = parse(path) end
+  return by_path[path]
+end
+
+--- A path relative to a page, from the root of the project.
+local function resolved(page, path)
+  local parts = {}
+  local whole = path:find "^/" and path:sub(2) or (page.path:match "^(.*/)" or "") .. path
+  for part in whole:gmatch "[^/]+" do
+    if part == ".." then
+      table.remove(parts)
+    elseif part ~= "." then
+      parts[#parts + 1] = part
+    end
+  end
+  return table.concat(parts, "/")
+end
+
+local function at(page, number) return ("%s:%d"):format(page.path, number) end
+
+describe("the documentation", function()
+  it("links to what is there", function()
+    local problems = {}
+    for _, page in ipairs(pages) do
+      for _, link in ipairs(page.links) do
+        local path, anchor = link.target:match "^([^#]*)#?(.*)$"
+        local target = path == "" and page.path or resolved(page, path)
+        if not link.target:find "^%a[%w+.-]*:" and not is_to_come[target] then
+          local there = page_at(target)
+          if not exists(target) or there and anchor ~= "" and not there.anchors[anchor] then
+            problems[#problems + 1] = at(page, link.line) .. ": " .. link.target
+          end
+        end
+      end
+    end
+    assert.same({}, problems)
+  end)
+
+  it("has each anchor once in a page", function()
+    local problems = {}
+    for _, page in ipairs(pages) do
+      for _, name in ipairs(page.repeated) do problems[#problems + 1] = page.path .. "#" .. name end
+    end
+    assert.same({}, problems)
+  end)
+
+  it("has no line wider than 120 columns, and a README of at most 120 lines", function()
+    local problems = {}
+    for _, page in ipairs(pages) do
+      local generated = false -- as a part of docs/speed.md is, by make bench-docs
+      for number, line in ipairs(page.lines) do
+        if line == "<!-- the table, by `make bench-docs` -->" then generated = true end
+        if line == "<!-- the end of the table -->" then generated = false end
+        local _, columns = line:gsub("[^\128-\191]", "")
+        if columns > MOST_COLUMNS and not generated then problems[#problems + 1] = at(page, number) end
+      end
+      if page.path == "README.md" and #page.lines > README_LINES then problems[#problems + 1] = "README.md" end
+    end
+    assert.same({}, problems)
+  end)
+end)
+
+-- What there is to describe
+
+--- Where each option is registered: the names of wsopen's options, and by option those of its settings. Read off the
+-- source, where they stand as { "name", ... in a list, one to a line.
+local function registered()
+  local top, inner, tls = {}, {}, {}
+  for path in output "ls lua/luws/*.lua":gmatch "[^\n]+" do
+    local list
+    for line in read(path):gmatch "[^\n]+" do
+      local rows = line:match "^local (%w+)_rows = {$"
+      if line == "options.register {" then
+        list = top
+      elseif rows then
+        inner[rows] = inner[rows] or {}
+        list = inner[rows]
+      elseif path:find "/tls%.lua$" and line == "local known = {" then
+        list = tls
+      elseif line == "}" then
+        list = nil
+      end
+      local name = list and (list == tls and line:match "^  ([%w_]+) = " or line:match '^  { "([%w_]+)",')
+      if name then list[#list + 1] = name end
+    end
+  end
+  for _, name in ipairs(tls) do top[#top + 1] = "ssl_" .. name end
+  top[#top + 1] = "ssl"
+  return top, inner
+end
+
+describe("the reference", function()
+  local luws = require "luws"
+  local top, inner = registered()
+  local REFERENCE = { "docs/api.md", "docs/tls.md", "docs/compression.md", "docs/openluup.md" }
+
+  local function set(names)
+    local result = {}
+    for _, name in ipairs(names) do result[name] = true end
+    return result
+  end
+
+  --- Of these ids the ones that are in none of the pages. `prefix`: what may stand before them, with a dot or an
+  -- underscore.
+  local function missing(names, paths, prefix)
+    local result = {}
+    for _, name in ipairs(names) do
+      local found = false
+      for _, path in ipairs(paths) do
+        local anchors = by_path[path] and by_path[path].anchors or {}
+        found = found or is_to_come[path] and #paths == 1 or anchors[name]
+          or prefix and (anchors[prefix .. "." .. name] or anchors[prefix .. "_" .. name])
+      end
+      if not found then result[#result + 1] = name end
+    end
+    table.sort(result)
+    return result
+  end
+
+  --- The ids in the section of a page that are not known.
+  local function unknown(path, section, is_known)
+    local result = {}
+    for _, id in ipairs(by_path[path] and by_path[path].ids or {}) do
+      if id.section == section and not is_known(id.name) then result[#result + 1] = at(by_path[path], id.line) end
+    end
+    return result
+  end
+
+  it("has an anchor for every option", function()
+    assert.is_true(#top >= 30, "the rows of options are not found in lua/luws")
+    assert.same({}, missing(top, REFERENCE))
+    for option, page in pairs { deflate = "docs/compression.md", sockproxy = "docs/openluup.md" } do
+      assert.is_true(inner[option] and #inner[option] >= 6, "the rows of " .. option .. " are not found in lua/luws")
+      assert.same({}, missing(inner[option], { page }, option))
+    end
+  end)
+
+  it("describes no option that is not there", function()
+    local known = set(top)
+    assert.same({}, unknown("docs/api.md", "Options of wsopen", function(name) return known[name] end))
+    assert.same({}, unknown("docs/tls.md", "Options", function(name) return known[name] end))
+    local deflate = set(inner.deflate)
+    assert.same({}, unknown("docs/compression.md", "Options", function(name) return deflate[name] end))
+  end)
+
+  it("has an anchor for every function and field of the module, and for no other", function()
+    local names = {}
+    for name in pairs(luws) do names[#names + 1] = name end
+    assert.same({}, missing(names, { "docs/api.md" }))
+    local known = set(names)
+    assert.same({}, unknown("docs/api.md", "Functions", function(name) return known[name] end))
+  end)
+
+  it("has an anchor for every field and method of a connection", function()
+    local peer = scripted.peer { { "upgrade" }, { "hold" } }
+    local conn = assert(luws.wsopen(peer.url, print, { close_timeout = 0 }))
+    luws.wsclose(conn)
+    local names = {}
+    for name in pairs(conn) do
+      if type(name) == "string" then names[#names + 1] = name end
+    end
+    peer:close()
+    assert.same({}, missing(names, { "docs/api.md" }))
+    assert.same({}, unknown("docs/api.md", "Methods of a connection", function(name)
+      return type(conn[name]) == "function"
+    end))
+  end)
+end)
+
+describe("a block of Lua in the documentation", function()
+  local folder, peers, running
+
+  local function blocks()
+    local list = {}
+    for _, page in ipairs(pages) do
+      for _, block in ipairs(page.blocks) do
+        if block.language == "lua" then
+          block.at = at(page, block.line)
+          list[#list + 1] = block
+        end
+      end
+    end
+    return list
+  end
+
+  -- They wait most of the time, so they run together.
+  setup(function()
+    local root = output "pwd":match "[^\n]+"
+    folder = os.tmpname()
+    os.remove(folder)
+    assert(output(("mkdir '%s' && echo made"):format(folder)) == "made\n")
+    peers = {}
+    for _, tls in ipairs { false, true } do
+      peers[#peers + 1] = scripted.peer { { "upgrade" }, { "echo", ECHOES }, tls = tls }
+    end
+    local function absolute(name)
+      local path = (";" .. os.getenv(name)):gsub(";%./", ";" .. root .. "/"):sub(2)
+      return ("%s='%s'"):format(name, path)
+    end
+    local environment = ("cd '%s' && %s %s timeout %d"):format(folder, absolute "LUA_PATH", absolute "LUA_CPATH",
+      PATIENCE)
+    running = {}
+    for i, block in ipairs(blocks()) do
+      if block.mark ~= "syntax" then
+        local path = ("%s/%d.lua"):format(folder, i)
+        local file = assert(io.open(path, "w"))
+        file:write(("\n"):rep(block.line), block.text) -- so that errors name the line of the page
+        file:close()
+        running[block] = child.start {
+          root .. "/spec/support/block.lua", path, root, peers[1].url, peers[2].url, block.mark,
+          environment = environment,
+        }
+      end
+    end
+  end)
+
+  teardown(function()
+    for _, finish in pairs(running) do finish() end
+    for _, peer in ipairs(peers) do peer:close() end
+    os.execute(("rm -r '%s'"):format(folder))
+  end)
+
+  for _, block in ipairs(blocks()) do
+    it("at " .. block.at .. (block.mark == "syntax" and " compiles" or " runs"), function()
+      assert.is_truthy((loadstring or load)(block.text, "=" .. block.at)) -- luacheck: ignore
+      assert.is_true(block.mark == nil or block.mark == "syntax" or block.mark == "openluup", "an unknown mark")
+      if block.mark == "syntax" then return end
+      local finish = running[block]
+      running[block] = nil
+      local said, status = finish()
+      assert(status == 0, ("it ended with status %s and said:\n%s"):format(tostring(status), said))
+    end)
+  end
+end)
