@@ -8,6 +8,19 @@ local TO_COME = {
   "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "types/luws.lua",
   "docs/event-loops.md", "docs/frame-loops.md", "docs/moving-from-luws.md", "docs/openluup.md",
   "docs/troubleshooting.md",
+  "src/protocol/error.rs", -- whose texts are to be in docs/errors.md
+}
+
+-- Texts in that file that no client is ever told.
+local OF_SERVERS = {
+  "unmasked frame from a client", "the method is not GET", "the HTTP version is not 1.1", "no Host header",
+  "not a WebSocket upgrade", "Sec-WebSocket-Version is not 13", "Sec-WebSocket-Key is not 16 bytes in base64",
+}
+
+-- Texts in that file that say what luws has prevented before.
+local PREVENTED = {
+  " cannot be asked for", "the subprotocol ", " cannot be sent (1 text, 2 binary, 8 close, 9 ping, 10 pong)",
+  "a control frame cannot be fragmented",
 }
 
 local MOST_COLUMNS, README_LINES = 120, 120
@@ -256,6 +269,28 @@ describe("the reference", function()
     assert.same({}, missing(names, { "docs/api.md" }))
     local known = set(names)
     assert.same({}, unknown("docs/api.md", "Functions", function(name) return known[name] end))
+  end)
+
+  it("has every text of the engine's errors", function()
+    local path, problems, unseen = "src/protocol/error.rs", {}, {}
+    if is_to_come[path] then return end
+    for _, texts in ipairs { OF_SERVERS, PREVENTED } do
+      for _, text in ipairs(texts) do unseen[text] = true end
+    end
+    local errors = read "docs/errors.md"
+    local code, checked = read(path):gsub("//[^\n]*", ""):gsub('\\"', "\1"), 0
+    for literal in code:gmatch '"([^"]*)"' do
+      -- What stands between placeholders.
+      for text in (literal:gsub("{[^{}]*}", "\2") .. "\2"):gmatch "([^\2]*)\2" do
+        text = text:gsub("\1", '"')
+        if #text > 10 and not unseen[text] then
+          checked = checked + 1
+          if not errors:find(text, 1, true) then problems[#problems + 1] = text end
+        end
+      end
+    end
+    assert.is_true(checked >= 30, "the texts are not found in " .. path)
+    assert.same({}, problems)
   end)
 
   it("has an anchor for every field and method of a connection", function()

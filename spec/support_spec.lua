@@ -178,6 +178,24 @@ describe("scripted.peer", function()
     assert.is_nil(peer:result().error)
   end)
 
+  it("echoes messages and pings until the time is over or the client closes", function()
+    local function masked(opcode, payload) return scripted.frame { opcode = opcode, payload = payload, mask = true } end
+    local long = ("x"):rep(70000)
+    local sent = masked("text", "a") .. masked("ping", "b") .. masked("pong", "c") .. masked("binary", long)
+    local echoed = "\129\1a\138\1b" .. scripted.frame { opcode = "binary", payload = long }
+    local peer, client = open { { "upgrade" }, { "echo", 0.05 } }
+    assert(client:send(sent))
+    assert.equal(RESPONSE .. echoed .. "\136\2\3\233", client:receive(#RESPONSE + #echoed + 4))
+    client:close()
+    assert.is_nil(peer:result().error)
+
+    peer, client = open { { "upgrade" }, { "echo", 10 } }
+    assert(client:send(masked("close", scripted.close_payload(4000))))
+    assert.equal(RESPONSE .. "\136\2\15\160", client:receive(#RESPONSE + 4))
+    client:close()
+    assert.is_nil(peer:result().error)
+  end)
+
   it("waits for the spec, and the spec for a step", function()
     local peer, client = open { { "send", "1" }, { "wait" }, { "send", "2" }, { "hold" } }
     assert.equal("wait", peer:at(2).step_name)

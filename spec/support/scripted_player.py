@@ -258,7 +258,7 @@ class Player(threading.Thread):
             self.taken = parsed[1]
 
     def step_echo(self, seconds: float):
-        """Sends messages and pings back for so long, or until the client closes; then closes, too, and reads to the end."""
+        """Sends messages and pings back for so long, or until the client closes; closes, too, and reads to the end."""
         end = time.monotonic() + seconds
         if self.frames_from is None:
             self.frames_from = self.taken
