@@ -119,6 +119,72 @@ describe("what most calls are", function()
     assert.is_true(most <= 1000)
   end)
 
+  it("hears of the peer in a turn that ends before all is told", function()
+    s:open({ { "wait" }, { "send", TEXT:rep(1500) }, { "hold" } }, { receive_timeout = 0.1 })
+    settle()
+    real.sleep(0.15)
+    s.peer:go()
+    s.peer:at(3)
+    assert.is_true((real.wsreceive(s.conn)))
+    while #s.told < 1500 do assert.is_not_nil((real.wsreceive(s.conn))) end
+    for _, told in ipairs(s.told) do assert.equal(1, told[1]) end
+  end)
+
+  it("hears of the peer where the handler has left something to be sent", function()
+    local steps = { { "wait" }, { "send", TEXT }, { "wait" }, { "send", TEXT }, { "hold" } }
+    s:open(steps, { receive_timeout = 0.2, coalesce = true }, function(conn, opcode, data)
+      s.told[#s.told + 1] = data
+      if opcode then real.wssend(conn, 1, "answer") end
+    end)
+    settle()
+    for _ = 1, 2 do
+      real.sleep(0.12)
+      go()
+      assert.same({ false, 3 }, { real.wsreceive(s.conn) })
+    end
+    assert.same({ "x", "x" }, s.told)
+  end)
+
+  it("hears of the peer before the handler is called", function()
+    s:open({ { "wait" }, { "send", TEXT }, { "hold" } }, { receive_timeout = 0.1 }, function(conn, opcode, data)
+      s.told[#s.told + 1] = data
+      if opcode then s.nested = { real.wsreceive(conn) } end
+    end)
+    settle()
+    real.sleep(0.15)
+    go()
+    real.wsreceive(s.conn)
+    assert.same({ { false, 0 }, { "x" } }, { s.nested, s.told })
+  end)
+
+  it("takes what a handler has set for the next wsreceive, whatever has come meanwhile", function()
+    local stream = "\129\3one\137\1p\129\3two"
+    for _, name in ipairs { "max_payload_size", "sink" } do
+      local value = name == "sink" and function() return function() return 1 end end or 2
+      s:open({ { "wait" }, { "send", stream }, { "hold" } }, {}, function(conn, _, data)
+        s.told[#s.told + 1] = data
+        conn.options[name] = value
+      end)
+      settle()
+      go()
+      assert.same({ false, 13 }, { real.wsreceive(s.conn) })
+      assert.same({ "one", "two" }, s.told)
+      s:close()
+    end
+  end)
+
+  it("forgets the right part after wshandleincoming", function()
+    s:open { { "wait" }, { "send", "\129\1a\129\6xyz" }, { "wait" }, { "send", "XYZ\129\1b" }, { "hold" } }
+    settle()
+    real.wshandleincoming("\129\1i", s.conn)
+    go()
+    assert.same({ false, 8 }, { real.wsreceive(s.conn) })
+    real.wsreset(s.conn)
+    go()
+    assert.same({ false, 6 }, { real.wsreceive(s.conn) })
+    assert.same({ { 1, "i" }, { 1, "a" }, { 1, "b" } }, s.told)
+  end)
+
   it("takes over what was set since: max_payload_size, a sink, debug_mode", function()
     s:open { { "wait" }, { "send", "\129\3abc" }, { "hold" } }
     settle()
@@ -250,6 +316,40 @@ describe("what most calls are", function()
     real.wsreceive(s.conn)
     _G.print = print
     assert.equal(3, got)
+  end)
+end)
+
+describe("a finaliser that receives while a message becomes a string", function()
+  it("does not tell of a timeout that is over", function()
+    local s, told, litter = session.new(real), {}, nil
+    local message = "\129\126\4\0" .. ("z"):rep(1024)
+    local steps = { { "wait" }, { "send", message:rep(900) }, { "hold" } }
+    s:open(steps, { receive_timeout = 0.1 }, function(_, opcode, data)
+      if not opcode then told[#told + 1] = data end
+      if litter then for _ = 1, 3 do litter() end end
+      collectgarbage "restart"
+    end)
+    for _ = 1, 3 do real.wsreceive(s.conn) end
+    real.sleep(0.15)
+    s.peer:go()
+    s.peer:at(3)
+    local pause, multiplier = collectgarbage("setpause", 10), collectgarbage("setstepmul", 1000)
+    local calls, done = 0, false
+    function litter()
+      local proxy = newproxy(true) -- luacheck: ignore
+      getmetatable(proxy).__gc = function()
+        if done then return end
+        calls = calls + 1
+        real.wsreceive(s.conn)
+      end
+    end
+    for _ = 1, 3 do real.wsreceive(s.conn) end
+    done = true
+    collectgarbage("setpause", pause)
+    collectgarbage("setstepmul", multiplier)
+    assert.is_true(calls > 0)
+    assert.same({}, told)
+    s:close()
   end)
 end)
 

@@ -279,7 +279,7 @@ describe("an error that a debug hook raises during wshandleincoming or wsreceive
         end
         if w.told[1] then assert.same({ { 1, "x" } }, w.told, count) end
       end
-      assert.is_true(raised > 50 and interrupted > 0, ("%d raised, %d interrupted"):format(raised, interrupted))
+      assert.is_true(raised > 50, ("%d raised, %d interrupted"):format(raised, interrupted))
     end)
   end
 end)

@@ -1,6 +1,6 @@
 --[[
-What most calls of wsreceive and wssend are, natively (src/lua/raw/quick.rs): functions that take the connection table.
-Nothing can break these off, so nothing need be prepared for that.
+What most calls of wsreceive and wssend do, natively (src/lua/raw/quick.rs): functions that take the connection table.
+Whatever breaks one of these off, nothing is left in the middle, so the driver need not prepare for that.
 
   state_of(conn)               the state of a connection of this module's, or nil for anything else
   poll(conn)                   reads, and tells the handler what has come

@@ -150,21 +150,19 @@ local function events(conn, state, has_begun)
     event, data, waiting = next_event(conn, usual, now, false, is_nested)
   end
   -- Complete frames that have come are a sign of life. Of a connection that is closed meanwhile nothing is told.
-  if state.phase ~= "closed" and data then
-    conn.lastPing = now
-    native.set_heard(state.number, clock.now())
-  end
+  if state.phase ~= "closed" and data then conn.lastPing = now end
   return waiting
 end
 
---- adopt(conn, state): options that have been changed since, in so far as they say what comes out of the session.
--- Returns them all.
-local function adopt(conn, state)
+--- adopt(conn, state, has_begun): options that have been changed since, in so far as they say what comes out of the
+-- session; not while it delivers. Returns them all.
+local function adopt(conn, state, has_begun)
   local given = conn.options
   if given == nil or given ~= state.given then
     given = options.of(conn)
     state.given = given
   end
+  if has_begun then return given end
   local size, sinks = given.max_payload_size, given.sink ~= nil
   if size ~= state.size then
     state.size = size
@@ -180,7 +178,7 @@ end
 --- deliver(conn, state, has_begun): delivers what the session holds, and writes what is queued then, as far as there is
 -- room.
 local function deliver(conn, state, has_begun)
-  if state.tracing or log.settings.debug_mode then trace(conn, state) end
+  if not has_begun and (state.tracing or log.settings.debug_mode) then trace(conn, state) end
   local waiting = events(conn, state, has_begun)
   if state.phase == "closed" then return end
   if state.tracing then trace(conn, state) end
@@ -212,7 +210,7 @@ end
 --- receive_some(conn, state, is_read, more, has_begun): what wsreceive does when there may be something to be done.
 -- `is_read`: it has read already; `more`: there may be more of that at once; `has_begun`: it delivers already.
 local function receive_some(conn, state, is_read, more, has_begun)
-  local given = adopt(conn, state)
+  local given = adopt(conn, state, has_begun)
   if state.phase == "closed" then return nil, state.over end -- what the options inherit from has closed it
   local count
   if is_read then
@@ -259,7 +257,7 @@ function receive.receive(conn, state, count, more, turn)
     return nil, state.over
   end
   if count == false then -- that was all it has seen
-    if not is_overdue(state, options.of(conn)) then return false, 0 end
+    if is_busy(state.session) or not is_overdue(state, options.of(conn)) then return false, 0 end
     count = 0
   end
   if count then
@@ -284,7 +282,10 @@ end
 function receive.inject(conn, state, data)
   if is_busy(state.session) then return false end -- in a finaliser
   native.receive_plain(state.session, data)
-  state.injected = true
+  if not state.injected then
+    state.injected = true
+    connection.settle(state)
+  end
   if guard.is_deep() then
     state.more = true -- for the next wsreceive
   else

@@ -3,7 +3,7 @@ The frames of a connection as lines in the log, while luws.debug_mode is on.
 --]]
 
 local native, import = ...
-local guard, log = import("guard"), import("log")
+local connection, guard, log = import("connection"), import("guard"), import("log")
 
 --- trace(conn, state): when debugging, a line in the log for each frame since the last call. Never the payload.
 local function trace(conn, state)
@@ -11,6 +11,7 @@ local function trace(conn, state)
   if wanted ~= (state.tracing or false) then
     state.tracing = wanted
     native.set_trace(state.session, wanted)
+    connection.settle(state)
   end
   if not wanted then return end
   for _, line in ipairs(native.trace(state.session)) do log.debug("%s %s", guard.name(conn), line) end

@@ -1,7 +1,7 @@
 //! The binding: what the Lua driver (`lua/`) is given to work with, and the module's entry point.
 //!
-//! Nothing here calls user code but what the driver calls for that (`raw`), so no borrow is alive when a handler runs; and nothing here raises an error for what a user can cause. Failures are values: `nil` or `false`, and a
-//! string.
+//! Nothing here calls user code but what the driver calls for that (`raw`), so no borrow is alive when a handler runs;
+//! and nothing here raises an error for what a user can cause. Failures are values: `nil` or `false`, and a string.
 //!
 //! The functions are plain ones over [`Value`]s. Lua's C API is called in [`raw`] only.
 

@@ -85,8 +85,9 @@ impl Buffer {
         self.commit(bytes.len());
     }
 
-    /// Takes `spare` for its storage, if that is the larger one and there is little in the queue. So buffers that are used
-    /// in turn need large storage only once. `spare` must be initialised to its whole length, as what is given back is.
+    /// Takes `spare` for its storage, if that is the larger one and there is little in the queue. So buffers that are
+    /// used in turn need large storage only once. `spare` must be initialised to its whole length, as what is given
+    /// back is.
     pub fn borrow(&mut self, spare: &mut Vec<u8>) {
         let held = self.len();
         if held > IDLE || self.storage.len() >= spare.len() {
@@ -104,8 +105,8 @@ impl Buffer {
         (self.start, self.end) = (0, count.min(self.storage.len()));
     }
 
-    /// Makes its storage the spare one, whether it was borrowed or has grown, unless there is much in the queue. A little
-    /// moves to storage of its own.
+    /// Makes its storage the spare one, whether it was borrowed or has grown, unless there is much in the queue. A
+    /// little moves to storage of its own.
     pub fn give_back(&mut self, spare: &mut Vec<u8>) {
         if self.storage.len() <= IDLE || self.len() > IDLE {
             return;

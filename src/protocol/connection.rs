@@ -152,8 +152,8 @@ impl Connection {
         self.incoming.set_announce(announce);
     }
 
-    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it. Whether
-    /// there was such a message.
+    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it.
+    /// Whether there was such a message.
     pub fn stream_message(&mut self) -> bool {
         self.incoming.stream_message()
     }

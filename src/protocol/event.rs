@@ -11,8 +11,10 @@ pub enum Event<'a> {
         opcode: Opcode,
         data: &'a [u8],
     },
-    /// A message begins, if that is announced ([`Connection::set_announce`](super::connection::Connection::set_announce)). It will be one event when it is
-    /// complete, or, if [`Connection::stream_message`](super::connection::Connection::stream_message) is called now, pieces as they come.
+    /// A message begins, if that is announced
+    /// ([`Connection::set_announce`](super::connection::Connection::set_announce)). It will be one event when it is
+    /// complete, or, if [`Connection::stream_message`](super::connection::Connection::stream_message) is called now,
+    /// pieces as they come.
     Begin(Opcode),
     /// The next piece of a message that is streamed, of at most about 100 KiB; `last` may be empty. The pieces of
     /// a text are UTF-8 together, not each by itself.

@@ -163,8 +163,8 @@ impl FrameHeader {
         Ok(Some((Self { fin, rsv, opcode, masking_key, payload_length }, length)))
     }
 
-    /// Writes the header in its shortest form to the beginning of `bytes`, which has room for [`MAX_HEADER`]; returns its
-    /// length.
+    /// Writes the header in its shortest form to the beginning of `bytes`, which has room for [`MAX_HEADER`]; returns
+    /// its length.
     fn put(&self, bytes: &mut [u8]) -> usize {
         bytes[0] = u8::from(self.fin) << 7 | self.rsv << 4 | self.opcode as u8;
         let mut length = match self.payload_length {

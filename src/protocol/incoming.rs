@@ -148,8 +148,8 @@ impl Incoming {
         self.announce = announce;
     }
 
-    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it. Whether
-    /// there was such a message.
+    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it.
+    /// Whether there was such a message.
     pub(super) fn stream_message(&mut self) -> bool {
         let is_announced = self.delivery == Delivery::Announced;
         if is_announced {

@@ -40,8 +40,8 @@ use websocket::WebSocket;
 /// one is (RFC 6455 section 5.5.3), so that a peer that asks and never reads costs no memory.
 const PONG_BACKLOG: usize = 64 * 1024;
 
-/// Storage for which sessions take turns, so that those that are idle need none. Its owner decides how much of it to keep
-/// and for how long.
+/// Storage for which sessions take turns, so that those that are idle need none. Its owner decides how much of it to
+/// keep and for how long.
 #[derive(Debug, Default)]
 pub struct Storage {
     pub input: Vec<u8>,
@@ -126,8 +126,8 @@ impl Session {
     /// 17 KiB or `max` bytes, whichever is more, and decrypted up to `max` bytes in all. `more` says that `plain` is
     /// `max`; the rest is held for the next call.
     ///
-    /// A `read` that blocks must not be offered while [`holds_more`](Self::holds_more): it would keep the held plaintext
-    /// from the caller. One that fails at once will do; see below.
+    /// A `read` that blocks must not be offered while [`holds_more`](Self::holds_more): it would keep the held
+    /// plaintext from the caller. One that fails at once will do; see below.
     ///
     /// The wire has ended when `wire` and `plain` are both 0 ([`BytesRead::is_end`]). A caller that goes on until
     /// then loses nothing, because held plaintext comes first. `wire` alone says nothing: it is 0, too, when the wire

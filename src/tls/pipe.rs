@@ -23,8 +23,8 @@ impl Read for Pipe {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
         let mut cipher = self.0.borrow_mut();
         let count = target.len().min(cipher.incoming.len());
-        // The library is never told that the carrier has ended: only the peer can say, by a close_notify, that it sends no
-        // more, and a carrier that is lost is not a failure of TLS.
+        // The library is never told that the carrier has ended: only the peer can say, by a close_notify, that it sends
+        // no more, and a carrier that is lost is not a failure of TLS.
         if count == 0 && !target.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }

@@ -65,9 +65,9 @@ unsafe fn numbered<'a>(state: *mut State) -> Option<&'a LuaSession> {
     }
 }
 
-/// `settle(number, is_calm, can_send, is_plain, max_payload_size)`: whether there is nothing to do for a wsreceive but to
-/// read, whether messages can be sent at any time, whether those that come may go to the handler and nowhere else, and
-/// the value of that option as the session knows it. The next poll looks at the options.
+/// `settle(number, is_calm, can_send, is_plain, max_payload_size)`: whether there is nothing to do for a wsreceive but
+/// to read, whether messages can be sent at any time, whether those that come may go to the handler and nowhere else,
+/// and the value of that option as the session knows it. The next poll looks at the options.
 unsafe extern "C-unwind" fn settle(state: *mut State) -> c_int {
     unsafe {
         let Some(session) = numbered(state) else { return 0 };
@@ -132,17 +132,17 @@ unsafe extern "C-unwind" fn time(state: *mut State) -> c_int {
     }
 }
 
-/// `read(number [, most])`: one read from the session's own socket, of at most `most` bytes of plaintext, or of as many as
-/// seem right. Returns how many it brought and whether there may be more at once; or nil (nothing is
-/// there, and nothing that came before is to be done), and "closed" or the error if there never will be.
+/// `read(number [, most])`: one read from the session's own socket, of at most `most` bytes of plaintext, or of as many
+/// as seem right. Returns how many it brought and whether there may be more at once; or nil (nothing is there, and
+/// nothing that came before is to be done), and "closed" or the error if there never will be.
 unsafe extern "C-unwind" fn read(state: *mut State) -> c_int {
     unsafe {
         let came = match numbered(state) {
             Some(session) => {
                 let most = limit(state, 2);
-                caught(|| session.read(most))
+                caught(|| session.read(most)).map_err(refusal)
             }
-            None => Err("closed".into()),
+            None => Err(refusal("closed".into())),
         };
         give_came(state, came)
     }
@@ -160,7 +160,7 @@ pub(super) unsafe fn limit(state: *mut State, index: c_int) -> Option<usize> {
 }
 
 /// Pushes what a read has come to.
-pub(super) unsafe fn give_came(state: *mut State, came: Result<Came, Reason>) -> c_int {
+pub(super) unsafe fn give_came(state: *mut State, came: Result<Came, *mut Reply>) -> c_int {
     unsafe {
         let (count, more) = match came {
             Ok(Came::Nothing { pending: false }) => {
@@ -169,7 +169,7 @@ pub(super) unsafe fn give_came(state: *mut State, came: Result<Came, Reason>) ->
             }
             Ok(Came::Nothing { pending: true }) => (0, false),
             Ok(Came::Bytes(count, more)) => (count, more),
-            Err(why) => return give(state, refusal(why)),
+            Err(reply) => return give(state, reply),
         };
         push_number(state, count as f64);
         ffi::lua_pushboolean(state, more.into());
@@ -219,19 +219,26 @@ unsafe extern "C-unwind" fn send(state: *mut State) -> c_int {
     }
 }
 
-/// `next(number)`: the number of an event (an opcode, or those of [`session`](crate::lua::session)) and its data; or, when
-/// more bytes are needed, nil, whether complete frames have come since that was last said, and how many bytes wait to be
-/// sent.
+/// `next(number)`: the number of an event (an opcode, or those of [`session`](crate::lua::session)) and its data; or,
+/// when more bytes are needed, nil, whether complete frames have come since that was last said, and how many bytes wait
+/// to be sent.
 ///
 /// An event counts as handed over, until `deliver`, `done`, or what answers it is called: if the next call finds that
 /// nobody has, the driver was broken off in between, and the event says so.
 unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
     unsafe {
         let Some(session) = numbered(state) else { return 0 };
-        // What has panicked is in no state to go on with.
-        let found = catch_unwind(AssertUnwindSafe(|| session.next())).unwrap_or(Found::Interrupted);
-        give_found(state, session, found, false)
+        give_found(state, session, find(session, LuaSession::next), false)
     }
+}
+
+/// What `search` finds. A session in which it has panicked is in no state to go on.
+#[inline]
+pub(super) fn find(session: &LuaSession, search: impl FnOnce(&LuaSession) -> Found) -> Found {
+    catch_unwind(AssertUnwindSafe(|| search(session))).unwrap_or_else(|_| {
+        session.break_off();
+        Found::Interrupted
+    })
 }
 
 /// Pushes what was found.
@@ -330,8 +337,8 @@ pub(super) fn call(session: Option<&LuaSession>, protected: impl FnOnce() -> c_i
     status == ffi::LUA_OK
 }
 
-/// `deliver(number, trace, f, ...)`: `xpcall(f, trace, ...)`, which takes no arguments for f in Lua 5.1; with nil as `trace`,
-/// pcall. No yield passes through.
+/// `deliver(number, trace, f, ...)`: `xpcall(f, trace, ...)`, which takes no arguments for f in Lua 5.1; with nil as
+/// `trace`, pcall. No yield passes through.
 unsafe extern "C-unwind" fn deliver(state: *mut State) -> c_int {
     unsafe {
         let trace = if ffi::lua_type(state, 2) == ffi::LUA_TFUNCTION { 2 } else { 0 };

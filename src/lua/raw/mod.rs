@@ -5,18 +5,18 @@
 //!   Rust only if nothing on that frame is to be dropped. So each call that may raise is made either by a frame that
 //!   holds only numbers, references and raw pointers, or under `lua_pcall`, which no error leaves.
 //! - What allocates in Lua may run the collector, and with it anybody's finaliser, which may raise an error or call
-//!   this module again. Results are therefore pushed under `lua_pcall` by [`push`], whose closure exists already (a
-//!   new one would have to be allocated first), and what is borrowed meanwhile is behind a `RefCell` and asked with
-//!   `try_borrow`. The data of an event are the exception ([`hot`]): they are lent, which keeps everybody else away from
-//!   their session as a borrow would, and an error meanwhile is seen by the [`attempt`](hot) that all calls of the driver
-//!   are made within.
+//!   this module again. Results that allocate are therefore pushed under `lua_pcall` by [`push`], whose closure exists
+//!   already (a new one would have to be allocated first), and what is borrowed meanwhile is behind a `RefCell` and
+//!   asked with `try_borrow`. The data of an event are the exception ([`hot`]): they are lent, which keeps everybody
+//!   else away from their session as a borrow would. Whoever has begun an attempt (the driver by [`hot`]'s `attempt`,
+//!   [`quick`]'s `poll` by itself) sees an error meanwhile; where there is none, the string is made under `lua_pcall`.
 //! - A panic never reaches Lua: it is caught, and becomes a message or the end of the connection.
 //! - Userdata is known by its metatable, which each function has as an upvalue; the object in it is taken out by its
 //!   finaliser, after which the userdata is an empty one. The hottest functions know a session by its number: it is in
 //!   the register from when it is made until it is dropped, and a finaliser that finds it in use leaves it alone.
 //!
-//! Knows nothing of sessions but how to find them. [`quick`] has what most calls of wsreceive and wssend are, [`hot`] what
-//! else is called often.
+//! Knows nothing of sessions but how to find them. [`quick`] has what most calls of wsreceive and wssend do, [`hot`]
+//! what else is called often.
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
@@ -164,8 +164,8 @@ unsafe extern "C-unwind" fn collect(state: *mut State) -> c_int {
     }
 }
 
-/// Whether what is to be finalised is in use: by a finaliser that is called by hand, or as the Lua state is closed in the
-/// middle of a call. It is then never dropped.
+/// Whether what is to be finalised is in use: by a finaliser that is called by hand, or as the Lua state is closed in
+/// the middle of a call. It is then never dropped.
 fn is_held(held: &Held) -> bool {
     matches!(held, Some(Handle::Session(session)) if session.is_held())
 }

@@ -1,6 +1,7 @@
-//! What most calls of wsreceive and wssend are, each in one function: they are given the table that the user has of a
-//! connection. All else is for the driver, to which they hand on what they have not done; no debug hook can come between
-//! their steps. To read fields of tables, and to set those that are there, allocates nothing and raises nothing.
+//! What most calls of wsreceive and wssend do, each in one function: they are given the table that the user has of a
+//! connection. All else is for the driver, to which they hand on what they have not done. Where an error leaves one of
+//! them (a debug hook's, a finaliser's), what was not told yet is still in the session. To read fields of tables
+//! allocates nothing and raises nothing.
 
 use std::ffi::{CStr, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,11 +10,10 @@ use std::ptr;
 use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
-use super::hot::{call, caught, give_came, give_found, give_result, hand_over, keep, limit, refusal};
+use super::hot::{call, caught, find, give_came, give_found, give_result, hand_over, keep, limit, refusal};
 use super::{bytes, context, push_number, raw_get};
 use crate::lua::session::{Came, Found, LuaSession};
 use crate::lua::value::Reply;
-use crate::net::clock;
 
 /// How many upvalues all functions have.
 const COMMON: c_int = 3;
@@ -36,7 +36,7 @@ const LAST_PING: c_int = ffi::lua_upvalueindex(17);
 const DEBUG_MODE: c_int = ffi::lua_upvalueindex(18);
 const TURN: c_int = ffi::lua_upvalueindex(19);
 
-const GIVEN: c_int = 5;
+const ARGUMENTS: c_int = 5;
 const NAMES: [&CStr; 10] = [
     c"options",
     c"receive_chunk_size",
@@ -50,31 +50,36 @@ const NAMES: [&CStr; 10] = [
     c"debug_mode",
 ];
 
+/// How many upvalues there are, and how many functions [`quick`] makes.
+const UPVALUES: c_int = COMMON + ARGUMENTS + NAMES.len() as c_int + 1;
+const FUNCTIONS: c_int = 4;
+
 /// The places of the arguments of most functions here.
 const CONNECTION: c_int = 1;
 const GIVEN_OPTIONS: c_int = 2;
 
-/// `quick(state_key, number_key, settings, trace, can_yield)`: the functions `state_of`, `poll`, `next_event` and `send_now`,
-/// for connection tables that have their state, and the number of their session, under these keys; settings has debug_mode, trace makes an error a text with its stack, and with can_yield handlers may yield in coroutines.
+/// `quick(state_key, number_key, settings, trace, can_yield)`: the functions `state_of`, `poll`, `next_event` and
+/// `send_now`, for connection tables that have their state, and the number of their session, under these keys; settings
+/// has debug_mode, trace makes an error a text with its stack, and with can_yield handlers may yield in coroutines.
 pub(super) unsafe extern "C-unwind" fn quick(state: *mut State) -> c_int {
     unsafe {
-        ffi::lua_settop(state, GIVEN);
+        ffi::lua_settop(state, ARGUMENTS);
         for name in NAMES {
             ffi::lua_pushstring(state, name.as_ptr());
         }
-        ffi::luaL_checkstack(state, TURN + 4, ptr::null());
+        ffi::luaL_checkstack(state, 2 * UPVALUES + FUNCTIONS, ptr::null());
         push_closure(state, turn);
-        for function in [state_of, poll, next_event, send_now] as [ffi::lua_CFunction; 4] {
+        for function in [state_of, poll, next_event, send_now] as [ffi::lua_CFunction; FUNCTIONS as usize] {
             push_closure(state, function);
         }
-        4
+        FUNCTIONS
     }
 }
 
 /// A function with the upvalues that all have, and then those that [`quick`] has put on the stack so far, up to `turn`.
 unsafe fn push_closure(state: *mut State, function: ffi::lua_CFunction) {
     unsafe {
-        let own = ffi::lua_gettop(state).min(GIVEN + NAMES.len() as c_int + 1);
+        let own = ffi::lua_gettop(state).min(UPVALUES - COMMON);
         for index in 1..=COMMON {
             ffi::lua_pushvalue(state, ffi::lua_upvalueindex(index));
         }
@@ -94,7 +99,7 @@ unsafe fn push_field(state: *mut State, table: c_int, key: c_int) {
     }
 }
 
-/// Sets such a field, which the table has, to a number.
+/// Sets such a field to a number; raises an error if the table has none and there is no memory.
 unsafe fn set_field(state: *mut State, table: c_int, key: c_int, value: f64) {
     unsafe {
         ffi::lua_pushvalue(state, key);
@@ -125,8 +130,8 @@ unsafe extern "C-unwind" fn state_of(state: *mut State) -> c_int {
     }
 }
 
-/// The session of the connection that is the first argument; `None` if that is none. `alone`: also if something lingers,
-/// which would have to be seen to first.
+/// The session of the connection that is the first argument; `None` if that is none. `alone`: also if something
+/// lingers, which would have to be seen to first.
 #[inline]
 unsafe fn session_of<'a>(state: *mut State, alone: bool) -> Option<&'a LuaSession> {
     unsafe {
@@ -193,7 +198,7 @@ unsafe extern "C-unwind" fn poll(state: *mut State) -> c_int {
             push_field(state, GIVEN_OPTIONS, RECEIVE_CHUNK_SIZE);
             session.set_most(limit(state, -1));
         }
-        let came = caught(|| session.read(session.most()));
+        let came = caught(|| session.read(session.most())).map_err(refusal);
         match came {
             Ok(Came::Bytes(count, more)) => receive(state, session, count, more),
             Ok(Came::Nothing { pending: false }) if !has_timeout => 0,
@@ -270,6 +275,7 @@ unsafe fn is_usual(state: *mut State, session: &LuaSession) -> bool {
         if !is_known || is_debugging(state) {
             return false;
         }
+        // In a coroutine, a handler that may yield is called by the driver.
         ffi::lua_toboolean(state, CAN_YIELD) == 0 || ffi::lua_pushthread(state) != 0
     }
 }
@@ -313,23 +319,22 @@ unsafe fn tell(state: *mut State, session: &LuaSession, time: Option<f64>, told:
             if ffi::lua_type(state, -1) != ffi::LUA_TFUNCTION {
                 return Stop::Unusual;
             }
-            let found =
-                catch_unwind(AssertUnwindSafe(|| session.next_quickly())).unwrap_or(Found::Interrupted);
+            let found = find(session, LuaSession::next_quickly);
             let lent = match found {
                 Found::Event(lent) if lent.is_message() => lent,
                 _ => return Stop::Found(found),
             };
-            if !*told {
-                *told = true;
-                let time = time.unwrap_or_else(crate::lua::time);
-                set_field(state, CONNECTION, LAST_MESSAGE, time);
-                set_field(state, CONNECTION, LAST_PING, time);
-            }
             ffi::lua_pushvalue(state, CONNECTION);
             ffi::lua_pushinteger(state, lent.number.into());
             // Nothing if a finaliser has ended the connection meanwhile.
             if !hand_over(state, session, lent) {
                 return Stop::Unusual;
+            }
+            if !*told {
+                *told = true;
+                let time = time.unwrap_or_else(crate::lua::time);
+                set_field(state, CONNECTION, LAST_MESSAGE, time);
+                set_field(state, CONNECTION, LAST_PING, time);
             }
             if !call(Some(session), || ffi::lua_pcall(state, 3, 0, trace)) {
                 return Stop::Failed;
@@ -344,7 +349,13 @@ unsafe extern "C-unwind" fn turn(state: *mut State) -> c_int {
     unsafe {
         let Some(session) = session_of(state, false) else { return 0 };
         let mut told = false;
-        let is_done = match tell(state, session, None, &mut told) {
+        let stop = tell(state, session, None, &mut told);
+        if let Stop::Found(Found::Nothing { heard: true, .. } | Found::Enough { heard: true }) = stop
+            && !told
+        {
+            set_field(state, CONNECTION, LAST_PING, crate::lua::time());
+        }
+        let is_done = match stop {
             Stop::Failed => {
                 ffi::lua_pushboolean(state, 0);
                 ffi::lua_insert(state, -2);
@@ -355,12 +366,6 @@ unsafe extern "C-unwind" fn turn(state: *mut State) -> c_int {
                 false
             }
             Stop::Found(Found::Nothing { heard, outgoing: 0 }) if session.is_calm() => {
-                if heard {
-                    session.set_heard(clock());
-                }
-                if heard && !told {
-                    set_field(state, CONNECTION, LAST_PING, crate::lua::time());
-                }
                 heard || has_none(state, GIVEN_OPTIONS, RECEIVE_TIMEOUT)
             }
             _ => false,
@@ -371,10 +376,10 @@ unsafe extern "C-unwind" fn turn(state: *mut State) -> c_int {
     }
 }
 
-/// `next_event(conn, options, time, begins, guards)`: the next event, as [`next`](super::hot) has it. `begins`: a turn begins,
-/// that ends after some time or many events; then the event says that it is enough, though there may be more, and its
-/// data are whether complete frames have come. `guards`: a finaliser that calls in between is not taken for the driver's having been
-/// broken off, for it finds the session busy (see `unguard`).
+/// `next_event(conn, options, time, begins, guards)`: the next event, as [`next`](super::hot) has it. `begins`: a turn
+/// begins, that ends after some time or many events; then the event says that it is enough, though there may be more,
+/// and its data are whether complete frames have come. `guards`: a finaliser that calls in between is not taken for the
+/// driver's having been broken off, for it finds the session busy (see `unguard`).
 ///
 /// With options that are a table, messages before the event are told to the handler, if these are as most are, at this
 /// time of day; an error of the handler's is an event that is false.
@@ -385,11 +390,12 @@ unsafe extern "C-unwind" fn next_event(state: *mut State) -> c_int {
             session.begin_turn();
         }
         let (time, guards) = (ffi::lua_tonumber(state, 3), ffi::lua_toboolean(state, 5) != 0);
+        let mut told = false;
         let stop =
-            if is_plain_table(state) { tell(state, session, Some(time), &mut false) } else { Stop::Unusual };
+            if is_plain_table(state) { tell(state, session, Some(time), &mut told) } else { Stop::Unusual };
         let found = match stop {
             Stop::Found(found) => found,
-            Stop::Unusual => catch_unwind(AssertUnwindSafe(|| session.next())).unwrap_or(Found::Interrupted),
+            Stop::Unusual => find(session, LuaSession::next),
             Stop::Failed => {
                 ffi::lua_pushboolean(state, 0);
                 ffi::lua_insert(state, -2);

@@ -13,12 +13,12 @@ use crate::protocol::handshake::UpgradeRequest;
 use crate::proxy::sockproxy::SockProxy;
 use crate::session::{Kind, Session};
 
-/// `session(parameters)`: a session, a client's with its first bytes queued, and its number; or `nil`, why not, and which
-/// hop cannot even begin, "tls" or "proxy", if it is one. The parameters: `role` ("server", or nothing), `seed` (of
-/// nonces and masking keys, for tests), `clock` (a virtual one, or nothing), `max_payload_size`, `use_masking`,
-/// `fragment_size`, `coalesce` (bytes), `deflate` (a table of all that [`options`] reads of it, or nothing); a client's:
-/// `host`, `host_header`, `resource`, `headers` (array of `{name, value}`), `subprotocols` (array), `secure`, `tls`
-/// (LuaSec's names) and `sockproxy` (as `deflate`).
+/// `session(parameters)`: a session, a client's with its first bytes queued, and its number; or `nil`, why not, and
+/// which hop cannot even begin, "tls" or "proxy", if it is one. The parameters: `role` ("server", or nothing), `seed`
+/// (of nonces and masking keys, for tests), `clock` (a virtual one, or nothing), `max_payload_size`, `use_masking`,
+/// `fragment_size`, `coalesce` (bytes), `deflate` (a table of all that [`options`] reads of it, or nothing); a
+/// client's: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`), `subprotocols` (array), `secure`,
+/// `tls` (LuaSec's names) and `sockproxy` (as `deflate`).
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
     let empty = Table::default();
     let parameters = arguments.first().and_then(Value::table).unwrap_or(&empty);

@@ -1,10 +1,10 @@
-//! What a session tells, one event after the other: each by its number and with its data, which are lent until they are a
-//! Lua string.
+//! What a session tells, one event after the other: each by its number and with its data, which are lent until they are
+//! a Lua string.
 
 use std::cell::Cell;
 
 use super::{Inner, LuaSession};
-use crate::net::coarse_clock;
+use crate::net::{clock, coarse_clock};
 use crate::protocol::connection::Connection;
 use crate::protocol::event::Event as Received;
 use crate::protocol::frame::Opcode;
@@ -58,8 +58,8 @@ impl Lent {
 /// What `next` has found.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::lua) enum Found {
-    /// Nothing, and nothing will come without more bytes; whether complete frames have come since that was last said, and
-    /// how many bytes wait to be sent.
+    /// Nothing, and nothing will come without more bytes; whether complete frames have come since that was last said,
+    /// and how many bytes wait to be sent.
     Nothing {
         heard: bool,
         outgoing: usize,
@@ -118,7 +118,7 @@ impl LuaSession {
             self.context.storage.borrow_mut().take_back(&mut inner.session);
             return Found::Nothing { heard: self.has_heard(inner), outgoing: inner.session.outgoing_len() };
         };
-        self.count_event();
+        self.count_event(number);
         Found::Event(self.lend(number, data))
     }
 
@@ -146,20 +146,33 @@ impl LuaSession {
             return None;
         }
         let data = inner.session.short_message(opcode)?;
-        self.count_event();
+        self.count_event(kind);
         Some(self.lend(kind, data))
     }
 
-    /// Whether complete frames have come since this was last asked.
+    /// Whether complete frames have come since this was last asked; if so, the peer was heard of now.
     fn has_heard(&self, inner: &Inner) -> bool {
         let frames = inner.session.connection().map_or(0, Connection::frames_received);
-        self.frames.replace(frames) != frames
+        if self.frames.replace(frames) == frames {
+            return false;
+        }
+        self.hear();
+        true
     }
 
-    fn count_event(&self) {
+    fn hear(&self) {
+        self.heard.set(self.clock.as_ref().map_or_else(clock, |clock| clock.get()));
+    }
+
+    /// Counts an event of this number. If it is a complete frame, the peer was heard of before a handler is called, which
+    /// may receive, too.
+    fn count_event(&self, number: u8) {
         let events = self.turn.events.get();
         if events == 0 {
             self.turn.deadline.set(self.time() + LONGEST);
+            if number < OPEN || number == LAST {
+                self.hear();
+            }
         }
         self.turn.events.set(events.saturating_add(1));
     }
@@ -185,8 +198,8 @@ impl LuaSession {
         let _ = self.with(|inner| (inner.kept, inner.own) = (Some(number), data));
     }
 
-    /// Throws away what has come, at most so many events. Returns whether the peer's close frame, or its fault, was among
-    /// it; and whether there may be more.
+    /// Throws away what has come, at most so many events. Returns whether the peer's close frame, or its fault, was
+    /// among it; and whether there may be more.
     pub(super) fn discard(&self, most: u32) -> (bool, bool) {
         let discarded = self.with(|inner| {
             let mut answered = false;

@@ -1,5 +1,5 @@
-//! The functions that the Lua driver calls with a session, but for those of `raw/hot.rs`. Each takes its arguments out of
-//! a slice of values; what a finaliser asks of a session that is at work is answered as if there were none.
+//! The functions that the Lua driver calls with a session, but for those of `raw/hot.rs`. Each takes its arguments out
+//! of a slice of values; what a finaliser asks of a session that is at work is answered as if there were none.
 
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -100,7 +100,8 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     // set_trace(session, on), trace(session): an array of lines, one for each frame since the last call
     (c"set_trace", set_trace),
     (c"trace", trace),
-    // announce(session, on): whether messages are announced; stream(session): the one that was announced comes in pieces
+    // announce(session, on): whether messages are announced; stream(session): the one that was announced comes in
+    // pieces
     (c"announce", announce),
     (c"stream", stream),
     // limit(session, bytes): the most bytes of a message

@@ -1,6 +1,6 @@
-//! A [`Session`] as the Lua driver sees it: what it is made of, and the marks that tell where a call was broken off. Only
-//! the driver holds these objects, so the types of their arguments are the driver's care. What comes out of a session is
-//! in `events`, how its bytes come and go in `transfer`.
+//! A [`Session`] as the Lua driver sees it: what it is made of, and the marks that tell where a call was broken off.
+//! Only the driver holds these objects, so the types of their arguments are the driver's care. What comes out of a
+//! session is in `events`, how its bytes come and go in `transfer`.
 //!
 //! A finaliser of anybody's may call in while the data of an event become a Lua string: so a session that is at work
 //! says that it has nothing, and that is no error.
@@ -60,7 +60,8 @@ pub(super) struct LuaSession {
     unwritten: Cell<bool>,
     /// Bytes have come since `next` last had nothing to tell.
     fresh: Cell<bool>,
-    /// Whose errors end in [`raw`](super::raw), which then sees what they have left behind: a coroutine, by its address.
+    /// Whose errors end in [`raw`](super::raw), which then sees what they have left behind: a coroutine, by its
+    /// address.
     attempt: Cell<usize>,
     /// Calls of Lua from functions of this session, which hold on to it.
     calls: Cell<u32>,
@@ -162,7 +163,8 @@ impl LuaSession {
         self.calls.get() > 0 || self.lent.get().is_some()
     }
 
-    /// What is in it, for whoever may touch that now: nobody while it is at work, of which a finaliser may know nothing.
+    /// What is in it, for whoever may touch that now: nobody while it is at work, of which a finaliser may know
+    /// nothing.
     #[inline]
     fn at_rest(&self) -> Option<RefMut<'_, Option<Inner>>> {
         if self.sheltered.get() || self.guarded.get() || self.lent.get().is_some() {
@@ -229,8 +231,8 @@ impl LuaSession {
         self.ask(Session::incoming_len)
     }
 
-    /// Whether a wsreceive has something to do without more bytes from the wire: events, one of which may be the last with
-    /// which nothing was done, or bytes that wait for somebody to write them.
+    /// Whether a wsreceive has something to do without more bytes from the wire: events, one of which may be the last
+    /// with which nothing was done, or bytes that wait for somebody to write them.
     pub(super) fn is_pending(&self) -> bool {
         let pending = |inner: &mut Inner| {
             self.has_more(inner) || self.unwritten.get() && inner.session.outgoing_len() > 0
@@ -293,6 +295,11 @@ impl LuaSession {
     /// Gives back the storage that is not needed now.
     fn take_back(&self) -> bool {
         self.with(|inner| self.context.storage.borrow_mut().take_back(&mut inner.session)).is_ok()
+    }
+
+    /// Something has broken off in the middle: the next call finds that.
+    pub(super) fn break_off(&self) {
+        self.handed.set(true);
     }
 
     /// What was handed over needs nothing more.

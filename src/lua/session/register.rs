@@ -1,5 +1,5 @@
-//! Sessions by number: the hot functions are given a number, which costs less to look at than an object does. (A function
-//! for each session would cost as little, but LuaJIT's traces would keep it, and with it the session.)
+//! Sessions by number: the hot functions are given a number, which costs less to look at than an object does. (A
+//! function for each session would cost as little, but LuaJIT's traces would keep it, and with it the session.)
 //!
 //! A number is never used twice, so one that was kept too long finds nothing.
 

@@ -140,7 +140,8 @@ impl LuaSession {
         came
     }
 
-    /// Takes bytes of the wire that came in another way. Returns how much plaintext they became, and whether more is held.
+    /// Takes bytes of the wire that came in another way. Returns how much plaintext they became, and whether more is
+    /// held.
     pub(super) fn receive(&self, bytes: &[u8]) -> Option<(usize, bool)> {
         self.fresh.set(true);
         let receive = |inner: &mut Inner| {
@@ -226,8 +227,8 @@ impl LuaSession {
     }
 
     /// Sends a message or a control frame at once, to a socket of our own and if nothing else waits to be sent. `None`:
-    /// it was none of that, or cannot be sent, and nothing has happened. Otherwise it is queued, and has left, or why not
-    /// all of it has.
+    /// it was none of that, or cannot be sent, and nothing has happened. Otherwise it is queued, and has left, or why
+    /// not all of it has.
     pub(in crate::lua) fn send_now(&self, opcode: u8, data: &[u8]) -> Option<Result<(), Reason>> {
         if !self.can_send.get() {
             return None;
