@@ -133,7 +133,7 @@ lint: setup-lint
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path benches/compare/Cargo.toml
 	$(CARGO) clippy --quiet --all-targets --features lua51,demo-server -- --deny warnings
-	luacheck --quiet lua spec examples benches
+	luacheck --quiet lua spec examples benches types
 	$(CARGO) test --quiet --test dependencies
 
 install: build
