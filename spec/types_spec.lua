@@ -1,0 +1,220 @@
+-- types/luws.lua against the driver: the same functions, options, defaults, methods and fields, and nothing else. What
+-- the driver has is asked of itself where it can be, and else read from its source.
+
+local luws = require "luws"
+local servers = require "spec.support.servers"
+local world = require "spec.support.world"
+
+local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/types_spec%.lua$"
+
+local function text_of(path)
+  local file = assert(io.open(ROOT .. path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+--- The classes in types/luws.lua: of each its fields with their text, and its functions. `local NAME = {}` belongs to
+-- the class before it.
+local function read_types()
+  local classes, variables = {}, {}
+  local class, comment = nil, ""
+  for line in text_of("types/luws.lua"):gmatch "[^\n]+" do
+    local name, rest = line:match "^%-%-%-@field ([%w_]+)%?? (.*)$"
+    local variable, method = line:match "^function (%w+)[.:]([%w_]+)%("
+    local declared = line:match "^%-%-%-@class ([%w._]+)"
+    local own = line:match "^local (%w+) = {}$"
+    if declared then
+      class = { fields = {}, functions = {} }
+      assert(not classes[declared], declared .. " is declared twice")
+      classes[declared] = class
+    elseif name then
+      assert(not class.fields[name], name .. " is declared twice")
+      class.fields[name] = comment .. rest
+    elseif own then
+      variables[own] = class
+    elseif method then
+      local functions = variables[variable].functions
+      assert(not functions[method], method .. " is declared twice")
+      functions[method] = comment
+    end
+    local is_comment = line:find "^%-%-%-[^@|]"
+    comment = is_comment and comment .. line:sub(4) .. "\n" or ""
+  end
+  return classes
+end
+
+local function sorted_keys(...)
+  local names = {}
+  for _, set in ipairs { ... } do
+    for name in pairs(set) do
+      if type(name) == "string" then names[#names + 1] = name end
+    end
+  end
+  table.sort(names)
+  return names
+end
+
+--- A table of options without any, and the set of the names that it is asked about.
+local function recorder()
+  local asked = {}
+  return setmetatable({}, {
+    __index = function(_, name)
+      asked[name] = true
+      return nil
+    end,
+  }), asked
+end
+
+--- The default that the text of a field states, as a value of Lua; nil for "none".
+local function stated_default(name, text)
+  local literal = text:match 'Default: ("[^"]*")%f[^"]' or text:match "Default: ([%w.]-)%.?%f[%s%z]"
+  assert(literal, name .. " states no default")
+  if literal == "none" then return nil end
+  return assert(loadstring("return " .. literal))() -- luacheck: ignore 113 (Lua 5.1 and LuaJIT run the specs)
+end
+
+describe("the annotations in types/luws.lua", function()
+  local types, w
+
+  setup(function()
+    types = read_types()
+    w = world.new()
+  end)
+
+  --- assert_defaults(class, names, complete): the options of these names in the class state the defaults that
+  -- complete(given) fills in.
+  local function assert_defaults(class, names, complete)
+    local defaults = complete {}
+    for _, name in ipairs(names) do
+      local stated = stated_default(name, types[class].fields[name])
+      -- A reader may turn what is stated into something else, as that of coalesce does.
+      local read = stated ~= nil and complete({ [name] = stated })[name] or stated
+      assert.equal(defaults[name], read, class .. ": the default of " .. name)
+    end
+  end
+
+  --- assert_options(class, asked, complete): the class has these options, and no others, with their defaults.
+  local function assert_options(class, asked, complete)
+    local names = sorted_keys(asked)
+    assert.same(names, sorted_keys(types[class].fields))
+    assert_defaults(class, names, complete)
+  end
+
+  --- The names of the TLS options, as LuaSec has them.
+  local function tls_names()
+    local tls, known = w.import "tls", {}
+    local given, asked = recorder()
+    assert(tls.read(given))
+    for name in pairs(asked) do
+      local own = name:match "^ssl_(.*)$"
+      local _, why = tls.read(setmetatable({}, { __index = { [name] = print } }))
+      if own and not (why and why:find "%(not supported%)") then known[own] = true end
+    end
+    assert.is_true(known.verify and known.fingerprint and not known.ciphers)
+    return known
+  end
+
+  it("have the options of wsopen with their defaults", function()
+    local options = w.import "options"
+    local given, asked = recorder()
+    assert(options.opening(given))
+    local names = sorted_keys(asked)
+    local tls = { ssl = true }
+    for name in pairs(tls_names()) do tls["ssl_" .. name] = true end
+    assert.same(sorted_keys(asked, tls), sorted_keys(types["luws.Options"].fields))
+    -- Those of TLS have their defaults in the engine, where the specs of TLS try them.
+    assert_defaults("luws.Options", names, function(values) return assert(options.opening(values)) end)
+  end)
+
+  it("have the options of compression with their defaults", function()
+    local request = w.import "request"
+    local given, asked = recorder()
+    assert(request.deflate { deflate = given })
+    assert_options("luws.DeflateOptions", asked, function(values)
+      return assert(request.deflate { deflate = values })
+    end)
+  end)
+
+  it("have the options of SockProxy with their defaults", function()
+    local proxy = w.import "proxy"
+    local target = { host = "peer.test", port = 80 }
+    local given, asked = recorder()
+    assert(proxy.sockproxy({ sockproxy = given }, target))
+    assert_options("luws.SockProxyOptions", asked, function(values)
+      return assert(proxy.sockproxy({ sockproxy = values }, target))
+    end)
+  end)
+
+  it("have the TLS options with and without their prefix, with the same defaults", function()
+    assert.same(sorted_keys(tls_names()), sorted_keys(types["luws.TlsOptions"].fields))
+    for name, text in pairs(types["luws.TlsOptions"].fields) do
+      local prefixed = "ssl_" .. name
+      assert.equal(stated_default(name, text), stated_default(prefixed, types["luws.Options"].fields[prefixed]), name)
+    end
+  end)
+
+  it("have the functions and fields of the module", function()
+    local functions, fields = {}, {}
+    for name, value in pairs(luws) do
+      local set = type(value) == "function" and functions or fields
+      set[name] = true
+    end
+    assert.same(sorted_keys(functions), sorted_keys(types.luws.functions))
+    assert.same(sorted_keys(fields), sorted_keys(types.luws.fields))
+  end)
+
+  it("have what the stub adds to the module", function()
+    local stub = assert(loadfile(ROOT .. "lua/L_MyPlugin_LuWS.lua"))("L_Types_LuWS")
+    _G.L_Types_LuWS = nil -- luacheck: ignore 122 (the stub sets it)
+    local added, plugin = {}, types["luws.PluginModule"]
+    for name in pairs(stub) do
+      if luws[name] == nil then added[name] = true end
+    end
+    assert.same(sorted_keys(added), sorted_keys(plugin.functions, plugin.fields))
+  end)
+
+  it("have the methods of connections and of their sockets", function()
+    local function nothing() end
+    local made = w.import "methods".make(nothing, nothing, nothing)
+    assert.same(sorted_keys(made), sorted_keys(types["luws.Connection"].functions))
+    local conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo")))
+    local socket = conn.socket
+    luws.wsclose(conn)
+    assert.same(sorted_keys(debug.getmetatable(socket).__index), sorted_keys(types["luws.Socket"].functions))
+  end)
+
+  it("have the fields that connections are given", function()
+    local given = { bufferedAmount = true } -- computed, in Connection:__index
+    local body = assert(text_of("lua/luws.lua"):match "local conn = setmetatable%({\n(.-)\n  }, Connection%)")
+    for name in body:gmatch "%f[^\n%z]    ([%a_]+) = " do given[name] = true end
+    for name in text_of("lua/luws/linger.lua"):gmatch 'rawset%(conn, "([%w_]+)"' do given[name] = true end
+    assert.same(sorted_keys(given), sorted_keys(types["luws.Connection"].fields))
+    -- What a connection has when it is over is all among them.
+    local conn, peer = w:open(w:peer { subprotocol = "one" }, { subprotocols = "one" })
+    peer:answer_close()
+    w.luws.wsclose(conn, 1000, "bye")
+    w.luws.wswait(conn, 1)
+    for _, name in ipairs(sorted_keys(conn)) do assert.is_true(given[name], name) end
+    assert.same({ 1000, true, "one" }, { conn.close_code_sent, conn.was_clean, conn.subprotocol })
+  end)
+
+  it("have what is known of a server over wss", function()
+    local conn = assert(luws.wsopen(servers.url("demo", "wss", "/echo"), nil, {}))
+    local fields = types["luws.TlsInfo"].fields
+    for name in pairs(conn.tls) do assert.truthy(fields[name], name) end
+    luws.wsclose(conn)
+    local set = {}
+    for name in text_of("src/lua/tls/mod.rs"):gmatch 'table%.set%("([%w_]+)"' do set[name] = true end
+    assert.same(sorted_keys(set), sorted_keys(fields))
+  end)
+
+  it("have what is known of a response that refused the upgrade", function()
+    local _, _, response = luws.wsopen(servers.url("demo", "ws", "/nowhere"))
+    assert.same(sorted_keys(response), sorted_keys(types["luws.Response"].fields))
+  end)
+
+  it("have no line wider than 120 columns", function()
+    for line in text_of("types/luws.lua"):gmatch "[^\n]+" do assert.is_true(#line <= 120, line) end
+  end)
+end)
