@@ -22,7 +22,7 @@ local function read_types()
   for line in text_of("types/luws.lua"):gmatch "[^\n]+" do
     local name, rest = line:match "^%-%-%-@field ([%w_]+)%?? (.*)$"
     local variable, method = line:match "^function (%w+)[.:]([%w_]+)%("
-    local declared = line:match "^%-%-%-@class ([%w._]+)"
+    local declared = line:gsub(" %(exact%)", ""):match "^%-%-%-@class ([%w._]+)"
     local own = line:match "^local (%w+) = {}$"
     if declared then
       class = { fields = {}, functions = {} }

@@ -22,6 +22,9 @@ in this file with the driver.
 ---| 9 # ping, at most 125 bytes
 ---| 10 # pong, at most 125 bytes
 
+---What functions take for a connection: without one they fail with "not connected", or do nothing.
+---@alias luws.MaybeConnection luws.Connection|false|nil
+
 ---A message: 1 is text, 2 is binary.
 ---@alias luws.MessageOpcode
 ---| 1
@@ -79,7 +82,7 @@ in this file with the driver.
 ---@field alpn? string the application protocol that the server chose from ssl_alpn
 
 ---Options of compression (permessage-deflate, RFC 7692).
----@class luws.DeflateOptions
+---@class (exact) luws.DeflateOptions
 ---From 1 (fastest) to 9 (smallest). Default: 6.
 ---@field level? integer
 ---Messages with fewer bytes are sent uncompressed. Default: 128.
@@ -94,7 +97,7 @@ in this file with the driver.
 ---@field server_max_window_bits? integer
 
 ---Options of a connection through the SockProxy plugin.
----@class luws.SockProxyOptions
+---@class (exact) luws.SockProxyOptions
 ---Where SockProxy is. Default: "127.0.0.1".
 ---@field host? string
 ---Its TCP port, from 1 to 65535. Default: 2504.
@@ -117,7 +120,7 @@ in this file with the driver.
 ---@field required? boolean
 
 ---TLS options by LuaSec's own names, for the option `ssl`. Each can also be given as the option `ssl_NAME`.
----@class luws.TlsOptions
+---@class (exact) luws.TlsOptions
 ---Who is trusted: "none": anyone; "peer": a certificate by a trusted authority for this host. Default: "none".
 ---@field verify? string|string[]
 ---false: "peer" checks the signatures only. true goes with "peer" only. Default: true.
@@ -225,6 +228,8 @@ function Socket:getfd() end
 ---@param on boolean
 ---@return 1|nil ok
 ---@return string? message "unsupported option", "closed", or what the system says
+---@return_overload 1
+---@return_overload nil, string
 function Socket:setoption(name, on) end
 
 ---Ends the stream; the connection then finds its end. wsclose is the orderly way.
@@ -285,6 +290,8 @@ function Connection:settimeout() end
 ---For copas: calls wsreceive. Returns how many bytes came; or nil and "timeout", or why no more will come.
 ---@return integer? bytes
 ---@return string? message
+---@return_overload integer
+---@return_overload nil, string
 function Connection:receive() end
 
 ---Calls wsclose.
@@ -307,69 +314,75 @@ local luws = {}
 ---@return luws.Connection|false conn
 ---@return string? message why there is no connection
 ---@return luws.Response? response if the server refused the upgrade by an HTTP response
----@overload fun(url: string, handler?: luws.Handler, options?: luws.Options): false, string, luws.Response?
+---@return_overload luws.Connection
+---@return_overload false, string, luws.Response?
 function luws.wsopen(url, handler, options) end
 
 ---Sends a message or a control frame. Waits for at most send_timeout while the peer does not read (from a source: for
 ---each chunk). `data` is a string, an LTN12 source whose chunks become fragments, or any value that tostring accepts.
----@param conn luws.Connection
+---@param conn luws.MaybeConnection
 ---@param opcode luws.Opcode
 ---@param data? string|number|boolean|table|luws.Source a control frame needs none and takes no source
 ---@return boolean ok
 ---@return string? message
----@overload fun(conn: luws.Connection, opcode: luws.Opcode, data?: any): false, string
+---@return_overload true
+---@return_overload false, string
 function luws.wssend(conn, opcode, data) end
 
 ---Reads once and calls the handler for each complete message. Never blocks. Stops after 1,000 events or 5 milliseconds.
 ---nil means that the connection is finished, except with "message timeout", after which it is still open.
----@param conn luws.Connection
+---@param conn luws.MaybeConnection
 ---@return boolean? more whether to call it again soon
 ---@return integer|string bytes how many came; or why no more will come
----@overload fun(conn: luws.Connection): nil, string
+---@return_overload boolean, integer
+---@return_overload nil, string
 function luws.wsreceive(conn) end
 
 ---Ends the connection and returns at once. No handler is called any more. Safe at any time, any number of times, on
 ---anything. What is queued, the close frame and the peer's answer get close_timeout.
----@param conn luws.Connection|any
+---@param conn any
 ---@param code? integer from 1000 to 1003, 1007 to 1014 or 3000 to 4999. Default: 1000.
 ---@param reason? string at most 123 bytes of UTF-8
 function luws.wsclose(conn, code, reason) end
 
 ---Blocks until wsreceive has something to do, or for that long; after wsclose, until the closing handshake has ended.
----@param conn luws.Connection
+---@param conn luws.MaybeConnection
 ---@param seconds? number without it there is no limit
 ---@return boolean ready whether it has come to that
 function luws.wswait(conn, seconds) end
 
 ---Sends what the option coalesce has gathered, and whatever else is queued. Waits for room as wssend does.
----@param conn luws.Connection
+---@param conn luws.MaybeConnection
 ---@return boolean ok whether all of it has left
 ---@return string? message
----@overload fun(conn: luws.Connection): false, string
+---@return_overload true
+---@return_overload false, string
 function luws.wsflush(conn) end
 
 ---When the last complete frame came, in seconds since 1970; 0 for what is not a connection.
----@param conn luws.Connection|any
+---@param conn any
 ---@return number
 function luws.wslastping(conn) end
 
 ---Forgets a message that has come in part. What still comes of it is not delivered.
----@param conn luws.Connection
+---@param conn luws.MaybeConnection
 function luws.wsreset(conn) end
 
 ---Takes bytes as if they had come from the socket (for wss: from the TLS layer).
 ---@param data string
----@param conn luws.Connection
+---@param conn luws.MaybeConnection
 ---@return true|nil ok
 ---@return string? message
----@overload fun(data: string, conn: luws.Connection): nil, string
+---@return_overload true
+---@return_overload nil, string
 function luws.wshandleincoming(data, conn) end
 
 ---Inside openLuup: has its scheduler call wsreceive whenever something has come, until the connection ends.
----@param conn luws.Connection
+---@param conn luws.MaybeConnection
 ---@return boolean ok
 ---@return string? message "this is not openLuup", for instance
----@overload fun(conn: luws.Connection): false, string
+---@return_overload true
+---@return_overload false, string
 function luws.watch(conn) end
 
 ---A value as text for a log, tables with their contents.
