@@ -3,9 +3,6 @@
 local child = require "spec.support.child"
 local scripted = require "spec.support.scripted"
 
--- Pages that are not as they are to be. They are not looked at, and every link to one of them is right.
-local TO_COME = { "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "types/luws.lua" }
-
 -- Texts in that file that no client is ever told.
 local OF_SERVERS = {
   "unmasked frame from a client", "the method is not GET", "the HTTP version is not 1.1", "no Host header",
@@ -22,9 +19,6 @@ local MOST_COLUMNS, README_LINES = 120, 120
 
 -- How long the server echoes until it closes, and how long a block may take, in seconds.
 local ECHOES, PATIENCE = 1, 8
-
-local is_to_come = {}
-for _, path in ipairs(TO_COME) do is_to_come[path] = true end
 
 local function read(path)
   local file = io.open(path, "rb")
@@ -105,11 +99,9 @@ local function parse(path)
 end
 
 local pages, by_path = {}, {}
-for path in ("README.md\n" .. output "ls docs/*.md"):gmatch "[^\n]+" do
-  if not is_to_come[path] then
-    pages[#pages + 1] = parse(path)
-    by_path[path] = pages[#pages]
-  end
+for path in output("ls *.md docs/*.md"):gmatch "[^\n]+" do
+  pages[#pages + 1] = parse(path)
+  by_path[path] = pages[#pages]
 end
 
 local function page_at(path)
@@ -140,7 +132,7 @@ describe("the documentation", function()
       for _, link in ipairs(page.links) do
         local path, anchor = link.target:match "^([^#]*)#?(.*)$"
         local target = path == "" and page.path or resolved(page, path)
-        if not link.target:find "^%a[%w+.-]*:" and not is_to_come[target] then
+        if not link.target:find "^%a[%w+.-]*:" then
           local there = page_at(target)
           if not exists(target) or there and anchor ~= "" and not there.anchors[anchor] then
             problems[#problems + 1] = at(page, link.line) .. ": " .. link.target
@@ -223,7 +215,7 @@ describe("the reference", function()
       local found = false
       for _, path in ipairs(paths) do
         local anchors = by_path[path] and by_path[path].anchors or {}
-        found = found or is_to_come[path] and #paths == 1 or anchors[name]
+        found = found or anchors[name]
           or prefix and (anchors[prefix .. "." .. name] or anchors[prefix .. "_" .. name])
       end
       if not found then result[#result + 1] = name end
@@ -268,7 +260,6 @@ describe("the reference", function()
 
   it("has every text of the engine's errors", function()
     local path, problems, unseen = "src/protocol/error.rs", {}, {}
-    if is_to_come[path] then return end
     for _, texts in ipairs { OF_SERVERS, PREVENTED } do
       for _, text in ipairs(texts) do unseen[text] = true end
     end
