@@ -353,6 +353,46 @@ describe("a finaliser that receives while a message becomes a string", function(
   end)
 end)
 
+describe("a finaliser that receives between an event and its handler", function()
+  local callable = setmetatable({}, {})
+  for name, options in pairs {
+    ["with handler_args"] = { handler_args = { 1, 2 } },
+    ["with options that inherit"] = setmetatable({}, { __index = { handler_args = { 1 } } }),
+    ["with a handler that is a table"] = {},
+    ["with pings and a control_handler"] = { control_handler = function() return false end },
+  } do
+    it("interrupts nothing, " .. name, function()
+      local s, count = session.new(real), 5000
+      local told, over, done = 0, nil, false
+      local function handler(_, opcode, data)
+        if opcode then told = told + 1 else over = data end
+      end
+      getmetatable(callable).__call = function(_, ...) handler(...) end
+      local stream = name:find "pings" and "\137\1p" .. TEXT or TEXT
+      s:open({ { "wait" }, { "send", stream:rep(count) }, { "hold" } }, options,
+        name:find "table" and callable or handler)
+      local function litter()
+        local proxy = newproxy(true) -- luacheck: ignore
+        getmetatable(proxy).__gc = function()
+          if done then return end
+          real.wsreceive(s.conn)
+          litter()
+        end
+      end
+      for _ = 1, 20 do litter() end
+      local pause, multiplier = collectgarbage("setpause", 20), collectgarbage("setstepmul", 400)
+      s.peer:go()
+      local deadline = real.gettime() + 20
+      while told < count and not over and real.gettime() < deadline do real.wsreceive(s.conn) end
+      done = true
+      collectgarbage("setpause", pause)
+      collectgarbage("setstepmul", multiplier)
+      assert.same({ count, nil }, { told, over })
+      s:close()
+    end)
+  end
+end)
+
 -- In a coroutine handlers may yield, and so they are called in another way.
 describe("a finaliser that runs while messages are delivered in a coroutine", function()
   for _, call in ipairs { "wsreceive", "wssend", "wsclose" } do

@@ -128,6 +128,9 @@ end
 
 guard.trace = trace
 
+--- catches(): whether errors of what is done here are caught (entry), so that nothing stays guarded after them.
+function guard.catches() return not is_bare() end
+
 --- is_nested(): whether message handlers are called by Lua here, so that they can yield, and not natively.
 function guard.is_nested()
   return yields_through_pcall and running() ~= nil

@@ -87,7 +87,8 @@ end
 --- Takes out what is over.
 local function tidy()
   for i = #lingering, 1, -1 do
-    if lingering[i].over then table.remove(lingering, i) end
+    local entry = lingering[i] -- a finaliser may have taken it out
+    if entry and entry.over then table.remove(lingering, i) end
   end
   native.set_lingering(lingering[1] ~= nil)
 end

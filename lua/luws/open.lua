@@ -185,9 +185,7 @@ local function await_body(state, now)
     return true, false, state.deadline
   end
   local _, headers, status, reason = native.response(session)
-  local text = state.refusal
-  if status == 400 and body:find("HTTPS", 1, true) then text = text .. " (is it wss?)" end
-  return fail(state, "upgrade", text, "refused",
+  return fail(state, "upgrade", state.refusal, "refused",
     { status = status, reason = reason, headers = headers, body = body })
 end
 

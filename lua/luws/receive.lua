@@ -132,11 +132,11 @@ end
 -- may have begun; state.more says whether there is more. Stops when the connection is over. Returns how many bytes wait
 -- to be sent, if that is known.
 local function events(conn, state, has_begun)
-  -- LuaJIT compiles what follows together with handlers, and may run the collector before it.
-  local is_nested = guard.is_nested()
-  local usual = not (state.tracing or is_nested) and state.given or nil
+  -- Until an event is delivered, the collector may run, and a finaliser that receives.
+  local guards = guard.catches()
+  local usual = not (state.tracing or guard.is_nested()) and state.given or nil
   local now = clock.time()
-  local event, data, waiting = next_event(conn, usual, now, not has_begun, is_nested)
+  local event, data, waiting = next_event(conn, usual, now, not has_begun, guards)
   state.more = false
   while event ~= nil do
     if event == false then
@@ -147,7 +147,7 @@ local function events(conn, state, has_begun)
     else
       handle(conn, state, event, data, now)
     end
-    event, data, waiting = next_event(conn, usual, now, false, is_nested)
+    event, data, waiting = next_event(conn, usual, now, false, guards)
   end
   -- Complete frames that have come are a sign of life. Of a connection that is closed meanwhile nothing is told.
   if state.phase ~= "closed" and data then conn.lastPing = now end

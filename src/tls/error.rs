@@ -33,7 +33,7 @@ impl TlsError {
         let (mut why, said) = (reason(error), error.to_string());
         // What OpenSSL makes of HTTP and the like.
         if why == "wrong version number" {
-            why.push_str(" (is it ws?)");
+            why.push_str(": the peer does not seem to speak TLS (is it ws?)");
         }
         // The library says last, in parentheses, what is wrong with the certificate, even if nobody asked.
         let judgement = said.rfind(" (").map(|at| &said[at..]).filter(|text| text.ends_with(')'));
