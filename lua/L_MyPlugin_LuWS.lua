@@ -1,17 +1,17 @@
 --[[
-luws under a plugin's own name. Copy this file, rename it to L_YourPlugin_LuWS.lua, and change nothing
-in it. It needs luws.so beside it, or wherever else Lua finds its modules.
+luws under a plugin's own name. Copy this file, rename it to L_YourPlugin_LuWS.lua, and leave its contents as they are.
+It needs luws.so in the same folder, or anywhere else Lua looks for modules.
 
     local luws = require "L_YourPlugin_LuWS"
 
-Each plugin gets a module table of its own, so that one plugin's debug_mode is not another's.
+Each plugin gets its own module table, so setting debug_mode in one plugin does not affect another.
 --]]
 
 local name = ...
 
 local luws = require("luws").instance(name)
 
--- What forks of LuWS have, and some plugins call.
+-- Some forks of LuWS have wsinit and ABOUT, and some plugins use them.
 function luws.wsinit(debug) luws.debug_mode = debug and true or false end
 
 luws.ABOUT = {
@@ -20,7 +20,7 @@ luws.ABOUT = {
   DESCRIPTION = "luws: a WebSocket client with the interface of LuWS",
 }
 
--- As module() did it for LuWS: some plugins use the global of that name.
+-- LuWS called module(), which also sets a global of that name. Some plugins use the global.
 if type(name) == "string" then _G[name] = luws end
 
 return luws

@@ -1,17 +1,17 @@
 --[[
 luws: a WebSocket client (RFC 6455) for Lua programs that poll, with the functions of LuWS.
 
-  wsopen(url, handler, options)   a connection, or false and why not
-  wssend(conn, opcode, data)      true, or false and why not
-  wsreceive(conn)                 delivers what has come to the handler
+  wsopen(url, handler, options)   returns a connection, or false and why not
+  wssend(conn, opcode, data)      returns true, or false and why not
+  wsreceive(conn)                 passes what has arrived to the handler
   wsclose(conn)
   wsreset, wslastping, wshandleincoming, dump
-  wsflush                         sends what was gathered (coalesce)
-  watch                           has openLuup's scheduler receive
-  wswait, gettime, sleep          for programs that have no event loop
+  wsflush                         sends what was gathered (option coalesce)
+  watch                           lets openLuup's scheduler receive
+  wswait, gettime, sleep          for programs without an event loop
 
-The README documents each of them for the user. This file knows what they mean and checks what they are given; the
-work is done in open, send, receive and close, on the life cycle of connection.lua.
+docs/api.md documents them for users. This file checks their arguments; the work is done in open, send, receive and
+close, on top of the life cycle in connection.lua.
 --]]
 
 local native, import = ...
@@ -25,27 +25,27 @@ local methods, open, receive, send, wait = import("methods"), import("open"), im
 local options, quick = import("options"), import("quick")
 
 local luws = log.settings
--- yyddd, as LuWS had it: plugins compare it with `<`
+-- yyddd, as in LuWS: plugins compare it with `<`.
 luws._VERSION = 26324
--- true: a line in the log for each frame; may be switched at any time
+-- If true, each frame is logged. May be changed at any time.
 luws.debug_mode = false
---- dump(value): the value as text, tables with their contents, for a log.
+--- dump(value): returns the value as text for a log, tables with their contents.
 luws.dump = log.dump
 
 local lingering = linger.waiting
 
---- What every function begins with: connections that linger are moved on.
+--- Every API function calls this first: it advances the connections that linger.
 local function tick()
   if lingering[1] then linger.advance() end
 end
 
---- gettime(): seconds since 1970 with their fraction, as LuaSocket's.
+--- gettime(): returns the seconds since 1970 with a fraction, like LuaSocket's gettime.
 function luws.gettime()
   tick()
   return clock.time()
 end
 
---- sleep(seconds): does nothing for that long, as LuaSocket's.
+--- sleep(seconds): pauses the program, like LuaSocket's sleep.
 function luws.sleep(seconds)
   tick()
   clock.sleep(tonumber(seconds) or 0)
@@ -58,13 +58,13 @@ local OPCODES = {
   [EVENT.text] = true, [EVENT.binary] = true, [CLOSE] = true, [EVENT.ping] = true, [EVENT.pong] = true,
 }
 
--- Under these keys a connection table holds its state, and the number of its session. When the table is dropped, so is
--- the state, and with it go the native objects that own the socket.
+-- The keys under which a connection table holds its state and the number of its session. When the table is collected,
+-- so are the state and the native objects that own the socket.
 local STATE, NUMBER = log.STATE, log.NUMBER
 
 local state_of, poll, send_now = quick.state_of, quick.poll, quick.send_now
 
---- The same for one that is not closed.
+--- Returns the state of a connection that is not closed, or nil.
 local function live(conn)
   local state = state_of(conn)
   return state and state.phase ~= "closed" and state or nil
@@ -80,7 +80,7 @@ function Connection:__tostring()
 end
 
 function Connection:__index(key)
-  -- as the browsers' WebSocket has it: bytes that were sent and have not left yet
+  -- As in the browsers' WebSocket: bytes that were passed to wssend and have not left yet.
   if key == "bufferedAmount" then
     local state = live(self)
     return state and connection.outgoing(state) or 0
@@ -88,7 +88,7 @@ function Connection:__index(key)
   return made[key]
 end
 
---- publish(state, target, handler, given): the table that the user gets for an open connection.
+--- publish(state, target, handler, given): makes the table that the user gets for an open connection.
 local function publish(state, target, handler, given)
   local session, now = state.session, clock.time()
   local subprotocol, headers = native.response(session)
@@ -113,22 +113,21 @@ local function publish(state, target, handler, given)
     lastPing = now,
   }, Connection)
   state.conn, state.given = conn, given
-  state.plan = nil -- with all that was only needed to open it
+  state.plan = nil -- needed only for opening
   linger.watch(state)
   return conn
 end
 
 local function is_opening_over(state) return state.phase ~= "connecting" end
 
---- wsopen(url, handler [, options]): opens a connection. Blocks until it is open, or for at most connect_timeout and
--- upgrade_timeout; with sockproxy for its timeout, too. The body of a response that refuses it has half a second to
--- come. Returns the connection, or false and why not; and, if the server refused the upgrade by an HTTP response, a
--- table of its status, reason, headers and body (the first 4096 bytes). Raises an error if the URL is not valid, as
--- LuWS does.
+--- wsopen(url, handler [, options]): opens a connection. Blocks for at most connect_timeout plus upgrade_timeout; with
+-- sockproxy, plus its timeout; if the upgrade is refused, plus half a second for the body of the response. Returns the
+-- connection, or false and why not; if the server refused the upgrade with an HTTP response, also a table of its
+-- status, reason, headers and body (the first 4096 bytes). Raises an error if the URL is not valid, as LuWS does.
 function luws.wsopen(url, handler, given)
   tick()
   local target, why = open.parse(url)
-  -- A finaliser may still call this while the Lua state is being closed, when every deadline is over.
+  -- A finaliser may call this while the Lua state is being closed. Then every deadline is over.
   if not target and clock.now() == math.huge then return false, "the Lua state is being closed" end
   if not target then error("Invalid protocol/address for WebSocket open in URL" .. why, 2) end
   if handler ~= nil then
@@ -155,10 +154,10 @@ function luws.wsopen(url, handler, given)
   return conn
 end
 
---- send_checked(conn, state, opcode, data): what wssend does on a connection that is open.
+--- send_checked(conn, state, opcode, data): does the work of wssend for a connection that is open.
 local function send_checked(conn, state, opcode, data)
   local number = tonumber(opcode)
-  -- 0 is for us to choose, for the fragments of a message that come from its source
+  -- Opcode 0 is not the caller's to choose: it is used for the fragments of a message from a source.
   if not OPCODES[number] then
     return false, ("bad argument #2 to 'wssend' (opcode 1, 2, 8, 9 or 10 expected, got %s)")
       :format(guard.text(opcode) or type(opcode))
@@ -177,7 +176,7 @@ local function send_checked(conn, state, opcode, data)
       log.warning('wssend to %s got a %s and sends "%s" (this is said once for each connection)', guard.name(conn),
         type(data), text)
     end
-    -- A control frame without data is an empty one.
+    -- A control frame without data is empty.
     data = data == nil and number >= CLOSE and "" or text
   end
   local ok, why = send.frame(conn, state, number, data, true)
@@ -185,7 +184,8 @@ local function send_checked(conn, state, opcode, data)
   return false, why
 end
 
---- sent(conn, state, f, ...): what wssend and wsflush return of f(conn, state, ...), which may end the connection.
+--- sent(conn, state, f, ...): calls f(conn, state, ...), which may end the connection, for wssend and wsflush. Returns
+-- what they return.
 local function sent(conn, state, f, ...)
   local ok, why = guard.entry(f, state, close.interrupted, conn, state, ...)
   if state.news then receive.tell_news(conn, state) end
@@ -193,7 +193,8 @@ local function sent(conn, state, f, ...)
   return false, why
 end
 
---- send_more(conn, rest, opcode, data): wssend, unless all has left at once; `rest`: why some of it has not.
+--- send_more(conn, rest, opcode, data): does what send_now has left of a wssend. `rest` is why a message has not left
+-- completely, or nil if nothing was queued.
 local function send_more(conn, rest, opcode, data)
   tick()
   local state = state_of(conn)
@@ -204,16 +205,16 @@ local function send_more(conn, rest, opcode, data)
 end
 
 --- wssend(conn, opcode, data): sends a message (1 text, 2 binary) or a control frame (8 close, 9 ping, 10 pong). Data
--- is a string, an LTN12 source, or any value that tostring accepts. Returns true, or false and why not. Waits for at
--- most send_timeout while the socket has no room (from a source: for each chunk).
+-- is a string, an LTN12 source, or any value that tostring accepts. Returns true, or false and why not. Waits at most
+-- send_timeout for room in the socket (with a source, for each chunk).
 function luws.wssend(conn, opcode, data)
   local ok, why = send_now(conn, opcode, data)
   if ok then return true end
   return send_more(conn, why, opcode, data)
 end
 
---- wsflush(conn): sends what has been gathered because of the option coalesce, and whatever else is queued. Returns
--- true when all of it has left, or false and why not. Waits for at most send_timeout while the socket has no room.
+--- wsflush(conn): sends everything that is queued, including what the option coalesce has gathered. Returns true when
+-- all of it has left, or false and why not. Waits at most send_timeout for room in the socket.
 function luws.wsflush(conn)
   tick()
   local state = live(conn)
@@ -221,7 +222,7 @@ function luws.wsflush(conn)
   return sent(conn, state, send.flush)
 end
 
---- receive_more(conn, ...): wsreceive, from where poll has left it.
+--- receive_more(conn, ...): does what poll has left of a wsreceive.
 local function receive_more(conn, ...)
   tick()
   local state = state_of(conn)
@@ -232,7 +233,7 @@ end
 
 --- wsreceive(conn): reads once, and calls the handler for each complete message. Never blocks. Stops after 1,000 events
 -- or 5 milliseconds.
--- Returns whether there may be more at once, and how many bytes came; or nil and why no more will come.
+-- Returns whether there may be more right now, and how many bytes arrived; or nil and why no more will come.
 function luws.wsreceive(conn)
   local is_left, first, second, turn = poll(conn)
   if is_left then return receive_more(conn, first, second, turn) end
@@ -240,8 +241,9 @@ function luws.wsreceive(conn)
   return false, 0
 end
 
---- wswait(conn [, seconds]): waits until wsreceive has something to do, or for at most that long; without a time,
--- until it has. After wsclose it waits for the end of the closing handshake. Returns whether it has come to that.
+--- wswait(conn [, seconds]): waits until wsreceive has something to do, for at most that time, or for as long as it
+-- takes if no time is given. After wsclose, waits for the end of the closing handshake instead. Returns whether what it
+-- waits for has happened.
 function luws.wswait(conn, seconds)
   tick()
   local state = state_of(conn)
@@ -255,43 +257,44 @@ function luws.wswait(conn, seconds)
   end
   if state.opening.coalesce > 0 then connection.write(state) end
   if made.dirty(conn) then return true end
-  local limit = made.timeout(conn) or math.huge -- until "message timeout" is to be told
+  local limit = made.timeout(conn) or math.huge -- until "message timeout" is due
   local deadline = now + math.min(left, limit)
   return guard.entry(wait.readable, state, close.interrupted, state, deadline) or limit <= left
 end
 
---- watch(conn): inside openLuup, has the scheduler receive whenever something has come, until the end of the
--- connection. Returns true, or false and why not.
+--- watch(conn): inside openLuup, makes the scheduler receive whenever something arrives, until the connection ends.
+-- Returns true, or false and why not.
 function luws.watch(conn)
   local state = live(conn)
   if not state then return false, "not connected" end
   return import("hosts/openluup").watch(conn, state, luws.wsreceive)
 end
 
---- wsclose(conn [, code [, reason]]): ends the connection; 1000 is the default code. May be called at any time, any
--- number of times, on anything. Does not wait: what is queued, our close frame and the peer's answer have
--- close_timeout to get through, while luws or wswait is called (linger).
+--- wsclose(conn [, code [, reason]]): ends the connection. The default code is 1000. May be called at any time,
+-- repeatedly, and with any value. Does not wait: later calls of luws or wswait send what is queued and our close frame,
+-- and read the peer's answer, for at most close_timeout (linger).
 function luws.wsclose(conn, code, reason)
   tick()
   local state = state_of(conn)
   if state then close.by_user(state, code, reason) end
 end
 
---- wsreset(conn): forgets a message or frame that has come in part.
+--- wsreset(conn): discards a message or frame that has arrived only in part.
 function luws.wsreset(conn)
   tick()
   local state = live(conn)
   if state then receive.reset(conn, state) end
 end
 
---- wslastping(conn): when the last complete frame came, in seconds as os.time has them; 0 for no connection.
+--- wslastping(conn): returns when the last complete frame arrived, in seconds on os.time's scale; 0 if `conn` is not a
+-- connection.
 function luws.wslastping(conn)
   tick()
   return type(conn) == "table" and tonumber(rawget(conn, "lastPing")) or 0
 end
 
---- wshandleincoming(data, conn): takes bytes as if they had come from the socket (for wss: from the TLS layer).
--- Returns true; or nil and why no more will come, or "busy" in a finaliser that runs while the connection is at work.
+--- wshandleincoming(data, conn): takes bytes as if they had come from the socket (for wss, from the TLS layer). Returns
+-- true; or nil and why no more will come, or "busy" if a finaliser calls it while the connection is at work.
 function luws.wshandleincoming(data, conn)
   tick()
   local state = state_of(conn)

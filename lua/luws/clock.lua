@@ -1,19 +1,19 @@
 --[[
-The time, as one world has it. Another world brings its own clock, with the same functions.
+The clock of a world. A world other than the real one brings its own clock, with the same functions.
 --]]
 
 local native, _, world = ...
 
 local clock = {
-  --- now(): seconds on a clock that only goes forward, and that nobody sets.
+  --- now(): seconds on a monotonic clock.
   now = native.now,
-  --- The clock of sessions, where that is not the system's (native.virtual_clock).
+  --- The clock that sessions use, if it is not the system's (native.virtual_clock).
   native = nil,
-  --- time(): seconds since 1970 with their fraction.
+  --- time(): seconds since 1970, with a fraction.
   time = native.time,
 }
 
---- sleep(seconds): a signal interrupts the system's sleep, so that Lua can run the hook it has for it.
+--- sleep(seconds): pauses for this time. A signal interrupts the system's sleep, so that Lua can run its hook for it.
 function clock.sleep(seconds)
   local deadline = native.now() + seconds
   repeat until native.sleep(deadline - native.now()) ~= false

@@ -1,7 +1,7 @@
 --[[
-The end of a connection, in whatever way it comes: by wsclose, by the peer's close frame, with the stream, because the
-peer broke a rule, or because the driver was broken off. What is left to do for the peer is for `linger`; a sink hears
-here that its message breaks off, and `news` says what the handler is to be told.
+Ends connections: by wsclose, by the peer's close frame, when the stream ends, when the peer breaks a rule, or when the
+driver was interrupted. Tells a sink that its message is incomplete, and leaves in `news` what the handler is to be
+told. What remains to be done for the peer is up to `linger`.
 --]]
 
 local native, import = ...
@@ -12,22 +12,22 @@ local connection, sink, trace = import("connection"), import("sink"), import("tr
 local close = {}
 
 options.register {
-  { "close_timeout", 0.5, options.at_least(0) }, -- s that a closed connection waits for the peer's part in it
+  { "close_timeout", 0.5, options.at_least(0) }, -- s that a closed connection lingers for the peer's answer
 }
 
---- The option of that name as it is now; or, if the user's table cannot be read, as it was.
+--- Returns the option's present value; or, if the user's table cannot be read, the value that wsopen has read.
 local function close_timeout(state)
   local ok, seconds = pcall(function() return options.number(options.of(state.conn), "close_timeout") end)
   return ok and seconds or state.opening.close_timeout
 end
 
---- finish(state, over, news, is_failed): ends a connection: `over` is what wsreceive says from now on, `news` what the
--- handler is to be told. Does nothing to one that is closed already; whether it was not.
+--- finish(state, over, news, is_failed): ends a connection. From now on, `over` is what wsreceive returns; `news` is
+-- what the handler is to be told. Returns true, or false if the connection was already closed.
 function close.finish(state, over, news, is_failed)
   if state.phase == "closed" then return false end
   local conn = state.conn
   if state.tracing then trace(conn, state) end
-  if state.unwatch then state.unwatch() end -- as long as it has a descriptor
+  if state.unwatch then state.unwatch() end -- while it still has a descriptor
   connection.closed(state, over, news)
   cqueues.release(state.socket)
   log.tell_untold()
@@ -36,23 +36,23 @@ function close.finish(state, over, news, is_failed)
   return true
 end
 
---- failed(state, why, news): the peer has broken a rule, or TLS has failed.
+--- failed(state, why, news): ends a connection whose peer has broken a rule, or whose TLS has failed.
 function close.failed(state, why, news)
   return close.finish(state, why, news, true)
 end
 
---- interrupted(state): the driver was broken off between taking something and noting it.
+--- interrupted(state): ends a connection on which the driver was interrupted between taking something and noting it.
 function close.interrupted(state)
   return close.finish(state, "interrupted", "receiver error: interrupted", true)
 end
 
---- A close code as a number that the engine can judge; 1000 for none.
+--- Returns the close code as a number that the engine can check; 1000 if none is given.
 local function close_code(code)
   local number = tonumber(code) or 1000
   return number >= 0 and number <= 65535 and math.floor(number) or 0
 end
 
---- close(state, code, reason): ends a connection from our side, with this close frame if none was sent.
+--- close(state, code, reason): ends a connection from our side. Sends this close frame if none was sent before.
 function close.close(state, code, reason)
   local conn, session = state.conn, state.session
   local ok, why = native.close(session, close_code(code), type(reason) == "string" and reason or "")
@@ -66,8 +66,8 @@ function close.close(state, code, reason)
   log.debug("%s is closed", guard.name(conn))
 end
 
---- by_user(state, code, reason): what wsclose does, whatever has become of the connection: no handler is called any
--- more.
+--- by_user(state, code, reason): does what wsclose does, in any state of the connection. No handler is called after
+-- this.
 function close.by_user(state, code, reason)
   if state.phase ~= "closed" then
     close.close(state, code, reason)

@@ -1,30 +1,34 @@
 --[[
-The life cycle of a connection: its state, every transition of its phase, and what moves it on.
+The life cycle of a connection: its state, all transitions between phases, and the functions that advance it.
 
-  connecting   being opened: `state.step` is what goes on with that (open)
+  connecting   being opened: `state.step` is the next step (open)
   open         messages go both ways
-  closing      we have sent a close frame and wait for the peer's; messages still come
-  closed       for good: `state.over` is what wsreceive says, `state.news` what a handler is still to be told
+  closing      we have sent a close frame and wait for the peer's; messages still arrive
+  closed       final: `state.over` is what wsreceive returns, `state.news` what the handler has yet to be told
 
-`advance` does what can be done without waiting and says what it waits for; only `wait` blocks. Knows bytes and phases;
-what the bytes mean to a user is not known here (receive), nor what is left to do for the peer after the end (linger).
+`advance` does what can be done without waiting and says what it waits for; only `wait` blocks. This file knows bytes
+and phases. It does not know what the bytes mean to a user (receive), nor what remains to be done for the peer after the
+end (linger).
 
-A wire carries the bytes of a session. All have the same methods:
+A wire carries the bytes of a session. Every wire has these methods and fields:
 
-  read(max)        one read of at most `max` bytes of plaintext, into the session: how many came, and whether there may
-                   be more at once; nil if there is nothing now; nil and why if nothing will ever come
-  write()          what the session has to send: true when nothing is left; nil and "timeout" (no room now), or why not
+  read(max)        reads once, at most `max` bytes of plaintext, into the session. Returns how many bytes came and
+                   whether there may be more right now; nil if there is nothing now; nil and why if nothing will ever
+                   come
+  write()          sends what the session has queued. Returns true when nothing is left; nil and "timeout" (no room
+                   now), or nil and why no more can be sent
   wait(read, write, seconds)
-                   until it can be read from, or written to, or the time is over; whether it can
-  dirty()          whether bytes have come that its descriptor does not tell of
-  held()           how many of its reads and writes this coroutine is in the middle of; only where they call user code
-  shutdown()       nothing more will be sent
+                   waits until it can be read from or written to, or the time is over; returns whether it can
+  dirty()          returns whether bytes have arrived that its descriptor does not show
+  held()           returns how many of its reads and writes the running coroutine is inside of; only on wires that call
+                   user code
+  shutdown()       ends our half of the stream
   close()          frees everything
-  adapts           without `max`, a read takes as many bytes as seems right
-  calls_nobody     reading from it calls no user code, raises no error and does not yield
-  came             bytes that a wait has brought into the session, for the next read to count
-  lingers          whether it can be left to `linger` when the connection is over
-  release()        of one that lingers: the object that the user has of it (conn.socket) has none of it from then on
+  adapts           true: a read without `max` chooses its own size
+  calls_nobody     true: reading calls no user code, raises no errors and does not yield
+  came             bytes that a wait has brought into the session, to be counted by the next read
+  lingers          whether the wire can be left to `linger` once the connection is over
+  release()        detaches the user's object for the socket (conn.socket) from a wire that lingers
 --]]
 
 local native, import = ...
@@ -34,53 +38,54 @@ local connection = {}
 
 local incoming, sendable = native.incoming, native.sendable
 
--- While a send waits for room, what the peer sends is read, up to this many bytes: enough for two peers that send to
--- each other to get on, and a bound on memory.
+-- While a send waits for room, up to this many bytes from the peer are read. This is enough for two peers that send to
+-- each other to make progress, and it bounds the memory.
 local BACKLOG = 1024 * 1024
 
--- What one read takes where the user has set no receive_chunk_size and the wire does not adapt, in bytes.
+-- The size of one read in bytes, if the user has not set receive_chunk_size and the wire does not adapt.
 local READ = 16384
 
---- new(opening): a connection that is to be opened with these options.
+--- new(opening): makes the state of a connection that is to be opened with these options.
 function connection.new(opening)
   return {
     phase = "connecting",
     opening = opening, -- the options as wsopen has read them
-    step = nil, -- what goes on with opening, as long as that lasts
+    step = nil, -- the next step of opening, if it is not over
     session = nil, -- the native session: bytes in, events out
-    number = nil, -- by which the hottest functions know it
-    given = nil, -- the options table of the user, as it was last looked at
-    wire = nil, -- what carries its bytes
-    conn = nil, -- the user's table, once there is one
-    unread = 0, -- bytes that were read while something was sent, for the next wsreceive to count
-    ended = nil, -- why no more bytes will come, once that is known
-    broken = nil, -- why no more can be sent, once that is known
-    more = false, -- the last wsreceive has left events for the next
-    message = nil, -- the turn of a message from a source that is not complete (send)
-    injected = false, -- the last bytes came by wshandleincoming
-    over = nil, -- of a connection that is closed: why
-    news = nil, -- what the handler is to be told of that
-    failure = nil, -- of one that was never open: text, hop, kind, response
-    lingering = nil, -- what `linger` has of it
-    close_frame = nil, -- code and reason of the one that `linger` is to send
-    -- What else there is belongs to one part each: plan, deadline, hop, answered, refusal and socket to open; size and
-    -- announces to receive; sink and announced to sink; tracing to trace; unwatch to hosts/openluup.
+    number = nil, -- identifies the session to the hottest functions
+    given = nil, -- the user's options table, as last seen
+    wire = nil, -- carries the session's bytes
+    conn = nil, -- the user's table, once it exists
+    unread = 0, -- bytes read during a send, to be counted by the next wsreceive
+    ended = nil, -- why no more bytes will come, if that is known
+    broken = nil, -- why no more can be sent, if that is known
+    more = false, -- the last wsreceive has left events for the next one
+    message = nil, -- the turn of an incomplete message from a source (send)
+    injected = false, -- the last bytes came from wshandleincoming
+    over = nil, -- why the connection is closed
+    news = nil, -- what the handler is to be told about the end
+    failure = nil, -- why it was never open: text, hop, kind, response
+    lingering = nil, -- its entry in `linger`
+    close_frame = nil, -- code and reason of the close frame that `linger` is to send
+    -- All other fields belong to one part each. open: plan, deadline, hop, answered, refusal and socket; receive: size
+    -- and announces; sink: sink and announced; trace: tracing; hosts/openluup: unwatch.
   }
 end
 
---- opened(state): connecting -> open. What has come together with the end of the opening is for the first wsreceive.
+--- opened(state): connecting -> open. Bytes that came together with the end of the opening are left to the first
+-- wsreceive.
 function connection.opened(state)
   state.phase, state.step = "open", nil
   native.set_heard(state.number, clock.now())
-  native.take_back(state.session) -- storage for opening it
+  native.take_back(state.session) -- the storage used for opening
   state.unread, state.wire.came = incoming(state.session), 0
   connection.settle(state)
 end
 
---- settle(state): what most calls of wsreceive and wssend do is native (src/lua/raw/quick.rs) and knows of all this:
--- whether there is nothing to do but to read, whether messages can be sent at any time, and whether those that come may
--- go to the handler and nowhere else. To be called after each change of what that depends on; the native side itself
--- takes back the first when it has left something to be done.
+--- settle(state): informs the native side, which handles most calls of wsreceive and wssend (src/lua/raw/quick.rs):
+-- whether reading is all there is to do (is_calm), whether messages can be sent (can_send), and whether messages go to
+-- the handler and nowhere else (is_plain). Must be called after each change of the fields used here. The native side
+-- clears is_calm by itself when it leaves something to do.
 function connection.settle(state)
   local can_send = state.phase == "open" and not state.message
   local is_calm = can_send and state.wire.calls_nobody and state.unread == 0
@@ -89,20 +94,21 @@ function connection.settle(state)
   native.settle(state.number, is_calm, can_send, is_plain, state.size)
 end
 
---- set_message(state, turn): a message is being sent from its source, by whoever has this turn; nil: not any more.
+--- set_message(state, turn): notes that a message is being sent from its source by the holder of this turn; nil if none
+-- is.
 function connection.set_message(state, turn)
   state.message = turn
   connection.settle(state)
 end
 
---- closing(state): open -> closing: a close frame has been sent.
+--- closing(state): open -> closing. A close frame has been sent.
 function connection.closing(state)
   state.phase = "closing"
   connection.settle(state)
   state.conn.closing = true
 end
 
---- closed(state, over, news): -> closed.
+--- closed(state, over, news): any phase -> closed.
 function connection.closed(state, over, news)
   state.phase, state.step, state.over, state.news = "closed", nil, over, news
   if state.session then native.retire(state.session) end
@@ -116,12 +122,12 @@ function connection.failed(state, failure)
   connection.closed(state, failure.text, nil)
 end
 
---- read(state, max): one read. Returns how many bytes came and whether there may be more at once; nil if nothing came,
--- not even bytes that TLS keeps. When nothing will ever come, state.ended says why.
+--- read(state, max): reads once. Returns how many bytes came and whether there may be more right now; nil if nothing
+-- came, not even bytes that TLS keeps to itself. If nothing will ever come, state.ended says why.
 function connection.read(state, max)
   if state.ended then return nil, false end
   local wire = state.wire
-  local came = wire.came -- what a wait has brought; with that the wire would not wait again
+  local came = wire.came -- brought by a wait; the wire would not wait again before it is taken
   wire.came = 0
   local count, more = wire:read(max)
   if count then return count + came, more end
@@ -133,22 +139,22 @@ function connection.read(state, max)
   return nil, false
 end
 
---- broken(state, why): nothing more can be sent.
+--- broken(state, why): notes that nothing more can be sent.
 function connection.broken(state, why)
   state.broken = why
   connection.settle(state)
 end
 
---- write(state): sends what is queued, as far as there is room: true when nothing is left; nil and "timeout", or why
--- no more can be sent.
+--- write(state): sends as much of the queue as there is room for. Returns true when nothing is left; nil and "timeout"
+-- if there is no room, or nil and why no more can be sent.
 function connection.write(state)
   local ok, why = state.wire:write()
   if not ok and why ~= "timeout" then connection.broken(state, why) end
   return ok, why
 end
 
---- take(state, max): what one wsreceive takes in: at most `max` bytes, or as many as seems right, of which some may
--- have been read before. Nothing is read while events wait that came earlier. Returns the same as `read`.
+--- take(state, max): takes in the bytes for one wsreceive: at most `max`, or as many as seems right if that is nil.
+-- Some of them may have been read before. Reads nothing while earlier events are waiting. Returns the same as `read`.
 function connection.take(state, max)
   local wire = state.wire
   local unread = state.unread + wire.came
@@ -166,15 +172,15 @@ function connection.take(state, max)
   if state.more then return unread, true end
   local count, more = connection.read(state, max - unread)
   count = unread + (count or 0)
-  if count > max then -- what a user's socket brings over TLS can be more than was asked for
+  if count > max then -- over TLS, a user's socket can bring more than was asked for
     state.unread, count, more = count - max, max, true
   end
   return count, more
 end
 
---- advance(state, now, max): does what can be done without waiting: goes on with opening; or writes what is queued, and
--- reads at most `max` bytes unless that is nil. Returns whether it waits for something to read, for room to write, and
--- until when at most.
+--- advance(state, now, max): does what can be done without waiting: either takes the next step of opening, or writes
+-- what is queued and reads at most `max` bytes (nothing if that is nil). Returns whether it waits to read, whether it
+-- waits to write, and until when at most.
 function connection.advance(state, now, max)
   local step = state.step
   if step then return step(state, now) end
@@ -193,7 +199,7 @@ function connection.advance(state, now, max)
   return wants_more, sendable(session) > 0, math.huge
 end
 
---- outgoing(state): the bytes that wait to be sent.
+--- outgoing(state): returns how many bytes are waiting to be sent.
 function connection.outgoing(state)
   return state.session and state.phase ~= "closed" and native.outgoing(state.session) or 0
 end

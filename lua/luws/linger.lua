@@ -1,11 +1,11 @@
 --[[
-What is left to do for a connection that is over for the user: to send what is queued, to say goodbye, and to read until
-the peer has answered and ended, for at most close_timeout. Closing a socket with unread bytes in it resets the
-connection, and so takes from the peer what it has not read yet.
+Finishes connections that are over for the user: sends what is queued, says goodbye, and reads until the peer has
+answered and ended the stream, for at most close_timeout. If a socket were closed with unread bytes in it, the
+connection would be reset, and the peer would lose what it has not read yet.
 
-Nobody waits for that: the connections that linger are kept here, and every function of luws moves them on. If none is
-called any more, the collector's next cycles do; and when the Lua state is closed, what is still queued gets its time
-once, for all together. Knows wires and sessions; calls no handlers.
+Nobody waits for this. The lingering connections are kept here, and every function of luws advances them. If none is
+called any more, the garbage collector's cycles do. When the Lua state is closed, one last wait for all of them together
+sends what is still queued. Knows wires and sessions; calls no handlers.
 --]]
 
 local native, import = ...
@@ -13,25 +13,25 @@ local clock, guard, wait = import("clock"), import("guard"), import("wait")
 
 local linger = {}
 
--- The most connections that linger; the oldest is closed to make room.
+-- The most connections that may linger; the oldest is closed to make room.
 local MOST = 64
 
--- How many of them one call of luws moves on, so that its cost has a bound.
+-- How many of them one call of luws advances, to bound its cost.
 local STEPS = 8
-local turn = 0 -- the last of them
+local turn = 0 -- index of the one advanced last
 
--- A Lua state that is closed waits no longer than this (in seconds), whatever close_timeout says.
+-- Closing a Lua state waits no longer than this (in seconds), whatever close_timeout says.
 local LAST = 60
 
--- One read of what is thrown away, and how many events at a time.
+-- How many bytes one read discards, and how many events at a time.
 local DISCARD, MOST_EVENTS = 65536, 1000
 
 local lingering = {}
 
--- The first is there if `advance` has something to do.
+-- Its first element is set if `advance` has something to do.
 linger.waiting = lingering
 
---- note(entry): what the closing handshake has come to, for the user to read.
+--- note(entry): writes the result of the closing handshake into the connection table.
 local function note(entry)
   local conn = entry.conn[1]
   if not conn then return end
@@ -45,7 +45,7 @@ local function note(entry)
   end
 end
 
---- finish(entry): the end of it all.
+--- finish(entry): frees the wire and the session.
 local function finish(entry)
   if entry.over then return end
   entry.over = true
@@ -54,7 +54,7 @@ local function finish(entry)
   native.free(entry.session)
 end
 
---- step(entry): does what can be done without waiting, unless this is a finaliser in the middle of that.
+--- step(entry): does what can be done without waiting. Does nothing in a finaliser that interrupts another step.
 local function step(entry)
   if entry.over or native.is_busy(entry.session) then return end
   local session, wire = entry.session, entry.wire
@@ -84,7 +84,7 @@ local function step(entry)
   if broken or is_done or clock.now() >= entry.deadline and not entry.more then finish(entry) end
 end
 
---- Takes out what is over.
+--- Removes the entries that are over.
 local function tidy()
   for i = #lingering, 1, -1 do
     local entry = lingering[i] -- a finaliser may have taken it out
@@ -93,8 +93,8 @@ local function tidy()
   native.set_lingering(lingering[1] ~= nil)
 end
 
---- advance(): moves on what lingers: those whose time is over, and some others in turn. A finaliser may do the same
--- meanwhile, so an entry can be gone at any time.
+--- advance(): advances those whose time is over, and some of the others in rotation. A finaliser may do the same
+-- meanwhile, so an entry can disappear at any time.
 function linger.advance()
   local now = clock.now()
   for i = #lingering, 1, -1 do
@@ -109,7 +109,8 @@ function linger.advance()
   tidy()
 end
 
---- await(entry, done, deadline): moves one on until done() is true or the deadline (on the clock); whether it is.
+--- await(entry, done, deadline): advances one entry until done() is true or the deadline (on the clock) has passed.
+-- Returns whether it is done.
 local function await(entry, done, deadline)
   local function advance(now)
     step(entry)
@@ -119,19 +120,19 @@ local function await(entry, done, deadline)
   return wait.on(advance, done, deadline)
 end
 
---- insist(entry): closes the socket of a user whose methods did not come back.
+--- insist(entry): closes a user's socket whose methods never returned.
 function linger.insist(entry)
   if guard.is_broken_off(entry.turn, true) then finish(entry) end
 end
 
---- wait(entry, deadline): until this one is over, or the deadline; whether it is.
+--- wait(entry, deadline): waits until this entry is over, or until the deadline. Returns whether it is over.
 function linger.wait(entry, deadline)
   local is_over = await(entry, function() return entry.over end, deadline)
   tidy()
   return is_over
 end
 
---- When the Lua state is closed: what is queued has until the last deadline to leave.
+--- Runs when the Lua state is closed: what is queued has until the last deadline to leave.
 local function close_all()
   local now = clock.now()
   local deadline = now
@@ -145,8 +146,7 @@ local function close_all()
   native.set_lingering(false)
 end
 
---- An object that the collector finds at its next cycle, and that is there again afterwards as long as anything
--- lingers.
+--- Makes an object that the collector finds in its next cycle, and makes another as long as anything lingers.
 local is_watched = false
 local function watch_collector()
   if is_watched then return end
@@ -158,43 +158,43 @@ local function watch_collector()
   end)
 end
 
---- watch(state): has a connection that lingers when the Lua state is closed get its time then. To be called when it is
--- open: what is made while a Lua state is being closed is never finalised.
+--- watch(state): sees to it that the connection, if it lingers when the Lua state is closed, gets its time then. Must
+-- be called when the connection opens: an object created while a Lua state is being closed is never finalised.
 function linger.watch(state)
-  -- Younger than the native objects of the connection, so that they are still there when its turn comes.
-  local box = {} -- without the connection, which may be collected while it lingers
+  -- It is younger than the connection's native objects, so it is finalised while they still exist.
+  local box = {} -- does not refer to the connection, which may be collected while it lingers
   state.box = box
   box.guard = guard.finaliser(function()
     if box.entry and not box.entry.over then pcall(close_all) end
   end)
 end
 
---- begin(state, seconds, is_failed): takes over the session and the wire of a connection that is over. After a failure
--- no answer to our close frame is waited for.
+--- begin(state, seconds, is_failed): takes over the session and the wire of a connection that is over. After a failure,
+-- it does not wait for an answer to our close frame.
 function linger.begin(state, seconds, is_failed)
   local entry = {
     session = state.session,
     wire = state.wire,
-    box = state.box, -- as long as it lingers, only the end of the Lua state (or of the module) finalises its guard
-    turn = guard.turn(), -- at the methods of a user's socket
+    box = state.box, -- while it lingers, only the end of the Lua state (or of the module) finalises its guard
+    turn = guard.turn(), -- for the methods of a user's socket
     conn = setmetatable({ state.conn }, { __mode = "v" }),
     deadline = clock.now() + seconds,
     ended = state.ended ~= nil, -- nothing more will come
-    answered = is_failed, -- what we wait for of the peer has come
-    frame = state.close_frame, -- the close frame that could not be queued yet
-    released = false, -- the wire is ours alone
-    said = false, -- we have said goodbye
-    more = false, -- there is more to throw away of what was read
+    answered = is_failed, -- the peer's answer has come, or is not waited for
+    frame = state.close_frame, -- a close frame that could not be queued yet
+    released = false, -- conn.socket is detached from the wire
+    said = false, -- TLS and the stream were ended from our side
+    more = false, -- what was read has not all been discarded yet
     over = false,
   }
-  -- The peer's close frame may have come long ago.
+  -- The peer's close frame may have arrived long ago.
   local _, _, received = native.close_state(entry.session)
   if received ~= nil then entry.answered = true end
   note(entry)
   state.lingering = entry
   state.box.entry = entry
   if not entry.wire.lingers then
-    -- Its methods are the user's: they may yield, and raise errors.
+    -- Its methods belong to the user: they may yield, and raise errors.
     guard.take(entry.turn)
     guard.run(step, entry)
     guard.give_back(entry.turn)

@@ -1,25 +1,26 @@
 --[[
-Puts the driver together: gives each part what it asks for.
+Assembles the driver: gives each part the other parts that it imports.
 
-Several plugins may live in one Lua state, each with a module table of its own (luws.instance): what one of them sets in
-its table must not be seen by the others, so every instance has its own copy of every part, but for those of the world.
+Several plugins may share a Lua state, each with its own module table (luws.instance). One plugin must not see what
+another sets in its table, so every instance has its own copy of every part, except for those that belong to the world.
 
-A world is where connections live: a clock, and what a connection is dialled with. There is the real one, and there may
-be others, in memory (spec/support/world.lua). What belongs to the world is shared by its instances.
+A world is where connections live: a clock, and a way to dial. There is the real world, and there may be others in
+memory (spec/support/world.lua). The instances of a world share what belongs to it.
 --]]
 
 local native = ...
 
 local SHARED = { clock = true, guard = true, linger = true }
 
---- instance_of(world): a function that makes instances in this world.
+--- instance_of(world): returns a function that makes instances in this world.
 local instance_of
 function instance_of(world)
   local shared = {}
 
-  --- instance(name [, other]): another module table, with its own debug_mode. `name` stands in its log messages. The
-  -- stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns one of these. `other`: in another world, which is
-  -- given what its wires are made of, and the parts of its last instance; that is for specs and not for programs.
+  --- instance(name [, other]): returns another module table, with its own debug_mode. Its log messages begin with
+  -- `name`. The stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns such a table. `other` is for specs, not
+  -- for programs: a world in which to make the instance. It receives what its wires are made of, and the parts of its
+  -- last instance.
   local function instance(name, other)
     if other then
       other.native, other.memory = native, native.source("wires/memory")(native)

@@ -1,15 +1,14 @@
 --[[
-Log messages: to luup.log where a Luup system runs us, else to print.
+Log messages: they go to luup.log on a Luup system, otherwise to print.
 
-`luup` is looked up at each call, for it may appear after the module was loaded. Knows nothing of
-connections.
+`luup` is looked up at each call, because it may appear after the module was loaded. Knows nothing of connections.
 --]]
 
 local _, import = ...
 local clock, guard = import("clock"), import("guard")
 
 local log = {
-  name = "luws", -- what the messages begin with
+  name = "luws", -- prefix of the messages
   settings = {}, -- the module table, in which users set debug_mode
 }
 
@@ -18,19 +17,19 @@ local ERROR, WARNING, NORMAL = 1, 2, 50
 local function write(level, format, ...)
   local ok, text = pcall(string.format, format, ...)
   local message = log.name .. ": " .. (ok and text or format)
-  -- Whatever becomes of the message, it must not become the user's error.
+  -- A failure to log must not become an error for the user.
   local logged = pcall(function() rawget(_G, "luup").log(message, level) end)
   if not logged then pcall(print, level, message) end
 end
 
 function log.error(...) write(ERROR, ...) end
 
--- A handler that raises an error for each message of a flood must not flood the log: at most 10 tracebacks in a second,
--- and then a count.
+-- A handler that raises an error for each message of a flood must not flood the log: at most 10 tracebacks are logged
+-- per second, followed by a count.
 local MOST_FAILURES = 10
 local second, failures, untold = -math.huge, 0, 0
 
---- tell_untold(): logs how many failures of handlers were not logged, if there are any.
+--- tell_untold(): logs how many errors of handlers were not logged, if any.
 function log.tell_untold()
   if untold == 0 then return end
   local count = untold
@@ -38,7 +37,7 @@ function log.tell_untold()
   write(ERROR, "handlers raised more errors: %d (at most %d are logged in a second)", count, MOST_FAILURES)
 end
 
---- handler_failed(what, err): what a handler or a sink of the user's failed with: an error with its stack.
+--- handler_failed(what, err): logs the error (with its stack) of a user's handler or sink.
 function log.handler_failed(what, err)
   local now = clock.now()
   if now - second >= 1 then
@@ -55,20 +54,20 @@ end
 
 function log.warning(...) write(WARNING, ...) end
 
---- Whether debug messages are wanted; to be asked before one is put together.
+--- Returns whether debug messages are wanted. Ask before composing one.
 function log.debugging() return log.settings.debug_mode and true or false end
 
 function log.debug(...)
   if log.settings.debug_mode then write(NORMAL, ...) end
 end
 
---- bytes(data): for a message: all of a short string, the beginning of a long one, on one line.
+--- bytes(data): returns data for a message on one line: all of a short string, the beginning of a long one.
 function log.bytes(data)
   local shown = data:sub(1, 64):gsub("[%c\127-\255]", function(c) return ("\\%03d"):format(c:byte()) end)
   return '"' .. shown .. (#data > 64 and '"...' or '"')
 end
 
---- A string as in a Lua program, on one line.
+--- Returns a string as a Lua literal, on one line.
 local function quoted(text)
   return '"' .. text:gsub('[%c"\\]', function(c)
     return (c == '"' or c == "\\") and "\\" .. c or ("\\%03d"):format(c:byte())
@@ -80,11 +79,11 @@ local function key_text(key)
   return "[" .. (type(key) == "string" and quoted(key) or guard.text(key) or type(key)) .. "]"
 end
 
--- So many tables are shown, and so deep; what a plugin puts in a log is for reading.
+-- At most this many tables are shown, and to this depth: logs are for reading.
 local MOST, DEEPEST = 1000, 40
 
--- What stands under these keys in a table is not for logs: the state of a connection, which knows the password of its
--- URL, and the number of its session.
+-- The values under these keys are not shown in logs: the state of a connection, which holds the password of its URL,
+-- and the number of its session.
 log.STATE, log.NUMBER = {}, {}
 
 local function dump(value, shown, depth)
@@ -102,7 +101,7 @@ local function dump(value, shown, depth)
   return "{ " .. table.concat(parts, ", ") .. " }"
 end
 
---- dump(value): the value as text, tables with their contents; a table inside itself is named only.
+--- dump(value): returns the value as text, tables with their contents; a table inside itself shows as "(recursion)".
 function log.dump(value) return dump(value, { count = 0 }, 1) end
 
 return log

@@ -1,7 +1,7 @@
 --[[
-The methods of connections: what LuaSocket's select, copas, cqueues and openLuup's scheduler ask of an object.
+The methods of connections: what LuaSocket's select, copas, cqueues and openLuup's scheduler expect of an object.
 
-Event loops call these from places where an error is fatal to the whole host, so none of them ever raises one.
+Event loops call them where an error would be fatal to the whole host, so none of them ever raises one.
 --]]
 
 local native, import = ...
@@ -9,28 +9,28 @@ local clock, options = import("clock"), import("options")
 
 local methods = {}
 
--- select(2) has no room for descriptors from here on, and openLuup dies of one.
+-- select(2) cannot handle descriptors of this number or above, and openLuup crashes on one.
 local TOO_LARGE = 1024
 
---- descriptor(conn): the socket's descriptor; -1 if there is none (any more).
+--- descriptor(conn): returns the socket's descriptor; -1 if it has none.
 local function descriptor(conn)
   local ok, fd = pcall(function() return conn.socket:getfd() end)
   fd = ok and tonumber(fd) or -1
   return fd >= 0 and fd % 1 == 0 and fd or -1
 end
 
---- make(live, receive, close): the methods. live(conn) is the state of a connection that is not closed, or nil;
--- receive and close are wsreceive and wsclose.
+--- make(live, receive, close): returns the methods. live(conn) returns the state of a connection that is not closed, or
+-- nil; receive and close are wsreceive and wsclose.
 function methods.make(live, receive, close)
   local made = {}
 
-  --- getfd(): for select; -1 once the connection is over, and where select could not take it.
+  --- getfd(): returns the descriptor for select; -1 once the connection is over, or if select cannot handle it.
   function made.getfd(conn)
     local fd = live(conn) and descriptor(conn) or -1
     return fd < TOO_LARGE and fd or -1
   end
 
-  --- dirty(): whether wsreceive has something to do although the descriptor may not say so: bytes that were read
+  --- dirty(): returns whether wsreceive has something to do that the descriptor may not show: bytes that were read
   -- already, or the news that no more will come.
   function made.dirty(conn)
     local state = live(conn)
@@ -55,8 +55,8 @@ function methods.make(live, receive, close)
     if ok and limit > 0 then return math.max(0, native.heard(state.number) + limit - clock.now()) end
   end
 
-  --- settimeout(), receive(): for copas.receive: the bytes that one wsreceive brought; nil and "timeout" if there
-  -- were none, or why no more will come.
+  --- settimeout(), receive(): for copas.receive. receive() returns how many bytes one wsreceive has brought; nil and
+  -- "timeout" if there were none, or nil and why no more will come.
   function made.settimeout() return 1 end
 
   function made.receive(conn)
@@ -66,8 +66,8 @@ function methods.make(live, receive, close)
     return bytes
   end
 
-  --- close(code, reason): wsclose, as copas.close calls it, and as copas before 4 does by itself with what a thread
-  -- was waiting for, when that ends.
+  --- close(code, reason): calls wsclose. copas.close uses it; so does copas before version 4, by itself, when a thread
+  -- ends that was waiting for the connection.
   function made.close(conn, code, reason)
     close(conn, code, reason)
     return 1

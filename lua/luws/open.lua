@@ -1,20 +1,20 @@
 --[[
-From a URL and options to an open connection, step by step: dial (or the user's own connect), then whatever comes before
-frames (a proxy, TLS, the upgrade), each under its deadline. Every step does what can be done without waiting
-(connection.advance). Calls no handlers; what a connection is to the user is not known here.
+Opens connections, from a URL and options, step by step: dial (or call the user's connect), then whatever comes before
+frames (proxy, TLS, upgrade), each under its deadline. Every step does what can be done without waiting
+(connection.advance). Calls no handlers, and does not know the user's connection table.
 --]]
 
 local native, import, world = ...
 local clock, connection, log, options = import("clock"), import("connection"), import("log"), import("options")
 local guard, proxy, request, wires = import("guard"), import("proxy"), import("request"), import("wires/native")
 
--- What few programs need (the options of TLS, users' sockets) is loaded when it is.
+-- Parts that few programs need (the options of TLS, users' sockets) are loaded on demand.
 
 local open = {}
 
 options.register {
-  { "connect", nil, options.callable }, -- connect(host, port, options): a socket, or nil and why not
-  { "connect_timeout", 15, options.at_least(0) }, -- s for the look-up, TCP and TLS together
+  { "connect", nil, options.callable }, -- connect(host, port, options): returns a socket, or nil and why not
+  { "connect_timeout", 15, options.at_least(0) }, -- s for name look-up, TCP and TLS together
   { "upgrade_timeout", 5, options.at_least(0) }, -- s for the upgrade
   { "max_payload_size", 65535, options.at_least(0) }, -- bytes of one message
   { "use_masking", true, options.of_type("boolean") },
@@ -23,28 +23,28 @@ options.register {
 
 local EVENT = native.event_numbers()
 
--- One read before the connection is open.
+-- Size in bytes of one read before the connection is open.
 local READ = 16384
 
--- How much of a refused upgrade's body is waited for (in bytes), and how long (in seconds); and the most that may have
--- come before the body is complete.
+-- How much of a refused upgrade's body is waited for (in bytes), and for how long (in seconds); and how many bytes may
+-- arrive before the body is complete.
 local BODY, BODY_TIME, MOST_BEFORE = 4096, 0.5, 1024 * 1024
 
--- No signal interrupts the look-up of a name, so one wait takes no longer than this (in seconds).
+-- A signal does not interrupt a name look-up, so one wait takes no longer than this (in seconds).
 local STEP = 0.2
 
 local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", upgrade = "upgrade failed; " }
 
---- parse(url): where to, as a table; or nil and what is wrong with the URL.
+--- parse(url): returns the target as a table; or nil and what is wrong with the URL.
 function open.parse(url)
   if type(url) ~= "string" then return nil, ": a string expected, got " .. type(url) end
   local target, why = native.parse_url(url)
   if target then return target end
-  -- What may hold a password has no business in a log.
+  -- A URL that may contain a password must not get into a log.
   return nil, url:find("@", 1, true) and ": " .. why or (" %s: %s"):format(url, why)
 end
 
---- parameters(target, opening, given): what a session is made of; or nil and what is wrong with the options.
+--- parameters(target, opening, given): returns the parameters of a session; or nil and what is wrong with the options.
 local function parameters(target, opening, given)
   local host, headers, subprotocols = request.headers(opening, target)
   if not host then return nil, headers end
@@ -71,14 +71,14 @@ local function parameters(target, opening, given)
   }
 end
 
--- The steps. Each returns what connection.advance does.
+-- The steps. Each returns the results of connection.advance.
 
 local NOTHING_TO_WAIT_FOR = 0
 
 local dial_step, negotiate, begin
 
---- fail(state, hop, text, kind, response): the attempt has failed; where only the proxy's part has, there may be
--- another.
+--- fail(state, hop, text, kind, response): ends an attempt that has failed. If only an optional proxy failed, makes
+-- another attempt without it.
 local function fail(state, hop, text, kind, response)
   local plan, wire = state.plan, state.wire
   if wire and wire.close then wire:close() end
@@ -94,27 +94,27 @@ local function fail(state, hop, text, kind, response)
   return false, false, NOTHING_TO_WAIT_FOR
 end
 
---- other_kind(state): what to ask a user whose server has ended the connection without a word, as one does that expects
--- TLS, or does not.
+--- other_kind(state): returns a hint for a connection that the server has closed without sending anything, as servers
+-- do that expect TLS and do not get it, or the reverse.
 local function other_kind(state)
   if state.answered or state.plan.proxy then return "" end
   if state.hop == "tls" then return " (is it ws?)" end
   return state.plan.target.secure and "" or " (is it wss?)"
 end
 
---- Where to connect to: the proxy, or the server itself.
+--- Returns the host and port to connect to: those of the proxy, or of the server itself.
 local function destination(plan)
   local where = plan.proxy or plan.target
   return where.host, where.port
 end
 
---- connected(state, wire, socket): bytes can be exchanged.
+--- connected(state, wire, socket): goes on to the next step; bytes can be exchanged now.
 local function connected(state, wire, socket)
   state.wire, state.socket, state.step = wire, socket, negotiate
   return false, false, NOTHING_TO_WAIT_FOR
 end
 
---- The user's own connect function is called. What it raises goes on to the caller.
+--- Calls the user's own connect function. Its errors go on to the caller.
 local function connect_step(state)
   local opening, plan = state.opening, state.plan
   local host, port = destination(plan)
@@ -127,7 +127,7 @@ local function connect_step(state)
   local foreign = import("wires/foreign")
   local wrong = foreign.check(socket)
   if wrong then return fail(state, nil, ("bad option 'connect' (%s)"):format(wrong)) end
-  -- How long the user's own function takes is the user's affair.
+  -- The time that the user's own function takes does not count.
   state.deadline = clock.now() + opening.connect_timeout
   return connected(state, foreign.make(state.session, socket), socket)
 end
@@ -152,7 +152,7 @@ function dial_step(state, now)
   return fail(state, plan.proxy and "proxy" or nil, text)
 end
 
---- begin(state): an attempt, by the proxy if there is one in the plan.
+--- begin(state): begins an attempt, through the proxy if the plan has one.
 function begin(state)
   local plan, opening = state.plan, state.opening
   plan.parameters.sockproxy = plan.proxy
@@ -175,7 +175,7 @@ function begin(state)
   end
 end
 
---- The response that has refused the upgrade, with the beginning of its body, for which there is a deadline.
+--- Waits, until a deadline, for the beginning of the body of a response that has refused the upgrade.
 local function await_body(state, now)
   local session = state.session
   local body, complete = native.body(session, BODY)
@@ -189,7 +189,7 @@ local function await_body(state, now)
     { status = status, reason = reason, headers = headers, body = body })
 end
 
---- Whatever comes before frames: the engine knows which hop it is at.
+--- Goes through everything that comes before frames; the engine knows which hop it is at.
 function negotiate(state, now)
   local session, wire, opening = state.session, state.wire, state.opening
   local written, why = wire:write()
@@ -210,7 +210,7 @@ function negotiate(state, now)
     connection.opened(state)
     return true, false, now
   elseif event == EVENT.failure then
-    wire:write() -- a TLS alert, so that the peer knows why, too
+    wire:write() -- a TLS alert tells the peer why
     local failed_hop, kind = native.failure(session)
     if kind ~= "refused" then return fail(state, failed_hop, text, kind) end
     state.refusal, state.step = text, await_body
@@ -226,8 +226,8 @@ function negotiate(state, now)
   return true, native.sendable(session) > 0, count and (count > 0 or more) and now or state.deadline
 end
 
---- begin(target, given): a connection in its first step, or nil and what is wrong with the options. Nothing is waited
--- for.
+--- begin(target, given): returns the state of a connection in its first step, or nil and what is wrong with the
+-- options. Does not wait.
 function open.begin(target, given)
   local opening, why = options.opening(given)
   if not opening then return nil, why end

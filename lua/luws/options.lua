@@ -1,11 +1,11 @@
 --[[
-The grammar of options: what is read from a table of the user's, row by row. Knows no option: each part of the driver
-registers the rows of what it uses.
+Reads options from the user's table, row by row. Knows no option itself: each part of the driver registers rows for the
+options that it uses.
 
-A row is { name, default, reader }. reader(value) returns the value, or nil and what is wrong with it. wsopen reads
-all rows once, into one table with all defaults, which is called `opening` everywhere. conn.options stays the caller's
-own table; what is read from it later, while the connection lives, is read with `number` (which falls back to the
-default) or by plain indexing.
+A row is { name, default, reader }. reader(value) returns the value, or nil and what is wrong with it. wsopen reads all
+rows once into a table, which is called `opening` everywhere and falls back to the defaults. conn.options remains the
+caller's own table. Options that are read from it later, during the connection's life, are read with `number` (which
+falls back to the default) or by plain indexing.
 --]]
 
 local _, import = ...
@@ -15,7 +15,7 @@ local options = {}
 
 -- Readers
 
---- of_type(...): a value of one of these types.
+--- of_type(...): returns a reader for a value of one of these types.
 function options.of_type(...)
   local types = { ... }
   return function(value)
@@ -26,24 +26,24 @@ function options.of_type(...)
   end
 end
 
---- callable(value): a function, or what can be called like one.
+--- callable(value): reads a function or another callable value.
 function options.callable(value)
   if guard.is_callable(value) then return value end
   return nil, "function expected, got " .. type(value)
 end
 
---- at_least(least): a number from there on.
+--- at_least(least): returns a reader for a number of at least `least`.
 function options.at_least(least)
   return function(value)
     if type(value) ~= "number" then return nil, "number expected, got " .. type(value) end
-    if value < least or value ~= value then -- the latter is NaN
+    if value < least or value ~= value then -- the second condition finds NaN
       return nil, ("a number of at least %d expected, got %s"):format(least, tostring(value))
     end
     return value
   end
 end
 
---- whole(least, most): a whole number in a range, which may have no end.
+--- whole(least, most): returns a reader for a whole number in a range; `most` is optional.
 function options.whole(least, most)
   local range = most and ("from %d to %d"):format(least, most) or ("from %d up"):format(least)
   return function(value)
@@ -59,14 +59,14 @@ end
 
 local registered, by_name, default = {}, {}, {}
 
---- The value of a row, which is the default if none is given; or nil and what is wrong with it.
+--- Returns the value of a row, or its default if none is given; or nil and what is wrong with it.
 local function read(row, given)
   local value = given[row[1]]
   if value == nil then return row[2] end
   return row[3](value)
 end
 
---- register(rows): options of wsopen.
+--- register(rows): adds options to wsopen.
 function options.register(rows)
   for _, row in ipairs(rows) do
     registered[#registered + 1], by_name[row[1]] = row, row
@@ -74,10 +74,10 @@ function options.register(rows)
   end
 end
 
--- What an option is if the user's table has none.
+-- Supplies the defaults of options that the user's table does not have.
 local inherits_defaults = { __index = default }
 
---- Reads one option into `opening`; what is wrong with it, or nil.
+--- Reads one option into `opening`. Returns what is wrong with it, or nil.
 local function add(opening, row, given)
   local name = row[1]
   local value, wrong = read(row, given)
@@ -85,22 +85,23 @@ local function add(opening, row, given)
   opening[name] = value
 end
 
--- The names that are no options, and that a user may have meant otherwise, are looked at once each; not more than this.
+-- Unknown names that may be misspelt options are checked once each; at most this many.
 local unknown, MOST_UNKNOWN = { count = 0 }, 100
 
---- doubt(name): says in the log that a name is no option, if it looks like one.
+--- doubt(name): logs an unknown name if it looks like a misspelt option.
 local function doubt(name)
   if type(name) ~= "string" or unknown[name] or unknown.count >= MOST_UNKNOWN then return end
-  if name:find("^ssl") then return end -- what tls reads
+  if name:find("^ssl") then return end -- tls checks those
   unknown[name], unknown.count = true, unknown.count + 1
   local meant = import("spelling")(name, by_name)
   if meant then log.warning("unknown option '%s' (%s?)", name, meant) end
 end
 
---- opening(given): a table that has all registered options as they are now; or nil and what is wrong with one.
+--- opening(given): returns a table with the present values of all registered options; or nil and what is wrong with
+-- one.
 function options.opening(given)
   local opening, wrong = setmetatable({}, inherits_defaults), nil
-  if guard.metatable_of(given) == nil then -- few options are given, and those that are not need not be asked about
+  if guard.metatable_of(given) == nil then -- few options are given; the others need not be looked up
     for name in next, given do
       if by_name[name] then wrong = wrong or add(opening, by_name[name], given) else doubt(name) end
     end
@@ -114,8 +115,8 @@ function options.opening(given)
   return opening
 end
 
---- complete(option, rows, given): the same for the table of options that an option is (true: all defaults), in which
--- nothing else may be.
+--- complete(option, rows, given): reads an option that is itself a table of options (or true, for all defaults).
+-- Returns a complete table, or nil and what is wrong. Unknown names in it are errors.
 function options.complete(option, rows, given)
   given = type(given) == "table" and given or {}
   local result, names = {}, {}
@@ -131,8 +132,8 @@ function options.complete(option, rows, given)
   return result
 end
 
---- has_none(given, prefix): whether no name in a table begins with this, which can be told of one that inherits from
--- nobody.
+--- has_none(given, prefix): returns whether no name in a table begins with the prefix. Returns false for a table with a
+-- metatable, which may inherit such a name.
 function options.has_none(given, prefix)
   if guard.metatable_of(given) ~= nil then return false end
   for name in next, given do
@@ -141,7 +142,7 @@ function options.has_none(given, prefix)
   return true
 end
 
---- of(conn): the options table of a connection, which may have been replaced by anything.
+--- of(conn): returns the options table of a connection, which the user may have replaced with anything.
 function options.of(conn)
   local given = conn.options
   if type(given) == "table" then return given end
@@ -149,8 +150,8 @@ function options.of(conn)
   return conn.options
 end
 
---- number(given, name): the value of an option that is a number of at least 0, whatever has become of the table since;
--- or its default.
+--- number(given, name): returns the present value of an option that is a number of at least 0, or its default if the
+-- value has been replaced with something else.
 function options.number(given, name)
   local value = given[name]
   if type(value) == "number" and value >= 0 then return value end

@@ -1,5 +1,6 @@
 --[[
-Which proxy a connection goes through: SockProxy, by the option of that name. How it is negotiated with is the engine's.
+Decides which proxy a connection goes through: SockProxy, if the option of that name asks for it. The engine does the
+negotiation.
 --]]
 
 local _, import = ...
@@ -11,7 +12,7 @@ options.register {
   { "sockproxy", false, options.of_type("boolean", "table") }, -- its own options are read below
 }
 
---- What stands between others in SockProxy's words.
+--- Reads a string that can be a word of a SockProxy command.
 local function word(value)
   if type(value) ~= "string" then return nil, "string expected, got " .. type(value) end
   if not value:find("^[!-.0-~]+$") then return nil, "visible ASCII without slashes expected" end
@@ -21,19 +22,19 @@ end
 local sockproxy_rows = {
   { "host", "127.0.0.1", word },
   { "port", 2504, options.whole(1, 65535) },
-  -- whom to notify: without a device, nobody
+  -- what to notify; without a device, SockProxy notifies nobody
   { "device", nil, options.whole(0) },
   { "service", nil, word },
   { "action", "HandleReceive", word },
   { "pid", nil, word },
   { "rtim", 0, options.whole(0) }, -- ms of silence until SockProxy gives up; 0: never
   { "pace", 0, options.whole(0) }, -- s between notifications
-  { "timeout", 10, options.at_least(0) }, -- s to reach SockProxy, and for it to connect, which takes it up to 5
-  { "required", false, options.of_type("boolean") }, -- whether to fail where there is no SockProxy
+  { "timeout", 10, options.at_least(0) }, -- s to reach SockProxy and for it to connect (up to 5)
+  { "required", false, options.of_type("boolean") }, -- whether to fail without SockProxy
 }
 
---- sockproxy(opening, target): a complete table of the options of SockProxy, or nil if it is not wanted; then what is
--- wrong with them.
+--- sockproxy(opening, target): returns a complete table of SockProxy's options, or nil if it is not wanted, or nil and
+-- what is wrong with the options.
 function proxy.sockproxy(opening, target)
   local wanted = opening.sockproxy
   if not wanted then return nil end

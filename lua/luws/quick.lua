@@ -1,12 +1,12 @@
 --[[
-What most calls of wsreceive and wssend do, natively (src/lua/raw/quick.rs): functions that take the connection table.
-Whatever breaks one of these off, nothing is left in the middle, so the driver need not prepare for that.
+The native functions that handle most calls of wsreceive and wssend (src/lua/raw/quick.rs). They take the connection
+table. If one of them is interrupted, nothing is left half done, so the driver need not prepare for that.
 
-  state_of(conn)               the state of a connection of this module's, or nil for anything else
-  poll(conn)                   reads, and tells the handler what has come
+  state_of(conn)               returns the state of a connection of this module, or nil for anything else
+  poll(conn)                   reads, and tells the handler what has arrived
   next_event(conn, options, time, begins, guards)
-                               tells the handler the messages that have come, and returns what comes then
-  send_now(conn, opcode, data)
+                               tells the handler the messages that have arrived, and returns the next other event
+  send_now(conn, opcode, data) queues a message, and writes it if nothing else is queued
 --]]
 
 local native, import = ...

@@ -1,7 +1,7 @@
 --[[
-Events to handlers, and the default replies: what wsreceive and wshandleincoming do.
+Passes events to handlers and sends the default replies: the work of wsreceive and wshandleincoming.
 
-Handlers may do anything, to this connection too: after each of them its phase is looked at. A handler's error goes to
+Handlers may do anything, even to this connection, so its phase is checked after each of them. A handler's error goes to
 the log and no further.
 --]]
 
@@ -16,7 +16,7 @@ options.register {
   { "handler_args", nil, options.of_type("table") }, -- array: further arguments for the handlers
   { "control_handler", nil, options.callable }, -- called before the default reply to a control frame
   { "receive_timeout", 0, options.at_least(0) }, -- s without a complete frame; 0: never
-  { "receive_chunk_size", nil, options.at_least(1) }, -- bytes that one wsreceive reads at most; nil: as seems right
+  { "receive_chunk_size", nil, options.at_least(1) }, -- bytes that one wsreceive reads at most; nil: chosen by us
 }
 
 local next_event, done = quick.next_event, native.done
@@ -25,10 +25,10 @@ local is_pending, is_busy = native.is_pending, native.is_busy
 local EVENT = native.event_numbers()
 local TEXT, BINARY, ENOUGH = EVENT.text, EVENT.binary, EVENT.enough
 
--- More arguments than this do not fit on every Lua's stack.
+-- Not every Lua has room on its stack for more arguments than this.
 local MOST_ARGUMENTS = 4000
 
---- The length of an array with holes; `n` says more than the keys can where the last values are nil.
+--- Returns the length of an array with holes. A field `n` gives it where trailing values are nil.
 local function length(array)
   if type(array.n) == "number" then return math.min(array.n, MOST_ARGUMENTS) end
   local last = 0
@@ -43,8 +43,9 @@ local function finished(conn, ok, result)
   log.handler_failed(("the handler of %s raised an error"):format(guard.name(conn)), result)
 end
 
---- call(how, conn, state, handler, opcode, data): what the handler returns; nil if it raised an error. `how` is one of
--- guard's. Reading the options may have closed the connection, and of a closed one only the end is told.
+--- call(how, conn, state, handler, opcode, data): calls a handler by `how`, a function of guard. Returns what the
+-- handler returns; nil if it raised an error. Reading the options may have closed the connection; a closed one tells
+-- nothing but its end.
 local function call(how, conn, state, handler, opcode, data)
   local args = options.of(conn).handler_args
   local count = type(args) == "table" and length(args)
@@ -63,7 +64,7 @@ local function tell(conn, state, opcode, data)
   if log.debugging() then log.debug("%s has no handler for %s", guard.name(conn), log.bytes(data)) end
 end
 
---- tell_news(conn, state): tells the handler of the end, if it has not been told.
+--- tell_news(conn, state): tells the handler about the end of the connection, once.
 function receive.tell_news(conn, state)
   local news = state.news
   if not news then return end
@@ -71,7 +72,8 @@ function receive.tell_news(conn, state)
   tell(conn, state, false, news)
 end
 
---- control(conn, state, opcode, data): the user's handler, and the default reply unless it forbids that.
+--- control(conn, state, opcode, data): calls the user's control_handler, and sends the default reply unless that
+-- handler returned false.
 local function control(conn, state, opcode, data)
   local handler = options.of(conn).control_handler
   if handler ~= nil then
@@ -80,7 +82,7 @@ local function control(conn, state, opcode, data)
   end
   if state.phase == "closed" then return end
   if opcode == EVENT.ping then
-    -- What has been gathered goes first, and does not count as a backlog for which pings are passed over.
+    -- What was gathered goes first. It must not count as a backlog, because pings are ignored behind one.
     if state.opening.coalesce > 0 then
       done(state.session)
       connection.write(state)
@@ -94,7 +96,7 @@ local function control(conn, state, opcode, data)
   end
 end
 
---- failure(conn, state, why): the session is over.
+--- failure(conn, state, why): ends a connection whose session has failed.
 local function failure(conn, state, why)
   local hop = native.failure(state.session)
   done(state.session)
@@ -102,7 +104,7 @@ local function failure(conn, state, why)
   close.failed(state, why, hop == "tls" and "receiver error: " .. why or why)
 end
 
---- handle(conn, state, event, data, now): does what one event calls for. `now` is the time of day.
+--- handle(conn, state, event, data, now): handles one event. `now` is the time of day.
 local function handle(conn, state, event, data, now)
   if state.tracing then
     native.shelter(state.session, trace, conn, state)
@@ -128,11 +130,11 @@ local function handle(conn, state, event, data, now)
   end
 end
 
---- events(conn, state, has_begun): delivers what has come, one event after the other, as long as the turn lasts, which
--- may have begun; state.more says whether there is more. Stops when the connection is over. Returns how many bytes wait
--- to be sent, if that is known.
+--- events(conn, state, has_begun): delivers events one after the other for the length of a turn, which may have begun
+-- already. Sets state.more if there are more. Stops when the connection is over. Returns how many bytes are waiting to
+-- be sent, if that is known.
 local function events(conn, state, has_begun)
-  -- Until an event is delivered, the collector may run, and a finaliser that receives.
+  -- Until an event is delivered the collector may run, and with it a finaliser that receives.
   local guards = guard.catches()
   local usual = not (state.tracing or guard.is_nested()) and state.given or nil
   local now = clock.time()
@@ -149,13 +151,13 @@ local function events(conn, state, has_begun)
     end
     event, data, waiting = next_event(conn, usual, now, false, guards)
   end
-  -- Complete frames that have come are a sign of life. Of a connection that is closed meanwhile nothing is told.
+  -- Complete frames are a sign of life. A connection that was closed meanwhile is not updated.
   if state.phase ~= "closed" and data then conn.lastPing = now end
   return waiting
 end
 
---- adopt(conn, state, has_begun): options that have been changed since, in so far as they say what comes out of the
--- session; not while it delivers. Returns them all.
+--- adopt(conn, state, has_begun): passes changed options to the session if they affect what comes out of it, but not
+-- during a delivery. Returns the options table.
 local function adopt(conn, state, has_begun)
   local given = conn.options
   if given == nil or given ~= state.given then
@@ -175,8 +177,8 @@ local function adopt(conn, state, has_begun)
   return given
 end
 
---- deliver(conn, state, has_begun): delivers what the session holds, and writes what is queued then, as far as there is
--- room.
+--- deliver(conn, state, has_begun): delivers what the session holds, then writes as much of the queue as there is room
+-- for.
 local function deliver(conn, state, has_begun)
   if not has_begun and (state.tracing or log.settings.debug_mode) then trace(conn, state) end
   local waiting = events(conn, state, has_begun)
@@ -185,7 +187,7 @@ local function deliver(conn, state, has_begun)
   if waiting ~= 0 and native.outgoing(state.session) > 0 then connection.write(state) end
 end
 
---- finish(state): ends a connection of whose bytes nothing more will come, or to which nothing can be sent any more.
+--- finish(state): ends a connection that will receive nothing more, or can send nothing more.
 local function finish(state)
   local why = state.ended or state.broken
   if why == "interrupted" then
@@ -195,23 +197,24 @@ local function finish(state)
   end
 end
 
---- is_overdue(state, given): whether the peer has been silent for too long.
+--- is_overdue(state, given): returns whether the peer has been silent for longer than receive_timeout.
 local function is_overdue(state, given)
   local limit = options.number(given, "receive_timeout")
   return limit ~= 0 and clock.now() >= native.heard(state.number) + limit
 end
 
---- Whether both close frames are through; where control_handler has forbidden our answer, the user gives it.
+--- Returns whether both close frames have been exchanged. If control_handler has suppressed our reply, the user sends
+-- it.
 local function is_closed(state)
   local sent, _, received = native.close_state(state.session)
   return sent ~= nil and received ~= nil
 end
 
---- receive_some(conn, state, is_read, more, has_begun): what wsreceive does when there may be something to be done.
--- `is_read`: it has read already; `more`: there may be more of that at once; `has_begun`: it delivers already.
+--- receive_some(conn, state, is_read, more, has_begun): does the work of wsreceive when there may be something to do.
+-- `is_read`: it has read already; `more`: there may be more to read right now; `has_begun`: delivery has begun.
 local function receive_some(conn, state, is_read, more, has_begun)
   local given = adopt(conn, state, has_begun)
-  if state.phase == "closed" then return nil, state.over end -- what the options inherit from has closed it
+  if state.phase == "closed" then return nil, state.over end -- reading an inherited option has closed it
   local count
   if is_read then
     count, state.unread = state.unread, 0
@@ -238,7 +241,7 @@ local function receive_some(conn, state, is_read, more, has_begun)
   if state.phase ~= "closed" then
     if conn.options ~= given then given = options.of(conn) end
     if given.receive_timeout ~= nil and is_overdue(state, given) then
-      native.set_heard(state.number, clock.now()) -- it is told once in each such time
+      native.set_heard(state.number, clock.now()) -- so that it is told once per receive_timeout
       tell(conn, state, false, "message timeout")
       if state.phase ~= "closed" then return nil, "message timeout" end
     end
@@ -248,15 +251,15 @@ local function receive_some(conn, state, is_read, more, has_begun)
   return more or state.more, count or 0
 end
 
---- receive(conn, state, count, more, turn): what wsreceive does with what quick.poll has left. `turn`: of one that has
--- begun true, or the error of the handler's that it has ended with.
+--- receive(conn, state, count, more, turn): does what quick.poll has left of a wsreceive. `turn` is true if a turn has
+-- begun, or the handler's error if the turn ended with one.
 function receive.receive(conn, state, count, more, turn)
   if turn and turn ~= true then finished(conn, false, turn) end
   if state.phase == "closed" then
     receive.tell_news(conn, state)
     return nil, state.over
   end
-  if count == false then -- that was all it has seen
+  if count == false then -- poll has found nothing else to do
     if is_busy(state.session) or not is_overdue(state, options.of(conn)) then return false, 0 end
     count = 0
   end
@@ -265,7 +268,7 @@ function receive.receive(conn, state, count, more, turn)
   elseif more then
     state.ended = more
   end
-  -- What has been read at once was read by nobody who is too deep, unless that is counted for each coroutine.
+  -- If poll has read already, the nesting was not too deep, unless it is counted for each coroutine.
   if (not count or guard.is_nested()) and (guard.is_deep() or is_busy(state.session)) then return false, 0 end
   return guard.entry(receive_some, state, close.interrupted, conn, state, count ~= nil, count and more, turn)
 end
@@ -277,8 +280,8 @@ local function inject(conn, state)
   receive.tell_news(conn, state)
 end
 
---- inject(conn, state, data): what wshandleincoming does with a connection that is not closed; whether the bytes were
--- taken.
+--- inject(conn, state, data): does the work of wshandleincoming on a connection that is not closed. Returns whether the
+-- bytes were taken.
 function receive.inject(conn, state, data)
   if is_busy(state.session) then return false end -- in a finaliser
   native.receive_plain(state.session, data)
@@ -294,7 +297,7 @@ function receive.inject(conn, state, data)
   return true
 end
 
---- reset(conn, state): forgets a message or frame that has come in part.
+--- reset(conn, state): discards a message or frame that has arrived only in part.
 function receive.reset(conn, state)
   if is_busy(state.session) then return end
   if state.sink then sink.break_off(conn, state, "reset") end

@@ -1,6 +1,6 @@
 --[[
-What is asked of the server: the headers of the upgrade request, the subprotocols and the compression to offer, all from
-options. The request itself is written by the engine.
+Prepares the upgrade request from the options: its headers, and the subprotocols and the compression to offer. The
+engine writes the request itself.
 --]]
 
 local native, import = ...
@@ -10,35 +10,37 @@ local request = {}
 
 options.register {
   { "upgrade_headers", nil, options.of_type("table") }, -- header name to value
-  { "subprotocols", nil, options.of_type("string", "table") }, -- one or an array, the preferred one first
+  { "subprotocols", nil, options.of_type("string", "table") }, -- one, or an array in order of preference
   { "deflate", false, options.of_type("boolean", "table") }, -- permessage-deflate: its own options are read below
 }
 
--- The options of permessage-deflate (RFC 7692 section 7.1), and how to compress.
+-- The options of permessage-deflate (RFC 7692 section 7.1), and two of our own.
 local deflate_rows = {
   { "server_no_context_takeover", false, options.of_type("boolean") },
   { "client_no_context_takeover", false, options.of_type("boolean") },
   { "server_max_window_bits", nil, options.whole(8, 15) },
   { "client_max_window_bits", nil, options.whole(8, 15) },
-  { "level", 6, options.whole(1, 9) }, -- 1 is the fastest, 9 makes the smallest
-  { "threshold", 128, options.whole(0) }, -- bytes; smaller messages go as they are
+  { "level", 6, options.whole(1, 9) }, -- 1: fastest, 9: smallest
+  { "threshold", 128, options.whole(0) }, -- bytes; smaller messages are not compressed
 }
 
---- deflate(opening): a complete table of the options of compression, or nil if it is not wanted; then what is wrong.
+--- deflate(opening): returns a complete table of the compression options, or nil if compression is not wanted, or nil
+-- and what is wrong.
 function request.deflate(opening)
   if opening.deflate then return options.complete("deflate", deflate_rows, opening.deflate) end
 end
 
--- What the handshake itself says (RFC 6455 section 4.1); another value would break it.
+-- Headers of the handshake itself (RFC 6455 section 4.1). Other values would break it.
 local FIXED = { upgrade = "websocket", connection = "upgrade", ["sec-websocket-version"] = "13" }
 
 local function header_value(value)
   if type(value) == "number" then return tostring(value) end
-  -- For the original's sake, whose users added the line end that it forgot.
+  -- For compatibility with LuWS, whose users added the line end that it omitted.
   if type(value) == "string" then return (value:gsub("\r\n$", "")) end
 end
 
---- wrong_header(name, value, text): what is wrong with a header of the user's, whose value is this text.
+--- wrong_header(name, value, text): returns what is wrong with a user's header, or nil; `text` is its value as a
+-- string.
 local function wrong_header(name, value, text)
   if type(name) ~= "string" then return "a name is a " .. type(name) .. '; as in { ["X-Name"] = "value" }' end
   if not text then return ("%s: string or number expected, got %s"):format(name, type(value)) end
@@ -49,7 +51,7 @@ local function wrong_header(name, value, text)
   end
 end
 
---- offered(opening): an array of the subprotocols in the option of that name; or nil and what is wrong with it.
+--- offered(opening): returns an array of the subprotocols in the option of that name; or nil and what is wrong with it.
 local function offered(opening)
   local wanted, subprotocols = opening.subprotocols, {}
   if wanted == nil then return subprotocols end
@@ -66,8 +68,8 @@ local function offered(opening)
   return subprotocols
 end
 
---- headers(opening, target): the value for the Host header, an array of { name, value } for the upgrade request, and
--- the subprotocols to offer (nil for none); or nil and what is wrong with them.
+--- headers(opening, target): returns the value for the Host header, an array of { name, value } for the upgrade
+-- request, and the subprotocols to offer (nil for none); or nil and what is wrong with the options.
 function request.headers(opening, target)
   if not (opening.upgrade_headers or opening.subprotocols or target.authorization) then
     return target.host_header
@@ -88,7 +90,7 @@ function request.headers(opening, target)
       if FIXED[lower] or lower:match("^sec%-websocket%-") then
         return nil, ("bad option 'upgrade_headers' (%s belongs to the handshake)"):format(name)
       end
-      if lower == "authorization" then authorization = nil end -- the URL's is not wanted then
+      if lower == "authorization" then authorization = nil end -- it replaces the URL's
       headers[#headers + 1] = { name, text }
     end
   end

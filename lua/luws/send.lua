@@ -1,5 +1,6 @@
 --[[
-What wssend does: messages and fragments into the session, and out of it as far as the socket takes them.
+Sends messages and fragments: puts them into the session, and writes as much as the socket takes. This is the work of
+wssend.
 --]]
 
 local native, import = ...
@@ -9,10 +10,10 @@ local trace, wait = import("trace"), import("wait")
 
 local send = {}
 
--- How many bytes are gathered where the user leaves that to us.
+-- How many bytes are gathered if the user leaves that to us.
 local GATHERED = 16384
 
---- The option coalesce in bytes, 0 for false.
+--- Reads the option coalesce as a number of bytes; 0 for false.
 local function gathered(value)
   if type(value) == "boolean" then return value and GATHERED or 0 end
   if type(value) ~= "number" then return nil, "boolean or number expected, got " .. type(value) end
@@ -21,7 +22,7 @@ end
 
 options.register {
   { "send_timeout", 5, options.at_least(0) }, -- s that wssend waits for room
-  -- bytes: messages are gathered until there are so many, or the next wsreceive, wswait, wsflush or wsclose
+  -- bytes to gather before sending; wsreceive, wswait, wsflush and wsclose send earlier
   { "coalesce", 0, gathered },
 }
 
@@ -29,10 +30,10 @@ local outgoing = native.outgoing
 
 local CLOSE = native.event_numbers().close
 
--- Upper bound on queued bytes while another coroutine is blocked in a send.
+-- Upper bound on the bytes queued while another coroutine is blocked in a send.
 local QUEUE = 16 * 1024 * 1024
 
---- timer(conn): a function that returns the deadline of a send that begins now; the clock is asked when it is needed.
+--- timer(conn): returns a function that gives the deadline of a send. The clock is read at its first call.
 local function timer(conn)
   local deadline
   return function()
@@ -41,7 +42,7 @@ local function timer(conn)
   end
 end
 
---- Why what is queued cannot be sent any more, or nil.
+--- Returns why the queue cannot be sent any more, or nil.
 local function problem(state)
   if state.phase == "closed" then return "closed" end
   if state.broken then return state.broken end
@@ -53,7 +54,7 @@ local function problem(state)
   return failed
 end
 
---- await_room(state, deadline): waits until what is queued has left, and reads meanwhile. Returns true, or nil and why
+--- await_room(state, deadline): waits until the queue has left, and reads meanwhile. Returns true, or nil and why
 -- something is left.
 local function await_room(state, deadline)
   local session = state.session
@@ -64,34 +65,34 @@ local function await_room(state, deadline)
   return true
 end
 
---- flush(state, deadline): writes what is queued; waits while there is no room.
+--- flush(state, deadline): writes the queue, and waits if there is no room.
 local function flush(state, deadline)
   local ok, why = connection.write(state)
   if ok or why ~= "timeout" then return ok, why end
   return await_room(state, deadline)
 end
 
---- gathers(state, opcode): whether what is queued may wait for more, after a frame with this opcode.
+--- gathers(state, opcode): returns whether the queue may wait for more messages, after a frame with this opcode.
 local function gathers(state, opcode)
   local most = state.opening.coalesce
   return most > 0 and opcode < CLOSE and outgoing(state.session) < most
 end
 
---- flushed(state, deadline): flush, and what it means where the wire was broken off.
+--- flushed(state, deadline): the same as `flush`, and ends the connection if the wire was interrupted.
 local function flushed(state, deadline)
   local ok, why = flush(state, deadline)
   if why == "interrupted" then close.interrupted(state) end
   return ok, why
 end
 
---- frame(conn, state, opcode, data, fin): one frame, or one message. Returns true, or false and why not; and whether
--- it was queued, so that it will be sent though perhaps later.
+--- frame(conn, state, opcode, data, fin): sends one frame, or one message. Returns true, or false and why not; then
+-- whether the frame was queued, so that it will be sent, perhaps later.
 function send.frame(conn, state, opcode, data, fin)
   if state.phase == "closed" then return false, "not connected", false end
   if native.is_busy(state.session) then return false, "send error: busy", false end -- in a finaliser
   local session, deadline = state.session, timer(conn)
-  -- What is left of an earlier frame goes first; if it cannot, no more is piled upon it. A close frame is, for it is
-  -- the last.
+  -- The rest of an earlier frame goes first. If it cannot be sent, nothing is queued after it, except a close frame,
+  -- which is the last anyway.
   if opcode ~= CLOSE and outgoing(session) > 0 and not gathers(state, opcode) then
     local ok, why = flushed(state, deadline)
     if ok and outgoing(session) > QUEUE then ok, why = nil, "timeout" end
@@ -113,15 +114,15 @@ function send.frame(conn, state, opcode, data, fin)
   return true, nil, true
 end
 
---- flush(conn, state): writes what is queued. Returns true, or false and why something is left.
+--- flush(conn, state): writes the queue. Returns true, or false and why something is left.
 function send.flush(conn, state)
   local ok, why = flushed(state, timer(conn))
   if ok then return true end
   return false, "send error: " .. why
 end
 
---- rest(conn, state, why): what is left to do for a message of which not all could be written at once: there was no
--- room ("timeout"), or why not. Returns true, or false and why something is left.
+--- rest(conn, state, why): finishes sending a message that could not be written completely because there was no room
+-- (`why` is "timeout") or because the stream is broken. Returns true, or false and why something is left.
 function send.rest(conn, state, why)
   local ok = false
   if why == "timeout" then ok, why = await_room(state, timer(conn)) else connection.broken(state, why) end
@@ -129,11 +130,11 @@ function send.rest(conn, state, why)
   return false, "send error: " .. why
 end
 
---- The next chunk of a source as text; nil at the end, or nil and why there is none; then whether the source raised
--- that, as an error of the caller's.
+--- Returns the next chunk of a source as text; nil at the end, or nil and an error; then whether the source raised that
+-- error, which is then the caller's.
 local function pulled(ok, chunk, why)
   if not ok then return nil, chunk, true end
-  -- As in LTN12's own pump, false is the end as well.
+  -- As in LTN12's own pump, false ends the message, too.
   if not chunk then return nil, why ~= nil and (guard.text(why) or type(why)) or nil end
   if type(chunk) ~= "string" then
     return nil, ("bad argument #3 to 'wssend' (the source returned a %s)"):format(type(chunk))
@@ -141,11 +142,11 @@ local function pulled(ok, chunk, why)
   return chunk
 end
 
---- What send.source does, whose turn this is.
+--- Sends a message from a source for send.source, under its turn.
 local function send_chunks(conn, state, opcode, source, turn)
   local begun = false
 
-  --- give_up(why): what wssend returns, of a message that cannot be ended.
+  --- give_up(why): returns the results of wssend for a message that cannot be completed.
   local function give_up(why)
     if state.message == turn then connection.set_message(state, nil) end
     if begun and state.phase ~= "closed" then close.close(state, 1011, "") end
@@ -156,7 +157,7 @@ local function send_chunks(conn, state, opcode, source, turn)
     local chunk, why, raised = pulled(guard.method(turn, source))
     if raised then
       give_up()
-      error(why, 0) -- the source's error is the caller's
+      error(why, 0) -- the source's errors belong to the caller
     end
     return chunk, why
   end
@@ -168,12 +169,12 @@ local function send_chunks(conn, state, opcode, source, turn)
     if chunk then chunk, why = pull() end
     if why and not begun then return false, why end
     local fin = not chunk and not why
-    -- Before it is begun: whatever breaks this off from now on, the message is not complete.
+    -- This comes before the first fragment: if anything interrupts the rest, the message is known to be incomplete.
     if not fin then connection.set_message(state, state.message or turn) end
     local ok, reason, queued = send.frame(conn, state, begun and 0 or opcode, data, fin)
     begun = begun or queued
     if state.message == turn and (fin and queued or not begun) then connection.set_message(state, nil) end
-    -- A last fragment that is queued needs nothing more, as a message that is a string.
+    -- A last fragment that is queued needs nothing more, just like a message that is a string.
     if not ok and fin and queued then return false, reason end
     if not ok then return give_up(reason) end
     if why then return give_up(why) end
@@ -183,23 +184,23 @@ end
 
 local function after_chunks(state, turn, ok, ...)
   if ok then return ... end
-  if state.message == turn then -- it was neither ended nor given up
+  if state.message == turn then -- it was neither completed nor given up
     connection.set_message(state, nil)
     close.interrupted(state)
   end
   error((...), 0)
 end
 
---- source(conn, state, opcode, source): a message from an LTN12 source, each chunk a fragment. A message that was begun
--- and cannot be ended ends the connection, for nothing else could ever be sent.
+--- source(conn, state, opcode, source): sends a message from an LTN12 source, each chunk as a fragment. A message that
+-- was begun and cannot be completed ends the connection, because nothing else could ever be sent.
 function send.source(conn, state, opcode, source)
   local turn = guard.turn()
   guard.take(turn)
   return after_chunks(state, turn, guard.try(send_chunks, conn, state, opcode, source, turn))
 end
 
---- check(state, is_message): ends a connection whose message from a source was broken off (see guard), for it can never
--- be ended; `is_message`: another is to be sent, which is taken for a sign of that where nothing else tells.
+--- check(state, is_message): ends a connection if a message from a source was interrupted (see guard), because it can
+-- never be completed. `is_message`: another message is to be sent, which counts as a sign of that if there is no other.
 function send.check(state, is_message)
   if not state.message or not guard.is_broken_off(state.message, is_message) then return end
   connection.set_message(state, nil)

@@ -1,5 +1,5 @@
 --[[
-Messages that go to an LTN12 sink as they come: the option sink, and what it returned for a message.
+Passes messages to an LTN12 sink piece by piece: calls the option sink, and the sinks that it returns.
 --]]
 
 local native, import = ...
@@ -8,10 +8,10 @@ local guard, log, options = import("guard"), import("log"), import("options")
 local sink = {}
 
 options.register {
-  { "sink", nil, options.callable }, -- sink(conn, opcode): an LTN12 sink for the message that begins, or nil
+  { "sink", nil, options.callable }, -- sink(conn, opcode): returns an LTN12 sink for a new message, or nil
 }
 
---- begin(conn, state, opcode): a message begins: asks the user for a sink.
+--- begin(conn, state, opcode): asks the user for a sink at the beginning of a message.
 function sink.begin(conn, state, opcode)
   local choose = options.of(conn).sink
   local number = (state.announced or 0) + 1
@@ -24,7 +24,7 @@ function sink.begin(conn, state, opcode)
     log.error("the sink of %s is no function but a %s", guard.name(conn), type(chosen))
     return
   end
-  -- While the user was asked, others may have received.
+  -- During that call, another coroutine may have received.
   if state.announced == number and native.stream(state.session) then
     state.sink = chosen
   else
@@ -32,15 +32,15 @@ function sink.begin(conn, state, opcode)
   end
 end
 
---- give(conn, state, taker, data, err): gives a sink a piece, or its end. One that fails gets no more, and the rest of
--- its message goes nowhere. Whether it takes more.
+--- give(conn, state, taker, data, err): gives a sink a piece, or the end of its message. A sink that fails gets nothing
+-- more, and the rest of its message is discarded. Returns whether the sink takes more.
 local function give(conn, state, taker, data, err)
   local number = state.announced
   local callee = guard.for_yielding(state, taker)
   if data ~= nil and state.phase == "closed" then return false end -- a finaliser has closed it
   local ok, taken, why = guard.call_yielding(state, callee, data, err)
   if ok and (taken or data == nil) then return true end
-  -- While it was at it, others may have received, and the message may be over.
+  -- During that call, another coroutine may have received, and the message may be over.
   if state.sink == taker and state.announced == number then
     state.sink = nil
     if state.phase ~= "closed" then native.forget(state.session) end
@@ -49,17 +49,17 @@ local function give(conn, state, taker, data, err)
   return false
 end
 
---- piece(conn, state, data, last): gives the sink, if there is still one, what came of its message.
+--- piece(conn, state, data, last): gives the sink, if there still is one, a piece of its message.
 function sink.piece(conn, state, data, last)
   local taker = state.sink
   if not taker then return native.done(state.session) end
-  -- What begins while it is at it is another's.
+  -- A message that begins during the call of the sink belongs to another sink.
   if last then state.sink = nil end
   if data == "" then native.done(state.session) end
   if (data == "" or give(conn, state, taker, data)) and last then give(conn, state, taker, nil) end
 end
 
---- break_off(conn, state, err): tells the sink that the end of its message will not come, and why.
+--- break_off(conn, state, err): tells the sink why the rest of its message will not come.
 function sink.break_off(conn, state, err)
   local taker = state.sink
   state.sink = nil

@@ -1,11 +1,12 @@
 --[[
-What somebody may have meant who has written a name that is not known.
+Finds the known name that a misspelt one was probably meant to be.
 --]]
 
 -- Names that differ by more letters than this are different names.
 local MOST = 2
 
---- distance(a, b): how many letters must be changed, put in or taken out to make one of the other (Levenshtein).
+--- distance(a, b): returns how many letters must be changed, inserted or removed to turn one name into the other (the
+-- Levenshtein distance).
 local function distance(a, b)
   local above = {}
   for j = 0, #b do above[j] = j end
@@ -20,8 +21,8 @@ local function distance(a, b)
   return above[#b]
 end
 
---- meant(name, known): the key of `known` that is nearest to this name, if that is near: at most two letters, and less
--- than half of a short name.
+--- meant(name, known): returns the key of `known` that is nearest to this name, or nil if none is near: at most two
+-- letters away, and less than half the length of a short name.
 local function meant(name, known)
   local nearest, least = nil, MOST + 1
   for other in pairs(known) do

@@ -1,9 +1,9 @@
 --[[
-The TLS options of wsopen: LuaSec's parameters, each as `ssl_NAME` or, by its own name, in the table `ssl`; and what
-LuaSec leaves to its users. What their words mean is not known here (src/lua/tls).
+The TLS options of wsopen: LuaSec's parameters, each as `ssl_NAME` or under its own name in the table `ssl`, and checks
+that LuaSec leaves to its users. Their values are interpreted elsewhere (src/lua/tls).
 
-None of them may be passed over in silence, for it might be a restriction. So an unknown one is refused, and what is
-checked is a copy: the tables are the caller's, and may say something else when they are asked again.
+None of them may be ignored, because it might be a restriction. So unknown names are rejected. The values checked are
+copies, because the tables belong to the caller and may give another value the next time.
 --]]
 
 local _, import = ...
@@ -11,7 +11,7 @@ local guard = import("guard")
 
 local tls = {}
 
--- An array has no more elements.
+-- The most elements that an array may have.
 local MOST = 1000
 
 local WORDS = "string or array of strings expected, got "
@@ -21,14 +21,14 @@ local function text(value)
   return nil, "string expected, got " .. type(value)
 end
 
---- A string, or an array of strings without holes.
+--- Reads a string, or an array of strings without holes.
 local function words(value)
   if type(value) == "string" then return value end
   if type(value) ~= "table" then return nil, WORDS .. type(value) end
   local copy = {}
   local ok, wrong = pcall(function()
     for i = 1, MOST do
-      local word = value[i] -- it may be inherited, which ipairs would not see
+      local word = value[i] -- may be inherited, which ipairs would not see
       if word == nil then return nil end
       if type(word) ~= "string" then return WORDS .. type(word) .. " in the array" end
       copy[i] = word
@@ -51,7 +51,7 @@ local function some_words(value)
   return copy, wrong
 end
 
---- LuaSec takes a function that returns it, too.
+--- Reads a password, or a function that returns it, as LuaSec does.
 local function password(value)
   if type(value) == "function" then
     local ok, result = pcall(value)
@@ -71,33 +71,33 @@ local function name_or_false(value)
   return nil, "string or false expected, got " .. type(value)
 end
 
--- By name, the reader of its value.
+-- The readers of the values, by name.
 local known = {
   mode = text,
   protocol = words,
   options = words,
   verify = words,
-  cafile = some_words, -- PEM; with verify: only these authorities are trusted
+  cafile = some_words, -- PEM; with verify, only these authorities are trusted
   capath = text, -- a folder of such files
   certificate = text, -- the client's own: PEM, or PKCS#12 with the key in it
   key = text, -- PEM
   password = password, -- of PKCS#12
-  alpn = words, -- application protocols to offer
-  -- not LuaSec's
+  alpn = words, -- the application protocols to offer
+  -- The rest are not LuaSec's.
   verify_hostname = boolean, -- whether verify includes the host's name; true by default
-  sni = name_or_false, -- another name than the URL's to send and to verify; false: send none
-  fingerprint = some_words, -- SHA-256 of the certificates or public keys, one of which it must be
+  sni = name_or_false, -- the name to send and verify instead of the URL's; false: send none
+  fingerprint = some_words, -- SHA-256 of the acceptable certificates or public keys
 }
 
--- What LuaSec has besides, and the TLS library here cannot be told.
+-- LuaSec's other parameters, which cannot be passed to this TLS library.
 local UNSUPPORTED = { "certificates", "ciphers", "ciphersuites", "curve", "curveslist", "dane", "depth", "dhparam",
   "psk", "verifyext" }
 
--- How far tables that inherit from others are followed.
+-- How many levels of inheritance are followed.
 local DEEPEST = 100
 
---- The first name in a table or in what it inherits from, whose prefix is this one, that is not known; or nil. An
--- unknown one must be found wherever it stands, for it might be a restriction that is misspelt.
+--- Returns the first unknown name with this prefix in a table or in what it inherits from, or nil. An unknown name must
+-- be found wherever it is, because it might be a misspelt restriction.
 local function unknown(given, prefix)
   for _, name in ipairs(UNSUPPORTED) do
     if given[prefix .. name] ~= nil then return name, "not supported" end
@@ -106,7 +106,7 @@ local function unknown(given, prefix)
     if type(given) ~= "table" then return end
     for key in next, given do
       local name = type(key) == "string" and key:match("^" .. prefix .. "(.*)$")
-      -- Among LuaSec's parameters nothing else has a place; among our options much has.
+      -- The table `ssl` may hold nothing else; our options may.
       if not name and prefix == "" then return tostring(key), "unknown" end
       if name and not known[name] then return name, "unknown" end
     end
@@ -115,7 +115,8 @@ local function unknown(given, prefix)
   end
 end
 
---- read(given): the TLS options in a table of wsopen's, by LuaSec's own names; or nil and what is wrong with them.
+--- read(given): returns the TLS options in wsopen's options, under LuaSec's own names; or nil and what is wrong with
+-- them.
 function tls.read(given)
   local luasec = given.ssl
   if luasec ~= nil and type(luasec) ~= "table" then

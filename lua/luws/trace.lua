@@ -1,11 +1,11 @@
 --[[
-The frames of a connection as lines in the log, while luws.debug_mode is on.
+Logs the frames of a connection, one line each, while luws.debug_mode is on.
 --]]
 
 local native, import = ...
 local connection, guard, log = import("connection"), import("guard"), import("log")
 
---- trace(conn, state): when debugging, a line in the log for each frame since the last call. Never the payload.
+--- trace(conn, state): if debugging is on, logs a line for each frame since the last call. Never logs the payload.
 local function trace(conn, state)
   local wanted = log.debugging()
   if wanted ~= (state.tracing or false) then

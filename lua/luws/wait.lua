@@ -1,5 +1,5 @@
 --[[
-The only loop in which the driver waits: something is advanced until it is done, or until its time is over.
+The only loop in which the driver waits: it advances something until that is done, or until its time is over.
 --]]
 
 local _, import = ...
@@ -7,13 +7,12 @@ local clock, connection = import("clock"), import("connection")
 
 local wait = {}
 
--- One read while something else is waited for.
+-- Size in bytes of one read during a wait for something else.
 local READ = 65536
 
---- wait.on(advance, done, deadline): true once done(ready) is true, false at the deadline (in the clock's seconds).
--- advance(now) does what can be done without waiting, and returns a wire, whether to wait for something to read on it
--- and for room to write, and until when at most; `ready` is what the last wait on that wire has returned, if there
--- was one.
+--- wait.on(advance, done, deadline): returns true once done(ready) is true, false at the deadline (in the clock's
+-- seconds). advance(now) does what can be done without waiting. It returns a wire, whether to wait to read from it,
+-- whether to wait to write to it, and until when at most. `ready` is the result of the last wait on that wire, or nil.
 function wait.on(advance, done, deadline)
   local ready
   while not done(ready) do
@@ -27,7 +26,8 @@ function wait.on(advance, done, deadline)
   return true
 end
 
---- wait.till(state, done, deadline): the same for a connection, until done(state); it takes in what the peer sends.
+--- wait.till(state, done, deadline): advances a connection until done(state) is true. Returns the same as wait.on.
+-- Takes in what the peer sends.
 function wait.till(state, done, deadline)
   local function advance(now)
     local read, write, due = connection.advance(state, now, READ)
@@ -36,15 +36,15 @@ function wait.till(state, done, deadline)
   return wait.on(advance, function() return done(state) end, deadline)
 end
 
---- wait.readable(state, deadline): true once something has come that can be read, or there is room for what is queued.
--- Nothing is taken in.
+--- wait.readable(state, deadline): returns true once something can be read, or there is room for the queue. Takes in
+-- nothing.
 function wait.readable(state, deadline)
   local function advance(now)
     return state.wire, connection.advance(state, now, nil)
   end
   local function done(ready) return ready or state.phase == "closed" or state.broken end
   if clock.now() < deadline then return wait.on(advance, done, deadline) end
-  -- Without any time it is asked once.
+  -- If no time is given, it checks once.
   local wire, read, write = advance(deadline)
   return done(wire:wait(read, write, 0)) and true or false
 end

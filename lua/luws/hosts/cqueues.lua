@@ -1,13 +1,13 @@
 --[[
-cqueues remembers the descriptors that it has polled. One that is closed must be taken out of it before, or the next
-socket, which may get the same number, is taken for this one.
+Removes sockets from cqueues, which remembers the descriptors that it has polled. Otherwise the next socket may get the
+same number as a closed one and be mistaken for it.
 --]]
 
 local cqueues = {}
 
 local modules = package.loaded
 
---- release(socket): to be called before a socket is closed, and after the last pollfd() that tells of it.
+--- release(socket): must be called before a socket is closed, and after the last pollfd() that returns its descriptor.
 function cqueues.release(socket)
   local loaded = modules.cqueues
   if not loaded then return end

@@ -1,5 +1,6 @@
 --[[
-luws.watch: openLuup's scheduler receives for a connection. Knows openLuup's socket_watch and what its loop dies of.
+luws.watch: makes openLuup's scheduler receive for a connection. Knows openLuup's socket_watch, and what would crash
+openLuup's loop.
 --]]
 
 local _, import = ...
@@ -9,8 +10,8 @@ local openluup = {}
 
 local modules = package.loaded
 
---- watch(conn, state, receive): has openLuup's scheduler call `receive` whenever something has come. Returns true,
--- or false and why not.
+--- watch(conn, state, receive): makes openLuup's scheduler call `receive` whenever something arrives. Returns true, or
+-- false and why not.
 function openluup.watch(conn, state, receive)
   if state.unwatch then return true end
   local scheduler = modules["openLuup.scheduler"]
@@ -18,16 +19,16 @@ function openluup.watch(conn, state, receive)
     return false, "this is not openLuup"
   end
   if conn:getfd() < 0 then return false, "the connection has no descriptor that select can take" end
-  -- What one call leaves makes the next due at once: the connection is dirty then.
+  -- If one call leaves something to do, the connection is dirty, so the scheduler calls again at once.
   local function callback()
     local ok, err = pcall(receive, conn)
     if not ok then log.error("receiving on %s failed: %s", tostring(conn), tostring(err)) end
   end
   local ok, err = pcall(scheduler.socket_watch, conn, callback, nil, log.name)
   if not ok then return false, tostring(err) end
-  -- To be called before the socket is closed, for a stale descriptor is fatal to select. openLuup goes through the
-  -- sockets that are ready without asking whether they are still watched, and dies of one that is not; so that is
-  -- left to the end of its turn. Until then there is nothing to receive here and no descriptor.
+  -- Must be called before the socket is closed, because select fails on a stale descriptor. openLuup goes through the
+  -- ready sockets without checking whether they are still watched, and crashes on one that is not; so unwatching is put
+  -- off until the end of its turn. Until then the connection has nothing to receive and no descriptor.
   function state.unwatch()
     state.unwatch = nil
     local function unwatch()

@@ -1,30 +1,30 @@
 --[[
-A wire over a socket of the user's: a LuaSocket TCP object, a LuaSec object, or a table with the same methods (send,
-receive, settimeout, close). The contract of wires is in connection.lua. Knows no WebSocket.
+A wire over a user's socket: a LuaSocket TCP object, a LuaSec object, or a table with the same methods (send, receive,
+settimeout, close). connection.lua has the contract of wires. Knows nothing of WebSockets.
 
-All that it asks of the socket are LuaSocket's promises: with a time-out of 0 nothing blocks, "timeout", "wantread"
-and "wantwrite" mean "not now", and what was received or sent before an error comes with it. The methods may yield, as
-those of an event loop's sockets do: one coroutine at a time receives, and one sends. A method that raises an error,
-or that is broken off, has taken or given nobody knows how many bytes, so nothing more is asked of the socket then.
+It relies only on what LuaSocket promises: with a timeout of 0 nothing blocks; "timeout", "wantread" and "wantwrite"
+mean "not now"; bytes that were received or sent before an error are reported with it. The methods may yield, as those
+of an event loop's sockets do: one coroutine at a time receives, and one sends. If a method raises an error or is
+interrupted, nobody knows how many bytes it has taken or given, so the socket is not used any more.
 --]]
 
 local native, import = ...
 local clock, guard, log = import("clock"), import("guard"), import("log")
 
--- The most that is given to one send; the rest follows.
+-- The most bytes passed to one send; the rest follows.
 local PIECE = 65536
 
--- A socket that returns from a wait at once with nothing is asked again after this many seconds.
+-- If a socket returns from a wait at once with nothing, it is tried again after this many seconds.
 local PAUSE = 0.002
 
--- LuaSocket's sockets go on waiting after a signal, so one wait takes no longer than this (in seconds).
+-- LuaSocket's sockets keep waiting after a signal, so one wait takes no longer than this (in seconds).
 local STEP = 0.2
 
 local LATER = { timeout = true, wantread = true, wantwrite = true }
 
 local INTERRUPTED = "interrupted"
 
---- An error of the socket's as text.
+--- Returns a socket's error as text.
 local function told(err)
   if err == nil then return "an error without a message" end
   return guard.text(err) or type(err)
@@ -45,12 +45,12 @@ local function do_close(socket) socket:close() end
 local Wire = { came = 0, lingers = false }
 Wire.__index = Wire
 
---- Nothing more is asked of the socket.
+--- Stops using the socket.
 function Wire:give_up(why)
   self.over, self.broken = self.over or why, why
 end
 
---- What the results of a receive mean: the bytes that came; and why there will never be more, or nil.
+--- Interprets the results of a receive. Returns the bytes that came; and why no more will ever come, or nil.
 local function received(ok, data, why, partial)
   if not ok then return "", told(data) end
   if data ~= nil then
@@ -62,7 +62,8 @@ local function received(ok, data, why, partial)
   return bytes, why == nil and "closed" or told(why)
 end
 
---- Receives at most `max` bytes within `seconds`: how many bytes of plaintext they became, and how many came.
+--- Receives at most `max` bytes within `seconds`. Returns how many bytes of plaintext that made, and how many bytes
+-- came.
 function Wire:receive(max, seconds)
   if self.over or native.is_busy(self.session) then return 0, 0 end
   local ours = guard.take(self.receiving)
@@ -86,8 +87,8 @@ function Wire:read(max)
   return nil, self.over
 end
 
---- What the results of a send of `size` bytes mean: how many went; why that is not all, or nil; whether the socket can
--- be asked again.
+--- Interprets the results of a send of `size` bytes. Returns how many were sent; why not all of them were, or nil; and
+-- whether the socket is still usable.
 local function sent(size, ok, last, why, partial)
   if not ok then return 0, told(last), false end
   local count = last or partial or 0
@@ -102,7 +103,7 @@ function Wire:write()
   if self.broken then return nil, self.broken end
   if native.is_busy(self.session) then return nil, "timeout" end
   local ours = guard.take(self.sending)
-  if ours == false then return true end -- whoever has it sends what has been queued since, too
+  if ours == false then return true end -- whoever has it also sends what was queued since
   if ours == nil then
     self:give_up(INTERRUPTED)
     return nil, INTERRUPTED
@@ -118,13 +119,12 @@ function Wire:write()
   guard.give_back(self.sending)
   if not usable then self:give_up(why) end
   if why then return nil, why end
-  -- What is left then has to wait for something that must come first.
+  -- Anything left must wait for something else first.
   if native.outgoing(session) > 0 then return nil, "timeout" end
   return true
 end
 
--- LuaSocket can wait for one thing at a time; where both will do, what there is to be sent is asked about often, and
--- waiting is for what comes.
+-- LuaSocket can wait for only one thing at a time. If both are wanted, it waits to read, and sending is retried often.
 function Wire:wait(reading, writing, seconds)
   if self.broken or reading and (self.over or self.came > 0) then return true end
   local before = clock.now()
@@ -136,7 +136,7 @@ function Wire:wait(reading, writing, seconds)
   end
   local left = seconds - (clock.now() - before)
   if left > 0 and clock.now() - before < PAUSE then clock.sleep(math.min(left, PAUSE)) end
-  return false -- or there is room, which only a send can tell
+  return false -- there may be room, but only a send can tell
 end
 
 function Wire:held()
@@ -149,7 +149,7 @@ function Wire:dirty()
   return dirty and self.socket:dirty() and true or false
 end
 
--- There is no half-close among the methods that every socket has.
+-- Not every socket has a half-close among its methods.
 function Wire.shutdown() end
 
 function Wire:close()
@@ -159,7 +159,7 @@ end
 
 local wires = {}
 
---- check(socket): nil, or what is wrong with it.
+--- check(socket): returns what is wrong with a socket, or nil.
 function wires.check(socket)
   if type(socket) ~= "table" and type(socket) ~= "userdata" then
     return "a socket expected, got " .. type(socket)
@@ -172,7 +172,7 @@ function wires.check(socket)
   end
 end
 
---- make(session, socket): the session's bytes go through this socket.
+--- make(session, socket): returns a wire that carries the session's bytes over this socket.
 function wires.make(session, socket)
   return setmetatable({
     session = session,

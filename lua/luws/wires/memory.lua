@@ -1,9 +1,9 @@
 --[[
-A wire without a network: two ends in memory, each of which reads what the other has written. The contract of wires is
-in connection.lua. Time is a virtual clock's: a wait lets it pass until something comes, and runs what is due
+A wire without a network: two ends in memory, each of which reads what the other has written. connection.lua has the
+contract of wires. Time comes from a virtual clock: a wait lets it pass until something arrives, and runs what is due
 meanwhile.
 
-An end can be a session's (`wire`), or be written and read as plain bytes by whoever plays the peer.
+An end can carry a session (`wire`), or be written and read as plain bytes by whoever plays the peer.
 --]]
 
 local native = ...
@@ -13,32 +13,33 @@ local memory = {}
 local End = {}
 End.__index = End
 
---- send(bytes): the other end can read them.
+--- send(bytes): lets the other end read these bytes.
 function End:send(bytes)
   local other = self.other
   other.inbox = other.inbox .. bytes
   if other.on_input then other.on_input() end
 end
 
---- take(max): at most `max` of the bytes that have come; "" for none.
+--- take(max): returns at most `max` of the bytes that have arrived; "" for none.
 function End:take(max)
   local bytes = self.inbox:sub(1, max or -1)
   self.inbox = self.inbox:sub(#bytes + 1)
   return bytes
 end
 
---- room(): how many bytes the other end takes now.
+--- room(): returns how many bytes the other end takes now.
 function End:room() return math.max(0, self.other.capacity - #self.other.inbox) end
 
---- finish([why]): nothing more will be sent; the other end reads what has come, and then "closed" or why else.
+--- finish([why]): ends the stream in this direction. The other end reads what has arrived, and then gets `why`, or
+-- "closed".
 function End:finish(why)
   local other = self.other
   other.finished = other.finished or why or "closed"
   if other.on_input then other.on_input() end
 end
 
---- pair(): two ends. Fields of each: capacity (bytes that may wait there to be read), on_input (called when something
--- comes), finished (why nothing more will come).
+--- pair(): returns two ends. Fields of each: capacity (how many bytes may wait there to be read), on_input (called when
+-- something arrives), finished (why nothing more will come).
 function memory.pair()
   local a = setmetatable({ inbox = "", capacity = math.huge }, End)
   local b = setmetatable({ inbox = "", capacity = math.huge }, End)
@@ -96,7 +97,7 @@ end
 
 function Wire.release() end
 
---- wire(session, line, clock): the session's bytes go through this end.
+--- wire(session, line, clock): returns a wire that carries the session's bytes over this end.
 function memory.wire(session, line, clock)
   return setmetatable({ session = session, line = line, clock = clock, closed = false }, Wire)
 end

@@ -1,5 +1,5 @@
 --[[
-A wire over a socket of ours: the bytes do not become Lua strings. The contract of wires is in connection.lua.
+A wire over one of our own sockets: its bytes do not become Lua strings. connection.lua has the contract of wires.
 --]]
 
 local native, import = ...
@@ -17,7 +17,7 @@ function Wire:write() return write(self.number) end
 function Wire:wait(reading, writing, seconds)
   local deadline = clock.now() + seconds
   local ready
-  -- A signal interrupts the wait, so that Lua can run what it has in store for it (Ctrl-C raises an error).
+  -- A signal interrupts the wait so that Lua can run its hook for it (on Ctrl-C, that raises an error).
   repeat ready = wait(self.socket, reading, writing, deadline - clock.now()) until ready ~= "signal"
   return ready
 end
@@ -37,8 +37,8 @@ end
 
 local wires = {}
 
---- make(state, socket): the bytes of this connection's session go through this native socket from now on. Returns the
--- wire, and what the user gets of the socket.
+--- make(state, socket): makes this native socket carry the bytes of the connection's session. Returns the wire, and the
+-- user's object for the socket.
 function wires.make(state, socket)
   native.attach(state.session, socket)
   local users = native.socket_for_user(socket)
