@@ -148,7 +148,7 @@ function luws.wsopen(url, handler, given)
   local conn = publish(state, target, handler, given)
   if log.debugging() then log.debug("%s is open", tostring(conn)) end
   if conn.tls and not conn.tls.verified and native.first_unverified() then
-    log.warning('the certificate of %s:%s was not verified, for ssl_verify is "none" (this is said once, for all '
+    log.warning('the certificate of %s:%s was not verified because ssl_verify is "none" (logged once, for all '
       .. 'connections); set ssl_verify = "peer" or ssl_fingerprint', conn.ip, conn.port)
   end
   return conn
@@ -173,7 +173,7 @@ local function send_checked(conn, state, opcode, data)
     if not text then return false, ("bad argument #3 to 'wssend' (%s)"):format(why) end
     if number < CLOSE and not state.warned and not guard.has_text(data) then
       state.warned = true
-      log.warning('wssend to %s got a %s and sends "%s" (this is said once for each connection)', guard.name(conn),
+      log.warning('wssend to %s got %s and sends "%s" (logged once per connection)', guard.name(conn),
         type(data), text)
     end
     -- A control frame without data is empty.

@@ -245,7 +245,7 @@ describe("a socket that is a table with nothing behind it", function()
     assert.same({ { false, "receiver error: closed" } }, got)
     luws.wsclose(conn)
     assert.equal(1, memory.closed)
-    assert.same({ { 2, "luws: a socket of the program's cannot be closed: table" } },
+    assert.same({ { 2, "luws: the program's socket cannot be closed: table" } },
       { { warned[1][1], (warned[1][2]:gsub("table: .*", "table")) } })
     assert.same({ false, "upgrade failed; it broke" }, {
       luws.wsopen("ws://host/", handler, {
@@ -268,7 +268,7 @@ describe("a socket that is a table with nothing behind it", function()
     assert.is_true(memory.sends - sends <= 60, memory.sends - sends)
     assert.is_true(memory.receives - receives <= 120, memory.receives - receives)
     assert.equal(11, conn.bufferedAmount)
-    assert.same({ false, "send error: timeout; nothing of this was sent" }, { luws.wssend(conn, 1, "second") })
+    assert.same({ false, "send error: timeout; none of it was sent" }, { luws.wssend(conn, 1, "second") })
     assert.equal(11, conn.bufferedAmount)
     -- What was queued goes out first, and whole.
     memory.faults.send = nil

@@ -400,7 +400,7 @@ describe("luws.watch", function()
     scheduler.socket_unwatch = function() error("lost", 0) end
     luws.wsclose(conn)
     scheduler.step(0)
-    assert.same({ { ("luws: openLuup goes on watching %s: lost"):format(tostring(conn)), 1 } }, logged)
+    assert.same({ { ("luws: openLuup is still watching %s: lost"):format(tostring(conn)), 1 } }, logged)
     assert_over()
     assert.same({ false, "not connected" }, { luws.watch(conn) })
   end)

@@ -109,7 +109,7 @@ describe("wssend", function()
       ["send error: invalid close frame: close frame with a body of one byte"] = { 8, "x" },
       ["send error: invalid close frame: invalid close code 1005"] = { 8, "\3\237" },
       ["bad argument #3 to 'wssend' (a control frame takes no source)"] = { 9, source { "a", "b" } },
-      ["bad argument #3 to 'wssend' (its __tostring returns no string)"] = {
+      ["bad argument #3 to 'wssend' (its __tostring does not return a string)"] = {
         1,
         setmetatable({}, { __tostring = function() return {} end }),
       },
@@ -222,7 +222,7 @@ describe("wssend", function()
     assert.equal(0.1, clock.now())
     assert.equal(#message + 8 - 1000, conn.bufferedAmount)
     -- What would be piled upon it is not taken.
-    assert.same({ false, "send error: timeout; nothing of this was sent" }, { luws.wssend(conn, 1, "not sent") })
+    assert.same({ false, "send error: timeout; none of it was sent" }, { luws.wssend(conn, 1, "not sent") })
     assert.equal(0.2, clock.now())
     assert.equal(#message + 8 - 1000, conn.bufferedAmount)
     s.peer:go()
@@ -236,7 +236,7 @@ describe("wssend", function()
   it("does not wait at all with a send_timeout of 0", function()
     conn = s:open({ receive_buffer = 1000, { "wait" }, { "read_frame", 2 }, { "hold" } }, { send_timeout = 0 })
     assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 2, ("x"):rep(2000)) })
-    assert.same({ false, "send error: timeout; nothing of this was sent" }, { luws.wssend(conn, 1, "not sent") })
+    assert.same({ false, "send error: timeout; none of it was sent" }, { luws.wssend(conn, 1, "not sent") })
     assert.equal(0, s.world.clock.now())
   end)
 

@@ -207,7 +207,7 @@ describe("options.sink", function()
     luws.wshandleincoming("\128\1c", s.conn)
     assert.same({ { 1, "a" } }, s.told)
     assert.same({ { 2, "b" }, { 2, "c" }, { 2 } }, fed)
-    assert.matches("comes too late", logged[1][2])
+    assert.matches("came too late", logged[1][2])
   end)
 
   it("that fails in a compressed message leaves what follows as it is", function()

@@ -268,7 +268,7 @@ describe("options.sockproxy", function()
   end)
 
   it("does not go with a connect function, which is a route of its own", function()
-    assert.same({ false, "bad option 'sockproxy' (there is a connect function, too)" },
+    assert.same({ false, "bad option 'sockproxy' (cannot be combined with connect)" },
       { luws.wsopen(servers.url("demo", "ws", "/echo"), handler, { sockproxy = true, connect = socket.connect }) })
   end)
 end)

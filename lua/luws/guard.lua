@@ -54,7 +54,7 @@ function guard.text(value)
     local told, why = pcall(tostring, text)
     return nil, told and type(why) == "string" and why or "its __tostring fails"
   end
-  if type(text) ~= "string" then return nil, "its __tostring returns no string" end
+  if type(text) ~= "string" then return nil, "its __tostring does not return a string" end
   return text
 end
 

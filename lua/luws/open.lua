@@ -37,7 +37,7 @@ local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", 
 
 --- parse(url): returns the target as a table; or nil and what is wrong with the URL.
 function open.parse(url)
-  if type(url) ~= "string" then return nil, ": a string expected, got " .. type(url) end
+  if type(url) ~= "string" then return nil, ": string expected, got " .. type(url) end
   local target, why = native.parse_url(url)
   if target then return target end
   -- A URL that may contain a password must not get into a log.

@@ -38,7 +38,7 @@ local sockproxy_rows = {
 function proxy.sockproxy(opening, target)
   local wanted = opening.sockproxy
   if not wanted then return nil end
-  if opening.connect then return nil, "bad option 'sockproxy' (there is a connect function, too)" end
+  if opening.connect then return nil, "bad option 'sockproxy' (cannot be combined with connect)" end
   local result, why = options.complete("sockproxy", sockproxy_rows, wanted)
   if not result then return nil, why end
   if result.device and not result.service then return nil, "bad option 'sockproxy' (service: missing)" end

@@ -97,7 +97,7 @@ function send.frame(conn, state, opcode, data, fin)
     local ok, why = flushed(state, deadline)
     if ok and outgoing(session) > QUEUE then ok, why = nil, "timeout" end
     if not ok then
-      return false, "send error: " .. why .. (why == "timeout" and "; nothing of this was sent" or ""), false
+      return false, "send error: " .. why .. (why == "timeout" and "; none of it was sent" or ""), false
     end
   end
   trace(conn, state)

@@ -21,14 +21,14 @@ function sink.begin(conn, state, opcode)
   if not ok then log.handler_failed(("the option sink of %s raised an error"):format(guard.name(conn)), chosen) end
   if not ok or state.phase == "closed" or chosen == nil or chosen == false then return end
   if not guard.is_callable(chosen) then
-    log.error("the sink of %s is no function but a %s", guard.name(conn), type(chosen))
+    log.error("the sink of %s is not a function but a %s", guard.name(conn), type(chosen))
     return
   end
   -- During that call, another coroutine may have received.
   if state.announced == number and native.stream(state.session) then
     state.sink = chosen
   else
-    log.error("the sink of %s comes too late: its message went to the handler meanwhile", guard.name(conn))
+    log.error("the sink of %s came too late: its message has gone to the handler", guard.name(conn))
   end
 end
 

@@ -33,7 +33,7 @@ local function words(value)
       if type(word) ~= "string" then return WORDS .. type(word) .. " in the array" end
       copy[i] = word
     end
-    return WORDS .. "one without end"
+    return WORDS .. "an endless one"
   end)
   if not ok then wrong = WORDS .. "a table that cannot be read" end
   for key in next, value do

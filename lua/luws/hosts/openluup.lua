@@ -33,7 +33,7 @@ function openluup.watch(conn, state, receive)
     state.unwatch = nil
     local function unwatch()
       local unwatched, why = pcall(scheduler.socket_unwatch, conn)
-      if not unwatched then log.error("openLuup goes on watching %s: %s", tostring(conn), tostring(why)) end
+      if not unwatched then log.error("openLuup is still watching %s: %s", tostring(conn), tostring(why)) end
     end
     local later = scheduler.add_to_delay_list
     if type(later) ~= "function" or not pcall(later, unwatch, 0) then unwatch() end

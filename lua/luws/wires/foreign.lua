@@ -154,7 +154,7 @@ function Wire.shutdown() end
 
 function Wire:close()
   local ok, why = guard.run(do_close, self.socket)
-  if not ok then log.warning("a socket of the program's cannot be closed: %s", why:match("^[^\n]*")) end
+  if not ok then log.warning("the program's socket cannot be closed: %s", why:match("^[^\n]*")) end
 end
 
 local wires = {}
