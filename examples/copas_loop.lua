@@ -1,10 +1,10 @@
 --[[
-Two connections in copas, each in a thread of its own that reads like a program without an event loop.
+Two connections in copas, each in its own thread, which reads like a program without an event loop.
 
     lua5.1 examples/copas_loop.lua [URL]
 
-URL is that of an echo server, ws://127.0.0.1:8080/echo by default. Only waiting for messages lets the other threads
-run: wsopen and wssend wait on their own, for at most their time limits. Needs copas (Debian: lua-copas).
+URL is the URL of an echo server, ws://127.0.0.1:8080/echo by default. The other threads run only while a thread waits
+for messages; wsopen and wssend block them all, for at most their timeouts. Needs copas (Debian: lua-copas).
 --]]
 
 local copas = require "copas" -- before anything that loads LuaSocket's own http
@@ -26,7 +26,7 @@ local function talk(name)
     luws.wssend(conn, 1, name .. " " .. i)
     answer = nil
     while not (answer or failure) do
-      -- Waits until something has come, and has wsreceive call the handler for it.
+      -- Waits until something arrives, then calls wsreceive, which calls the handler.
       local bytes, why = copas.receive(conn)
       if not bytes then failure = failure or why end
     end
@@ -50,7 +50,7 @@ for _, name in ipairs { "one", "two" } do
   end)
 end
 
--- copas.loop() would do, where it ends by itself (since copas 2).
+-- copas.loop() would do if it ends by itself (since copas 2).
 while threads > 0 do copas.step(1) end
 for _, conn in ipairs(closed) do luws.wswait(conn, 1) end -- for the servers' answers, which wsclose does not wait for
 print("done")

@@ -1,10 +1,10 @@
 --[[
-Talks to an echo server, step by step, and says what it sees.
+Talks to an echo server step by step, and prints what happens.
 
     lua5.1 examples/echo.lua [URL] [CA-FILE]
 
-URL is ws://127.0.0.1:8080/echo by default. With a CA-FILE (PEM), the server's certificate is verified
-against it. `make demo` runs this against a server of its own.
+URL is ws://127.0.0.1:8080/echo by default. If CA-FILE (PEM) is given, the server's certificate is verified against it.
+`make demo` runs this with its own server.
 --]]
 
 local luws = require "luws"
@@ -44,7 +44,7 @@ local function step(name, ok, text)
   end
 end
 
---- Polls until done() says so, or five seconds are over.
+--- Polls until done() is true, or five seconds are over.
 local function poll(done)
   local deadline = luws.gettime() + 5
   while not done() and luws.gettime() < deadline do

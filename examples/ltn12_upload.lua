@@ -1,10 +1,10 @@
 --[[
-Sends a file of any size as one binary message, without ever having all of it in memory, and prints the answer.
+Sends a file of any size as one binary message, without ever holding all of it in memory, and prints the answer.
 
     lua5.1 examples/ltn12_upload.lua URL FILE
 
-The demo server's ws://HOST:PORT/sink?count=1 answers with the number of bytes. The file is read through an LTN12
-source, and each chunk of it becomes a fragment of the message. Needs LuaSocket (for its ltn12).
+The demo server answers with the number of bytes at ws://HOST:PORT/sink?count=1. An LTN12 source reads the file, and
+each of its chunks becomes a fragment of the message. Needs LuaSocket (for its ltn12).
 --]]
 
 local luws = require "luws"
@@ -25,7 +25,7 @@ file:seek("set")
 
 ltn12.BLOCKSIZE = 64 * 1024 -- bytes that ltn12.source.file reads at once; 2048 by default
 
---- The source, telling how much of it is through.
+--- Wraps the source to print how much of it has been read.
 local sent, shown = 0, 0
 local function progress(source)
   return function()

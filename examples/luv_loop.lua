@@ -1,10 +1,11 @@
 --[[
-A connection in libuv's event loop, which is also Neovim's: messages are received at once, and nothing is polled.
+A connection in libuv's event loop, which is also Neovim's: messages are received as soon as they arrive, without
+polling.
 
     lua5.1 examples/luv_loop.lua [URL]
 
-URL is that of an echo server, ws://127.0.0.1:8080/echo by default. Needs luv (Debian: lua-luv). In Neovim, whose loop
-runs anyway, leave out uv.run and os.exit, and put what calls vim.api into vim.schedule.
+URL is the URL of an echo server, ws://127.0.0.1:8080/echo by default. Needs luv (Debian: lua-luv). In Neovim, whose
+loop runs anyway, leave out uv.run and os.exit, and wrap calls of vim.api in vim.schedule.
 --]]
 
 local luws = require "luws"
@@ -15,7 +16,7 @@ local url = arg[1] or "ws://127.0.0.1:8080/echo"
 local conn, poll, timer
 local received, failure = 0, nil
 
--- libuv has to be told before a descriptor that it watches is closed.
+-- libuv must stop watching a descriptor before it is closed.
 local function stop_watching()
   poll:close()
   timer:close()
@@ -29,7 +30,7 @@ end
 local function handler(_, opcode, data)
   if opcode == false then
     failure = data
-    leave() -- or stop_watching(), and open it anew
+    leave() -- or stop_watching(), and open a new connection
     return
   end
   received = received + 1
@@ -38,7 +39,7 @@ local function handler(_, opcode, data)
   luws.wssend(conn, 2, ("x"):rep(10 ^ (received * 3)))
 end
 
---- Receives all that there is, and goes on waiting: also for room, while something that was sent has not left.
+--- Receives all that has arrived, and keeps waiting; also for room, if something that was sent has not left yet.
 local function turn()
   repeat local more = luws.wsreceive(conn) until not more
   if conn.connected then poll:start(conn:events(), turn) end
@@ -51,7 +52,7 @@ if not conn then
   os.exit(1)
 end
 poll, timer = uv.new_poll(conn:pollfd()), uv.new_timer()
-timer:start(1000, 1000, turn) -- so that receive_timeout holds for a silent connection
+timer:start(1000, 1000, turn) -- makes receive_timeout work on a silent connection
 luws.wssend(conn, 1, "hello")
 turn() -- the first messages may have come together with the upgrade
 

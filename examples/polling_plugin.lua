@@ -1,6 +1,6 @@
 --[[
-A plugin's receive loop: polls once a second, and opens the connection anew when it is lost, waiting
-longer after each failure.
+A plugin's receive loop: polls once a second, and reconnects when the connection is lost, waiting longer after each
+failure.
 
     lua5.1 examples/polling_plugin.lua [URL] [SECONDS]
 
@@ -11,7 +11,7 @@ local luws = require "luws"
 
 local url, seconds = arg[1] or "ws://127.0.0.1:8080/echo", tonumber(arg[2]) or 10
 
-local SILENCE = 90 -- a connection that has said nothing for so many seconds is taken for dead
+local SILENCE = 90 -- seconds of silence after which a connection is considered dead
 local RETRY, LONGEST_RETRY = 1, 60 -- seconds between attempts: at first, and at most
 
 local conn
@@ -41,7 +41,7 @@ local function open()
   luws.wssend(conn, 1, "hello from the plugin")
 end
 
---- One turn: returns after how many seconds the next is due.
+--- Takes one turn. Returns after how many seconds the next is due.
 local function turn()
   if not conn then
     open()
@@ -51,16 +51,16 @@ local function turn()
     return delay
   end
   local more, err = luws.wsreceive(conn)
-  if not conn then return RETRY end -- the handler was told
+  if not conn then return RETRY end -- the handler has closed it
   if more == nil then
     log("receiving failed: " .. err)
     luws.wsclose(conn)
     conn = nil
     return RETRY
   end
-  if more then return 0 end -- there is more to read: at once
+  if more then return 0 end -- more to read: take the next turn at once
   if os.difftime(os.time(), luws.wslastping(conn)) > SILENCE / 2 then
-    luws.wssend(conn, 9, "") -- a ping, so that a healthy connection is not silent
+    luws.wssend(conn, 9, "") -- a ping: a healthy peer answers, so it is never silent for long
   end
   return 1
 end

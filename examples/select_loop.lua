@@ -1,10 +1,10 @@
 --[[
-Several connections in one LuaSocket select loop: each message is received at once, and nothing is polled.
+Several connections in one LuaSocket select loop: messages are received as soon as they arrive, without polling.
 
     lua5.1 examples/select_loop.lua [URL] [SECONDS]
 
-URL is ws://127.0.0.1:8080/echo by default. A connection itself can be given to socket.select. Ends after
-SECONDS (10), or when every connection is lost. Needs LuaSocket.
+URL is ws://127.0.0.1:8080/echo by default. socket.select takes connections themselves. Ends after SECONDS (10), or when
+every connection is lost. Needs LuaSocket.
 --]]
 
 local luws = require "luws"
@@ -16,7 +16,7 @@ local CONNECTIONS = 3
 
 local function handler(conn, opcode, data, name)
   print(name .. (opcode and " received: " or " lost: ") .. data)
-  if opcode == false then luws.wsclose(conn) end -- one that is only silent would stay open
+  if opcode == false then luws.wsclose(conn) end -- after "message timeout" it is still open
 end
 
 local conns = {}
@@ -34,14 +34,14 @@ local stop, sweep = luws.gettime() + seconds, 0
 while #conns > 0 and luws.gettime() < stop do
   local now = luws.gettime()
   local ready = socket.select(conns, nil, math.max(0, math.min(1, stop - now)))
-  if now >= sweep then -- once a second all of them, so that receive_timeout holds for the silent ones
+  if now >= sweep then -- once a second all of them, so that receive_timeout works on silent ones
     ready, sweep = conns, now + 1
   end
   for _, conn in ipairs(ready) do
     luws.wsreceive(conn) -- if there is more, the next select returns at once
   end
   for i = #conns, 1, -1 do
-    if not conns[i].connected then luws.wsclose(table.remove(conns, i)) end -- or open it anew
+    if not conns[i].connected then luws.wsclose(table.remove(conns, i)) end -- or reconnect
   end
 end
 for _, conn in ipairs(conns) do luws.wsclose(conn) end

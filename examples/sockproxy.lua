@@ -1,11 +1,11 @@
 --[[
-Two ways through SockProxy, the proxy that notifies a Luup plugin when something has come: by a function of your own
-for the option `connect`, as LuWS needs it, and by the option `sockproxy`.
+Two ways to use SockProxy, the proxy that notifies a Luup plugin when data arrives: with your own function in the option
+`connect`, as LuWS requires, and with the option `sockproxy`.
 
     lua5.1 examples/sockproxy.lua [URL] [PORT] [DEVICE]
 
-URL is ws://127.0.0.1:8080/echo by default, PORT (2504) is SockProxy's on this machine, and DEVICE is the number of the
-Luup device to notify (nobody by default). Without SockProxy both ways connect directly. Needs LuaSocket.
+URL is ws://127.0.0.1:8080/echo by default, PORT (2504) is SockProxy's port on this machine, and DEVICE is the number of
+the Luup device to notify (none by default). Without SockProxy, both ways connect directly. Needs LuaSocket.
 --]]
 
 local luws = require "luws"
@@ -15,7 +15,7 @@ local url, port, device = arg[1] or "ws://127.0.0.1:8080/echo", tonumber(arg[2])
 
 local SERVICE, ACTION = "urn:example-com:serviceId:WSListener1", "HandleReceive"
 
--- By hand: returns a socket behind which the server is, through SockProxy or directly.
+-- By hand: returns a socket connected to the server, through SockProxy or directly.
 local using_proxy
 
 local function connect_sockproxy(host, host_port)
@@ -32,7 +32,7 @@ local function connect_sockproxy(host, host_port)
       return sock
     end
   end
-  sock:close() -- a socket that was connected once cannot be connected again
+  sock:close() -- a socket that was connected cannot be connected again
   sock = socket.tcp()
   sock:settimeout(15)
   local ok, err = sock:connect(host, host_port)
@@ -43,12 +43,12 @@ end
 
 local by_hand = { connect = connect_sockproxy }
 
--- Built in: the same, and wsopen's time limits hold. `required = true` would not connect without SockProxy.
+-- Built in: does the same, within wsopen's timeouts. With `required = true` it would fail without SockProxy.
 local built_in = {
   sockproxy = { port = port, device = device, service = device and SERVICE, action = ACTION },
 }
 
---- Says hello, and waits for the answer.
+--- Sends hello, and waits for the answer.
 local function try(name, options)
   local answer, failure
   local conn, err = luws.wsopen(url, function(_, opcode, data)
@@ -58,7 +58,7 @@ local function try(name, options)
     print(name .. ": cannot open " .. url .. ": " .. err)
     return false
   end
-  -- Only for the built-in way conn.proxied knows.
+  -- conn.proxied knows only about the built-in way.
   local proxied = conn.proxied or options.connect and using_proxy
   print(name .. ": connected " .. (proxied and "through SockProxy" or "directly"))
   luws.wssend(conn, 1, "hello")

@@ -1,8 +1,8 @@
 --[[
-WSListener: a Luup plugin that listens to a WebSocket server and puts each text that comes into a variable.
+WSListener: a Luup plugin that listens to a WebSocket server and puts each text message into a variable.
 
-A model to copy. The plugin's own part is what it does with a message (`received`) and what it sends; all the rest is
-the life of a connection: open it, receive as soon as the system allows, and open it anew when it is lost.
+It is a model to copy. Only the handling of messages (`received`) and the sending are specific to this plugin; the rest
+manages the connection: opens it, receives as soon as the system allows, and reconnects when it is lost.
 
 There are three ways to receive. In openLuup, the scheduler does it (luws.watch). On other systems SockProxy, if it
 runs, calls the action HandleReceive. Without either, the plugin polls.
@@ -12,14 +12,14 @@ local luws = require "L_WSListener_LuWS"
 
 local SERVICE = "urn:example-com:serviceId:WSListener1"
 
--- In seconds. luup.call_delay takes whole ones.
-local POLL = 1 -- between two looks for messages, where nobody tells us of them
-local CHECK = 60 -- the same, where somebody does: to see whether the connection still lives
-local SILENCE = 180 -- a connection that has said nothing for so long is lost
-local QUIET = 60 -- such a one is asked to say something after so long
-local RETRY, LONGEST_RETRY = 1, 60 -- between attempts to connect: at first, and at most; doubled after each
+-- In seconds. luup.call_delay takes whole seconds.
+local POLL = 1 -- between polls, if nobody notifies us of messages
+local CHECK = 60 -- between polls, if somebody does: finds dead connections
+local SILENCE = 180 -- after this long without a frame, the connection is considered lost
+local QUIET = 60 -- after this long without a frame, we send a ping
+local RETRY, LONGEST_RETRY = 1, 60 -- between attempts to connect: first and longest; doubles each time
 
--- By device number: what belongs to one device, for there may be several and they share this module.
+-- The state of each device, by device number: several devices may share this module.
 local listeners = {}
 
 local function log(listener, text, level)
@@ -39,8 +39,8 @@ local function set_status(listener, text)
   set(listener, "LastUpdate", os.time())
 end
 
---- Has WSListener_turn called in so many seconds. A call that was asked for earlier will do nothing then: delays
--- cannot be cancelled, so each has a number.
+--- Calls WSListener_turn after this many seconds. Delays cannot be cancelled, so each has a number, and all but the
+-- latest do nothing.
 local function schedule(listener, seconds)
   listener.turn = listener.turn + 1
   luup.call_delay("WSListener_turn", seconds, listener.device .. "/" .. listener.turn)
@@ -49,7 +49,7 @@ end
 --- Closes the connection, if there is one, and connects again later.
 local function lost(listener, why)
   local conn = listener.conn
-  listener.conn = nil -- before wsclose, so that nobody takes it for the current one any more
+  listener.conn = nil -- before wsclose, so that it is no longer the current one
   luws.wsclose(conn)
   luup.set_failure(1, listener.device)
   set_status(listener, "not connected: " .. why)
@@ -58,7 +58,7 @@ local function lost(listener, why)
   listener.retry = math.min(listener.retry * 2, LONGEST_RETRY)
 end
 
---- What the plugin is for.
+--- Handles a message. This is the plugin's own work.
 local function received(listener, opcode, data)
   if opcode ~= 1 then -- a variable holds text
     log(listener, ("a binary message of %d bytes is ignored"):format(#data))
@@ -76,12 +76,12 @@ end
 
 local function connect(listener)
   local url = get(listener, "URL") or ""
-  if url == "" then return set_status(listener, "no URL") end -- url_changed goes on
-  -- wsopen raises an error for what is no URL, and trying again would not help.
+  if url == "" then return set_status(listener, "no URL") end -- url_changed continues from here
+  -- wsopen raises an error if the URL is not valid; trying again would not help.
   local ok, conn, err = pcall(luws.wsopen, url, handler, {
     handler_args = { listener },
     receive_timeout = SILENCE,
-    -- openLuup needs no SockProxy; elsewhere, and without a SockProxy, the connection is made directly.
+    -- openLuup needs no SockProxy. Elsewhere, if SockProxy does not run, wsopen connects directly.
     sockproxy = not luup.openLuup and {
       device = listener.device, service = SERVICE, action = "HandleReceive",
     } or nil,
@@ -98,22 +98,22 @@ local function connect(listener)
   listener.period = told and CHECK or POLL
   luup.set_failure(0, listener.device)
   set_status(listener, "connected")
-  log(listener, ("connected to %s, %s"):format(conn.ip, told and "told of messages" or "polling"))
-  schedule(listener, 0) -- something may have come already
+  log(listener, ("connected to %s, %s"):format(conn.ip, told and "notified of messages" or "polling"))
+  schedule(listener, 0) -- something may have arrived already
 end
 
---- Receives what has come.
+--- Receives what has arrived.
 local function receive(listener)
   local conn = listener.conn
   local more, err = luws.wsreceive(conn)
-  if listener.conn ~= conn then return end -- the handler was told of the end
+  if listener.conn ~= conn then return end -- the handler has dealt with the end
   if more == nil then return lost(listener, err) end
   local now = os.time()
   if now - math.max(luws.wslastping(conn), listener.pinged) >= QUIET then
     listener.pinged = now
-    luws.wssend(conn, 9, "") -- a ping: a healthy connection answers, and is not silent
+    luws.wssend(conn, 9, "") -- a ping, which a healthy peer answers
   end
-  -- If there is more: at once, but not before others had their turn.
+  -- If there is more, continue at once, but let others have their turn first.
   schedule(listener, more and 0 or listener.period)
 end
 
@@ -152,7 +152,7 @@ function WSListener.startup(device)
   return true, "Ready", "WSListener"
 end
 
---- The action Send: whether the text was sent.
+--- The action Send. Returns whether the text was sent.
 function WSListener.send(device, settings)
   local listener = listeners[device]
   if not listener then return false end -- it was never started
@@ -161,7 +161,7 @@ function WSListener.send(device, settings)
   return ok
 end
 
---- The action HandleReceive: SockProxy says that something has come. Returns the state of the job.
+--- The action HandleReceive, which SockProxy calls when data arrives. Returns the state of the job.
 function WSListener.handle_receive(device)
   local listener = listeners[device]
   if listener and listener.conn then receive(listener) end
