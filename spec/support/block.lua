@@ -1,22 +1,22 @@
--- Runs a block of Lua from the documentation in a process of its own (spec/docs_spec.lua):
+-- Runs a block of Lua from the documentation in its own process (spec/docs_spec.lua):
 --
 --   lua5.1 block.lua FILE ROOT WS_URL WSS_URL [HOST]
 --
 -- FILE is the block, ROOT the folder of the project. Whatever server the block names, it talks to one of these URLs,
--- and that server's certificate is not verified. HOST is "openluup" for blocks that need openLuup: there is a stand-in
--- here that has what they use. This file knows what to replace, and nothing of the pages.
+-- and that server's certificate is not verified. HOST is "openluup" for blocks that need openLuup; a stand-in here has
+-- what they use. This file knows what to replace, and nothing of the pages.
 
 local file, root, ws, wss, host = ...
 
--- How long openLuup goes on after the block, and how long one of its seconds lasts, in seconds.
+-- How long openLuup runs after the block, and how long one of its seconds lasts, in seconds.
 local LAST, SECOND = 1.5, 0.05
 
 local luws = require "luws"
 
--- Options that say whom to trust or what to go through.
+-- Whether an option says whom to trust, or what to connect through.
 local function is_of_server(name) return name == "sockproxy" or tostring(name):find "^ssl" end
 
---- The module table with another wsopen, in it and in the instances that it makes.
+--- Replaces wsopen in the module table, and in the instances that it makes.
 local function redirected(module)
   local open, instance = module.wsopen, module.instance
 
@@ -39,7 +39,7 @@ end
 
 redirected(luws)
 
--- The stub under the name of any plugin.
+-- Loads the stub under any plugin's name.
 table.insert(package.loaders or package.searchers, 2, function(name) -- luacheck: ignore
   if name:find "^L_[%w_]+_LuWS$" then return assert(loadfile(root .. "/lua/L_MyPlugin_LuWS.lua")) end
 end)

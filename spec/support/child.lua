@@ -1,6 +1,6 @@
--- Runs Lua programs in interpreters of their own, for specs of what only a fresh state or an exit status shows.
+-- Runs Lua programs in their own interpreters, for specs of things that only a fresh state or an exit status shows.
 --
--- The interpreter is the one of the run (LUWS_SPEC_LUA). It knows nothing of what the programs do.
+-- The interpreter is the one that runs the specs (LUWS_SPEC_LUA). This file knows nothing of what the programs do.
 
 local child = {}
 
@@ -10,9 +10,9 @@ local function quote(word)
   return "'" .. word:gsub("'", "'\\''") .. "'"
 end
 
---- start{ argument, ... }: an interpreter with these arguments; `input`, if given, is its program. `environment`:
--- assignments for the shell. Returns a function that waits for the end, and returns the output (both streams) and the
--- exit status.
+--- start{ argument, ... }: starts an interpreter with these arguments; `input`, if given, is its program.
+-- `environment`: assignments for the shell. Returns a function that waits for the end, and returns the output (both
+-- streams) and the exit status.
 function child.start(arguments)
   local words = { arguments.environment or "", quote(INTERPRETER) }
   for _, argument in ipairs(arguments) do words[#words + 1] = quote(argument) end
@@ -24,7 +24,7 @@ function child.start(arguments)
     file:close()
     table.insert(words, 3, quote(script))
   end
-  -- popen does not tell the status in Lua 5.1. With `exec` a signal would be the shell's own end.
+  -- popen does not give the status in Lua 5.1. With `exec`, a signal would kill the shell itself.
   local pipe = assert(io.popen(table.concat(words, " ") .. " 2>&1 </dev/null; echo \"status $?\"", "r"))
   return function()
     local output, status = pipe:read("*a"):match "^(.*)status (%d+)\n$"
@@ -34,12 +34,12 @@ function child.start(arguments)
   end
 end
 
---- The same, waiting for the end at once.
+--- The same as `start`, but waits for the end at once.
 function child.run(arguments)
   return child.start(arguments)()
 end
 
---- Runs this program, with these arguments, in a fresh interpreter: its output and exit status.
+--- Runs this program with these arguments in a fresh interpreter. Returns its output and exit status.
 function child.program(text, ...)
   return child.run { input = text, ... }
 end

@@ -1,28 +1,28 @@
--- What luws logs, for specs: a global luup of which only the log is there.
+-- Records what luws logs, for specs: sets a global luup that has only a log.
 --
 --   before_each(function() logged = log.start() end)
 --   after_each(log.stop)
 --
--- It knows the function luup.log, and nothing of what is said. The stand-in for a whole Luup system is luup.lua.
+-- This file knows the function luup.log, and nothing of what is logged. luup.lua is a stand-in for a whole Luup system.
 
 local servers = require "spec.support.servers"
 
 local log = {}
 
---- From now on all that is logged is in the list that this returns, as { level, text }.
+--- Starts recording. Returns the list of all that is logged from now on, as { level, text }.
 function log.start()
   local lines = {}
   rawset(_G, "luup", { log = function(text, level) lines[#lines + 1] = { level, text } end })
   return lines
 end
 
---- From now on there is no luup.
+--- Removes luup.
 function log.stop()
   rawset(_G, "luup", nil)
 end
 
---- The first server that is not verified is warned of, once in a process. This has it said now, and not to a test that
--- reads the log.
+--- Uses up the warning about the first unverified server, which is logged once per process, so that no test that reads
+-- the log gets it.
 function log.spend_warning(luws)
   log.start()
   luws.wsclose(luws.wsopen(servers.url("demo", "wss", "/echo")))

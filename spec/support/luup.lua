@@ -1,5 +1,5 @@
 -- A stand-in for a Luup system with one plugin, for specs: variables, attributes, delays and openLuup's scheduler, with
--- a clock that only the spec moves on.
+-- a clock that only the spec advances.
 --
 --   local host = luup.start { folder = "examples/luup-plugin/", plugin = "WSListener", openLuup = true }
 --   host:startup(7)
@@ -24,7 +24,7 @@ local function read(path)
   return text
 end
 
---- The code of the implementation file in an environment of its own, as openLuup has it for each device.
+--- Loads the code of the implementation file into its own environment, as openLuup does for each device.
 local function implementation(xml)
   local environment = setmetatable({}, { __index = _G })
   local function compile(text, name)
@@ -40,7 +40,7 @@ local function implementation(xml)
   return environment[xml:match "<startup>(.-)</startup>"], actions
 end
 
--- The table `luup` that plugins see.
+-- Returns the table `luup` that plugins see.
 local function api(host)
   local function key(service, name, device)
     assert(service and name and type(device) == "number", "service, name and device number are needed")
@@ -84,9 +84,9 @@ local function api(host)
   }
 end
 
---- Starts a host: folder (where the plugin's files are), plugin (its name), openLuup (whether the host is one), service
--- (that of get, set and the actions). Its fields: delay (that call_delay was last given), logged (text and level),
--- failure and attributes (by device), watched (the scheduler's sockets).
+--- Starts a host. Options: folder (with the plugin's files), plugin (its name), openLuup (whether the host is
+-- openLuup), service (used by get, set and the actions). Fields of the host: delay (last given to call_delay), logged
+-- (text and level), failure and attributes (by device), watched (the scheduler's sockets).
 function luup.start(options)
   local host = setmetatable({
     openLuup = options.openLuup, service = options.service, plugin = options.plugin,
@@ -108,7 +108,7 @@ function luup.start(options)
   return host
 end
 
---- Forgets everything that the plugin has left in this process.
+--- Removes everything that the plugin has left in this process.
 function Host:stop()
   package.path = self.path
   rawset(_G, "luup", nil)
@@ -120,17 +120,18 @@ function Host:stop()
   end
 end
 
---- Starts the plugin's device of that number; what its startup function returns.
+--- Starts the plugin's device of that number. Returns what its startup function returns.
 function Host:startup(device) return self.start(device) end
 
---- Calls an action; what it returns.
+--- Calls an action. Returns what it returns.
 function Host:action(device, name, settings) return self.actions[name](device, settings or {}) end
 
 function Host:get(device, name) return _G.luup.variable_get(self.service, name, device) end
 
 function Host:set(device, name, value) _G.luup.variable_set(self.service, name, value, device) end
 
---- Moves the clock on, and calls what is due meanwhile, in order. What a call asks for at once is for the next pass.
+--- Advances the clock, and calls what becomes due, in order. Calls without a delay that are requested meanwhile are
+-- left to the next pass.
 function Host:pass(seconds)
   local stop, newest = self.clock + seconds, self.serial
   local function earlier(a, b) return a.at < b.at or a.at == b.at and a.serial < b.serial end
@@ -145,7 +146,7 @@ function Host:pass(seconds)
   self.clock = stop
 end
 
---- What the scheduler does with its sockets, once; nothing watched is a short pause for the peer.
+--- Does one round of the scheduler's work with its sockets. Pauses briefly for the peer if nothing is watched.
 function Host:serve()
   local list = {}
   for sock in pairs(self.watched) do list[#list + 1] = sock end
@@ -154,7 +155,7 @@ function Host:serve()
   end
 end
 
---- Serves and passes so many seconds (0), over and over, until done() is true. Raises an error when it does not get so.
+--- Serves and passes this many seconds (0) repeatedly until done() is true. Raises an error if that takes too long.
 function Host:run(done, seconds)
   local deadline = socket.gettime() + PATIENCE
   while not done() do

@@ -1,5 +1,5 @@
--- A socket for options.connect that is a plain table: it has LuaSocket's methods, and leads to a peer
--- in memory that runs the engine in server role and echoes (world.lua).
+-- A socket for options.connect that is a plain table. It has LuaSocket's methods, and leads to a peer in memory that
+-- runs the engine in server role and echoes (world.lua).
 --
 --   local socket = memory_socket.new { send = function(self, bytes) return self:take(bytes:sub(1, 1)) end }
 --   conn = luws.wsopen("ws://memory/", handler, { connect = function() return socket end })
@@ -12,12 +12,12 @@ local world = require "spec.support.world"
 
 local memory_socket = {}
 
-local MOST_CALLS = 100000 -- at one and the same time, after which a loop is one without end
+local MOST_CALLS = 100000 -- at one moment; more mean an endless loop
 
 local Socket = {}
 Socket.__index = Socket
 
---- take(bytes): what a send does with the bytes that there is room for; how many those are.
+--- take(bytes): sends as many of the bytes as there is room for. Returns how many that was.
 function Socket:take(bytes)
   local count = math.min(#bytes, self.line:room())
   self.line:send(bytes:sub(1, count))
@@ -25,16 +25,16 @@ function Socket:take(bytes)
   return count
 end
 
---- give(max): what a receive returns of what has come.
+--- give(max): returns what a receive returns of the bytes that have arrived.
 function Socket:give(max)
   self.world.clock.run()
   return self.line:take(max)
 end
 
---- waiting(): how many bytes have come and were not received.
+--- waiting(): returns how many bytes have arrived and were not received yet.
 function Socket:waiting() return #self.line.inbox end
 
---- What a fault returns in place of a method; whether there is one.
+--- Runs a fault in place of a method. Returns whether there is one, and what it returns.
 local function faulty(self, name, ...)
   local now = self.world.clock.now()
   self.calls = now == self.called and self.calls + 1 or 1
@@ -86,11 +86,11 @@ function Socket:close()
   return 1
 end
 
---- new([faults [, world [, peer]]]): a socket. faults.send(socket, bytes) and faults.receive(socket, max) may do the
--- method's work instead: what they return is returned, unless it is nothing; faults.close(socket) is called in close.
--- They may be changed at any time. With a world its waits take that world's time, and otherwise none at all; with a
--- peer of that world (world.lua, player.lua) it leads there. Fields: peer; sends, receives, closed (calls), late (calls
--- after close), timeouts (a set of what settimeout was given).
+--- new([faults [, world [, peer]]]): returns a socket. faults.send(socket, bytes) and faults.receive(socket, max) may
+-- replace the method: what they return is returned, unless they return nothing; faults.close(socket) is called in
+-- close. Faults may be changed at any time. With a world, waits take that world's time, otherwise none; with a peer of
+-- that world (world.lua, player.lua), the socket leads to that peer. Fields: peer; sends, receives, closed (numbers of
+-- calls), late (calls after close), timeouts (the set of values given to settimeout).
 function memory_socket.new(faults, w, peer)
   w = w or world.new()
   if peer and peer.new_connection then peer = peer:new_connection() end
@@ -101,7 +101,7 @@ function memory_socket.new(faults, w, peer)
   }, Socket)
 end
 
---- connecting(session, replaced): what sockets.connecting makes, to the peer that a session of world.lua has then.
+--- connecting(session, replaced): the same as sockets.connecting, to the current peer of a session of world.lua.
 function memory_socket.connecting(session, replaced)
   return function() return sockets.over(memory_socket.new({}, session.world, session.peer), replaced) end
 end

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""nginx as people put it before their WebSocket servers: it speaks TLS with the client and nothing with the server.
+"""nginx, set up as people put it before their WebSocket servers: it speaks TLS with the client, but not with the
+server.
 
-    wss://localhost:PORT/SERVER/path    is handed on to ws://127.0.0.1:SERVER/path
+    wss://localhost:PORT/SERVER/path    is passed on to ws://127.0.0.1:SERVER/path
 
-so that it can stand before any server of the run. It listens on a port for each choice of versions of TLS (PORTS). Which
-servers and clients meet here is unknown to it.
+So it can stand before any server of the run. It listens on one port for each choice of TLS versions (PORTS). It knows
+nothing of the servers and clients that it connects.
 
-Started once for a run: `nginx_server.py --ready FILE --cert PEM --key PEM`. It writes its ports to FILE, as `name
-PORT`, and ends, with nginx and all of nginx's files, at the end of its standard input.
+Started once per run: `nginx_server.py --ready FILE --cert PEM --key PEM`. It writes its ports to FILE, as `name PORT`.
+At the end of its standard input it ends, together with nginx and all of nginx's files.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 
-PATIENCE = 10.0  # seconds that nginx has until it answers
+PATIENCE = 10.0  # seconds for nginx to answer
 
 PORTS = {
     "tls12": "TLSv1.2",
@@ -29,8 +30,8 @@ PORTS = {
     "both": "TLSv1.2 TLSv1.3",
 }
 
-# In the foreground, with all of its files in one directory. A single process (master_process off) would do, but dies of
-# sockets that it takes over.
+# Runs in the foreground, with all files in one directory. A single process (master_process off) would be enough, but it
+# crashes on inherited sockets.
 CONFIGURATION = """
 daemon off;
 worker_processes 1;
@@ -73,11 +74,11 @@ def main():
     parser.add_argument("--cert", required=True)
     parser.add_argument("--key", required=True)
     arguments = parser.parse_args()
-    # Debian has it where only root's PATH looks.
+    # On Debian it is in a directory that only root's PATH includes.
     program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if not program:
         sys.exit("nginx_server.py: there is no nginx")
-    # nginx takes no port 0, but it takes over sockets that listen, which it otherwise does for its own successor.
+    # nginx does not accept port 0, but it can inherit listening sockets, a mechanism meant for its own successor.
     listeners = {name: socket.create_server(("127.0.0.1", 0)) for name in PORTS}
     ports = {name: listener.getsockname()[1] for name, listener in listeners.items()}
     descriptors = [listener.fileno() for listener in listeners.values()]
@@ -93,7 +94,7 @@ def main():
         try:
             for listener in listeners.values():
                 listener.close()
-            # The sockets listen already, so a connection would not tell whether anybody is there to accept it.
+            # The sockets already listen, so a successful connect would not show that anybody accepts.
             deadline = time.monotonic() + PATIENCE
             while not os.path.exists(prefix + "/nginx.pid"):
                 if nginx.poll() is not None or time.monotonic() > deadline:

@@ -1,9 +1,10 @@
--- Peers on OpenSSL for specs of what TLS does beneath a connection: the Lua side of openssl_server.py.
+-- Peers on OpenSSL, for specs of what TLS does below a connection: the Lua side of openssl_server.py.
 --
 --   local url = openssl.url("tls13", { "upgrade", { "seal", "\129\5Hello" }, { "push", 10 }, "frame", "push" })
 --
--- The first argument is one of the server's ports: which version of TLS, in pieces, or with a fault in the handshake.
--- The steps are the methods step_* of the server. It knows nothing of the client under test.
+-- The first argument is one of the server's ports, which decides the TLS version, whether the stream comes in pieces,
+-- and any fault in the handshake. The steps are the methods step_* of the server. It knows nothing of the client under
+-- test.
 
 local servers = require "spec.support.servers"
 
@@ -13,7 +14,8 @@ local function hex(bytes)
   return (bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
 end
 
---- The URL at which the server plays these steps: each is a name, or a name with its arguments; text stands for bytes.
+--- Returns the URL at which the server plays these steps. Each is a name, or a name with its arguments; strings stand
+-- for bytes.
 function openssl.url(port, steps)
   local path = {}
   for i, step in ipairs(steps or { "upgrade", "echo" }) do

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""WebSocket servers on OpenSSL itself (libssl, by ctypes), with a hand on its records and on the bytes that leave.
+"""WebSocket servers on OpenSSL itself (libssl, with ctypes), with control over its records and over the bytes sent.
 
-Python's ssl module has no key updates, no renegotiation, no tickets in mid-stream, and sees to it that records are
-whole. Here OpenSSL works on buffers: what it says is kept until a step pushes it out, in whatever pieces.
+Python's ssl module has no key updates, no renegotiation and no tickets in mid-stream, and it always sends whole
+records. Here OpenSSL works on buffers: its output is kept until a step pushes it out, in any pieces.
 
-The path of the request is the script: `/step/step=argument,argument/...`, bytes in hexadecimal. The steps are the
-methods `Connection.step_*`; behind the last of them comes `end`. What a spec wants to see is unknown here, and of
-WebSocket it knows the accept hash and how long a frame is (scripted_player.py's).
+The path of the request is the script: `/step/step=argument,argument/...`, with bytes in hexadecimal. The steps are the
+methods `Connection.step_*`; `end` follows the last of them. This file knows nothing of the specs. Of WebSocket it knows
+the accept hash and the length of a frame (from scripted_player.py).
 
-Started once for a run: `openssl_server.py --ready FILE --cert PEM --key PEM`. It listens on a port for each of PORTS,
+Started once per run: `openssl_server.py --ready FILE --cert PEM --key PEM`. It listens on a port for each of PORTS,
 writes them to FILE as `name PORT`, and ends at the end of its standard input.
 """
 
@@ -31,7 +31,7 @@ PATIENCE = 20.0  # seconds that a client may be silent
 
 TLS12, TLS13 = 0x0303, 0x0304
 
-# What is special about each port: TLS versions (0: any), whether the client must have a certificate, the size of the
+# The properties of each port: TLS version (0: any), whether the client must have a certificate, the size of the
 # segments and the seconds between them, and after how many bytes of its own it falls silent or ends the stream.
 Port = collections.namedtuple(
     "Port", "version mutual piece interval limit ends", defaults=(0, False, 0, 0, None, False))
@@ -45,7 +45,7 @@ PORTS = {
     "mutual13": Port(TLS13, mutual=True),
     "drip12": Port(TLS12, piece=1, interval=0.01),
     "drip13": Port(TLS13, piece=1, interval=0.01),
-    # In TLS 1.2 the certificate begins some 80 bytes behind the beginning, in TLS 1.3 encrypted behind byte 140.
+    # In TLS 1.2 the certificate begins about 80 bytes after the beginning; in TLS 1.3 it is encrypted, after byte 140.
     "hello12": Port(TLS12, limit=40),
     "hello13": Port(TLS13, limit=40),
     "certificate12": Port(TLS12, limit=300),
@@ -67,7 +67,7 @@ MESSAGE_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_int, ctypes.c_i
 
 
 def library():
-    """libssl with the signatures of what is used of it; pointers must not be taken for ints."""
+    """Returns libssl with the signatures of the functions used here, so that pointers are not treated as ints."""
     pointer, integer, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
     ssl = ctypes.CDLL(ctypes.util.find_library("ssl") or "libssl.so.3")
     for name, result, *arguments in (
@@ -116,16 +116,16 @@ class Failure(Exception):
 
 
 class Connection(threading.Thread):
-    """One connection: the handshake, the request, and the steps that it names."""
+    """One connection: the handshake, the request, and the steps in its path."""
 
     certificates = None  # the folder with NAME.pem and NAME.key
 
     def __init__(self, port, context, sock):
         super().__init__(daemon=True)
         self.port, self.sock = port, sock
-        self.kept = bytearray()  # ciphertext that no step has pushed
+        self.kept = bytearray()  # ciphertext that no step has pushed yet
         self.left = port.limit  # bytes that may still leave
-        self.plain = bytearray()  # what the client has said and no step has taken
+        self.plain = bytearray()  # plaintext from the client that no step has taken yet
         self.messages = collections.Counter()  # the client's handshake messages by type
         self.buffer = ctypes.create_string_buffer(1 << 14)
         self.incoming, self.outgoing = SSL.BIO_new(SSL.BIO_s_mem()), SSL.BIO_new(SSL.BIO_s_mem())
@@ -154,7 +154,7 @@ class Connection(threading.Thread):
                 getattr(self, "step_" + name)(*filter(None, arguments.split(",")))
             self.step_end()
         except (Failure, OSError):
-            pass  # what the client makes of it is what matters
+            pass  # what matters is the client's reaction
         finally:
             self.sock.close()
             SSL.SSL_free(self.ssl)
@@ -162,8 +162,8 @@ class Connection(threading.Thread):
     # OpenSSL and its buffers
 
     def succeed(self, operation):
-        """Runs an operation of OpenSSL until it has its result, giving it whatever it wants to read. What it has to say
-        to that is sent, unless there is something before it that a step has to push."""
+        """Runs an OpenSSL operation until it has a result, and supplies what it wants to read. What it wants to write
+        is sent, unless earlier output still waits for a step to push it."""
         held = bool(self.kept)
         while True:
             SSL.ERR_clear_error()
@@ -184,7 +184,7 @@ class Connection(threading.Thread):
             SSL.BIO_write(self.incoming, data, len(data))
 
     def keep(self):
-        """What OpenSSL wants to be sent."""
+        """Keeps what OpenSSL wants to send."""
         while SSL.BIO_ctrl_pending(self.outgoing):
             self.kept += self.buffer[:SSL.BIO_read(self.outgoing, self.buffer, len(self.buffer))]
 
@@ -207,14 +207,14 @@ class Connection(threading.Thread):
             self.step_hold()
 
     def end_writing(self):
-        """The end of our half of the stream; until the client's, so that no reset takes away what is under way."""
+        """Ends our half of the stream, and reads until the client's end, so that no reset discards data under way."""
         self.sock.shutdown(socket.SHUT_WR)
         self.step_hold()
 
     # The steps
 
     def step_upgrade(self):
-        """The response to the request, pushed."""
+        """Pushes the response to the request."""
         for line in self.headers:
             name, _, value = line.partition(b":")
             if name.lower() == b"sec-websocket-key":
@@ -227,37 +227,37 @@ class Connection(threading.Thread):
         self.succeed(lambda: SSL.SSL_write(self.ssl, data, len(data)))
 
     def step_seal(self, data, times="1"):
-        """Makes records of this, one each time, and keeps them."""
+        """Makes this into a record, `times` times, and keeps the records."""
         for _ in range(int(times)):
             self.write(bytes.fromhex(data))
 
     def step_push(self, count=None):
-        """Sends so much of what is kept, all of it by default; negative: all but so much."""
+        """Sends `count` of the kept bytes, by default all of them; if negative, all but that many."""
         data = self.kept[:None if count is None else int(count)]
         del self.kept[:len(data)]
         self.transmit(data)
 
     def step_drop(self):
-        """Forgets what is kept."""
+        """Discards what is kept."""
         self.kept.clear()
 
     def step_raw(self, data):
-        """Sends bytes past OpenSSL."""
+        """Sends bytes around OpenSSL."""
         self.transmit(bytes.fromhex(data))
 
     def step_inject(self, data):
-        """Lets OpenSSL read this as if the client had sent it: the way to have it send an alert."""
+        """Passes this to OpenSSL as if the client had sent it, which can make it send an alert."""
         data = bytes.fromhex(data)
         SSL.BIO_write(self.incoming, data, len(data))
         while True:
             self.read()
 
     def step_peek(self):
-        """Waits until something of the client's waits to be read."""
+        """Waits until something from the client can be read."""
         self.sock.recv(1, socket.MSG_PEEK)
 
     def step_frame(self):
-        """Waits for a frame of the client's; returns it."""
+        """Waits for a frame from the client, and returns it."""
         while (parsed := parse_frame(self.plain, 0)) is None:
             self.read()
         frame, length = parsed
@@ -265,7 +265,7 @@ class Connection(threading.Thread):
         return frame
 
     def step_echo(self, count="-1"):
-        """Answers so many frames, by default all: messages and close frames by the same, pings not at all."""
+        """Answers `count` frames, by default all: sends messages and close frames back, and ignores pings."""
         left = int(count)
         while left:
             _fin, _rsv, opcode, _masked, _key, payload = self.step_frame()
@@ -279,23 +279,23 @@ class Connection(threading.Thread):
             left -= 1
 
     def step_update(self, wanted="0", times="1"):
-        """Key updates, with 1 and the wish that the client makes one, too. Kept."""
+        """Makes and keeps key updates; if `wanted` is 1, they ask the client for one, too."""
         for _ in range(int(times)):
             SSL.SSL_key_update(self.ssl, int(wanted))
             self.succeed(lambda: SSL.SSL_do_handshake(self.ssl))
 
     def step_ticket(self):
-        """A session ticket. Kept."""
+        """Makes and keeps a session ticket."""
         SSL.SSL_new_session_ticket(self.ssl)
         self.succeed(lambda: SSL.SSL_do_handshake(self.ssl))
 
     def step_renegotiate(self):
-        """The wish for another handshake (TLS 1.2). Kept."""
+        """Makes and keeps a request for another handshake (TLS 1.2)."""
         SSL.SSL_renegotiate(self.ssl)
         self.succeed(lambda: SSL.SSL_do_handshake(self.ssl))
 
     def step_handshake(self):
-        """Waits until the handshake that was wished for, and pushed, is complete."""
+        """Waits until the handshake is complete whose request was pushed."""
         while SSL.SSL_renegotiate_pending(self.ssl) and not SSL.SSL_in_init(self.ssl):
             if not (data := self.sock.recv(1 << 16)):
                 raise Failure("the client has gone")
@@ -307,31 +307,31 @@ class Connection(threading.Thread):
         self.succeed(lambda: SSL.SSL_do_handshake(self.ssl))
 
     def step_certificate(self, name):
-        """Another certificate from the next handshake on. The key of one that has none of its own is the server's."""
+        """Uses another certificate from the next handshake on. One without a key of its own has the server's."""
         path, key = (os.path.join(self.certificates, file) for file in (bytes.fromhex(name).decode(), "server.key"))
         if os.path.exists(path + ".key"):
             key = path + ".key"
         if SSL.SSL_use_certificate_chain_file(self.ssl, (path + ".pem").encode()) != 1 \
                 or SSL.SSL_use_PrivateKey_file(self.ssl, key.encode(), FILETYPE_PEM) != 1:
             raise Failure(f"{path} is of no use")
-        # The session that the client would have go on has the old one.
+        # A session that the client resumes would have the old one.
         SSL.SSL_set_options(self.ssl, NO_RESUMPTION_ON_RENEGOTIATION)
 
     def step_tell(self):
-        """A text message, pushed: the version of TLS, how many handshakes and key updates the client has begun."""
+        """Pushes a text message: the TLS version, and how many handshakes and key updates the client has begun."""
         text = b"%s %d %d" % (SSL.SSL_get_version(self.ssl), self.messages[CLIENT_HELLO], self.messages[KEY_UPDATE])
         self.write(bytes([129, len(text)]) + text)
         self.step_push()
 
     def step_goodbye(self):
-        """A close_notify, pushed."""
+        """Pushes a close_notify."""
         SSL.ERR_clear_error()
         SSL.SSL_shutdown(self.ssl)
         self.keep()
         self.step_push()
 
     def step_cut(self):
-        """Ends the stream, with no close_notify."""
+        """Ends the stream without a close_notify."""
         self.end_writing()
         raise Failure("that was the script")
 
@@ -344,14 +344,14 @@ class Connection(threading.Thread):
         raise Failure("that was the script")
 
     def step_hold(self):
-        """Reads until the client ends; nothing else will be sent."""
+        """Reads until the client ends the stream, and sends nothing."""
         while self.sock.recv(1 << 16):
             pass
         raise Failure("the client has gone")
 
 
 def context(port, certificate, key):
-    """The SSL_CTX of a port."""
+    """Returns the SSL_CTX of a port."""
     result = SSL.SSL_CTX_new(SSL.TLS_server_method())
     SSL.SSL_CTX_ctrl(result, CTRL_MIN_VERSION, port.version, None)
     SSL.SSL_CTX_ctrl(result, CTRL_MAX_VERSION, port.version, None)

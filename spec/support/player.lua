@@ -1,7 +1,8 @@
--- Plays the steps of scripted.lua's peers in memory and in virtual time, so that a spec can have the same peer with and
--- without a network. The functions of its peers are those of scripted.lua, whose head describes the steps.
+-- Plays the steps of scripted.lua's peers in memory and in virtual time, so that a spec can use the same peer with and
+-- without a network. Its peers have the functions of scripted.lua's; the head of that file describes the steps.
 --
--- It knows the peers of world.lua. What needs a network is not there: tls, addresses, a reset that is none but an end.
+-- It knows the peers of world.lua. Steps and options that need a network are missing: tls and addresses; a reset is
+-- only an end of the stream.
 
 local scripted = require "spec.support.scripted"
 
@@ -9,11 +10,11 @@ local player = {}
 
 local PATIENCE = 10 -- virtual seconds that a spec waits for a script
 
-local STEP = 0.001 -- virtual seconds after which it is seen whether there is room again
+local STEP = 0.001 -- virtual seconds between checks for room
 
--- Each connection's script is a coroutine, which is resumed when something has come and when its time has.
+-- Each connection's script is a coroutine. It is resumed when something arrives, and when its time comes.
 
---- Reads until done(); until the stream ends, if it is not so before.
+--- Reads until done() is true or the stream ends.
 local function read_until(peer, done)
   peer.line.capacity = math.huge
   while true do
@@ -23,7 +24,7 @@ local function read_until(peer, done)
   end
 end
 
---- Waits until done(), and reads nothing.
+--- Waits until done() is true, without reading.
 local function wait_until(peer, done)
   peer.line.capacity = peer.player.steps.receive_buffer or math.huge
   while not done() do coroutine.yield() end
@@ -36,7 +37,7 @@ local function sleep(peer, seconds)
   wait_until(peer, function() return clock.now() >= time end)
 end
 
---- Sends bytes, as they find room.
+--- Sends bytes as there is room for them.
 local function send(peer, bytes)
   while #bytes > peer.line:room() do
     local room = peer.line:room()
@@ -106,7 +107,7 @@ steps.reset = steps.close
 local Player = {}
 Player.__index = Player
 
---- What world.lua asks for the next connection.
+--- Returns the peer for the next connection; world.lua calls this.
 function Player:new_connection()
   local peer = self.world:peer()
   self.world.next_peer = self
@@ -129,7 +130,7 @@ function Player:new_connection()
   return peer
 end
 
---- The record of a connection, of what scripted.lua has in its own.
+--- Returns the record of a connection, with those fields of scripted.lua's record that exist here.
 local function record(peer)
   local raw = peer:came()
   local head = raw:match "^(.-\r\n\r\n)"
@@ -140,7 +141,7 @@ local function record(peer)
   }
 end
 
---- Lets the time pass until done(peer) is so.
+--- Lets time pass until done(peer) is true.
 local function awaited(self, number, seconds, done)
   local peer
   local in_time = self.world.clock.pass(seconds or PATIENCE, function()
@@ -175,9 +176,9 @@ function Player:close()
   for _, peer in ipairs(self.connections) do peer:vanish() end
 end
 
---- new(world, script): a peer that plays these steps to each connection. Of scripted.lua's options it has
--- receive_buffer: bytes that find room while nothing is read, exactly; and send_buffer: the same for those that the
--- client has not read.
+--- new(world, script): returns a peer that plays these steps on each connection. It has two of scripted.lua's options:
+-- receive_buffer is exactly how many bytes there is room for while nothing is read; send_buffer is the same for bytes
+-- that the client has not read.
 function player.new(world, script)
   return setmetatable({
     world = world, steps = script, connections = {}, goes = 0, url = "ws://peer.test/", host = "peer.test", port = 80,

@@ -1,15 +1,15 @@
--- Plays the part of a program's receive loop for specs: receives and waits until something is the case, or a deadline.
+-- A program's receive loop for specs: receives and waits until a condition is true, or until a deadline.
 --
 --   local poll = require "spec.support.poll"
 --   poll(luws, conn, function() return messages[1] end)
 --
--- It knows wsreceive and wswait, and nothing of what comes.
+-- It knows wsreceive and wswait, and nothing of what arrives.
 
 local PATIENCE = 10 -- seconds, unless the spec says otherwise
 
---- Calls wsreceive and wswait until done() is true or `seconds` are over, or until wsreceive says that no more will
--- come. Returns what done() returned, or nil if that was false; then the two values of the last wsreceive, if any.
--- Without done it receives until the end of the connection.
+--- Calls wsreceive and wswait until done() is true, `seconds` are over, or wsreceive says that no more will come.
+-- Without `done`, receives until the connection ends. Returns what done() returned, or nil if that was false; then the
+-- two results of the last wsreceive, if any.
 local function poll(luws, conn, done, seconds)
   done = done or function() end
   local deadline = luws.gettime() + (seconds or PATIENCE)

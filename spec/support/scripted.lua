@@ -1,28 +1,31 @@
--- Peers that misbehave on purpose, for specs: the Lua side of scripted_server.py, and bytes of frames, right or wrong.
+-- Peers that misbehave on purpose, for specs: the Lua side of scripted_server.py, and the bytes of valid and invalid
+-- frames.
 --
 --   local peer = scripted.peer { { "upgrade" }, { "send", "\129\5Hello" }, { "read_frame" }, { "close" } }
 --   ... connect to peer.url, receive, send ...
 --   local seen = peer:result()
 --
--- It knows the control port's requests and nothing of the client under test. The steps (the server plays them, one
--- thread for each connection; each has the deadline of the script, 10 s by default; what comes is always recorded):
+-- It knows the control port's requests, and nothing of the client under test. The server plays the steps in one thread
+-- per connection. Each step has the deadline of the script, 10 s by default. Everything that arrives is recorded. The
+-- steps:
 --
 --   {"upgrade", headers =, replace =, status =, response =, tail =, pieces =, interval =}
---        reads a request's head and answers 101 in one write. headers: list of more lines. replace: by name of a usual
---        header, its value instead, or false for none, or a list for several. status: another status line. response:
---        all of it, as text. "{accept}" stands for the right hash everywhere. tail: bytes behind it in the same write.
---        pieces: bytes in a write, interval: seconds between writes.
+--        reads a request's head and answers 101 in one write. headers: list of additional lines. replace: by name of a
+--        usual header, another value, a list of several, or false for none. status: another status line. response: the
+--        whole response as text; "{accept}" in it stands for the right hash. tail: bytes after it in the same write.
+--        pieces: bytes per write, interval: seconds between writes.
 --   {"request"}  {"read", n}  {"read_until", bytes}  {"read_frame", n or 1}  {"read_to_eof"}
---   {"send", bytes, times =}  {"pieces", bytes, n, interval}  {"drip", bytes, interval}: writes of all, of n, of 1
+--   {"send", bytes, times =}  {"pieces", bytes, n, interval}  {"drip", bytes, interval}
+--        write everything at once, in pieces of n bytes, in single bytes
 --   {"tls", certificate = "server", clients =, authority = "ca", least = "tlsv1_2", newest = "tlsv1_3", alpn =}
 --        a TLS handshake; option `tls` of the script, true or such a table without "tls", does it first. certificate:
---        the name of one that pki.sh makes. clients: "required" or "optional", whether they must have a certificate,
---        and authority: who must have signed it. least, newest: versions, in LuaSec's words. alpn: the protocols that
---        can be selected, separated by commas (http/1.1; "": none).
---   {"sleep", seconds}  {"wait"}: until peer:go(); neither reads, so a client's sends get stuck in time
---   {"echo", seconds}: sends messages and pings back for so long, or until the client closes; then closes (1001), too
+--        the name of one that pki.sh makes. clients: "required" or "optional", whether clients must have one, and
+--        authority: who must have signed it. least, newest: versions, in LuaSec's words. alpn: the protocols that can
+--        be selected, separated by commas (http/1.1; "": none).
+--   {"sleep", seconds}  {"wait"}: until peer:go(); neither reads, so a client's sends get stuck eventually
+--   {"echo", seconds}: sends messages and pings back for this long, or until the client closes; then closes (1001), too
 --   {"hold"}: reads until the client or peer:close() ends the connection, without a deadline
---   {"shutdown", notify = true}  {"close", notify = true}  {"reset"}: half close, FIN, RST; notify: with a TLS goodbye
+--   {"shutdown", notify = true}  {"close", notify = true}  {"reset"}: half close, FIN, RST; notify: with a close_notify
 --
 -- The end of a script closes the connection.
 
@@ -33,7 +36,7 @@ local scripted = {}
 
 local PATIENCE = 10 -- seconds that a spec waits for a script's end, unless it says otherwise
 
--- What stands at the positions of a step, behind its name.
+-- The names of the values after a step's name.
 local POSITIONS = {
   read = { "count" },
   read_frame = { "count" },
@@ -67,7 +70,8 @@ end
 
 -- The control port
 
--- One request and its answer as a list of { name, rest of the line }. Refusals are the spec's mistake: errors.
+-- Sends one request. Returns the answer as a list of { name, rest of the line }. If the server refuses a request, the
+-- spec is wrong, so this raises an error.
 local function ask(request, patience, level)
   local control = assert(socket.tcp())
   control:settimeout(patience + PATIENCE)
@@ -95,7 +99,7 @@ local function option(name, value)
   return name .. "=" .. hex(value)
 end
 
---- The response that an `upgrade` step sends, with "{accept}" in it.
+--- Returns the response that an `upgrade` step sends, with "{accept}" in it.
 function scripted.response(step)
   if step.response then return step.response end
   local lines, replace = { step.status or "HTTP/1.1 101 Switching Protocols" }, {}
@@ -143,7 +147,7 @@ local function step_line(step)
   return table.concat(words, " ")
 end
 
--- The line of the `tls` step that the option `tls` asks for.
+-- Returns the line of the `tls` step that the option `tls` stands for.
 local function handshake_line(how)
   local step = { "tls" }
   for key, value in pairs(type(how) == "table" and how or {}) do step[key] = value end
@@ -161,7 +165,7 @@ local function parse_headers(head)
   return headers
 end
 
--- The record of a connection; nil when there was no such connection yet. The second value: how many there were.
+-- Returns the record of a connection, or nil if there has been no such connection yet; then how many there have been.
 local function parse_record(lines)
   local seen = { heads = {}, frames = {}, raw = "", rest = "", sent = 0, eof = false, reset = false, ended = false }
   local connections = tonumber(lines[1][2])
@@ -212,33 +216,34 @@ local function awaited(peer, connection, seconds, step)
   return seen
 end
 
---- Waits until the script of a connection (1: the first) has ended; raises an error when it has not in so many seconds.
+--- Waits until the script of a connection (1: the first) has ended. Returns its record. Raises an error if it takes
+-- longer than `seconds`.
 -- seen.head and seen.heads (requests), .request_line, .headers (lower-case names); .frames[i].fin .rsv .opcode .masked
 -- .key .payload; .rest (the bytes of an unfinished frame); .raw (all bytes); .eof and .reset (false, or seconds after
--- the connection began); .sent (bytes); .error (nil, or which step failed and why); .step, .step_name; with TLS .sni
--- (the name that the client asked for), .alpn and .version (which were selected), .client (the subject of its
--- certificate, as in "commonName=x"), each nil without, and .close_notify (whether it ended with a goodbye).
+-- the connection began); .sent (bytes); .error (nil, or which step failed and why); .step, .step_name. With TLS: .sni
+-- (the name that the client asked for), .alpn and .version (as selected), .client (the subject of its certificate, as
+-- in "commonName=x"), each nil without TLS, and .close_notify (whether the client sent one).
 function Peer:result(connection, seconds)
   return (awaited(self, connection, seconds))
 end
 
---- Waits until a connection's script has got to the step of that number, so that all before it is done; the record.
+--- Waits until a connection's script has reached this step, so that all earlier ones are done. Returns the record.
 function Peer:at(step, connection, seconds)
   return (awaited(self, connection, seconds, step))
 end
 
---- The record so far, without waiting; nil while the server has not accepted such a connection.
+--- Returns the record so far, without waiting; nil if the server has not accepted such a connection yet.
 function Peer:so_far(connection)
   return (query(self, connection or 1, 0))
 end
 
---- Whether a connection's script has ended; for specs that must keep receiving meanwhile.
+--- Returns whether a connection's script has ended; for specs that must keep receiving meanwhile.
 function Peer:done(connection)
   local seen = query(self, connection or 1, 0)
   return seen ~= nil and seen.ended
 end
 
---- How many connections have come.
+--- Returns how many connections there have been.
 function Peer:connections()
   return (select(2, query(self, 1, 0)))
 end
@@ -248,7 +253,7 @@ function Peer:go()
   ask("go " .. self.port, 0, 2)
 end
 
---- Gives up the port, which then refuses, and ends its connections.
+--- Closes the port, which refuses connections from then on, and ends its connections.
 function Peer:close()
   if self.closed then return end
   self.closed = true
@@ -265,8 +270,9 @@ local function new_peer(request, options)
   return setmetatable({ url = url, host = host, port = port }, Peer)
 end
 
---- A peer that plays these steps to each connection. Options, beside the steps: tls (see the step), address ("::1",
--- "127.0.0.2": a wrong host for the certificate), deadline (seconds for each step, at most 60), receive_buffer (bytes).
+--- Returns a peer that plays these steps on each connection. Options, besides the steps: tls (see the step), address
+-- ("::1", or "127.0.0.2", which is a wrong host for the certificate), deadline (seconds for each step, at most 60),
+-- receive_buffer (bytes).
 function scripted.peer(script)
   local words = { "script" }
   for key, value in pairs(script) do
@@ -282,13 +288,14 @@ function scripted.peer(script)
   return (new_peer(table.concat(lines, "\n"), script))
 end
 
---- A peer with only url, host, port and close(): connecting to it is refused. Options: address, tls (for the URL).
+--- Returns a peer with only url, host, port and close(), which refuses connections. Options: address, tls (for the
+-- URL).
 function scripted.refused(options)
   options = options or {}
   return (new_peer("refused " .. (options.address or "127.0.0.1"), options))
 end
 
---- The same, but connecting to it neither succeeds nor fails.
+--- The same as `refused`, but connecting neither succeeds nor fails.
 function scripted.silent(options)
   options = options or {}
   return (new_peer("silent " .. (options.address or "127.0.0.1"), options))
@@ -298,7 +305,7 @@ end
 
 local OPCODES = { continuation = 0, text = 1, binary = 2, close = 8, ping = 9, pong = 10 }
 
--- A number as so many bytes, the highest first; doubles are exact for the powers of two that specs need.
+-- Returns a number as `width` bytes, the highest first. Doubles are exact for the powers of two that specs need.
 local function big_endian(number, width)
   local bytes = {}
   for i = width, 1, -1 do
@@ -327,9 +334,10 @@ local function masked(payload, key)
   end))
 end
 
---- The bytes of a frame, also of a wrong one (RFC 6455 section 5.2). Options: opcode (a number or "text", "binary",
--- "close", "ping", "pong", "continuation"; text), fin (true), rsv (0 to 7), payload (""), mask (true or four bytes: a
--- server must not), length_form (7, 16 or 64 bits; the shortest), length (what the header claims; the payload's).
+--- Returns the bytes of a frame, valid or not (RFC 6455 section 5.2). Options: opcode (a number or "text", "binary",
+-- "close", "ping", "pong", "continuation"; default text), fin (true), rsv (0 to 7), payload (""), mask (true or four
+-- bytes; servers must not mask), length_form (7, 16 or 64 bits; default the shortest), length (claimed in the header;
+-- default the payload's).
 function scripted.frame(options)
   local payload, key = options.payload or "", options.mask
   if key == true then
@@ -345,7 +353,7 @@ function scripted.frame(options)
     .. (key and key .. masked(payload, key) or payload)
 end
 
---- The payload of a close frame (section 5.5.1).
+--- Returns the payload of a close frame (RFC 6455 section 5.5.1).
 function scripted.close_payload(code, reason)
   return big_endian(code, 2) .. (reason or "")
 end

@@ -1,10 +1,10 @@
-"""One connection of a scripted peer: the steps that it can play, and the record of all that came meanwhile.
+"""Plays the steps of one connection of a scripted peer, and records everything that arrives.
 
-It does not know where a script comes from, nor who asks for the record: those are scripted_server.py's. Each method
+It does not know where a script comes from, nor who asks for the record; scripted_server.py does. Each method
 `Player.step_*` is a step; its parameters, with their annotations and defaults, are the step's options.
 
-Steps wait for bytes, they do not own them: the record has everything, also what no step waited for. A step that does
-not get done within the script's deadline ends its script.
+Steps wait for bytes but do not consume them: the record has everything, including bytes that no step waited for. A step
+that is not done within the script's deadline ends its script.
 """
 
 import base64
@@ -20,11 +20,11 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
 class Failure(Exception):
-    """What ends a script early; its text becomes the record's `error`."""
+    """Ends a script early; its text becomes the record's `error`."""
 
 
 def parse_frame(data, at):
-    """The frame that begins at `at` and where it ends (RFC 6455 section 5.2), or None while it is incomplete."""
+    """Returns the frame at `at` and the position of its end (RFC 6455 section 5.2), or None if it is incomplete."""
     if len(data) < at + 2:
         return None
     first, second = data[at], data[at + 1]
@@ -49,7 +49,7 @@ def parse_frame(data, at):
 
 
 def frame(fin, opcode, payload):
-    """The bytes of a server's frame."""
+    """Returns the bytes of a server's frame."""
     size = len(payload)
     if size < 126:
         head = bytes([fin << 7 | opcode, size])
@@ -61,16 +61,16 @@ def frame(fin, opcode, payload):
 
 
 def server_context(folder, name, least, newest):
-    """TLS with that certificate, for versions from `least` to `newest`, which are LuaSec's words."""
+    """Returns a TLS context with this certificate, for the versions from `least` to `newest`, in LuaSec's words."""
     versions = {version.name.lower(): version for version in ssl.TLSVersion}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if versions[least] < ssl.TLSVersion.TLSv1_2:
-        context.set_ciphers("ALL:@SECLEVEL=0")  # OpenSSL 3 takes these versions for insecure, and has none otherwise
+        context.set_ciphers("ALL:@SECLEVEL=0")  # otherwise OpenSSL 3 disables these versions as insecure
     context.minimum_version, context.maximum_version = versions[least], versions[newest]
     path = os.path.join(folder, name)
     key = path + ".key"
     context.load_cert_chain(path + ".pem", key if os.path.exists(key) else os.path.join(folder, "server.key"))
-    context.num_tickets = 0  # a client that closes before it has read them would reset the connection
+    context.num_tickets = 0  # a client that closes before it has read them would cause a reset
     return context
 
 
@@ -83,12 +83,12 @@ class Player(threading.Thread):
         super().__init__(daemon=True)
         self.script, self.sock = script, sock
         self.began = time.monotonic()
-        self.until = None  # the deadline of the step that is being played; None: without one
-        self.taken = 0  # the bytes of `raw` that a step has waited for
-        self.frames_from = None  # where in `raw` frames begin; None: no step said that they do
+        self.until = None  # the deadline of the current step; None: no deadline
+        self.taken = 0  # how many bytes of `raw` steps have waited for
+        self.frames_from = None  # where frames begin in `raw`; None: no step has said so
         self.raw, self.heads, self.sent, self.step, self.ended = bytearray(), [], 0, (0, "start"), False
         self.eof = self.reset = self.close_notify = self.error = None
-        self.sni = self.alpn = self.version = self.client = None  # what TLS says
+        self.sni = self.alpn = self.version = self.client = None  # from TLS
 
     def run(self):
         try:
@@ -112,7 +112,7 @@ class Player(threading.Thread):
     # Waiting and moving bytes
 
     def left(self):
-        """The seconds that the step has left; None when it may last."""
+        """Returns the seconds that the step has left; None if it has no deadline."""
         if self.script.closing.is_set():
             raise Failure("the spec closed the peer")
         if self.until is None:
@@ -123,7 +123,7 @@ class Player(threading.Thread):
         return left
 
     def receive(self, seconds=None):
-        """Adds what comes next to the record; False once the peer has ended or reset the stream."""
+        """Adds the next bytes to the record. Returns False once the peer has ended or reset the stream."""
         data = b""
         if self.eof is None and self.reset is None:
             left = self.left()
@@ -136,7 +136,7 @@ class Player(threading.Thread):
             except ssl.SSLEOFError:
                 self.close_notify = False
             if not data:
-                self.left()  # raises when it was the spec that ended the stream
+                self.left()  # raises an error if the spec has ended the stream
                 self.eof = time.monotonic() - self.began
                 if self.close_notify is None and isinstance(self.sock, ssl.SSLSocket):
                     self.close_notify = True
@@ -161,31 +161,31 @@ class Player(threading.Thread):
         self.left()
 
     def notify_close(self):
-        """TLS's own goodbye; the answer to it is read like anything else, or not at all."""
+        """Sends a close_notify. The answer to it is read like anything else, or not at all."""
         self.sock.settimeout(0)
         try:
             self.sock.unwrap()
-        except (OSError, ValueError):  # WANT_READ is one of these: sent, and not waited for
+        except (OSError, ValueError):  # includes WANT_READ: sent, and not waited for
             pass
 
     def end_writing(self):
-        # The base class's, for SSLSocket's own forgets its TLS state, in which bytes may wait that were not read yet.
+        # The base class's method, because SSLSocket's own discards its TLS state, in which unread bytes may wait.
         socket.socket.shutdown(self.sock, socket.SHUT_WR)
 
     def drain(self):
-        """Ends the stream below TLS and waits until the peer has, too: a RST could overtake the alert that says why."""
+        """Ends the stream below TLS and waits for the peer to end it, too: a RST could overtake the alert."""
         try:
             self.end_writing()
             while socket.socket.recv(self.sock, 1 << 16):
                 self.sock.settimeout(self.left())
         except OSError:
-            pass  # what went wrong before it matters more
+            pass  # the earlier error matters more
 
     # The steps
 
     def step_tls(self, certificate: bytes = b"server", clients: bytes = b"", authority: bytes = b"ca",
                  least: bytes = b"tlsv1_2", newest: bytes = b"tlsv1_3", alpn: bytes = b"http/1.1"):
-        """The TLS handshake; everything after it is inside TLS."""
+        """Does the TLS handshake. Everything after it is inside TLS."""
         context = server_context(self.certificates, certificate.decode(), least.decode(), newest.decode())
         if clients:
             context.verify_mode = {b"required": ssl.CERT_REQUIRED, b"optional": ssl.CERT_OPTIONAL}[clients]
@@ -211,7 +211,7 @@ class Player(threading.Thread):
         self.taken = at + len(end)
 
     def step_request(self):
-        """Waits for a request's head and records it; what follows it is taken for frames."""
+        """Waits for a request's head and records it. What follows is treated as frames."""
         start = self.taken
         self.step_read_until(b"\r\n\r\n")
         with self.script.changed:
@@ -219,7 +219,7 @@ class Player(threading.Thread):
             self.frames_from = self.taken
 
     def step_upgrade(self, response: bytes, tail: bytes = b"", pieces: int = 0, interval: float = 0.002):
-        """A request and its response; `{accept}` in the response stands for the right hash. One write by default."""
+        """Reads a request and sends a response, by default in one write. `{accept}` in it stands for the right hash."""
         self.step_request()
         for line in self.heads[-1].split(b"\r\n"):
             name, _, value = line.partition(b":")
@@ -258,7 +258,7 @@ class Player(threading.Thread):
             self.taken = parsed[1]
 
     def step_echo(self, seconds: float):
-        """Sends messages and pings back for so long, or until the client closes; closes, too, and reads to the end."""
+        """Sends messages and pings back for this long, or until the client closes. Then closes and reads to the end."""
         end = time.monotonic() + seconds
         if self.frames_from is None:
             self.frames_from = self.taken
@@ -290,13 +290,13 @@ class Player(threading.Thread):
         self.pause(seconds)
 
     def step_wait(self):
-        """Waits until the spec says `go`. Nothing is read meanwhile, so that the peer's sends get stuck."""
+        """Waits until the spec calls `go`. Reads nothing meanwhile, so that the peer's sends get stuck."""
         if not self.script.tickets.acquire(timeout=self.left()):
             raise Failure("the spec did not say go")
         self.left()
 
     def step_hold(self):
-        """Keeps the connection, reading, until the peer ends it; without a deadline."""
+        """Keeps the connection open and reads until the peer ends it, without a deadline."""
         self.until = None
         self.step_read_to_eof()
 
@@ -323,7 +323,7 @@ class Player(threading.Thread):
         self.sock.close()
 
     def report(self):
-        """The record as the lines of an answer."""
+        """Returns the record as the lines of an answer."""
         yield f"step {self.step[0]} {self.step[1]}"
         yield f"ended {int(self.ended)}"
         yield f"sent {self.sent}"

@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
-"""A TCP peer that plays scripts: what no well-behaved server would do, byte for byte, and a record of all that came.
+"""A TCP peer that plays scripts: sends bytes that no well-behaved server would send, and records all that arrives.
 
-It knows nothing of the specs and of the client under test, and of WebSocket no more than the accept hash and the layout
-of a frame; whatever else a peer says is text that the spec wrote. scripted_player.py plays the steps; the Lua side of
-it all is scripted.lua.
+It knows nothing of the specs or of the client under test, and of WebSocket only the accept hash and the layout of a
+frame. Everything else that a peer sends is text from the spec. scripted_player.py plays the steps; scripted.lua is the
+Lua side.
 
-Started once for a run: `scripted_server.py --ready FILE [--cert PEM --key PEM]`. It writes `control PORT` to FILE and
-ends at the end of its standard input, which the run holds open. The folder of PEM is where certificates are, by name. A
+Started once per run: `scripted_server.py --ready FILE [--cert PEM --key PEM]`. It writes `control PORT` to FILE and
+ends at the end of its standard input, which the run holds open. The folder of PEM has the certificates, by name. A
 request is one connection to the control port: its lines, then the end of the stream; the answer's lines, then the end
 of the stream. Bytes are in hexadecimal.
 
     script [tls=LINE] [address=A] [deadline=SECONDS] [receive_buffer=BYTES]  + a line for each step  -> port PORT
-    result PORT CONNECTION SECONDS [STEP]    the record once the script has ended (or got to STEP), or after SECONDS
+    result PORT CONNECTION SECONDS [STEP]    the record once the script has ended (or reached STEP), or after SECONDS
     go PORT                                  lets one `wait` step of that script pass
     refused ADDRESS | silent ADDRESS         a port that refuses, or one where connecting never succeeds -> port PORT
-    close PORT                               gives up the port and ends its connections
+    close PORT                               closes the port and ends its connections
 
-A step's line is `NAME option=value ...`; the steps and their options are the methods `Player.step_*`. LINE is one, too,
-that of the `tls` step before all others.
+A step's line is `NAME option=value ...`; the steps and their options are the methods `Player.step_*`. LINE is such a
+line, too: that of the `tls` step before all others.
 """
 
 import argparse
@@ -29,18 +29,18 @@ import threading
 
 from scripted_player import Player
 
-PORTS = {}  # port -> Script, or the sockets of a port without one; a port names its script, since both live equally long
+PORTS = {}  # port -> Script, or the sockets of a port without one; a port identifies its script for as long as both live
 
 
 class Refusal(Exception):
-    """A request that makes no sense; its text is the answer."""
+    """A request was invalid; the text is the answer."""
 
 
 class Script:
-    """A listening port and the steps that each connection to it plays."""
+    """A listening port, and the steps to play on each connection to it."""
 
     def __init__(self, steps, tls=b"", address="127.0.0.1", deadline=10.0, receive_buffer=0):
-        # Step 0 is the handshake of the option, so that the numbers of the others do not depend on it.
+        # Step 0 is the handshake of the option, so that it does not change the numbers of the other steps.
         handshake = [(0, parse_step(tls.decode()))] if tls else []
         self.steps = handshake + list(enumerate(steps, 1))
         self.deadline = min(deadline, 60.0)
@@ -58,7 +58,7 @@ class Script:
                 sock, _ = self.listener.accept()
             except OSError:
                 return  # closed by `close`
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # each write leaves at once, by itself
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # each write is sent at once, by itself
             with self.changed:
                 self.players.append(Player(self, sock))
                 self.players[-1].start()
@@ -82,7 +82,7 @@ class Script:
         self.tickets.release(len(self.players) + 1)
         for sock in [self.listener, *(player.sock for player in self.players)]:
             try:
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # wakes whoever waits in accept or recv
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # wakes threads in accept or recv
             except OSError:
                 pass
         self.listener.close()
@@ -95,7 +95,7 @@ def bound(address):
 
 
 def silent(address):
-    """A listener whose queue of connections that wait for accept is full, so that the next SYN gets no answer."""
+    """Returns a listener whose accept queue is full, so that the next SYN gets no answer."""
     listener = bound(address)
     listener.listen(0)
     sockets = [listener]
@@ -116,7 +116,7 @@ PARSE = {bytes: bytes.fromhex, int: int, float: float, bool: lambda text: text =
 
 
 def parse_options(function, pairs):
-    """The `name=value` pairs as keyword arguments for `function`, by its own signature."""
+    """Returns the `name=value` pairs as keyword arguments for `function`, according to its signature."""
     known, options = inspect.signature(function).parameters, {}
     for name, _, value in (pair.partition("=") for pair in pairs):
         if name not in known or name in ("self", "steps"):
@@ -143,7 +143,7 @@ def parse_step(line):
 
 
 def answer(request):
-    """The lines of the answer to a request."""
+    """Returns the lines of the answer to a request."""
     first, *rest = request.split("\n")
     verb, *words = first.split(" ")
     if verb == "script":
@@ -152,7 +152,7 @@ def answer(request):
         PORTS[port] = script
         return [f"port {port}"]
     if verb in ("refused", "silent"):
-        # Bound and not listening refuses, and nobody else can get the port meanwhile.
+        # A socket that is bound but not listening refuses, and nobody else can get the port meanwhile.
         sockets = silent(words[0]) if verb == "silent" else [bound(words[0])]
         port = sockets[0].getsockname()[1]
         PORTS[port] = sockets
@@ -202,7 +202,7 @@ def main():
         ready.write(f"control {control.getsockname()[1]}\n")
     os.replace(arguments.ready + ".new", arguments.ready)
     sys.stdin.buffer.read()
-    os._exit(0)  # without waiting for scripts that still play
+    os._exit(0)  # without waiting for unfinished scripts
 
 
 if __name__ == "__main__":

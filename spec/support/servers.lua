@@ -1,20 +1,20 @@
 -- The servers that specs talk to, as child processes: started when a spec first asks for one, ended with the run.
 --
--- Each child holds the other end of a pipe on its standard input and ends when that ends. So nothing can outlive the
--- run, however it dies: the collector, exit and the kernel all close the pipe. A child says that it is ready, and on
--- which ports, in a file that it is given. This file knows how to start them, not what they do.
+-- Each child has the other end of a pipe as its standard input and ends when that ends. So none can outlive the run,
+-- however the run dies: the collector, exit and the kernel all close the pipe. A child writes the ports that it is
+-- ready on into a file that it is given. This file knows how to start the servers, not what they do.
 
 local socket = require "socket"
 
 local servers = {}
 
-local PATIENCE = 10 -- seconds that a child has until it is ready
+local PATIENCE = 10 -- seconds for a child to get ready
 
--- The directory of the project, as seen from where the run was started: "" or a path with its slash.
+-- The project's directory, as seen from where the run was started: "" or a path with its slash.
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/support/servers%.lua$" or ""
 ROOT = ROOT:gsub("^%./", "")
 
--- What to run, the ports that it reports, and the file without which it was not built.
+-- For each server: the command, the ports that it reports, and a file that exists only if it was built.
 local KNOWN = {
   demo = {
     command = { ROOT .. "build/luws-demo-server", "--until-stdin-closes" },
@@ -55,12 +55,13 @@ local KNOWN = {
   },
 }
 
--- Sockets of LuaSocket are inherited by children. A child that had one would keep a connection open that a spec has
--- closed, so it starts with no descriptor but the standard three. And Ctrl-C is for the run: its end ends the child.
+-- Children inherit LuaSocket's sockets. Such a child would keep a connection open that a spec has closed, so it starts
+-- with only the three standard descriptors. Ctrl-C is left to the run, whose end ends the child.
 local LAUNCHER = "import os, signal, sys; os.closerange(3, 65536); "
   .. "signal.signal(signal.SIGINT, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
 
--- busted loads modules afresh for each spec file, so what lives as long as the run is kept where it does not look.
+-- busted reloads modules for each spec file, so anything that lives as long as the run is kept where busted does not
+-- look.
 local registry = debug.getregistry()
 registry["luws.spec.servers"] = registry["luws.spec.servers"] or {}
 local children = registry["luws.spec.servers"] -- name -> { pipe =, ports = { [port's name] = number } }
@@ -91,7 +92,7 @@ local function read_ports(path, names)
   return ports
 end
 
---- The directory of the test certificates, which are made when they are missing or about to expire.
+--- Returns the directory of the test certificates. Makes them if they are missing or about to expire.
 local pki_dir
 local function pki()
   if not pki_dir then
@@ -103,18 +104,18 @@ local function pki()
   return pki_dir
 end
 
---- The file with the certificate authority that signed every server's certificate.
+--- Returns the file with the certificate authority that signed every server's certificate.
 function servers.ca_file()
   return pki() .. "/ca.pem"
 end
 
---- A file of the test certificates; spec/support/pki.sh has the names.
+--- Returns the path of one of the test certificates' files; spec/support/pki.sh has the names.
 function servers.pki(name)
   return pki() .. "/" .. name
 end
 
---- The first certificate in one of those files, in PEM. The dashes are looked for too, since "END" alone can be a part
--- of what is between them.
+--- Returns the first certificate in one of those files, in PEM. The pattern includes the dashes, since "END" alone may
+-- occur in the data.
 function servers.leaf(name)
   local file = assert(io.open(servers.pki(name)))
   local text = file:read "*a"
@@ -122,12 +123,12 @@ function servers.leaf(name)
   return assert(text:match "^%-%-%-%-%-BEGIN.-%-%-%-%-%-END[^\n]*\n")
 end
 
---- The files of the servers' certificate (with its chain) and of its key, both PEM.
+--- Returns the files of the servers' certificate (with its chain) and of its key, both in PEM.
 function servers.certificate()
   return pki() .. "/server.pem", pki() .. "/server.key"
 end
 
---- Why a server can't be started here, as a sentence for `pending`; nil when it can.
+--- Returns why a server can't be started here, as a sentence for `pending`; nil if it can.
 function servers.missing(name)
   local server = assert(KNOWN[name], "there is no server " .. tostring(name))
   if not exists(server.needs) then
@@ -135,7 +136,8 @@ function servers.missing(name)
   end
 end
 
---- Starts a server unless it runs; its ports by name (`ws`, `wss`). Raises an error when it does not get ready.
+--- Starts a server unless it runs already. Returns its ports by name (`ws`, `wss`). Raises an error if it does not get
+-- ready.
 function servers.start(name)
   if children[name] then
     return children[name].ports
@@ -157,7 +159,7 @@ function servers.start(name)
   for i, word in ipairs(words) do
     words[i] = quote(word)
   end
-  -- The shell waits for the child, so an early end shows at once and not as a deadline that passes.
+  -- The shell waits for the child, so if it ends early, this shows at once and not after a deadline.
   local command = table.concat(words, " ")
   local pipe = assert(io.popen(command .. " || { [ ! -e " .. ready .. " ] || echo failed >" .. ready .. "; }", "w"))
   local deadline = socket.gettime() + PATIENCE
@@ -170,14 +172,14 @@ function servers.start(name)
   if not ports then
     local reason = said == "failed\n" and "ended before it was ready"
       or ("was not ready after " .. PATIENCE .. " s")
-    -- The pipe is left to the collector: closing it here would wait for a child that may not end.
+    -- The collector closes the pipe: closing it here would wait for a child that may not end.
     error("the server " .. name .. " " .. reason .. ": " .. table.concat(server.command, " "), 2)
   end
   children[name] = { pipe = pipe, ports = ports }
   return ports
 end
 
---- The URL of a path on a server, which is started if need be: `servers.url("demo", "ws", "/echo")`.
+--- Returns the URL of a path on a server, and starts the server if necessary: `servers.url("demo", "ws", "/echo")`.
 function servers.url(name, scheme, path)
   local ports = servers.start(name)
   local port = assert(ports[scheme], "there is no port for the scheme " .. tostring(scheme))

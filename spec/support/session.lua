@@ -1,4 +1,5 @@
--- A connection to a scripted peer, what its handler was told, and the end of both, for specs that have one at a time.
+-- A connection to a scripted peer, what its handler was told, and the end of both, for specs that have one connection
+-- at a time.
 --
 --   local s = session.new(luws, { tls = true })
 --   after_each(function() s:close() end)
@@ -7,9 +8,9 @@
 --   s:await(1)
 --   assert.same({ { 1, "Hello" } }, s.told)
 --
--- Its fields: conn and peer (a spec may put its own there, to be closed with the rest), told (what the handler was
--- given after the connection, call by call) and calls (the same with the connection, and how many values in n).
--- It knows how to open, to receive and to close; it knows nothing of what comes, nor of which sockets.
+-- Its fields: conn and peer (a spec may assign its own, to be closed with the rest), told (the handler's arguments
+-- after the connection, call by call) and calls (the same with the connection, and the number of arguments in n). It
+-- knows how to open, receive and close; it knows nothing of what arrives, nor of the sockets used.
 
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
@@ -19,14 +20,14 @@ local session = {}
 local Session = {}
 Session.__index = Session
 
---- Options: tls (whether the peers speak it), answers (whether they answer close frames: what lingers after the end
--- then waits for that as it does by default; otherwise it is closed at once).
+--- new(luws, options): returns a session. Options: tls (whether the peers speak it), answers (whether they answer close
+-- frames: then the connection lingers for the answer as it does by default; otherwise it is closed at once).
 function session.new(luws, options)
   options = options or {}
   return setmetatable({ luws = luws, tls = options.tls, answers = options.answers, told = {}, calls = {} }, Session)
 end
 
---- A peer that plays exactly these steps (and has these options of scripted.peer), in place of the last.
+--- Replaces the peer with one that plays exactly these steps (and has these options of scripted.peer).
 function Session:new_peer(steps)
   steps.tls = self.tls
   if self.peer then self.peer:close() end
@@ -34,8 +35,8 @@ function Session:new_peer(steps)
   return self.peer
 end
 
---- A handler that fills told and calls, which are empty then. A call for another connection is told as one, which no
--- spec expects.
+--- Returns a handler that fills told and calls, which it empties first. A call for another connection is recorded as
+-- such, which no spec expects.
 function Session:recorder()
   local told, calls = {}, {}
   self.told, self.calls = told, calls
@@ -45,8 +46,8 @@ function Session:recorder()
   end
 end
 
---- A connection to a peer that plays these steps after the upgrade, which they may begin with to have it otherwise.
--- With a handler of its own nothing is recorded.
+--- Opens a connection to a peer that plays these steps after the upgrade; they may begin with an upgrade of their own.
+-- Nothing is recorded if a handler is given.
 function Session:open(steps, options, handler)
   local script = {}
   for key, value in pairs(steps) do script[key] = value end
@@ -59,10 +60,10 @@ function Session:open(steps, options, handler)
   return self.conn
 end
 
---- What poll does with the connection.
+--- Calls poll with this connection.
 function Session:poll(done, seconds) return poll(self.luws, self.conn, done, seconds) end
 
---- Receives until the handler was called so many times; what poll returns.
+--- Receives until the handler has been called `count` times. Returns the same as poll.
 function Session:await(count)
   return self:poll(function() return self.told[count] end)
 end

@@ -1,12 +1,12 @@
--- Sockets for specs: how many there are, and LuaSocket's with some methods replaced, for options.connect.
+-- Sockets for specs: counts them, and wraps LuaSocket's with some methods replaced, for options.connect.
 --
--- It knows the four methods that luws may call on a socket, and nothing of what is sent with them.
+-- It knows the four methods that luws may call on a socket, and nothing of what they send.
 
 local socket = require "socket"
 
 local sockets = {}
 
---- The number of sockets that this process has open, without those that are garbage.
+--- Returns the number of sockets that this process has open, not counting garbage.
 function sockets.count()
   collectgarbage()
   collectgarbage()
@@ -16,8 +16,8 @@ function sockets.count()
   return count
 end
 
---- A table with the four methods over a socket. replaced[name](inner, ...) is called in place of a method of that name,
--- from when it is there.
+--- Returns a table with the four methods on top of a socket. replaced[name](inner, ...) is called in place of the
+-- method of that name, as soon as it is set.
 function sockets.over(inner, replaced)
   local outer = {}
   for _, name in ipairs { "send", "receive", "settimeout", "close" } do
@@ -26,7 +26,7 @@ function sockets.over(inner, replaced)
   return outer
 end
 
---- A connect function whose sockets are such tables.
+--- Returns a connect function whose sockets are such tables.
 function sockets.connecting(replaced)
   return function(host, port) return sockets.over(assert(socket.connect(host, port)), replaced) end
 end

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""A stand-in for SockProxy, the daemon of Luup systems: good, and wrong in each way that a client must survive.
+"""A stand-in for SockProxy, the daemon of Luup systems: correct, and wrong in every way that a client must survive.
 
     greeting = "OK TOGGLEDBITS-SOCKPROXY " version " " pid LF
     CONN     = "CONN " host ":" port *( SP key "=" value ) LF
     reply    = "OK CONN " pid LF, then a transparent pipe in both directions
     errors   = "ERR " word " " text LF, then the end
 
-It knows nothing of WebSocket, nor of the specs. Started once for a run: `sockproxy.py --ready FILE`. It listens on a port
+It knows nothing of WebSocket or of the specs. Started once per run: `sockproxy.py --ready FILE`. It listens on a port
 for each mode (MODES) and writes them to FILE, as `mode PORT`; it ends at the end of its standard input.
 
-The record is read from the port `control`: a connection there is told, once no negotiation is under way, of each
-connection since the last time, in the order in which they came: a line of its mode, how it ended (piped, failed: by
-us, left: by the client) and, in hexadecimal or `-`, its pid, the CONN line, what came before the greeting, and what came
-between CONN and its reply. The last line is `end`.
+The record is read from the port `control`. Once no negotiation is under way, a connection there gets one line for each
+connection since the last time, in the order of their arrival: its mode, how it ended (piped, failed: by us, left: by
+the client) and, in hexadecimal or `-`, its pid, the CONN line, the bytes before the greeting, and the bytes between
+CONN and its reply. The last line is `end`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import threading
 import time
 
 GREETING = "OK TOGGLEDBITS-SOCKPROXY 21350 %s\n"
-PATIENCE = 10.0  # seconds that a client may be silent, and that the record waits for negotiations to end
+PATIENCE = 10.0  # seconds of silence from a client, and of waiting for negotiations before a record
 
 # What each mode's port does instead of the usual.
 MODES = {
@@ -47,7 +47,7 @@ PIDS = itertools.count(4711)
 
 
 class Left(Exception):
-    """The client has gone."""
+    """The client has left."""
 
 
 class Connection(threading.Thread):
@@ -73,7 +73,7 @@ class Connection(threading.Thread):
         self.client.close()
 
     def negotiate(self):
-        """The socket to the target, or None where we are to blame."""
+        """Returns the socket to the target, or None if the failure is ours."""
         if self.mode == "silent":
             return self.wait_for_end()
         self.before = self.waiting()
@@ -104,7 +104,7 @@ class Connection(threading.Thread):
             target = socket.create_connection((host, int(port)), 5)
         except (OSError, ValueError) as error:
             return self.fail(f"ERR CONN {error}\n")
-        # Long enough for whatever a client might send too early.
+        # Long enough for anything that a client might send too early.
         time.sleep(0.5 if self.mode == "slow" else 0.02)
         self.between = self.waiting()
         for sock in (self.client, target):
@@ -128,7 +128,7 @@ class Connection(threading.Thread):
         self.become("failed")
 
     def waiting(self):
-        """What has come and was not asked for."""
+        """Returns bytes that have arrived unasked."""
         self.client.setblocking(False)
         try:
             return self.client.recv(65536)
@@ -198,7 +198,7 @@ def control(sock):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--ready", required=True)
-    parser.add_argument("--cert")  # every server is given one
+    parser.add_argument("--cert")  # every server gets one
     parser.add_argument("--key")
     args = parser.parse_args()
     lines = []

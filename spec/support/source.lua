@@ -1,6 +1,6 @@
--- LTN12 sources for specs, of chunks that need not be right. It knows LTN12 and nothing of who pulls.
+-- LTN12 sources for specs, with chunks that may be invalid. It knows LTN12, and nothing of who calls the sources.
 
---- A source of these chunks, one at each call, then of what follows them: nothing, or nil and an error.
+--- Returns a source that gives these chunks, one per call, then the other arguments: nothing, or nil and an error.
 local function source(chunks, ...)
   local i, last = 0, { ... }
   return function()

@@ -1,15 +1,15 @@
 -- A world for specs, without a network and without real time: an instance of the module whose connections lead to peers
--- in memory, and a clock that goes on only when something waits.
+-- in memory, and a clock that advances only when something waits.
 --
 --   local w = world.new()
---   local peer = w:peer()                       -- the engine in server role, which accepts and answers nothing else
---   local conn = w:open(peer, options)          -- what is told is in w.told, as with session.lua
+--   local peer = w:peer()                       -- the engine in server role; accepts the upgrade, answers nothing else
+--   local conn = w:open(peer, options)          -- what the handler is told is in w.told, as with session.lua
 --   peer:send(1, "Hello")
 --   w.luws.wsreceive(conn)
 --   assert.same({ { 1, "Hello" } }, w.told)
 --
--- A spec that is to run with real sockets as well uses world.session(), which has the functions of session.lua: its
--- peers play the steps of scripted.lua, in memory (player.lua).
+-- Specs that also run with real sockets use world.session(), which has the functions of session.lua. Its peers play the
+-- steps of scripted.lua in memory (player.lua).
 --
 -- It knows the seams of the driver (loader.lua) and the wire in memory; it knows nothing of what is tested.
 
@@ -19,15 +19,15 @@ local sessions = require "spec.support.session"
 
 local world = {}
 
-local EPOCH = 1700000000 -- what os.time would say when the clock begins, in seconds
-local PATIENCE = 3600 -- virtual seconds after which a wait without end is a mistake of the spec
-local MOST_IDLE = 100000 -- waits at one and the same time after which a loop is one
+local EPOCH = 1700000000 -- os.time's value when the clock starts, in seconds
+local PATIENCE = 3600 -- virtual seconds after which an endless wait is the spec's mistake
+local MOST_IDLE = 100000 -- waits at one moment; more are an endless loop
 
-local native, memory, EVENT -- as the first world brings them
+local native, memory, EVENT -- set by the first world
 
 -- The clock
 
---- A clock that says 0 and goes on in waits only. after(seconds, f) has f called then.
+--- Returns a clock that starts at 0 and advances only in waits. after(seconds, f) calls f at that time.
 local function new_clock()
   local clock, now, timers, idle = {}, 0, {}, 0
 
@@ -40,12 +40,12 @@ local function new_clock()
     table.insert(timers, at, { time = time, f = f })
   end
 
-  --- run(): what is due.
+  --- run(): calls what is due.
   function clock.run()
     while timers[1] and timers[1].time <= now do table.remove(timers, 1).f() end
   end
 
-  --- pass(seconds, done): lets time pass until done() is so, or for that long; whether it is so.
+  --- pass(seconds, done): lets time pass until done() is true, or for this long. Returns whether it is true.
   function clock.pass(seconds, done)
     local deadline = now + seconds
     local patience = now + PATIENCE
@@ -58,7 +58,7 @@ local function new_clock()
       idle = time > now and 0 or idle + 1
       if idle > MOST_IDLE then error("this loop has no end: it waits for nothing, again and again", 0) end
       now = math.max(now, time)
-      native.set_clock(clock.native, now) -- that of the sessions
+      native.set_clock(clock.native, now) -- the sessions' clock
       if following > deadline then return false end
     end
   end
@@ -75,22 +75,22 @@ end
 local Peer = {}
 Peer.__index = Peer
 
-local HEADER = "^received %a+ %(opcode (%d+)%), (%d+) bytes, fin=(%d) rsv=([01]+)$" -- as the engine's trace has it
+local HEADER = "^received %a+ %(opcode (%d+)%), (%d+) bytes, fin=(%d) rsv=([01]+)$" -- as in the engine's trace
 
---- note_frames(peer): the headers of the frames that have come since.
+--- note_frames(peer): records the headers of the frames that have arrived since the last call.
 local function note_frames(peer)
   for _, line in ipairs(native.trace(peer.session)) do
     local opcode, length, fin, rsv = line:match(HEADER)
     if opcode then
       peer.frames[#peer.frames + 1] = {
         fin = fin == "1", opcode = tonumber(opcode), rsv = tonumber(rsv, 2), payload = "", length = tonumber(length),
-        masked = true, -- the engine takes no other from a client
+        masked = true, -- the engine rejects unmasked frames from a client
       }
     end
   end
 end
 
---- fill(peer, data, is_control): shares out what has come to the frames that it belongs to.
+--- fill(peer, data, is_control): assigns arrived data to the frames that it belongs to.
 local function fill(peer, data, is_control)
   note_frames(peer)
   for _, frame in ipairs(peer.frames) do
@@ -102,7 +102,7 @@ local function fill(peer, data, is_control)
   end
 end
 
---- note(peer, event, data): one event; a message comes in pieces, so that what there is of one shows before its end.
+--- note(peer, event, data): records one event. Messages come in pieces, so that incomplete ones show, too.
 local function note(peer, event, data)
   if event == EVENT.begin then
     native.stream(peer.session)
@@ -120,7 +120,7 @@ local function note(peer, event, data)
   if peer.on_event then peer:on_event(event, data) end
 end
 
---- take_in(): reads what has come and makes events of it.
+--- take_in(): reads what has arrived and turns it into events.
 function Peer:take_in()
   local line = self.line
   if self.plain then
@@ -146,10 +146,10 @@ function Peer:take_in()
   note_frames(self)
 end
 
---- What is done with a request, unless a spec or a script has it otherwise.
+--- Handles a request. A spec or a script may replace this.
 function Peer:on_request() self:accept() end
 
---- accept(): answers the request and goes on with frames; returns the response, which is sent unless `silently`.
+--- accept(): answers the request and continues with frames. Returns the response, which is sent unless `silently`.
 function Peer:accept(silently)
   native.accept(self.session, self.subprotocol)
   native.set_trace(self.session, true)
@@ -160,7 +160,7 @@ function Peer:accept(silently)
   return response
 end
 
---- Does what there is to do: by a script, or else reads and answers.
+--- Does what there is to do: runs the script if there is one; otherwise reads and answers.
 function Peer:advance()
   if self.script then return self.script() end
   if self.is_paused then return end
@@ -168,31 +168,31 @@ function Peer:advance()
   if self.wire then self.wire:write() end
 end
 
---- came(): all bytes that have come.
+--- came(): returns all bytes that have arrived.
 function Peer:came() return table.concat(self.pieces) end
 
---- seen(): the frames that have come, each as { fin, opcode, payload }.
+--- seen(): returns the frames that have arrived, each as { fin, opcode, payload }.
 function Peer:seen()
   local seen = {}
   for i, frame in ipairs(self.frames) do seen[i] = { frame.fin, frame.opcode, frame.payload } end
   return seen
 end
 
---- incomplete(): how many bytes have come of a frame that is not complete.
+--- incomplete(): returns how many bytes of an incomplete frame have arrived.
 function Peer:incomplete() return native.incoming(self.session) end
 
---- pause([capacity]): reads nothing from now on; there is room for `capacity` more bytes (none by default).
+--- pause([capacity]): stops reading, with room for `capacity` more bytes (none by default).
 function Peer:pause(capacity)
   self.is_paused, self.line.capacity = true, capacity or 0
 end
 
---- resume(): reads again, and has room for all.
+--- resume(): reads again, with unlimited room.
 function Peer:resume()
   self.is_paused, self.line.capacity = false, math.huge
   self:advance()
 end
 
---- send(opcode, data [, fin]): a message, a fragment, a control frame.
+--- send(opcode, data [, fin]): sends a message, a fragment or a control frame.
 function Peer:send(opcode, data, fin)
   assert(native.send(self.session, opcode, data, fin ~= false))
   self.wire:write()
@@ -210,7 +210,7 @@ function Peer:raw(bytes) self.line:send(bytes) end
 --- finish([why]): ends the stream.
 function Peer:finish(why) self.line:finish(why) end
 
---- vanish(): ends the stream, and takes nothing any more.
+--- vanish(): ends the stream, and accepts nothing from then on.
 function Peer:vanish()
   self.line:finish()
   self.line.other.broken = "closed"
@@ -243,9 +243,10 @@ end
 local World = {}
 World.__index = World
 
---- peer([options]): one that accepts the next connection. Options: subprotocol, and those of a session (deflate,
--- max_payload_size); plain = true: no engine, bytes only. Its fields: request (resource, headers, subprotocols), events
--- ({ opcode, data }, messages complete), frames (fin, opcode, rsv, payload), failure; line (the end of the wire).
+--- peer([options]): returns a peer that accepts the next connection. Options: subprotocol, and the options of a session
+-- (deflate, max_payload_size); plain = true: bytes only, without an engine. Its fields: request (resource, headers,
+-- subprotocols), events ({ opcode, data }, complete messages), frames (fin, opcode, rsv, payload), failure; line (its
+-- end of the wire).
 function World:peer(options)
   options = options or {}
   local peer = setmetatable({
@@ -261,13 +262,13 @@ function World:peer(options)
   return peer
 end
 
---- play(steps): a peer that plays the steps of scripted.lua, for each connection that comes next; see player.lua.
+--- play(steps): returns a peer that plays the steps of scripted.lua on each connection from now on; see player.lua.
 function World:play(steps)
   self.next_peer = player.new(self, steps)
   return self.next_peer
 end
 
---- attach(peer): connects it; returns the other end of its wire.
+--- attach(peer): connects a peer. Returns the other end of its wire.
 function World:attach(peer)
   assert(not peer.line, "this peer has its connection already")
   local near, far = memory.pair()
@@ -287,7 +288,8 @@ function World:attach(peer)
   return near
 end
 
---- open([peer [, options [, handler]]]): a connection to it; what its handler is told is in told, call by call.
+--- open([peer [, options [, handler]]]): opens a connection to a peer. What its handler is told is in told, call by
+-- call.
 function World:open(peer, options, handler)
   self.next_peer = peer or self:peer()
   local told = {}
@@ -297,15 +299,15 @@ function World:open(peer, options, handler)
   return self.conn, self.next_peer
 end
 
---- receive_all([conn]): calls wsreceive until there is nothing more for now; what the last call returned.
+--- receive_all([conn]): calls wsreceive until there is nothing more for now. Returns what the last call returned.
 function World:receive_all(conn)
   local more, bytes
   repeat more, bytes = self.luws.wsreceive(conn or self.conn) until not more
   return more, bytes
 end
 
---- new(): a world with an instance of the module in it (luws) and its clock. Other fields: conn and told (of the last
--- `open`), asked (the host and port that were last dialled), import (gives a part of the driver).
+--- new(): returns a world with an instance of the module (luws) and its clock. Other fields: conn and told (of the last
+-- `open`), asked (the host and port dialled last), import (returns a part of the driver).
 function world.new()
   local self = setmetatable({ clock = new_clock(), told = {} }, World)
   local seed = 0
@@ -330,7 +332,8 @@ function world.new()
   return self
 end
 
---- session(): what session.lua makes, but for a world of its own (`world`): its peers play their steps in memory.
+--- session(): returns the same as session.lua's `new`, but with a world of its own (`world`): its peers play their
+-- steps in memory.
 function world.session()
   local w = world.new()
   local s = sessions.new(w.luws)
@@ -342,7 +345,7 @@ function world.session()
   return s
 end
 
---- places: by their names, what makes a session in memory, and one over real sockets and TLS.
+--- places: by name, functions that make a session in memory, and sessions over real sockets and TLS.
 world.places = {
   ["in memory"] = world.session,
   ["over wss"] = function() return sessions.new(luws, { tls = true }) end,
