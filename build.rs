@@ -1,4 +1,4 @@
-//! Finds the sources of the Lua driver, and tells the linker what it must know about the loadable module.
+//! Embeds the sources of the Lua driver, and passes the linker the options that a loadable module needs.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ fn main() {
     match (target("OS").as_str(), target("FAMILY").as_str()) {
         // Lua's own symbols come from the host program.
         ("macos" | "ios", _) => println!("cargo:rustc-cdylib-link-arg=-Wl,-undefined,dynamic_lookup"),
-        // Lua closes a module's library together with its state; a name look-up that nobody waits
-        // for any more may still be running in it then (src/net/resolve.rs).
+        // Lua unloads a module when it closes its state. A name look-up that nobody waits for any more may still be
+        // running in it then (src/net/resolve.rs).
         (_, "unix") => println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete"),
         _ => {}
     }
 }
 
-/// `SOURCES`: of each file of the driver its name without folder and ending (that of `lua/luws/wires/native.lua` is
-/// `wires/native`), the name for its errors, and its text.
+/// Writes `SOURCES`. It has for each file of the driver: its name without the folder and the extension
+/// (`lua/luws/wires/native.lua` is `wires/native`), its name in error messages, and its text.
 fn write_sources() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("lua");
     let mut files = vec![root.join("luws.lua")];
@@ -44,8 +44,8 @@ fn write_sources() {
     fs::write(target, code).expect("cargo's folder can be written to");
 }
 
-/// A source without what Lua would only skip, each time it is loaded: comments on lines of their own, and indentation.
-/// The lines keep their numbers, for errors.
+/// Returns a source without the parts that Lua would skip each time it loads it: indentation, and comments on lines of
+/// their own. Line numbers stay the same, for error messages.
 fn code_of(source: &str) -> String {
     let (mut code, mut in_comment) = (String::new(), false);
     for line in source.lines() {

@@ -1,8 +1,8 @@
-//! How fast the engine is by itself, without Lua and without sockets: its parts, and whole messages through a
-//! connection. `make bench-engine` runs it; `make bench-engine FILTER=mask` what has that in its name.
+//! Measures the engine by itself, without Lua and without sockets: its parts, and whole messages through a connection.
+//! `make bench-engine` runs everything; `make bench-engine FILTER=mask` runs the benchmarks with that in their name.
 //!
-//! Each figure is for one message (or header) with a payload of the size shown. Bytes per second are those of the payload,
-//! before compression; for headers, those of the header.
+//! Each figure is for one message (or header) with a payload of the size shown. Bytes per second refer to the payload
+//! before compression; for headers, to the header.
 
 use std::time::Duration;
 
@@ -22,30 +22,31 @@ use rand::rngs::StdRng;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Bytes of payload: nothing, both sides of the first step in the header's length, up to what no cache holds.
+/// Payload sizes in bytes: empty, both sides of the first step in the header's length, and up to a size that fits in no
+/// cache.
 const SIZES: &[usize] = &[0, 16, 125, 126, KIB, 16 * KIB, 64 * KIB, MIB, 16 * MIB];
 
-/// The same without what is too small to be cut.
+/// The sizes that are large enough to be cut into pieces.
 const LARGE: &[usize] = &[KIB, 16 * KIB, 64 * KIB, MIB, 16 * MIB];
 
-/// Compression works on windows of 32 KiB, so more than this shows nothing new and would take most of the run.
+/// Compression works on windows of 32 KiB, so larger sizes would show nothing new and take most of the time.
 const COMPRESSED: &[usize] = &[0, 16, 125, KIB, 16 * KIB, 64 * KIB, MIB];
 
-/// Pieces as they come from a network without jumbo frames. It divides none of the sizes, so that characters are cut.
+/// The size of pieces from a network without jumbo frames. It divides none of the sizes, so characters are cut.
 const PIECE: usize = 1429;
 
-/// The most bytes of a fragment.
+/// The most bytes in a fragment.
 const FRAGMENT: usize = 64 * KIB;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 fn main() {
-    // For each figure. The command line may say otherwise.
+    // Time per benchmark. The command line may override it.
     Divan::default().max_time(Duration::from_millis(300)).config_with_args().main();
 }
 
-/// Measures `run`, which handles `bytes` bytes. How often it is run for a sample is chosen by the first run that is
-/// timed; so that this is no slower than others, there are some before it.
+/// Measures `run`, which handles `bytes` bytes. The first timed run decides how often it is run per sample; a few runs
+/// before it make sure that it is not slower than the others.
 fn measure<T>(bencher: Bencher<'_, '_>, bytes: usize, mut run: impl FnMut() -> T) {
     for _ in 0..3 {
         black_box(run());
@@ -53,7 +54,7 @@ fn measure<T>(bencher: Bencher<'_, '_>, bytes: usize, mut run: impl FnMut() -> T
     bencher.counter(BytesCount::new(bytes)).bench_local(run);
 }
 
-/// The text of `words` over and over, to `size` bytes; blanks where a character would be cut.
+/// Repeats `words` up to `size` bytes, with blanks where a character would be cut.
 fn text(words: &str, size: usize) -> Vec<u8> {
     let mut text = words.repeat(size / words.len() + 1);
     let end = (0..=size).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -67,12 +68,12 @@ fn ascii(size: usize) -> Vec<u8> {
     text("The quick brown fox jumps over the lazy dog. ", size)
 }
 
-/// Characters of two, three and four bytes among those of one.
+/// Returns text with characters of one, two, three and four bytes.
 fn unicode(size: usize) -> Vec<u8> {
     text("Съешь ещё этих мягких булок. Ξεσκεπάζω την ψυχοφθόρα βδελυγμία. 🌡️ 21 °C 💧 40 % ", size)
 }
 
-/// Readings of sensors as JSON: text that compresses as such messages do, which the same words repeated do not.
+/// Returns sensor readings as JSON. This text compresses like real messages; repeated words do not.
 fn readings(size: usize) -> Vec<u8> {
     let mut text = String::new();
     let mut state = 1_u32;
@@ -88,7 +89,7 @@ fn readings(size: usize) -> Vec<u8> {
 mod header {
     use super::{Bencher, Buffer, FrameHeader, KEY, Opcode, SIZES, black_box, measure};
 
-    /// A masked header, as every client sends.
+    /// A masked header, as clients send it.
     fn header(size: usize) -> FrameHeader {
         let payload_length = size as u64;
         FrameHeader { fin: true, rsv: 0, opcode: Opcode::Text, masking_key: Some(KEY), payload_length }
@@ -217,14 +218,15 @@ mod deflate {
         measure, readings,
     };
 
-    /// What a client and a server with our defaults agree upon.
+    /// Returns what a client and a server with our defaults agree on.
     fn parameters() -> NegotiatedParameters {
         let options = Options::default();
         let offers = extensions::parse(&options.offer()).expect("it is our own offer");
         options.accept(&offers).expect("it is our own offer").0
     }
 
-    /// One message after the other out of a long text: the window holds those before it, and none twice.
+    /// Takes one message after the other from a long text, so that the window holds the messages before, and none
+    /// repeats.
     #[divan::bench(args = COMPRESSED)]
     fn deflate(bencher: Bencher<'_, '_>, size: usize) {
         let text = readings(MIB);
@@ -239,7 +241,7 @@ mod deflate {
 
     #[divan::bench(args = COMPRESSED)]
     fn inflate(bencher: Bencher<'_, '_>, size: usize) {
-        // Of a window without memory, so that the same bytes can be inflated after any other message.
+        // Compressed with an empty window, so that the same bytes can be inflated after any other message.
         let compressed = Deflater::new(parameters()).fragment(&readings(size), true).to_vec();
         let mut inflater = Inflater::new(&parameters());
         let mut data = Vec::new();
@@ -264,7 +266,7 @@ mod connection {
         Connection::new(role, config, None, rng, Buffer::default(), Buffer::default())
     }
 
-    /// A client receives what a server has sent, in fragments of at most `fragment` bytes.
+    /// Measures a client that receives from a server, in fragments of at most `fragment` bytes.
     fn receive(bencher: Bencher<'_, '_>, data: &[u8], fragment: usize) {
         let mut server = connection(Role::Server);
         let mut rest = data;

@@ -1,4 +1,4 @@
-"""What a measurement depends on besides the code: the machine, and the programs that were there. It measures nothing."""
+"""Describes what a measurement depends on besides the code: the machine and its programs. It measures nothing."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import subprocess
 
 
 def first_line(*command):
-    """The first line that a command says; "" if there is no such command, or it fails."""
+    """Returns the first line of a command's output; "" if there is no such command, or it fails."""
     try:
         run = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -18,12 +18,12 @@ def first_line(*command):
 
 
 def package(name):
-    """The version of a Debian package; "" elsewhere, or if it is not installed."""
+    """Returns the version of a Debian package; "" if it is not installed, or not on Debian."""
     return first_line("dpkg-query", "--show", "--showformat=${Version}", name)
 
 
 def cpu(*fields):
-    """These fields of the first processor, as the kernel names them, in one string."""
+    """Returns these fields of the first processor (under the kernel's names) in one string."""
     text = ""
     with contextlib.suppress(OSError):
         text = pathlib.Path("/proc/cpuinfo").read_text()

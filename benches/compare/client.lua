@@ -1,20 +1,20 @@
 --[[
-One measurement of a WebSocket client for Lua:
+Takes one measurement of a WebSocket client for Lua:
 
   client.lua MODULE receive|poll|send|echo|open URL [NAME=VALUE]...
 
-MODULE is what to `require`: anything with LuWS's wsopen, wssend, wsreceive and wsclose. `steps` is not a module but the
-steps by which a program opens a connection with LuaSocket and LuaSec alone.
+MODULE is the module to `require`: any that has LuWS's wsopen, wssend, wsreceive and wsclose. `steps` is not a module;
+it stands for the steps by which a program opens a connection with only LuaSocket and LuaSec.
 
-  count     operations that are measured
-  warmup    operations before them
-  size      bytes of a message that is sent (poll and open send none)
-  coalesce  1: small sends leave together
+  count     number of operations to measure
+  warmup    number of operations before them
+  size      size of the messages to send in bytes (poll and open send none)
+  coalesce  1: small messages are gathered before sending
   limit     max_payload_size, if the module's default is too small
-  tools     the folder of floor.so, whose clock is everybody's
+  tools     the folder of floor.so, whose clock all clients use
 
-It prints one line: seconds of processor time and of wall time for one operation, the median of single operations' wall
-times (echo and open), how often a receive found nothing, and how many operations there were.
+It prints one line: processor time and wall time per operation in seconds, the median wall time of single operations
+(echo and open), how often a receive found nothing, and how many operations there were.
 --]]
 
 local name, kind, url = arg[1], arg[2], arg[3]
@@ -25,8 +25,8 @@ for i = 4, #arg do
 end
 local count, warmup = options.count, options.warmup
 
--- The same clock for all of them, and the same sleep when there is nothing to receive: asking again at once would cost
--- processor time, and a fast client more of it than a slow one.
+-- All clients use the same clock, and sleep for the same time when there is nothing to receive. Asking again at once
+-- would cost processor time, and a fast client more of it than a slow one.
 local floor = assert(package.loadlib(options.tools .. "/floor.so", "luaopen_floor"))()
 local clock, nap = floor.clock, floor.nap
 local cpu = os.clock
@@ -46,10 +46,10 @@ local function finish(operations, used, passed)
   io.stdout:write(("cpu=%.9e wall=%.9e p50=%.9e idle=%d count=%d\n"):format(used / operations, passed / operations,
     laps[math.ceil(#laps / 2)] or 0, idle, operations))
   io.stdout:flush()
-  os.exit(0) -- at once: what the module does at the state's end is not measured
+  os.exit(0) -- at once: what the module does when the state closes is not measured
 end
 
---- The steps of opening a wss connection by hand.
+--- Returns a module that opens a wss connection by hand.
 local function steps()
   local socket, ssl = require "socket", require "ssl"
   local request = "GET %s HTTP/1.1\r\nHost: %s:%s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -146,7 +146,7 @@ function measure.echo()
   finish(count)
 end
 
--- Only the opening is measured, not the end of the connection before, which gets its time.
+-- Measures only the opening. The previous connection gets time to end first.
 function measure.open()
   local used, passed = 0, 0
   for i = 1 - warmup, count do
@@ -159,7 +159,7 @@ function measure.open()
     wsclose(conn)
     if module.wswait then module.wswait(conn, 1) end
     local now = clock()
-    while clock() - now < 200e-6 do end -- until the server has done with it
+    while clock() - now < 200e-6 do end -- until the server is done with it
   end
   finish(count, used, passed)
 end

@@ -1,7 +1,7 @@
-"""What `make bench` says of its results: a table, a chart, and what misses its target. It measures nothing.
+"""Reports the results of `make bench`: a table, a chart, and the missed targets. It measures nothing.
 
-Ratios are those of the same turn: of luws and another client, one after the other, so that what slows the machine down
-for a while slows down both. Each is given as the median of all turns, with the least and the greatest.
+Each ratio compares luws with another client in the same turn, one after the other, so that a temporary slowdown of the
+machine affects both. The table gives the median of all turns, with the minimum and the maximum.
 """
 
 import json
@@ -13,11 +13,11 @@ import sys
 DOCS = pathlib.Path("docs")
 MARKS = ("<!-- the table, by `make bench-docs` -->\n", "<!-- the end of the table -->")
 
-# What has a column of its own in the table if it was measured; the others share one.
+# These clients have a column of their own in the table if they were measured; the others share one.
 COLUMNS = ("before", "original", "floor", "tungstenite")
 OTHERS = {"raw": "socket", "openssl": "OpenSSL", "steps": "LuaSocket and LuaSec"}
 
-# A bar of the chart ends here, whatever the ratio is.
+# The bars of the chart end here, however large the ratio is.
 LONGEST_BAR = 3.0
 
 
@@ -107,7 +107,7 @@ STYLE = """
 
 
 def chart(results):
-    """Bars of what luws needs, as multiples of what the floor needs; ticks are the targets."""
+    """Returns an SVG with the time of luws as a multiple of the floor's; ticks mark the targets."""
     rows = {}
     for it in measured(results):
         if "floor" in it.values:
@@ -150,7 +150,7 @@ def chart(results):
 
 
 def publish(out):
-    """Puts table and chart of the last run into the docs."""
+    """Puts the table and the chart of the last run into the docs."""
     try:
         results = json.loads((out / "results.json").read_text())
     except OSError:

@@ -1,21 +1,22 @@
 #!/usr/bin/env python3
-"""Measures luws beside other clients, in turns, and says what misses its target. `make bench` builds what this needs.
+"""Measures luws and other clients in turns, and reports missed targets. `make bench` builds what this needs.
 
-usage: run.py              everything, in ten minutes; in the environment:
+usage: run.py              measures everything, in ten minutes; in the environment:
 
   QUICK=1              less of everything, in two minutes
-  ROWS='poll,send *'   only rows of these names (patterns)
+  ROWS='poll,send *'   only rows with these names (patterns)
   LUAS=lua5.1          only these interpreters (lua5.1 and luajit)
   REPEAT=9             repetitions (5; 3 with QUICK)
   LUWS=FOLDER          the luws.so to measure (build)
-  AGAINST=FOLDER       a luws.so to put beside it, as `before`
-  ORIGINAL=FILE        the luws.lua of LuWS to put beside it, in the rows that it can do
+  AGAINST=FOLDER       a luws.so to compare it with, as `before`
+  ORIGINAL=FILE        the luws.lua of LuWS to compare it with, in the rows that it can do
 
-The server runs on one processor, each client on another; a client is a process that lives for one measurement. All
-clients of a row take turns, and what is compared is what they needed in the same turn. Everything goes to build/bench:
-results.json, table.md, chart.svg; --docs puts table and chart of the last full run into docs/ and measures nothing.
+The server runs on one processor, the clients on another. Each client is a process that lives for one measurement. All
+clients of a row take turns, and their figures are compared turn by turn. The results go to build/bench: results.json,
+table.md, chart.svg. --docs puts the table and the chart of the last full run into docs/ and measures nothing.
 
-Exit status: 0 if it could be measured, whatever the figures are; 1 with --check if a target was missed; 2 otherwise.
+Exit status: 0 if the measurement succeeded, whatever the figures are; 1 with --check if a target was missed; 2
+otherwise.
 """
 
 import contextlib
@@ -42,18 +43,18 @@ SERVER = "build/luws-demo-server"
 NATIVE = OUT / "luws-bench-client"
 LUAS = ["lua5.1", "luajit"]
 
-START = 30          # seconds that the server has until it listens
-LONGEST = 60        # seconds that one measurement may take
+START = 30          # seconds for the server to start listening
+LONGEST = 60        # seconds for one measurement
 
 KIB, MIB = 1024, 1024 * 1024
 
 
 class Row:
-    """What is measured: a table entry below.
+    """Describes one measurement: an entry of the table below.
 
-    `kind` is what client.lua calls it, `count` how many operations a repetition has, `others` are the clients without
-    Lua or without luws. `measure` is the figure that counts: processor time, or the median of wall time.
-    A target is `luws <= factor x client`; it holds for the interpreters that it names.
+    `kind` is its name in client.lua, `count` the number of operations per repetition, and `others` are the clients
+    without Lua or without luws. `measure` is the figure that is compared: processor time, or the median wall time.
+    A target is `luws <= factor x client`, for the interpreters that it names.
     """
 
     def __init__(self, name, kind, count, others, targets, *, size=0, path="/echo", scheme="ws", measure="cpu",
@@ -61,7 +62,7 @@ class Row:
         self.name, self.kind, self.count, self.others = name, kind, count, others
         self.targets = [(lua, client, factor) for lua, client, factor in targets]
         self.size, self.path, self.scheme, self.measure, self.original = size, path, scheme, measure, original
-        self.options = list(options)    # further ones for client.lua
+        self.options = list(options)    # further options for client.lua
 
 
 def both(client, factor, jit_factor=None):
@@ -103,10 +104,10 @@ ROWS = [
     Row("open wss", "open", 250, ("steps",), [("lua5.1", "steps", 1)], scheme="wss", measure="p50", original=False),
 ]
 
-# What runs in each of the interpreters; the others run by themselves.
+# These clients run in each of the interpreters; the others run by themselves.
 IN_LUA = ("luws", "before", "original", "floor", "steps")
 
-# LuWS needs this many times as long as luws.
+# LuWS is given a count this many times smaller, because it is so much slower.
 ORIGINAL_SHARE = 20
 
 
@@ -117,7 +118,7 @@ def fail(message):
 
 @contextlib.contextmanager
 def server(core):
-    """The project's own server: its ports by scheme. It ends with its standard input, however we end."""
+    """Runs the project's own server; gives its ports by scheme. It ends with its standard input, however we end."""
     ready = OUT / "ready"
     ready.unlink(missing_ok=True)
     process = subprocess.Popen(
@@ -158,7 +159,7 @@ class Bench:
         self.client_core, self.server_core = cores[0], cores[1]
 
     def contestants(self, row):
-        """(client, interpreter or None) in the order of their turns."""
+        """Returns pairs of client and interpreter (or None) in the order of their turns."""
         names = [name for name in ("luws", "before", "original") if name == "luws" or name in self.modules
                  or (name in self.scripts and row.original)] + list(row.others)
         return [(name, lua) for name in names for lua in (self.luas if name in IN_LUA else [None])]
@@ -172,7 +173,7 @@ class Bench:
         host = "localhost" if row.scheme == "wss" else "127.0.0.1"
         url = "%s://%s:%s%s" % (row.scheme, host, ports[row.scheme], row.path)
         if row.kind == "receive":
-            url += "&count=%d" % (2 * (count + warmup)) # no client is to see the end
+            url += "&count=%d" % (2 * (count + warmup)) # so that no client sees the end
         options = ["count=%d" % count, "warmup=%d" % warmup, "size=%d" % row.size, "tools=%s" % OUT,
                    "ca=%s" % (PKI / "ca.pem")]
         if row.size > 65535:
@@ -219,7 +220,7 @@ def main():
         return
     check = sys.argv[1:] == ["--check"]
     if sys.argv[1:] and not check:
-        fail("usage: run.py [--docs|--check]; what it can be told is in its head")
+        fail("usage: run.py [--docs|--check]; its first lines list the settings")
     for needed in (SERVER, NATIVE, OUT / "floor.so", PKI / "server.pem"):
         if not pathlib.Path(needed).exists():
             fail("there is no %s: `make bench` builds it" % needed)

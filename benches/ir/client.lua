@@ -1,14 +1,15 @@
 --[[
-One operation of luws, done COUNT times, for run.py, which counts the instructions:
+Does one operation of luws COUNT times for run.py, which counts the instructions:
 
   client.lua KIND COUNT MOST URL SIZE
 
-The peer is run.py. Nothing here waits for a time, and the number of calls of luws is fixed: where bytes must have
-arrived, or must have left, the program asks for that by a line on its standard output, and waits for a line on its
-standard input. It asks MOST times however large COUNT is, so that the asking cancels out in the difference of two runs.
+run.py is the peer. Nothing here depends on time, and the number of calls of luws is fixed. Where bytes must have
+arrived or left, the program asks for that with a line on its standard output, and waits for a line on its standard
+input. It always asks MOST times, whatever COUNT is, so that the cost of asking cancels out in the difference of two
+runs.
 
-The collector is stopped during the operations and does its work at the end; otherwise the figure would depend on how
-many of its cycles happened to fall into the run.
+The collector is stopped during the operations and does its work at the end. Otherwise the figure would depend on how
+many of its cycles happened during the run.
 --]]
 
 local kind, count, most, url, size = arg[1], tonumber(arg[2]), tonumber(arg[3]), arg[4], tonumber(arg[5])
@@ -18,7 +19,7 @@ local function finish()
   collectgarbage()
   print("end")
   io.stdout:flush()
-  os.exit(0) -- at once: what the module does at the state's end is not counted
+  os.exit(0) -- at once: what the module does when the state closes is not counted
 end
 
 if kind == "require" then
@@ -42,15 +43,15 @@ local function open()
   return assert(wsopen(url, handler, { max_payload_size = 65536 }))
 end
 
---- ask(what): has the peer do it, and returns when it is done.
+--- ask(what): makes the peer do something, and returns when it is done.
 local function ask(what)
   io.stdout:write(what, "\n")
   io.stdout:flush()
   return io.stdin:read("*l") or os.exit(1)
 end
 
---- each_turn(turn, before, after): COUNT turns. The peer is asked for `before` before each of them, and for `after`
--- after it, if these are given; and as often as in the longest run, for nothing.
+--- each_turn(turn, before, after): takes COUNT turns. Asks the peer for `before` before each of them and for `after`
+-- after it, if these are given. Then asks for nothing until it has asked as often as in the longest run.
 local function each_turn(turn, before, after)
   for i = 1, most do
     local wanted = i <= count
@@ -69,7 +70,7 @@ function operation.poll()
   end
 end
 
---- One wsreceive for each batch, which the peer has sent by then. A message may need several batches.
+--- Calls wsreceive once for each batch, which the peer has sent by then. A message may need several batches.
 function operation.receive()
   local conn = open()
   return function()
@@ -97,7 +98,7 @@ function operation.open()
   end
 end
 
---- A frame that does not come from the socket.
+--- Passes in frames that do not come from the socket.
 function operation.incoming()
   local conn, frame = open(), "\129" .. string.char(size) .. ("x"):rep(size)
   return function()

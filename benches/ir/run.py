@@ -1,26 +1,26 @@
 #!/usr/bin/env python3
-"""Counts the instructions that luws needs for each of its operations, and compares them with the baseline.
+"""Counts the instructions that each operation of luws needs, and compares them with the baseline.
 
 usage: run.py              counts, compares, prints; `make bench-ir` builds what this needs
-       run.py --baseline   counts, and makes that the baseline (`make bench-ir-baseline`)
+       run.py --baseline   counts, and makes the result the baseline (`make bench-ir-baseline`)
 
 In the environment:
 
-  ROWS='poll,send *'   only rows of these names (patterns)
+  ROWS='poll,send *'   only rows with these names (patterns)
   LUA=luajit           LuaJIT without its compiler instead of lua5.1; nothing is compared then
-  REPEAT=3             count several times, and say how far apart the figures are
+  REPEAT=3             count several times, and print the spread of the figures
   JOBS=1               processes at a time (as many as there are processors)
   LUWS=FOLDER          the luws.so to measure (build)
 
-Instructions are counted by valgrind's callgrind, so other processes do not matter, nor does how long anything takes.
-Each operation is done a few times in one process and more often in another: the difference, divided, is what one of
-them needs. Instructions of the kernel are not counted. client.lua is what runs there; its peer is here, and does what
-it is asked to, one thing at a time, so the two never race.
+Valgrind's callgrind counts the instructions, so neither other processes nor the time that anything takes affect the
+figures. Each operation runs a few times in one process and more often in another; the cost of one operation is the
+difference, divided by the difference in operations. Instructions of the kernel are not counted. The process runs
+client.lua. Its peer is here and does what client.lua asks for, one thing at a time, so the two never race.
 
-The figures depend on what baseline.json has under `machine`. Elsewhere they are printed, but not judged.
+The figures depend on what baseline.json lists under `machine`. On other machines they are printed, but not judged.
 
-Exit status: 0; 1 if an operation needs at least 5 % more than in the baseline, and that is of a machine like this one;
-2 if nothing could be counted.
+Exit status: 0; 1 if an operation needs at least 5 % more than in the baseline, and the baseline is from a machine like
+this one; 2 if nothing could be counted.
 """
 
 import base64
@@ -50,11 +50,11 @@ HERE = pathlib.Path("benches/ir")
 BASELINE = HERE / "baseline.json"
 
 TOLERANCE = 0.05
-LONGEST = 120       # seconds that one process may take
-ATTEMPTS = 5        # a process that was disturbed is started again
+LONGEST = 120       # seconds for one process
+ATTEMPTS = 5        # times that a disturbed process is started
 
-# What LuaJIT's compiler does when is not the same in each run. Without it, figures still differ by up to 5 %, for each
-# process hashes its strings by a random number of its own; so there is no baseline of it.
+# When LuaJIT's compiler does its work differs from run to run. Without it, figures still differ by up to 5 %, because
+# each process hashes its strings with its own random number. So there is no baseline for LuaJIT.
 COMMANDS = {"lua5.1": ["lua5.1"], "luajit": ["luajit", "-joff"]}
 COMPARED = "lua5.1"
 
@@ -62,9 +62,9 @@ KIB = 1024
 
 
 class Row:
-    """What is counted: a table entry below.
+    """Describes one figure: an entry of the table below.
 
-    `kind` is what client.lua calls it, done `short` and `long` times. For receive, each of these takes in `batch`
+    `kind` is its name in client.lua, which does it `short` and `long` times. With receive, each time takes in `batch`
     messages, or `piece` bytes of a message.
     """
 
@@ -73,14 +73,14 @@ class Row:
         self.size, self.batch, self.piece = size, batch, piece
 
     def operations(self, count):
-        """How many operations there are in `count` turns."""
+        """Returns the number of operations in `count` turns."""
         if self.piece:
             return count * self.piece / len(frame(self.size))
         return count * self.batch
 
 
-# One wsreceive reads at most 16 KiB and handles messages for at most 5 ms, which is not much under valgrind: batches
-# are small. The 64 KiB that are received are a frame with its header, for four reads.
+# One wsreceive reads at most 16 KiB and handles messages for at most 5 ms, which is not much under valgrind, so the
+# batches are small. The 64 KiB received are one frame with its header, in four reads.
 ROWS = [
     Row("poll", "poll", 200, 1200),
     Row("receive 16 B, one at a time", "receive", 20, 220, size=16),
@@ -102,35 +102,35 @@ def fail(message):
 
 
 class Disturbed(Exception):
-    """A process did not do what it should have done; another one may."""
+    """A process did not do what it should have done; another try may succeed."""
 
 
 def frame(size):
-    """A text message of a server (RFC 6455 section 5.2)."""
+    """Returns a server's text message (RFC 6455 section 5.2)."""
     header = bytes([0x81]) + (bytes([size]) if size < 126 else b"\x7e" + struct.pack(">H", size))
     return header + (b"The quick brown fox jumps over the lazy dog. " * (size // 45 + 1))[:size]
 
 
 def masked_length(size):
-    """How long a frame of a client is."""
+    """Returns the length of a client's frame in bytes."""
     return size + (6 if size < 126 else 8 if size < 65536 else 14)
 
 
 class Peer:
-    """The server of one client process, for all of its connections, one after the other."""
+    """The server for one client process. It serves that process's connections one after the other."""
 
     def __init__(self, row):
         self.row, self.client, self.connection = row, None, None
         self.failure = None
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.batch = frame(row.size) * row.batch if row.kind == "receive" else b""
-        self.sent = 0   # bytes of the stream that the batches are pieces of
+        self.sent = 0   # bytes sent of the stream of batches
 
     def url(self):
         return "ws://127.0.0.1:%d/" % self.listener.getsockname()[1]
 
     def serve(self):
-        """Takes connections until the listener is closed. It closes those that the client closes."""
+        """Accepts connections until the listener is closed. Closes those that the client closes."""
         while True:
             try:
                 connection, _ = self.listener.accept()
@@ -145,7 +145,7 @@ class Peer:
                 return
 
     def asleep(self):
-        """Returns when the client waits for something: it does nothing more until we do."""
+        """Returns when the client waits for something, so that it does nothing more until we do."""
         deadline = time.monotonic() + LONGEST
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
@@ -165,12 +165,12 @@ class Peer:
         key = re.search(rb"(?i)^sec-websocket-key: *(\S+)", request, re.MULTILINE).group(1)
         accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
         self.asleep()
-        self.connection = connection    # before the client goes on, and asks
+        self.connection = connection    # before the client continues and asks
         connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
 
     def close(self, connection):
-        """Answers the client's close frame, and ends the connection with the same packet."""
+        """Answers the client's close frame, and ends the stream in the same packet."""
         taken = 0
         while taken < masked_length(2):
             taken += len(self.receive(connection, KIB))
@@ -182,7 +182,7 @@ class Peer:
         connection.close()
 
     def arrived(self):
-        """Returns when the client's kernel has all that was sent."""
+        """Returns when the client's kernel has received everything that was sent."""
         deadline = time.monotonic() + LONGEST
         while time.monotonic() < deadline:
             left = struct.unpack("i", fcntl.ioctl(self.connection, termios.TIOCOUTQ, bytes(4)))[0]
@@ -217,11 +217,11 @@ class Peer:
 
 
 def count_once(row, lua, count, module):
-    """The instructions of one process that does `count` turns."""
+    """Counts the instructions of one process that does `count` turns."""
     peer = Peer(row)
     command = (["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"] + COMMANDS[lua]
                + [str(HERE / "client.lua"), row.kind, str(count), str(row.long), peer.url(), str(row.size)])
-    # Nothing else, lest addresses depend on what the user's environment has.
+    # Nothing else, so that addresses do not depend on the user's environment.
     environment = {"PATH": os.environ["PATH"], "LUA_CPATH": module + "/?.so", "LUA_PATH": ""}
     client = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, bufsize=1)
@@ -244,7 +244,7 @@ def count_once(row, lua, count, module):
         if not ended:
             client.kill()
         watchdog.cancel()
-        peer.listener.shutdown(socket.SHUT_RDWR)    # which wakes the thread
+        peer.listener.shutdown(socket.SHUT_RDWR)    # wakes the thread
         peer.listener.close()
         said = client.stderr.read()
         client.wait()
@@ -269,13 +269,13 @@ def count(row, lua, turns, module):
 
 
 def measure(row, lua, module):
-    """Instructions for one operation."""
+    """Returns the instructions for one operation."""
     counted = [count(row, lua, turns, module) for turns in (row.short, row.long)]
     return (counted[1] - counted[0]) / (row.operations(row.long) - row.operations(row.short))
 
 
 def identity():
-    """What the figures depend on besides luws. The model decides which functions of libc and of luws are used."""
+    """Returns what the figures depend on besides luws. The CPU model decides which variants of functions are used."""
     whole = machine.machine()
     return {"cpu": machine.cpu("model name", "cpu family", "model", "stepping"), "libc": whole["libc"],
             "lua5.1": machine.package("lua5.1") or whole["lua5.1"], "rustc": whole["rustc"],
@@ -284,7 +284,7 @@ def identity():
 
 
 def report(counted, medians, baseline):
-    """Prints the figures, and what they are beside the baseline's; returns the names of what is more, and less."""
+    """Prints the figures next to the baseline's. Returns the names of the rows with more, and of those with less."""
     regressions, improvements = [], []
     for name, now in medians.items():
         line = "%-28s %12s" % (name, "{:,}".format(now))
@@ -303,13 +303,13 @@ def report(counted, medians, baseline):
 
 def main():
     if sys.argv[1:] not in ([], ["--baseline"]):
-        fail("usage: run.py [--baseline]; what it can be told is in its head")
+        fail("usage: run.py [--baseline]; its first lines list the settings")
     module = os.environ.get("LUWS") or "build"
     if not (pathlib.Path(module) / "luws.so").exists():
         fail("there is no %s/luws.so: `make bench-ir` builds it" % module)
     lua = os.environ.get("LUA") or COMPARED
     if lua not in COMMANDS:
-        fail("LUA is one of these: " + ", ".join(COMMANDS))
+        fail("LUA must be one of: " + ", ".join(COMMANDS))
     for program in ["valgrind", lua]:
         if not shutil.which(program):
             fail("there is no %s on the PATH" % program)
@@ -321,7 +321,7 @@ def main():
     jobs = int(os.environ.get("JOBS") or len(os.sched_getaffinity(0)))
     make_baseline = sys.argv[1:] == ["--baseline"]
     if make_baseline and (rows != ROWS or lua != COMPARED):
-        fail("the baseline has all rows, and is of " + COMPARED)
+        fail("a baseline must have all rows, and be for " + COMPARED)
 
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -340,19 +340,19 @@ def main():
     print("Instructions for one operation, by %s. It took %d seconds." % (" ".join(COMMANDS[lua]), seconds))
     if make_baseline:
         BASELINE.write_text(json.dumps({"machine": here, "instructions": medians}, indent=1) + "\n")
-        print("That is the baseline now: %s." % BASELINE)
+        print("This is the new baseline: %s." % BASELINE)
     elif lua == COMPARED and baseline:
         different = [name for name in here if here[name] != baseline["machine"].get(name)]
         if different:
-            print("The baseline is from elsewhere, so more or less of it means nothing here:")
+            print("The baseline is from another environment, so the differences mean nothing here:")
             for name in different:
                 print("  %s: %s here, %s there" % (name, here[name], baseline["machine"].get(name)))
             return
         if improvements:
-            print("At least 5 %% less than in the baseline: %s. Renew that by `make bench-ir-baseline`."
+            print("At least 5 %% less than in the baseline: %s. Update it: `make bench-ir-baseline`."
                   % ", ".join(improvements))
         if regressions:
-            print("At least 5 %% more than in the baseline: %s. If that is meant: `make bench-ir-baseline`."
+            print("At least 5 %% more than in the baseline: %s. If that is intended: `make bench-ir-baseline`."
                   % ", ".join(regressions))
             sys.exit(1)
 

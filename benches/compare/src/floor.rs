@@ -1,9 +1,9 @@
-//! The floor: the least that a WebSocket client for Lua 5.1 can do and still be one, as a module with luws's four
-//! functions. What it costs is what the kernel and Lua cost, so the benchmark says how far luws is from that.
+//! The floor: the least that a WebSocket client for Lua 5.1 can do, as a module with luws's four functions. Its cost is
+//! the cost of the kernel and of Lua, so the benchmark shows how far luws is from that.
 //!
-//! It is a model of speed and of nothing else. It trusts its caller and its peer: it checks neither arguments nor UTF-8
-//! nor the protocol, has no TLS, no options and no timers, never answers a ping, and masks with what anybody could guess.
-//! Nothing but the benchmark may use it.
+//! It models speed and nothing else. It trusts its caller and its peer: it does not check arguments, UTF-8 or the
+//! protocol, has no TLS, options or timers, never answers a ping, and uses masks that anybody could guess. Only the
+//! benchmark may use it.
 
 use std::ffi::{CStr, c_int};
 use std::io::{self, IoSliceMut, Read, Write};
@@ -12,7 +12,8 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 use std::{mem, slice, str};
 
-// A name with an underscore at its end is Lua's own function, without what mlua-sys adds for later versions' sake.
+// Names that end with an underscore are Lua's own functions, without what mlua-sys adds for compatibility with later
+// versions.
 use mlua_sys::{
     LUA_REGISTRYINDEX, lua_CFunction, lua_State, lua_createtable, lua_pcall, lua_pushboolean,
     lua_pushcclosure, lua_pushinteger, lua_pushlightuserdata, lua_pushlstring_, lua_pushnil, lua_pushnumber,
@@ -20,22 +21,22 @@ use mlua_sys::{
     lua_touserdata, luaL_ref, luaL_unref,
 };
 
-/// Bytes that one `wsreceive` reads at most.
+/// The most bytes that one `wsreceive` reads.
 const READ: usize = 256 * 1024;
 
-/// A frame of more than this that has come in part is read straight into its message from there on.
+/// If part of a frame larger than this (in bytes) has arrived, the rest is read straight into its message.
 const SMALL: usize = 4096;
 
-/// Bytes of the server's response, and of frames that come with it, at most.
+/// The most bytes of the server's response and of frames that come with it.
 const HEAD: usize = 2048;
 
-/// What an unfinished frame may leave in the buffer of reads, at most: a small one and its header.
+/// The most bytes that an unfinished frame may leave in the read buffer: a small frame and its header.
 const REST: usize = SMALL + 16;
 
-/// A message's memory is kept for the next one up to this size, in bytes.
+/// The memory of a message up to this size (in bytes) is kept for the next one.
 const KEPT: usize = 1024 * 1024;
 
-/// As long as the server takes to fill the socket again, more or less.
+/// Roughly the time that the server takes to fill the socket again.
 const NAP: Duration = Duration::from_micros(100);
 
 const FUNCTIONS: &[(&CStr, lua_CFunction)] = &[
@@ -54,10 +55,10 @@ struct Connection {
     /// Where reads go. It begins with `rest` bytes of an unfinished frame.
     buffer: Vec<u8>,
     rest: usize,
-    /// The message of which fragments, or parts of a large frame, have come.
+    /// The message whose fragments, or parts of a large frame, have arrived.
     message: Vec<u8>,
     opcode: u8,
-    /// Bytes that the large frame still lacks, and whether it ends the message.
+    /// How many bytes the large frame still lacks, and whether it ends the message.
     missing: usize,
     last: bool,
     mask: u64,
@@ -76,7 +77,8 @@ unsafe extern "C-unwind" fn luaopen_floor(state: *mut lua_State) -> c_int {
     1
 }
 
-/// `clock()`: seconds since some moment. It is here because the benchmark wants nanoseconds, which Lua does not have.
+/// `clock()`: returns the seconds since some moment. It is here because the benchmark needs nanoseconds, which Lua does
+/// not have.
 unsafe extern "C-unwind" fn clock(state: *mut lua_State) -> c_int {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     unsafe { lua_pushnumber(state, START.get_or_init(Instant::now).elapsed().as_secs_f64()) };
@@ -89,7 +91,7 @@ unsafe extern "C-unwind" fn nap(_: *mut lua_State) -> c_int {
     0
 }
 
-/// `wsopen(url, handler)`: a table with the connection in it, or false.
+/// `wsopen(url, handler)`: returns a table with the connection in it, or false.
 unsafe extern "C-unwind" fn wsopen(state: *mut lua_State) -> c_int {
     unsafe {
         let Ok((stream, buffer)) = open(str::from_utf8_unchecked(bytes(state, 1))) else {
@@ -116,7 +118,7 @@ unsafe extern "C-unwind" fn wsopen(state: *mut lua_State) -> c_int {
     1
 }
 
-/// Opens a connection: its socket, and what came after the response.
+/// Opens a connection. Returns its socket, and the bytes after the response.
 fn open(url: &str) -> io::Result<(TcpStream, Vec<u8>)> {
     let url = url.strip_prefix("ws://").unwrap_or(url);
     let (host, path) = url.split_once('/').unwrap_or((url, ""));
@@ -145,7 +147,7 @@ fn open(url: &str) -> io::Result<(TcpStream, Vec<u8>)> {
     Ok((stream, received))
 }
 
-/// `wsclose(conn)`
+/// `wsclose(conn)`: sends a close frame, and closes the socket.
 unsafe extern "C-unwind" fn wsclose(state: *mut lua_State) -> c_int {
     unsafe {
         let mut connection = Box::from_raw(connection(state));
@@ -155,7 +157,7 @@ unsafe extern "C-unwind" fn wsclose(state: *mut lua_State) -> c_int {
     0
 }
 
-/// `wsreceive(conn)`: true and the count of bytes, false and 0 if nothing has come, or nil at the end.
+/// `wsreceive(conn)`: returns true and the number of bytes, false and 0 if nothing has arrived, or nil at the end.
 unsafe extern "C-unwind" fn wsreceive(state: *mut lua_State) -> c_int {
     unsafe {
         // No reference: a handler may call wssend on the same connection.
@@ -193,13 +195,13 @@ unsafe fn read(state: *mut lua_State, connection: *mut Connection) -> io::Result
     }
 }
 
-/// Reads what a large frame lacks straight into its message, and in the same call what comes after it.
+/// Reads the rest of a large frame straight into its message, and in the same call the bytes after it.
 unsafe fn read_on(state: *mut lua_State, connection: *mut Connection) -> io::Result<usize> {
     unsafe {
         let this = &mut *connection;
         let length = this.message.len();
         let wanted = this.missing.min(READ);
-        let spare = slice::from_raw_parts_mut(this.message.as_mut_ptr().add(length), wanted); // reserved before
+        let spare = slice::from_raw_parts_mut(this.message.as_mut_ptr().add(length), wanted); // reserved above
         let mut slices = [IoSliceMut::new(spare), IoSliceMut::new(&mut this.buffer[..READ - wanted])];
         let count = this.stream.read_vectored(&mut slices[..1 + usize::from(wanted < READ)])?;
         let taken = count.min(wanted);
@@ -269,7 +271,7 @@ unsafe fn deliver_message(state: *mut lua_State, connection: *mut Connection) {
     }
 }
 
-/// Calls the handler, with `false` for no opcode. Its errors are nobody's concern.
+/// Calls the handler, with `false` if there is no opcode. Ignores its errors.
 unsafe fn deliver(state: *mut lua_State, connection: *mut Connection, opcode: Option<u8>, data: &[u8]) {
     unsafe {
         lua_rawgeti_(state, LUA_REGISTRYINDEX, (*connection).handler);
@@ -285,7 +287,7 @@ unsafe fn deliver(state: *mut lua_State, connection: *mut Connection, opcode: Op
     }
 }
 
-/// `wssend(conn, opcode, data)`: whether it could be sent. Waits while the peer does not read.
+/// `wssend(conn, opcode, data)`: returns whether the message was sent. Waits while the peer does not read.
 unsafe extern "C-unwind" fn wssend(state: *mut lua_State) -> c_int {
     unsafe {
         let connection = &mut *connection(state);
@@ -316,7 +318,7 @@ impl Connection {
             }
         }
         self.out.extend(mask);
-        // Masked on the way, in pieces that the compiler makes vectors of.
+        // Masked while copying, in pieces that the compiler can vectorise.
         let length = self.out.len() + payload.len();
         let wide: [u8; 64] = std::array::from_fn(|i| mask[i % 4]);
         let (to, to_rest) = self.out.spare_capacity_mut()[..payload.len()].as_chunks_mut::<64>();
@@ -359,7 +361,7 @@ unsafe fn connection(state: *mut lua_State) -> *mut Connection {
     }
 }
 
-/// The string at `index`, which lives as long as it lies on the stack.
+/// Returns the string at `index`, which is valid as long as it is on the stack.
 unsafe fn bytes<'a>(state: *mut lua_State, index: c_int) -> &'a [u8] {
     unsafe {
         let mut length = 0;

@@ -1,16 +1,16 @@
-//! Clients in Rust to compare luws with, one measurement a run:
+//! Clients in Rust to compare luws with. Each run takes one measurement:
 //!
 //! ```text
 //! luws-bench-client CLIENT receive|poll|send|echo URL [NAME=VALUE]...
 //! ```
 //!
-//! | CLIENT | what it is |
+//! | CLIENT | description |
 //! |---|---|
-//! | `tungstenite` | a WebSocket client without Lua; over rustls for wss, which trusts the authorities in the file `ca` |
+//! | `tungstenite` | a WebSocket client without Lua; with rustls for wss, trusting the authorities in file `ca` |
 //! | `raw` | the socket; the frames to send are made in advance, and received bytes are only counted |
-//! | `openssl` | the same with OpenSSL on the socket, in reads of one TLS record |
+//! | `openssl` | the same as `raw`, with OpenSSL on the socket, in reads of one TLS record |
 //!
-//! `size`, `count` and `warmup` are those of `client.lua`, and so is the line that is printed.
+//! `size`, `count` and `warmup`, and the line that it prints, are the same as in `client.lua`.
 
 mod raw;
 mod tungstenite_client;
@@ -22,13 +22,13 @@ use std::{env, mem, thread};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// How long a client sleeps that has outrun the server. Asking again at once would cost processor time, and a fast
+/// How long a client sleeps when it has outrun the server. Asking again at once would cost processor time, and a fast
 /// client more of it than a slow one.
 const NAP: Duration = Duration::from_micros(100);
 
-/// A client with a connection to the server. Nothing of it blocks but `send`.
+/// A client with a connection to the server. Only `send` may block.
 trait Client {
-    /// Receives what has come: how many messages are complete now, and how many bytes there were.
+    /// Receives what has arrived. Returns how many messages are complete now, and how many bytes arrived.
     fn receive(&mut self) -> Outcome<(u64, u64)>;
     /// Sends the message that the client was opened with.
     fn send(&mut self) -> Outcome<()>;
@@ -49,7 +49,7 @@ impl Arguments {
         self.options.get(name).map_or("", String::as_str)
     }
 
-    /// The message to send: ASCII.
+    /// Returns the message to send, in ASCII.
     fn message(&self) -> String {
         "The quick brown fox jumps over the lazy dog. "
             .chars()
@@ -131,7 +131,7 @@ fn receive(client: &mut dyn Client, count: u64, warmup: u64, meter: &mut Meter) 
     Ok(())
 }
 
-/// What was measured.
+/// The measurement.
 #[derive(Default)]
 struct Meter {
     cpu: f64,
@@ -168,7 +168,7 @@ impl Meter {
     }
 }
 
-/// Seconds of processor time that this process has used; what `os.clock` of Lua says.
+/// Returns the processor time of this process in seconds, like Lua's `os.clock`.
 fn cpu() -> f64 {
     let mut time: libc::timespec = unsafe { mem::zeroed() };
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };

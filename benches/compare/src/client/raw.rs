@@ -1,4 +1,5 @@
-//! No client at all: the socket, or OpenSSL on it, and bytes. What frames there are in them is known by their size.
+//! A baseline without a WebSocket client: it moves bytes over a socket, or OpenSSL on it, and counts frames by their
+//! size.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -7,7 +8,7 @@ use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 
 use super::{Arguments, Client, Outcome};
 
-/// Bytes that one read takes at most: those of a TLS record.
+/// The most bytes that one read takes: the size of a TLS record.
 const RECORD: usize = 16 * 1024;
 
 struct Raw<Stream> {
@@ -15,7 +16,7 @@ struct Raw<Stream> {
     buffer: Vec<u8>,
     /// The frame to send.
     frame: Vec<u8>,
-    /// Bytes of a frame that is received.
+    /// The size of a received frame in bytes.
     size: u64,
     received: u64,
 }
@@ -46,7 +47,7 @@ fn split(url: &str) -> Outcome<(&str, &str)> {
     Ok(rest.split_at(rest.find('/').ok_or("no path")?))
 }
 
-/// Reads the response by single bytes: frames may come with it.
+/// Reads the response byte by byte, because frames may come with it.
 fn upgrade(stream: &mut (impl Read + Write), host: &str, path: &str) -> io::Result<()> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

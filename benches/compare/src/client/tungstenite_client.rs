@@ -1,5 +1,5 @@
-//! tungstenite, over a socket that does not block; over rustls for wss. Its configuration is the default one, except
-//! that messages and frames may be of any size.
+//! tungstenite on a non-blocking socket, with rustls for wss. Its configuration is the default one, except that
+//! messages and frames may have any size.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -68,7 +68,7 @@ impl<Stream: Read + Write> Client for Tungstenite<Stream> {
 }
 
 impl<Stream: Read + Write> Tungstenite<Stream> {
-    /// Sends the rest of a message for which there was no space.
+    /// Sends the rest of a message for which there was no room.
     fn flush(&mut self) -> Outcome<()> {
         loop {
             let mut wait = libc::pollfd { fd: self.descriptor, events: libc::POLLOUT, revents: 0 };
