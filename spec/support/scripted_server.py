@@ -29,7 +29,7 @@ import threading
 
 from scripted_player import Player
 
-PORTS = {}  # port -> Script, or the sockets of a port without one; a port identifies its script for as long as both live
+PORTS = {}  # port -> Script, or the sockets of a port without one; a port identifies its script while both live
 
 
 class Refusal(Exception):
