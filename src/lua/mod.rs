@@ -1,9 +1,9 @@
-//! The binding: what the Lua driver (`lua/`) is given to work with, and the module's entry point.
+//! The binding: the native functions that the Lua driver (`lua/`) works with, and the module's entry point.
 //!
-//! Nothing here calls user code but what the driver calls for that (`raw`), so no borrow is alive when a handler runs;
-//! and nothing here raises an error for what a user can cause. Failures are values: `nil` or `false`, and a string.
+//! User code is called only where the driver asks for it (`raw`), so nothing is borrowed while a handler runs. User
+//! mistakes raise no errors here. Failures are values: `nil` or `false`, and a string.
 //!
-//! The functions are plain ones over [`Value`]s. Lua's C API is called in [`raw`] only.
+//! The functions take and return [`Value`]s. Only [`raw`] calls Lua's C API.
 
 mod options;
 mod raw;
@@ -24,13 +24,13 @@ use crate::url::Target;
 use tls::{Connectors, Fault, Files};
 use value::{Handle, Reply, Table, Value, failure};
 
-// The driver, compiled in so that one file is the whole library: `SOURCES`, found by build.rs.
+// The driver's sources, compiled in so that the library is a single file. build.rs writes `SOURCES`.
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
 /// A function that Lua calls.
 type Native = fn(&Rc<Context>, &[Value]) -> Reply;
 
-/// All functions but those that are called for each message (`raw/hot.rs`), under their names.
+/// The functions by name, except those that are called for each message (`raw/hot.rs`).
 const FUNCTIONS: &[&[(&CStr, Native)]] = &[OWN_FUNCTIONS, session::FUNCTIONS, socket::FUNCTIONS];
 
 const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
@@ -38,27 +38,27 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"parse_url", parse_url),
     // check_header(name, value): nil, or what is wrong with it
     (c"check_header", check_header),
-    // virtual_clock(): a clock that says 0; set_clock(clock, seconds)
+    // virtual_clock(): a clock at 0 seconds; set_clock(clock, seconds)
     (c"virtual_clock", virtual_clock),
     (c"set_clock", set_clock),
-    // first_unverified(): true at the first call in the process
+    // first_unverified(): true on the first call in the process
     (c"first_unverified", first_unverified),
 ];
 
-/// Whether it has been said that a server was not verified: once is enough for all Lua states of the process, and
-/// they have nothing else in common.
+/// Whether the warning about an unverified server has been given. Once per process is enough, and a static is all that
+/// its Lua states share.
 static UNVERIFIED_SAID: AtomicBool = AtomicBool::new(false);
 
-/// Deliveries within deliveries: further down nothing is received, for Lua 5.1 has room for 200 calls of C within each
-/// other. Two of them are ours in each delivery, and the rest is for what handlers call by pcall.
+/// The maximum nesting of deliveries. Below that nothing is received: Lua 5.1 allows 200 nested C calls, each delivery
+/// takes two of them, and handlers need the rest for their own pcalls.
 const DEEPEST: u32 = 25;
 
-/// What belongs to one loading of the module.
+/// The state of one loaded instance of the module.
 #[derive(Debug)]
 struct Context {
-    /// Deliveries within deliveries.
+    /// How deeply deliveries are nested.
     depth: Cell<u32>,
-    /// Connections linger, and every call of the user's is to move them on.
+    /// Whether connections linger, so that each call by the user must also advance them.
     lingering: Cell<bool>,
     storage: RefCell<session::Shared>,
     sessions: session::Register,
@@ -78,18 +78,18 @@ impl Context {
         }
     }
 
-    /// Whether deliveries are within deliveries to the end of what there may be of that.
+    /// Whether deliveries are nested as deeply as allowed.
     fn is_deep(&self) -> bool {
         self.depth.get() >= DEEPEST
     }
 
-    /// What TLS connections with these options are made with; `table` is what they were read from.
+    /// The connector for TLS connections with these options, which were read from `table`.
     fn connector(&self, options: TlsOptions, table: &Table) -> Result<Connector, Fault> {
         self.connectors.borrow_mut().get(options, table)
     }
 }
 
-/// Seconds since 1970, as `socket.gettime` and `os.time` have them.
+/// Seconds since 1970, as `socket.gettime` returns them.
 fn time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

@@ -1,4 +1,4 @@
-//! Options from Lua tables that the driver has checked and completed: those of compression and of SockProxy.
+//! Reads the options of compression and of SockProxy from Lua tables that the driver has checked and completed.
 
 use super::value::{Table, Value};
 use crate::protocol::deflate;
@@ -18,7 +18,7 @@ pub(super) fn deflate(table: &Table) -> deflate::Options {
     }
 }
 
-/// What is asked of SockProxy.
+/// What to ask of SockProxy.
 pub(super) fn sockproxy(table: &Table) -> sockproxy::Options {
     let text = |name| table.get(name).text().map(std::borrow::Cow::into_owned);
     let notify = text("device").map(|device| sockproxy::Notify {
@@ -37,7 +37,7 @@ pub(super) fn sockproxy(table: &Table) -> sockproxy::Options {
     }
 }
 
-/// The value as a flag, for what Lua takes for true.
+/// Whether Lua takes the value for true.
 pub(super) fn is_true(value: &Value) -> bool {
     !matches!(value, Value::Nil | Value::Boolean(false))
 }

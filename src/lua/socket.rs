@@ -1,7 +1,7 @@
 //! The native socket and the dial as Lua sees them.
 //!
-//! What is read and written goes through the session that the socket is attached to; a program that has the socket
-//! (`conn.socket`) can ask for its descriptor and set options, and not take bytes out of the middle of a connection.
+//! Data is read and written by the session that the socket is attached to. A program that has the socket
+//! (`conn.socket`) can ask for its descriptor and set options, but cannot take bytes out of the middle of a connection.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -15,7 +15,7 @@ use super::{Context, Native};
 use crate::net::describe;
 use crate::net::tcp::{self, Dial, Progress, TcpSocket};
 
-/// A socket that may have been closed; or what a program has of it (`conn.socket`), until that is taken away.
+/// A socket that may have been closed, or the user's object for it (`conn.socket`), which may have been taken away.
 #[derive(Debug)]
 pub(super) struct Socket {
     tcp: RefCell<Option<Rc<TcpSocket>>>,
@@ -34,32 +34,32 @@ impl Socket {
 }
 
 pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
-    // sleep(seconds): whether it was that long; a signal interrupts it
+    // sleep(seconds): whether it slept that long; a signal interrupts it
     (c"sleep", sleep),
-    // dial(host, port): begins to connect; never blocks
+    // dial(host, port): starts to connect; never blocks
     (c"dial", dial),
-    // dial_advance(dial, seconds): a socket; or nil (go on later: the time is over, or a signal has come, whose hook is
-    // to find no call of ours); or nil and why not
+    // dial_advance(dial, seconds): a socket; or nil if it must be called again (time is up, or a signal came, whose
+    // debug hook must not run inside a call of ours); or nil and the error
     (c"dial_advance", dial_advance),
-    // dial_cancel(dial): gives up, and closes what has not been connected
+    // dial_cancel(dial): gives up and closes all unfinished attempts
     (c"dial_cancel", dial_cancel),
-    // socket_wait(socket, read, write, seconds): whether it can be read from or written to by then; "signal" if one
-    // came
+    // socket_wait(socket, read, write, seconds): whether it became readable or writable in that time; "signal" if a
+    // signal came
     (c"socket_wait", socket_wait),
-    // socket_shutdown(socket): nothing more will be sent
+    // socket_shutdown(socket): ends the sending side
     (c"socket_shutdown", socket_shutdown),
-    // socket_for_user(socket): the same socket as another object; socket_release(object): takes it away
+    // socket_for_user(socket): the same socket as another object; socket_release(object): takes that away
     (c"socket_for_user", socket_for_user),
     (c"socket_release", socket_release),
-    // As methods of conn.socket they are called on anything, and never fail.
+    // The methods of conn.socket; they can be called on anything, and never raise.
     // getfd(): the descriptor's number, -1 once closed
     (c"socket_getfd", socket_getfd),
-    // setoption(name, on): "tcp-nodelay" and "keepalive". Returns 1, or nil and why not
+    // setoption(name, on): "tcp-nodelay" and "keepalive"; returns 1, or nil and the error
     (c"socket_setoption", socket_setoption),
     (c"socket_close", socket_close),
 ];
 
-/// Seconds as Lua has them: negative ones are none, absurd ones are the most there is.
+/// Converts a number of seconds from Lua: negative numbers become zero, too large ones the maximum.
 fn duration(seconds: &Value) -> Duration {
     let seconds = seconds.number().unwrap_or(0.0);
     if seconds.is_nan() || seconds <= 0.0 {
@@ -69,7 +69,7 @@ fn duration(seconds: &Value) -> Duration {
 }
 
 fn sleep(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    // A day is longer than anybody means to sleep, and shorter than what the system refuses.
+    // A day is longer than anybody means to sleep, and shorter than what the system rejects.
     let time = arguments.first().map_or(Duration::ZERO, duration);
     vec![tcp::sleep(time.min(Duration::from_secs(86_400))).into()]
 }
@@ -111,13 +111,13 @@ fn socket_wait(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![match waited {
         Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => "signal".into(),
         Some(Ok(ready)) => ready.into(),
-        // A closed socket, or one that cannot be waited for, says so when it is used.
+        // A closed socket, or one that cannot be polled, reports that when it is used.
         Some(Err(_)) | None => true.into(),
     }]
 }
 
 fn socket_shutdown(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    // It may be gone already.
+    // The connection may be gone already.
     let _ = socket(arguments).and_then(|socket| socket.with(TcpSocket::shutdown_write));
     vec![]
 }
@@ -159,7 +159,7 @@ fn socket_close(_: &Rc<Context>, arguments: &[Value]) -> Reply {
         && let Some(tcp) = socket.tcp.take()
         && socket.is_users
     {
-        // The connection finds its end.
+        // The connection will notice that it has ended.
         let _ = tcp.shutdown();
     }
     vec![1.0.into()]

@@ -1,4 +1,4 @@
-//! Lua values as the safe part of the binding has them: owned, and independent of any Lua state.
+//! Lua values as the safe part of the binding sees them: owned, and independent of any Lua state.
 //!
 //! Knows nothing of Lua's C API; [`raw`](super::raw) converts them.
 
@@ -18,11 +18,11 @@ pub(super) enum Handle {
     Session(Rc<LuaSession>),
     Socket(Rc<Socket>),
     Dial(Rc<RefCell<Dial>>),
-    /// Of a world whose time is not the real one: what it says now.
+    /// A virtual clock: the time it shows, in seconds.
     Clock(Rc<Cell<f64>>),
 }
 
-/// A value that was given by Lua, or is to be given to it.
+/// A value from Lua, or for it.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Nil,
@@ -31,7 +31,7 @@ pub(super) enum Value {
     Bytes(Vec<u8>),
     Table(Table),
     Handle(Handle),
-    /// A function, a coroutine, somebody else's userdata.
+    /// A function, a coroutine, or another library's userdata.
     Other,
 }
 
@@ -44,7 +44,7 @@ impl Value {
         if let Self::Number(value) = self { Some(*value) } else { None }
     }
 
-    /// A size in bytes; Rust's conversion saturates, and makes 0 of what is negative or not a number.
+    /// A size in bytes. Rust's conversion saturates: negative numbers and NaN become 0.
     pub(super) fn size(&self) -> usize {
         self.number().unwrap_or(0.0) as usize
     }
@@ -53,7 +53,7 @@ impl Value {
         if let Self::Bytes(value) = self { Some(value) } else { None }
     }
 
-    /// A string as text, with a replacement for what is not UTF-8.
+    /// A string as text, with invalid UTF-8 replaced.
     pub(super) fn text(&self) -> Option<Cow<'_, str>> {
         self.bytes().map(String::from_utf8_lossy)
     }
@@ -63,7 +63,7 @@ impl Value {
     }
 }
 
-/// A table without its metatable.
+/// A table's own pairs; its metatable is ignored.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table(pub(super) Vec<(Value, Value)>);
 
@@ -156,7 +156,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 /// What a function returns to Lua.
 pub(super) type Reply = Vec<Value>;
 
-/// `nil` and a message: how everything here fails, because Lua programs expect strings.
+/// `nil` and a message. Everything here fails this way, because Lua programs expect strings.
 pub(super) fn failure(why: impl Into<Value>) -> Reply {
     vec![Value::Nil, why.into()]
 }

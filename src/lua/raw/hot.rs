@@ -1,12 +1,12 @@
-//! The functions that the driver calls often. They take their arguments where they lie on Lua's
-//! stack, and push numbers, which allocate nothing; only the data of a message becomes a new string.
+//! The functions that the driver calls often. They take their arguments directly from Lua's stack, and push numbers,
+//! which allocates nothing; only the data of a message becomes a new string.
 //!
-//! Each is in two halves: one that works on the session and calls nothing of Lua's that may raise an error, and a frame
-//! of plain values that hands out what the first has come to. The hottest know the session by its number.
+//! Each function has two halves: one works on the session and makes no call to Lua that may raise, and a frame of plain
+//! values pushes the result. The hottest functions know the session by its number.
 //!
-//! While the data of a message become a string, the collector may run anybody's finalisers. The session has lent the
-//! data then: it is busy for everybody, and nothing is borrowed. If that ends with an error, the mark is taken away by
-//! whoever catches the error: [`hand_over`] itself, or the [`attempt`] that it was called within by the same coroutine.
+//! While the data of a message become a string, the collector may run anybody's finalisers. Meanwhile the data are
+//! lent: the session is busy for everybody, and nothing is borrowed. If an error ends that, whoever catches it clears
+//! the mark: [`hand_over`] itself, or the [`attempt`] that the same coroutine called it in.
 
 use std::ffi::{CStr, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +19,7 @@ use crate::lua::session::{Came, ENOUGH, Found, INTERRUPTED, Lent, LuaSession, Re
 use crate::lua::value::{Handle, Reply, failure};
 use crate::net::clock;
 
-/// What is added to those of [`FUNCTIONS`](crate::lua::FUNCTIONS).
+/// Functions in addition to those of [`FUNCTIONS`](crate::lua::FUNCTIONS).
 pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"now", now),
     (c"time", time),
@@ -55,8 +55,8 @@ unsafe fn session<'a>(state: *mut State) -> Option<&'a LuaSession> {
     }
 }
 
-/// The session whose number is the first argument. It lives until the function returns, also if that calls Lua: it is
-/// in the register as long as it has not been dropped, and while it [is held](LuaSession::is_held), nobody can drop it.
+/// The session whose number is the first argument. It lives until the function returns, even if that calls Lua: it
+/// stays in the register until it is dropped, and nobody can drop it while it [is held](LuaSession::is_held).
 #[inline]
 unsafe fn numbered<'a>(state: *mut State) -> Option<&'a LuaSession> {
     unsafe {
@@ -65,9 +65,9 @@ unsafe fn numbered<'a>(state: *mut State) -> Option<&'a LuaSession> {
     }
 }
 
-/// `settle(number, is_calm, can_send, is_plain, max_payload_size)`: whether there is nothing to do for a wsreceive but
-/// to read, whether messages can be sent at any time, whether those that come may go to the handler and nowhere else,
-/// and the value of that option as the session knows it. The next poll looks at the options.
+/// `settle(number, is_calm, can_send, is_plain, max_payload_size)`: whether a wsreceive has nothing to do but read,
+/// whether messages can be sent at any time, whether incoming messages go to the handler and nowhere else, and the
+/// value of that option as the session knows it. The next poll reads the options again.
 unsafe extern "C-unwind" fn settle(state: *mut State) -> c_int {
     unsafe {
         let Some(session) = numbered(state) else { return 0 };
@@ -77,7 +77,7 @@ unsafe extern "C-unwind" fn settle(state: *mut State) -> c_int {
     }
 }
 
-/// `heard(number)`: when the peer was last heard of, as [`now`] has it.
+/// `heard(number)`: when the peer was last heard from, on the clock of [`now`].
 unsafe extern "C-unwind" fn heard(state: *mut State) -> c_int {
     unsafe {
         ffi::lua_pushnumber(state, numbered(state).map_or(f64::INFINITY, LuaSession::heard));
@@ -95,7 +95,7 @@ unsafe extern "C-unwind" fn set_heard(state: *mut State) -> c_int {
     }
 }
 
-/// `set_lingering(whether)`: whether connections linger, and every call is to move them on.
+/// `set_lingering(on)`: whether connections linger, so that each call must also advance them.
 unsafe extern "C-unwind" fn set_lingering(state: *mut State) -> c_int {
     unsafe {
         if let Some(context) = context(state) {
@@ -105,17 +105,17 @@ unsafe extern "C-unwind" fn set_lingering(state: *mut State) -> c_int {
     }
 }
 
-/// A reply that says why not, for [`give`].
+/// A reply with an error, for [`give`].
 pub(super) fn refusal(why: Reason) -> *mut Reply {
     Box::into_raw(Box::new(failure(why.into_owned())))
 }
 
-/// Runs what may panic, but should not.
+/// Runs an operation that should not panic; if it does, that is an error.
 pub(super) fn caught<R>(operation: impl FnOnce() -> Result<R, Reason>) -> Result<R, Reason> {
     catch_unwind(AssertUnwindSafe(operation)).unwrap_or(Err("internal error of luws (a panic)".into()))
 }
 
-/// `now()`: seconds on a clock that only goes forward. While the Lua state is being closed every deadline is over.
+/// `now()`: seconds on a monotonic clock. While the Lua state is being closed, every deadline has passed.
 unsafe extern "C-unwind" fn now(state: *mut State) -> c_int {
     unsafe {
         let seconds = if context(state).is_some() { clock() } else { f64::INFINITY };
@@ -124,7 +124,7 @@ unsafe extern "C-unwind" fn now(state: *mut State) -> c_int {
     }
 }
 
-/// `time()`: seconds since 1970, as `socket.gettime` and `os.time` have them.
+/// `time()`: seconds since 1970, as `socket.gettime` returns them.
 unsafe extern "C-unwind" fn time(state: *mut State) -> c_int {
     unsafe {
         ffi::lua_pushnumber(state, crate::lua::time());
@@ -132,9 +132,9 @@ unsafe extern "C-unwind" fn time(state: *mut State) -> c_int {
     }
 }
 
-/// `read(number [, most])`: one read from the session's own socket, of at most `most` bytes of plaintext, or of as many
-/// as seem right. Returns how many it brought and whether there may be more at once; or nil (nothing is there, and
-/// nothing that came before is to be done), and "closed" or the error if there never will be.
+/// `read(number [, most])`: one read from the session's own socket, of at most `most` bytes of plaintext; without
+/// `most`, the session chooses. Returns the number of bytes and whether there may be more now. Returns nil if nothing
+/// came and nothing is pending from before; nil and "closed" or the error if nothing will ever come.
 unsafe extern "C-unwind" fn read(state: *mut State) -> c_int {
     unsafe {
         let came = match numbered(state) {
@@ -148,7 +148,7 @@ unsafe extern "C-unwind" fn read(state: *mut State) -> c_int {
     }
 }
 
-/// A number of bytes; `None` for what is none.
+/// A number of bytes; `None` if the value is not such a number.
 pub(super) unsafe fn limit(state: *mut State, index: c_int) -> Option<usize> {
     unsafe {
         let is_number = ffi::lua_type(state, index) == ffi::LUA_TNUMBER;
@@ -159,7 +159,7 @@ pub(super) unsafe fn limit(state: *mut State, index: c_int) -> Option<usize> {
     }
 }
 
-/// Pushes what a read has come to.
+/// Pushes the result of a read.
 pub(super) unsafe fn give_came(state: *mut State, came: Result<Came, *mut Reply>) -> c_int {
     unsafe {
         let (count, more) = match came {
@@ -177,7 +177,7 @@ pub(super) unsafe fn give_came(state: *mut State, came: Result<Came, *mut Reply>
     }
 }
 
-/// Pushes true for success; otherwise nil and why not.
+/// Pushes true for success; otherwise nil and the error.
 pub(super) unsafe fn give_result(state: *mut State, failed: Option<*mut Reply>) -> c_int {
     unsafe {
         if let Some(reply) = failed {
@@ -188,8 +188,8 @@ pub(super) unsafe fn give_result(state: *mut State, failed: Option<*mut Reply>) 
     }
 }
 
-/// `write(number)`: writes to the session's own socket what it takes. Returns true when nothing is left; or nil and
-/// "timeout" (no room), "closed", or the error.
+/// `write(number)`: writes as much to the session's own socket as it takes. Returns true when nothing is left; or nil
+/// and "timeout" (no room), "closed", or the error.
 unsafe extern "C-unwind" fn write(state: *mut State) -> c_int {
     unsafe {
         let written = match numbered(state) {
@@ -200,7 +200,7 @@ unsafe extern "C-unwind" fn write(state: *mut State) -> c_int {
     }
 }
 
-/// `send(session, opcode, data, fin)`: queues a frame or a message: true; or nil and why nothing was queued.
+/// `send(session, opcode, data, fin)`: queues a frame or a message. Returns true; or nil and why nothing was queued.
 unsafe extern "C-unwind" fn send(state: *mut State) -> c_int {
     unsafe fn failed(state: *mut State) -> Option<*mut Reply> {
         unsafe {
@@ -219,12 +219,12 @@ unsafe extern "C-unwind" fn send(state: *mut State) -> c_int {
     }
 }
 
-/// `next(number)`: the number of an event (an opcode, or those of [`session`](crate::lua::session)) and its data; or,
-/// when more bytes are needed, nil, whether complete frames have come since that was last said, and how many bytes wait
-/// to be sent.
+/// `next(number)`: the number of an event (an opcode, or one of [`session`](crate::lua::session)'s) and its data; or,
+/// when more bytes are needed, nil, whether complete frames have come since the last report, and how many bytes wait to
+/// be sent.
 ///
-/// An event counts as handed over, until `deliver`, `done`, or what answers it is called: if the next call finds that
-/// nobody has, the driver was broken off in between, and the event says so.
+/// An event counts as handed over until `deliver`, `done` or the function that answers it is called. If none was called
+/// before the next `next`, the driver was interrupted in between, and the event says so.
 unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
     unsafe {
         let Some(session) = numbered(state) else { return 0 };
@@ -232,7 +232,7 @@ unsafe extern "C-unwind" fn next(state: *mut State) -> c_int {
     }
 }
 
-/// What `search` finds. A session in which it has panicked is in no state to go on.
+/// Runs `search`. A session in which it panics cannot go on.
 #[inline]
 pub(super) fn find(session: &LuaSession, search: impl FnOnce(&LuaSession) -> Found) -> Found {
     catch_unwind(AssertUnwindSafe(|| search(session))).unwrap_or_else(|_| {
@@ -252,7 +252,7 @@ pub(super) unsafe fn give_found(
         match found {
             Found::Event(lent) => {
                 ffi::lua_pushinteger(state, lent.number.into());
-                // Nothing if a finaliser has ended the connection meanwhile.
+                // Nothing is pushed if a finaliser has ended the connection meanwhile.
                 if !hand_over(state, session, lent) {
                     return 0;
                 }
@@ -278,8 +278,8 @@ pub(super) unsafe fn give_found(
     }
 }
 
-/// Pushes the data that a session has lent; whether they are still to be told. In an attempt of the same coroutine an
-/// error goes straight to that: the driver has no `pcall` of its own between the two.
+/// Pushes the data that a session has lent. Returns whether they are still to be delivered. In an attempt of the same
+/// coroutine an error goes straight to that attempt: the driver has no `pcall` between the two.
 #[inline]
 pub(super) unsafe fn hand_over(state: *mut State, session: &LuaSession, lent: Lent) -> bool {
     unsafe {
@@ -298,7 +298,7 @@ pub(super) unsafe fn hand_over(state: *mut State, session: &LuaSession, lent: Le
     }
 }
 
-/// What could not become a string stays with the session.
+/// Keeps in the session the data that could not become a string.
 pub(super) unsafe fn keep(session: &LuaSession, lent: Lent) {
     unsafe {
         let data = std::slice::from_raw_parts(lent.start, lent.length);
@@ -306,7 +306,7 @@ pub(super) unsafe fn keep(session: &LuaSession, lent: Lent) {
     }
 }
 
-/// `attempt(number, f, ...)`: `pcall(f, ...)`, that sees what an error in f leaves behind. No yield passes through.
+/// `attempt(number, f, ...)`: `pcall(f, ...)` that also cleans up after an error in f. Yields cannot cross it.
 unsafe extern "C-unwind" fn attempt(state: *mut State) -> c_int {
     unsafe {
         let session = numbered(state);
@@ -323,8 +323,8 @@ unsafe extern "C-unwind" fn attempt(state: *mut State) -> c_int {
     }
 }
 
-/// Calls a handler by `protected`, which is a `lua_pcall`; whether it returned. In one step with that, what `next` has
-/// handed over is done: no debug hook can come between.
+/// Calls a handler through `protected`, a `lua_pcall`. Returns whether it succeeded. The event counts as done in the
+/// same step, so that no debug hook can come between.
 #[inline]
 pub(super) fn call(session: Option<&LuaSession>, protected: impl FnOnce() -> c_int) -> bool {
     if let Some(session) = session {
@@ -337,8 +337,8 @@ pub(super) fn call(session: Option<&LuaSession>, protected: impl FnOnce() -> c_i
     status == ffi::LUA_OK
 }
 
-/// `deliver(number, trace, f, ...)`: `xpcall(f, trace, ...)`, which takes no arguments for f in Lua 5.1; with nil as
-/// `trace`, pcall. No yield passes through.
+/// `deliver(number, trace, f, ...)`: `xpcall(f, trace, ...)`, whose Lua 5.1 version takes no arguments for f; with nil
+/// as `trace`, `pcall`. Yields cannot cross it.
 unsafe extern "C-unwind" fn deliver(state: *mut State) -> c_int {
     unsafe {
         let trace = if ffi::lua_type(state, 2) == ffi::LUA_TFUNCTION { 2 } else { 0 };
@@ -350,7 +350,7 @@ unsafe extern "C-unwind" fn deliver(state: *mut State) -> c_int {
     }
 }
 
-/// `done(session)`: what `next` has handed over needs nothing more.
+/// `done(session)`: the event that `next` has handed over needs nothing more.
 unsafe extern "C-unwind" fn done(state: *mut State) -> c_int {
     unsafe {
         if let Some(session) = session(state) {
@@ -360,7 +360,7 @@ unsafe extern "C-unwind" fn done(state: *mut State) -> c_int {
     }
 }
 
-/// `unguard(number)`: the driver was broken off, and whoever has caught that goes on.
+/// `unguard(number)`: the driver was interrupted, and whoever caught that goes on.
 unsafe extern "C-unwind" fn unguard(state: *mut State) -> c_int {
     unsafe {
         if let Some(session) = numbered(state) {
@@ -370,9 +370,9 @@ unsafe extern "C-unwind" fn unguard(state: *mut State) -> c_int {
     }
 }
 
-/// `shelter(session, f, ...)`: `pcall(f, ...)`, in which the session is busy for everybody else: what a finaliser calls
-/// meanwhile cannot be taken for a call after something was broken off. f must not read, write or take events. No yield
-/// passes through.
+/// `shelter(session, f, ...)`: `pcall(f, ...)` during which the session is busy for everybody else, so that a
+/// finaliser's call is not mistaken for the next call after an interruption. f must not read, write or take events.
+/// Yields cannot cross it.
 unsafe extern "C-unwind" fn shelter(state: *mut State) -> c_int {
     unsafe {
         let arguments = ffi::lua_gettop(state) - 2;
@@ -387,7 +387,7 @@ unsafe extern "C-unwind" fn shelter(state: *mut State) -> c_int {
     }
 }
 
-/// `is_deep()`: whether deliveries are within deliveries to the end of what there may be of that.
+/// `is_deep()`: whether deliveries are nested as deeply as allowed.
 unsafe extern "C-unwind" fn is_deep(state: *mut State) -> c_int {
     unsafe {
         let deep = context(state).is_some_and(|context| context.is_deep());
@@ -396,7 +396,7 @@ unsafe extern "C-unwind" fn is_deep(state: *mut State) -> c_int {
     }
 }
 
-/// Pushes a number that is asked of the session.
+/// Pushes a number that the session is asked for.
 unsafe fn ask(state: *mut State, question: impl FnOnce(&LuaSession) -> usize) -> c_int {
     unsafe {
         let ask = || session(state).map_or(0, question);
@@ -416,7 +416,7 @@ unsafe extern "C-unwind" fn is_pending(state: *mut State) -> c_int {
     }
 }
 
-/// `is_busy(session)`: whether it is at work further up on this stack, so that a finaliser is to leave it alone.
+/// `is_busy(session)`: whether it is at work further up this stack, so that a finaliser must leave it alone.
 unsafe extern "C-unwind" fn is_busy(state: *mut State) -> c_int {
     unsafe {
         let busy = session(state).is_some_and(LuaSession::is_busy);
@@ -425,7 +425,7 @@ unsafe extern "C-unwind" fn is_busy(state: *mut State) -> c_int {
     }
 }
 
-/// `incoming(session)`: bytes that have come and were not interpreted yet.
+/// `incoming(session)`: bytes received but not yet interpreted.
 unsafe extern "C-unwind" fn incoming(state: *mut State) -> c_int {
     unsafe { ask(state, LuaSession::incoming) }
 }
@@ -435,7 +435,7 @@ unsafe extern "C-unwind" fn outgoing(state: *mut State) -> c_int {
     unsafe { ask(state, LuaSession::outgoing) }
 }
 
-/// `sendable(session)`: how many of those could be written now; the rest must wait for something that comes first.
+/// `sendable(session)`: how many of the outgoing bytes could be written now; the rest waits for an earlier step.
 unsafe extern "C-unwind" fn sendable(state: *mut State) -> c_int {
     unsafe { ask(state, LuaSession::sendable) }
 }

@@ -1,22 +1,22 @@
-//! Lua's C API, and the only unsafe code of the crate: functions that Lua calls, values in and out, userdata.
+//! Lua's C API, and the only unsafe code of the crate: functions that Lua calls, conversion of values, userdata.
 //!
-//! What makes it sound:
-//! - A Lua error leaves a function by longjmp (PUC Lua) or by unwinding (LuaJIT), and both may pass through a frame of
-//!   Rust only if nothing on that frame is to be dropped. So each call that may raise is made either by a frame that
-//!   holds only numbers, references and raw pointers, or under `lua_pcall`, which no error leaves.
-//! - What allocates in Lua may run the collector, and with it anybody's finaliser, which may raise an error or call
+//! Why it is sound:
+//! - A Lua error leaves a function by longjmp (PUC Lua) or by unwinding (LuaJIT). Either may pass through a Rust frame
+//!   only if nothing on that frame needs to be dropped. So each call that may raise is made by a frame that holds only
+//!   numbers, references and raw pointers, or under `lua_pcall`, which no error escapes.
+//! - Any allocation in Lua may run the collector, and with it anybody's finaliser, which may raise an error or call
 //!   this module again. Results that allocate are therefore pushed under `lua_pcall` by [`push`], whose closure exists
-//!   already (a new one would have to be allocated first), and what is borrowed meanwhile is behind a `RefCell` and
-//!   asked with `try_borrow`. The data of an event are the exception ([`hot`]): they are lent, which keeps everybody
-//!   else away from their session as a borrow would. Whoever has begun an attempt (the driver by [`hot`]'s `attempt`,
-//!   [`quick`]'s `poll` by itself) sees an error meanwhile; where there is none, the string is made under `lua_pcall`.
-//! - A panic never reaches Lua: it is caught, and becomes a message or the end of the connection.
-//! - Userdata is known by its metatable, which each function has as an upvalue; the object in it is taken out by its
-//!   finaliser, after which the userdata is an empty one. The hottest functions know a session by its number: it is in
-//!   the register from when it is made until it is dropped, and a finaliser that finds it in use leaves it alone.
+//!   already (creating one would allocate), and whatever is borrowed meanwhile is in a `RefCell` and accessed with
+//!   `try_borrow`. The exception is the data of an event ([`hot`]): they are lent, which keeps everybody else away from
+//!   the session as a borrow would. An attempt (begun by the driver with [`hot`]'s `attempt`, or by [`quick`]'s `poll`)
+//!   catches any error meanwhile; without an attempt, the string is made under `lua_pcall`.
+//! - A panic never reaches Lua: it is caught, and becomes a message or ends the connection.
+//! - Userdata is recognised by its metatable, which each function has as an upvalue. The finaliser takes the object out
+//!   and leaves the userdata empty. The hottest functions know a session by its number. A session is in the register
+//!   from its creation until it is dropped, and a finaliser that finds it in use leaves it alone.
 //!
-//! Knows nothing of sessions but how to find them. [`quick`] has what most calls of wsreceive and wssend do, [`hot`]
-//! what else is called often.
+//! Knows nothing of sessions except how to find them. [`quick`] holds the usual paths of wsreceive and wssend, [`hot`]
+//! the other functions that are called often.
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
@@ -34,33 +34,33 @@ use super::{Context, FUNCTIONS, SOURCES};
 mod hot;
 mod quick;
 
-/// The upvalues that every function has, and the number of the function for those that share [`call`].
+/// The upvalues of every function, then the function's number for those that share [`call`].
 const CONTEXT: c_int = ffi::lua_upvalueindex(1);
 const PUSH: c_int = ffi::lua_upvalueindex(2);
 const METATABLE: c_int = ffi::lua_upvalueindex(3);
 const NUMBER: c_int = ffi::lua_upvalueindex(4);
 
-/// The number of a function is that of its group, times this, plus that in the group.
+/// A function's number is its group's index times this, plus its index in the group.
 const GROUP: usize = 256;
 
-/// What a userdata holds; nothing once it was finalised.
+/// The contents of a userdata: nothing once it has been finalised.
 type Held = Option<Handle>;
 
-/// Tables within tables are read to this depth, which fits on the stack that every C function has.
+/// Nested tables are read to this depth, which fits on the stack that every C function has.
 const DEEPEST: usize = 4;
 
-/// `luaopen_luws`: what `require "luws"` calls. A submodule is one more such function with the name of its source.
+/// `luaopen_luws`: called by `require "luws"`. A submodule needs one more such function, with the name of its source.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn luaopen_luws(state: *mut State) -> c_int {
     unsafe { open(state, c"loader") }
 }
 
-/// Runs a part of the driver with the table of native functions, and returns what it returns. Holds nothing to be
-/// dropped: what fails here is an error of `require`.
+/// Runs a part of the driver with the table of native functions, and returns its results. Nothing in this frame needs
+/// to be dropped: any error here is an error of `require`.
 unsafe fn open(state: *mut State, part: &'static CStr) -> c_int {
     unsafe {
         ffi::lua_settop(state, 0);
-        // 1: the metatable of what is native
+        // 1: the metatable of native objects
         ffi::lua_createtable(state, 0, 3);
         ffi::lua_pushvalue(state, 1);
         ffi::lua_pushcclosure(state, collect, 1);
@@ -87,7 +87,7 @@ unsafe fn open(state: *mut State, part: &'static CStr) -> c_int {
         }
         push_function(state, source, 0);
         ffi::lua_setfield(state, 4, c"source".as_ptr());
-        // The methods of what users see (conn.socket) are those of the functions that are named after them.
+        // The methods of the user's objects (conn.socket) are the functions named after them.
         ffi::lua_createtable(state, 0, 3);
         for (method, name) in
             [(c"getfd", c"socket_getfd"), (c"setoption", c"socket_setoption"), (c"close", c"socket_close")]
@@ -103,7 +103,7 @@ unsafe fn open(state: *mut State, part: &'static CStr) -> c_int {
     }
 }
 
-/// A function with the upvalues from the places that [`open`] has them in.
+/// Pushes a function with its upvalues, from where [`open`] keeps them on the stack.
 unsafe fn push_function(state: *mut State, function: ffi::lua_CFunction, number: usize) {
     unsafe {
         ffi::lua_pushvalue(state, 2);
@@ -114,7 +114,7 @@ unsafe fn push_function(state: *mut State, function: ffi::lua_CFunction, number:
     }
 }
 
-/// Pushes the source of a part, compiled; raises an error if there is none, which is a mistake of the driver's.
+/// Pushes a compiled part of the driver. Raises an error if there is no such part, which would be a bug in the driver.
 unsafe fn load(state: *mut State, part: &CStr) {
     unsafe {
         for (name, chunk_name, text) in SOURCES {
@@ -131,7 +131,7 @@ unsafe fn load(state: *mut State, part: &CStr) {
     }
 }
 
-/// `source(name)`: a part of the driver, compiled.
+/// `source(name)`: a compiled part of the driver.
 unsafe extern "C-unwind" fn source(state: *mut State) -> c_int {
     unsafe {
         let name = ffi::lua_tolstring(state, 1, ptr::null_mut());
@@ -140,8 +140,8 @@ unsafe extern "C-unwind" fn source(state: *mut State) -> c_int {
     }
 }
 
-/// Pushes an empty userdata, and returns where its object is to be put. The object must not be made before: an error
-/// that is raised here would never drop it.
+/// Pushes an empty userdata, and returns the place for its object. The object must not be created before: if an error
+/// is raised here, it would never be dropped.
 unsafe fn new_userdata(state: *mut State, metatable: c_int) -> *mut Held {
     unsafe {
         let held = ffi::lua_newuserdata(state, size_of::<Held>()).cast::<Held>();
@@ -152,25 +152,25 @@ unsafe fn new_userdata(state: *mut State, metatable: c_int) -> *mut Held {
     }
 }
 
-/// The finaliser of userdata, which is empty afterwards.
+/// The finaliser of userdata, which leaves it empty.
 unsafe extern "C-unwind" fn collect(state: *mut State) -> c_int {
     unsafe {
         let held = held(state, 1, ffi::lua_upvalueindex(1));
         if !held.is_null() && !is_held(&*held) {
-            // Objects of this module panic nowhere when they are dropped; if one did, the process would still go on.
+            // No object of this module panics when dropped; if one did, the process would still go on.
             let _ = catch_unwind(AssertUnwindSafe(|| drop((*held).take())));
         }
         0
     }
 }
 
-/// Whether what is to be finalised is in use: by a finaliser that is called by hand, or as the Lua state is closed in
-/// the middle of a call. It is then never dropped.
+/// Whether the object to be finalised is in use: its finaliser was called by hand, or the Lua state is being closed
+/// during a call. The object is then never dropped.
 fn is_held(held: &Held) -> bool {
     matches!(held, Some(Handle::Session(session)) if session.is_held())
 }
 
-/// What the userdata at this place holds; null if it is none of ours. Raises nothing.
+/// The contents of the userdata at this index; null if it is not one of ours. Raises nothing.
 unsafe fn held(state: *mut State, index: c_int, metatable: c_int) -> *mut Held {
     unsafe {
         if ffi::lua_type(state, index) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(state, index) == 0 {
@@ -182,7 +182,7 @@ unsafe fn held(state: *mut State, index: c_int, metatable: c_int) -> *mut Held {
     }
 }
 
-/// The object at this place; it lives as long as its userdata is on the stack and nobody calls its finaliser by hand.
+/// The object at this index. It lives as long as its userdata is on the stack and nobody calls its finaliser by hand.
 /// Raises nothing.
 unsafe fn handle<'a>(state: *mut State, index: c_int) -> Option<&'a Handle> {
     unsafe { held(state, index, METATABLE).as_ref()?.as_ref() }
@@ -191,7 +191,7 @@ unsafe fn handle<'a>(state: *mut State, index: c_int) -> Option<&'a Handle> {
 /// The context; `None` while the Lua state is being closed.
 unsafe fn context<'a>(state: *mut State) -> Option<&'a Rc<Context>> {
     unsafe {
-        // Lua cannot change an upvalue of a function in C, so this is the userdata that `open` has made.
+        // Lua cannot change an upvalue of a C function, so this is the userdata that `open` has made.
         match ffi::lua_touserdata(state, CONTEXT).cast::<Held>().as_ref()? {
             Some(Handle::Context(context)) => Some(context),
             _ => None,
@@ -199,7 +199,7 @@ unsafe fn context<'a>(state: *mut State) -> Option<&'a Rc<Context>> {
     }
 }
 
-/// All functions that are not hot: takes its arguments out of Lua, calls the function, and pushes what it returns.
+/// The entry of all functions that are not hot: reads the arguments, calls the function, and pushes the reply.
 unsafe extern "C-unwind" fn call(state: *mut State) -> c_int {
     unsafe {
         let reply = Box::into_raw(Box::new(answer(state)));
@@ -207,7 +207,7 @@ unsafe extern "C-unwind" fn call(state: *mut State) -> c_int {
     }
 }
 
-/// Calls the function that is meant. Nothing of Lua's that may raise an error is called meanwhile.
+/// Calls the function whose number is the upvalue. Calls nothing of Lua's that may raise an error.
 unsafe fn answer(state: *mut State) -> Reply {
     unsafe {
         let Some(context) = context(state) else { return failure("the Lua state is being closed") };
@@ -222,15 +222,15 @@ unsafe fn answer(state: *mut State) -> Reply {
     }
 }
 
-/// As many values as this fit on every C function's stack, whatever else is there.
+/// The number of values that fit on every C function's stack, whatever else is there.
 const MOST_PLAIN: usize = 4;
 
-/// Whether pushing it allocates nothing, and so raises nothing.
+/// Whether pushing the value allocates nothing, and so raises nothing.
 fn is_plain(value: &Value) -> bool {
     matches!(value, Value::Nil | Value::Boolean(_) | Value::Number(_))
 }
 
-/// Pushes the values of a reply and frees it, whatever happens. The frame holds numbers and pointers only.
+/// Pushes the values of a reply, and frees it even after an error. The frame holds only numbers and pointers.
 unsafe fn give(state: *mut State, reply: *mut Reply) -> c_int {
     unsafe {
         let before = ffi::lua_gettop(state);
@@ -250,8 +250,8 @@ unsafe fn give(state: *mut State, reply: *mut Reply) -> c_int {
     }
 }
 
-/// Pushes what a light userdata points to: a [`Reply`]; or, if a length follows, that many bytes. To be called under
-/// `lua_pcall`: it may raise errors.
+/// Pushes what a light userdata points to: a [`Reply`]; or, if a length follows, that number of bytes. Must be called
+/// under `lua_pcall`, since it may raise.
 unsafe extern "C-unwind" fn push(state: *mut State) -> c_int {
     unsafe {
         let pointer = ffi::lua_touserdata(state, 1);
@@ -293,7 +293,7 @@ unsafe fn push_value(state: *mut State, value: &Value) {
     }
 }
 
-/// Whole numbers are integers where Lua has such.
+/// Pushes whole numbers as integers in Lua versions that have them.
 unsafe fn push_number(state: *mut State, value: f64) {
     unsafe {
         if value.fract() == 0.0 && value.abs() <= f64::from(i32::MAX) {
@@ -308,8 +308,7 @@ unsafe fn push_bytes(state: *mut State, bytes: &[u8]) {
     unsafe { push_string(state, bytes.as_ptr(), bytes.len()) }
 }
 
-/// `lua_pushlstring` and `lua_rawget`. What has these names in mlua-sys asks Lua for one thing more where
-/// Lua is older than 5.3.
+/// `lua_pushlstring` and `lua_rawget`. Before Lua 5.3, mlua-sys wraps these names and calls into Lua once more.
 #[cfg(any(feature = "lua51", feature = "luajit", feature = "lua52"))]
 mod plain {
     use super::{State, c_int, ffi};
@@ -344,7 +343,7 @@ mod plain {
 
 use plain::{push_string, raw_get};
 
-/// The string at this place, as long as it is on the stack; a number is none. Raises nothing.
+/// The string at this index, valid while it is on the stack; `None` for anything else, even a number. Raises nothing.
 unsafe fn bytes<'a>(state: *mut State, index: c_int) -> Option<&'a [u8]> {
     unsafe {
         if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
@@ -356,8 +355,8 @@ unsafe fn bytes<'a>(state: *mut State, index: c_int) -> Option<&'a [u8]> {
     }
 }
 
-/// A copy of the value at this place. Raises nothing: strings are not converted, tables are walked without their
-/// metatables, and there is room for that on the stack.
+/// A copy of the value at this index. Raises nothing: strings are not converted, metatables are ignored, and the stack
+/// has room for the depth.
 unsafe fn read(state: *mut State, index: c_int, depth: usize) -> Value {
     unsafe {
         match ffi::lua_type(state, index) {

@@ -1,7 +1,6 @@
-//! What most calls of wsreceive and wssend do, each in one function: they are given the table that the user has of a
-//! connection. All else is for the driver, to which they hand on what they have not done. Where an error leaves one of
-//! them (a debug hook's, a finaliser's), what was not told yet is still in the session. To read fields of tables
-//! allocates nothing and raises nothing.
+//! The usual paths of wsreceive and wssend, each in one function that is given the user's connection table. Everything
+//! else is left to the driver. If an error leaves one of these functions (raised by a debug hook or a finaliser),
+//! undelivered events are still in the session. Reading fields of tables allocates nothing and raises nothing.
 
 use std::ffi::{CStr, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,10 +14,10 @@ use super::{bytes, context, push_number, raw_get};
 use crate::lua::session::{Came, Found, LuaSession};
 use crate::lua::value::Reply;
 
-/// How many upvalues all functions have.
+/// The number of upvalues that all functions of the binding have.
 const COMMON: c_int = 3;
 
-/// Those of the functions here that follow: what [`quick`] is given, the names of fields, and [`turn`].
+/// The further upvalues of the functions here: the arguments of [`quick`], the names of fields, and [`turn`].
 const STATE_KEY: c_int = ffi::lua_upvalueindex(4);
 const NUMBER_KEY: c_int = ffi::lua_upvalueindex(5);
 const SETTINGS: c_int = ffi::lua_upvalueindex(6);
@@ -50,17 +49,18 @@ const NAMES: [&CStr; 10] = [
     c"debug_mode",
 ];
 
-/// How many upvalues there are, and how many functions [`quick`] makes.
+/// The number of upvalues, and of functions that [`quick`] makes.
 const UPVALUES: c_int = COMMON + ARGUMENTS + NAMES.len() as c_int + 1;
 const FUNCTIONS: c_int = 4;
 
-/// The places of the arguments of most functions here.
+/// The stack positions of the arguments of most functions here.
 const CONNECTION: c_int = 1;
 const GIVEN_OPTIONS: c_int = 2;
 
-/// `quick(state_key, number_key, settings, trace, can_yield)`: the functions `state_of`, `poll`, `next_event` and
-/// `send_now`, for connection tables that have their state, and the number of their session, under these keys; settings
-/// has debug_mode, trace makes an error a text with its stack, and with can_yield handlers may yield in coroutines.
+/// `quick(state_key, number_key, settings, trace, can_yield)`: returns the functions `state_of`, `poll`, `next_event`
+/// and `send_now`. Connection tables hold their state and the number of their session under the two keys. `settings`
+/// has the field debug_mode, `trace` turns an error into a text with a traceback, and `can_yield` says that handlers
+/// may yield in coroutines.
 pub(super) unsafe extern "C-unwind" fn quick(state: *mut State) -> c_int {
     unsafe {
         ffi::lua_settop(state, ARGUMENTS);
@@ -76,7 +76,7 @@ pub(super) unsafe extern "C-unwind" fn quick(state: *mut State) -> c_int {
     }
 }
 
-/// A function with the upvalues that all have, and then those that [`quick`] has put on the stack so far, up to `turn`.
+/// Pushes a function with the common upvalues and those that [`quick`] has on the stack so far, at most up to `turn`.
 unsafe fn push_closure(state: *mut State, function: ffi::lua_CFunction) {
     unsafe {
         let own = ffi::lua_gettop(state).min(UPVALUES - COMMON);
@@ -90,7 +90,7 @@ unsafe fn push_closure(state: *mut State, function: ffi::lua_CFunction) {
     }
 }
 
-/// Pushes what the table at this place has under the key that is this upvalue, without regard to its metatable.
+/// Pushes the field of a table whose key is this upvalue, ignoring metatables.
 #[inline]
 unsafe fn push_field(state: *mut State, table: c_int, key: c_int) {
     unsafe {
@@ -99,7 +99,7 @@ unsafe fn push_field(state: *mut State, table: c_int, key: c_int) {
     }
 }
 
-/// Sets such a field to a number; raises an error if the table has none and there is no memory.
+/// Sets a field to a number; raises an error if the field is new and memory runs out.
 unsafe fn set_field(state: *mut State, table: c_int, key: c_int, value: f64) {
     unsafe {
         ffi::lua_pushvalue(state, key);
@@ -108,7 +108,7 @@ unsafe fn set_field(state: *mut State, table: c_int, key: c_int, value: f64) {
     }
 }
 
-/// Whether such a field is nil.
+/// Whether a field is nil.
 #[inline]
 unsafe fn has_none(state: *mut State, table: c_int, key: c_int) -> bool {
     unsafe {
@@ -130,8 +130,8 @@ unsafe extern "C-unwind" fn state_of(state: *mut State) -> c_int {
     }
 }
 
-/// The session of the connection that is the first argument; `None` if that is none. `alone`: also if something
-/// lingers, which would have to be seen to first.
+/// The session of the connection that is the first argument; `None` for anything else. With `alone`, also `None` while
+/// connections linger, since those must be advanced first.
 #[inline]
 unsafe fn session_of<'a>(state: *mut State, alone: bool) -> Option<&'a LuaSession> {
     unsafe {
@@ -139,14 +139,14 @@ unsafe fn session_of<'a>(state: *mut State, alone: bool) -> Option<&'a LuaSessio
             return None;
         }
         push_field(state, CONNECTION, NUMBER_KEY);
-        let number = ffi::lua_tonumber(state, -1); // of what is none: 0, which no session has
+        let number = ffi::lua_tonumber(state, -1); // 0 for anything else, which no session has
         let context = context(state).filter(|context| !alone || !context.lingering.get())?;
         context.sessions.get(number).map(|session| session.as_ref())
     }
 }
 
-/// Puts the options of the connection in their place; whether they are a table that inherits from none: one that does
-/// may raise errors, or yield, when it is read.
+/// Puts the connection's options in their stack position. Returns whether they are a table without a metatable: reading
+/// one with a metatable may raise or yield.
 unsafe fn push_options(state: *mut State) -> bool {
     unsafe {
         ffi::lua_settop(state, CONNECTION);
@@ -162,7 +162,7 @@ unsafe fn is_plain_table(state: *mut State) -> bool {
     }
 }
 
-/// Pushes true: the driver is to go on.
+/// Pushes true: the driver must go on.
 unsafe fn go_on(state: *mut State) -> c_int {
     unsafe {
         ffi::lua_pushboolean(state, 1);
@@ -170,15 +170,15 @@ unsafe fn go_on(state: *mut State) -> c_int {
     }
 }
 
-/// `poll(conn)`: what most calls of wsreceive are: a read, and messages for a handler. Returns nothing if nothing has
-/// come; false, and what wsreceive returns, if all is done; or true, and the driver goes on from there:
+/// `poll(conn)`: the usual wsreceive: a read, and messages for a handler. Returns nothing if nothing has come. Returns
+/// false and wsreceive's results if everything is done. Otherwise returns true and where the driver must go on:
 ///
-/// - nothing more: nothing has been done;
-/// - false: nothing was there, and the user wants to know if that lasts;
-/// - what [`read`](super::hot) returns, if it has read;
-/// - then true, if it has told what has come but for what is for the driver; or an error of the handler's, a text.
+/// - no further value: nothing has been done;
+/// - false: nothing was there, and the user has set receive_timeout;
+/// - the results of [`read`](super::hot), if it has read;
+/// - after those, true if it has delivered everything except what only the driver can; or a handler's error, as text.
 ///
-/// Options that say how to read are looked at with each tick of the coarse clock.
+/// The options that concern reading are read again at each tick of the coarse clock.
 unsafe extern "C-unwind" fn poll(state: *mut State) -> c_int {
     unsafe {
         let Some(session) = session_of(state, true).filter(|session| session.is_calm()) else {
@@ -215,7 +215,7 @@ unsafe extern "C-unwind" fn poll(state: *mut State) -> c_int {
     }
 }
 
-/// What [`poll`] does, and returns, when bytes have come. Not inlined: most polls find nothing.
+/// The rest of [`poll`] when bytes have come. Not inlined, because most polls find nothing.
 #[inline(never)]
 unsafe fn receive(state: *mut State, session: &LuaSession, count: usize, more: bool) -> c_int {
     unsafe {
@@ -236,7 +236,7 @@ unsafe fn receive(state: *mut State, session: &LuaSession, count: usize, more: b
         }
         if status != ffi::LUA_OK {
             session.stir();
-            ffi::lua_error(state); // a finaliser's, or there was no memory
+            ffi::lua_error(state); // a finaliser's error, or out of memory
         }
         let (is_done, turn) = (GIVEN_OPTIONS + 1, GIVEN_OPTIONS + 2);
         if ffi::lua_toboolean(state, is_done) != 0 {
@@ -254,7 +254,7 @@ unsafe fn receive(state: *mut State, session: &LuaSession, count: usize, more: b
     }
 }
 
-/// Whether the user wants a line in the log for each frame. Leaves something on the stack.
+/// Whether the user wants each frame logged. Leaves one value on the stack.
 #[inline]
 unsafe fn is_debugging(state: *mut State) -> bool {
     unsafe {
@@ -263,8 +263,8 @@ unsafe fn is_debugging(state: *mut State) -> bool {
     }
 }
 
-/// Whether what has come can be told without the driver: the connection and its options are as most are, and nobody
-/// watches. The options are then in their place.
+/// Whether events can be delivered without the driver: the connection and its options are ordinary, and there is no
+/// sink and no debug log. Leaves the options in their stack position.
 unsafe fn is_usual(state: *mut State, session: &LuaSession) -> bool {
     unsafe {
         if !session.is_plain() || !push_options(state) || !has_none(state, GIVEN_OPTIONS, SINK) {
@@ -275,12 +275,12 @@ unsafe fn is_usual(state: *mut State, session: &LuaSession) -> bool {
         if !is_known || is_debugging(state) {
             return false;
         }
-        // In a coroutine, a handler that may yield is called by the driver.
+        // In a coroutine, the driver calls handlers that may yield.
         ffi::lua_toboolean(state, CAN_YIELD) == 0 || ffi::lua_pushthread(state) != 0
     }
 }
 
-/// The value of max_payload_size as the session is told it: nothing for nil, and what equals nothing for no number.
+/// The value of max_payload_size for the session: `None` for nil, and NaN, which equals nothing, if it is not a number.
 pub(super) unsafe fn size(state: *mut State, index: c_int) -> Option<f64> {
     unsafe {
         match ffi::lua_type(state, index) {
@@ -291,25 +291,25 @@ pub(super) unsafe fn size(state: *mut State, index: c_int) -> Option<f64> {
     }
 }
 
-/// Why [`tell`] has stopped.
+/// Why [`tell`] stopped.
 enum Stop {
-    /// What comes next is no message, or none yet.
+    /// The next event is not a message, or there is none yet.
     Found(Found),
-    /// The next is not for a handler, or with more arguments than all have.
+    /// The next message is not for a handler function, or the handler takes extra arguments.
     Unusual,
-    /// The handler has raised an error, which lies on top of the stack.
+    /// The handler raised an error, which is on top of the stack.
     Failed,
 }
 
-/// Calls the handler of a connection with each message that has come; arguments as [`turn`] has them. An attempt of the
-/// same coroutine is around it, or handing over costs more.
+/// Calls the handler of a connection with each message that has come; arguments are placed as for [`turn`]. Within an
+/// attempt of the same coroutine, handing over is cheaper.
 ///
-/// `time`: the time of day, by the system's clock if it is not given; then whether any has come.
+/// `time` is the time of day, or `None` for the system clock's; `told` is set once a message has come.
 unsafe fn tell(state: *mut State, session: &LuaSession, time: Option<f64>, told: &mut bool) -> Stop {
     unsafe {
         let [trace, handler_args, msghandler] = [1, 2, 3].map(|place| ffi::lua_gettop(state) + place);
         ffi::lua_pushvalue(state, TRACE);
-        ffi::lua_pushvalue(state, HANDLER_ARGS); // names cost less to fetch from here
+        ffi::lua_pushvalue(state, HANDLER_ARGS); // names are cheaper to fetch from here
         ffi::lua_pushvalue(state, MSGHANDLER);
         loop {
             if !has_none(state, GIVEN_OPTIONS, handler_args) {
@@ -326,7 +326,7 @@ unsafe fn tell(state: *mut State, session: &LuaSession, time: Option<f64>, told:
             };
             ffi::lua_pushvalue(state, CONNECTION);
             ffi::lua_pushinteger(state, lent.number.into());
-            // Nothing if a finaliser has ended the connection meanwhile.
+            // False if a finaliser has ended the connection meanwhile.
             if !hand_over(state, session, lent) {
                 return Stop::Unusual;
             }
@@ -343,8 +343,8 @@ unsafe fn tell(state: *mut State, session: &LuaSession, time: Option<f64>, told:
     }
 }
 
-/// `turn(conn, options)`: tells what has come. Returns true if nothing else is to be done; otherwise false, and true or
-/// an error of the handler's. What is no message is left to the driver.
+/// `turn(conn, options)`: delivers the messages that have come. Returns true if nothing else is to be done; otherwise
+/// false, and true or a handler's error. Other events are left to the driver.
 unsafe extern "C-unwind" fn turn(state: *mut State) -> c_int {
     unsafe {
         let Some(session) = session_of(state, false) else { return 0 };
@@ -376,13 +376,13 @@ unsafe extern "C-unwind" fn turn(state: *mut State) -> c_int {
     }
 }
 
-/// `next_event(conn, options, time, begins, guards)`: the next event, as [`next`](super::hot) has it. `begins`: a turn
-/// begins, that ends after some time or many events; then the event says that it is enough, though there may be more,
-/// and its data are whether complete frames have come. `guards`: a finaliser that calls in between is not taken for the
-/// driver's having been broken off, for it finds the session busy (see `unguard`).
+/// `next_event(conn, options, time, begins, guards)`: the next event, as [`next`](super::hot) returns it. `begins`
+/// starts a turn, which is limited in time and events; at its end the event is ENOUGH, though there may be more, and
+/// its data are whether complete frames have come. `guards` marks the session as busy, so that a finaliser's call in
+/// between is not mistaken for an interruption of the driver (see `unguard`).
 ///
-/// With options that are a table, messages before the event are told to the handler, if these are as most are, at this
-/// time of day; an error of the handler's is an event that is false.
+/// If `options` is a table, ordinary messages before that event are delivered to the handler, with `time` as the time
+/// of day; a handler's error is returned as the event false.
 unsafe extern "C-unwind" fn next_event(state: *mut State) -> c_int {
     unsafe {
         let Some(session) = session_of(state, false) else { return 0 };
@@ -406,9 +406,10 @@ unsafe extern "C-unwind" fn next_event(state: *mut State) -> c_int {
     }
 }
 
-/// `send_now(conn, opcode, data)`: what most calls of wssend are: sends a message, a ping or a pong, if it is a string
-/// and nothing else waits to be sent. True if all of it has left; nil and why not, as [`write`](super::hot) says it, if
-/// some of it is left in the queue; nothing if nothing has happened, for the driver to see to it.
+/// `send_now(conn, opcode, data)`: the usual wssend: sends a message, a ping or a pong, if `data` is a string and
+/// nothing else waits to be sent. Returns true if all of it was written or gathered; nil and the error, as
+/// [`write`](super::hot) has it, if some of it is still queued; nothing if nothing was done and the driver must handle
+/// it.
 unsafe extern "C-unwind" fn send_now(state: *mut State) -> c_int {
     unsafe fn sent(state: *mut State) -> Option<Result<(), *mut Reply>> {
         unsafe {

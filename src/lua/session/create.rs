@@ -1,4 +1,4 @@
-//! A session from the parameters that the Lua driver has put together.
+//! Makes a session from the parameters that the Lua driver has put together.
 
 use std::rc::Rc;
 
@@ -13,12 +13,14 @@ use crate::protocol::handshake::UpgradeRequest;
 use crate::proxy::sockproxy::SockProxy;
 use crate::session::{Kind, Session};
 
-/// `session(parameters)`: a session, a client's with its first bytes queued, and its number; or `nil`, why not, and
-/// which hop cannot even begin, "tls" or "proxy", if it is one. The parameters: `role` ("server", or nothing), `seed`
-/// (of nonces and masking keys, for tests), `clock` (a virtual one, or nothing), `max_payload_size`, `use_masking`,
-/// `fragment_size`, `coalesce` (bytes), `deflate` (a table of all that [`options`] reads of it, or nothing); a
-/// client's: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`), `subprotocols` (array), `secure`,
-/// `tls` (LuaSec's names) and `sockproxy` (as `deflate`).
+/// `session(parameters)`: a session (a client's has its first bytes queued) and its number; or `nil`, the error, and
+/// the hop that cannot even begin, "tls" or "proxy", if it is one.
+///
+/// Parameters of both roles: `role` ("server" or nil), `seed` (of nonces and masking keys, for tests), `clock` (a
+/// virtual one or nil), `max_payload_size`, `use_masking`, `fragment_size`, `coalesce` (bytes), `deflate` (a table with
+/// everything that [`options`] reads, or nil). Client only: `host`, `host_header`, `resource`, `headers` (array of
+/// `{name, value}`), `subprotocols` (array), `secure`, `tls` (with LuaSec's names) and `sockproxy` (a table or nil,
+/// like `deflate`).
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
     let empty = Table::default();
     let parameters = arguments.first().and_then(Value::table).unwrap_or(&empty);
@@ -52,7 +54,7 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
     }
     let request = request(parameters)?;
     let secure = parameters.get("secure").boolean() == Some(true);
-    // What is wrong with the options is said for ws as well.
+    // Wrong options are reported for ws URLs as well.
     let empty = Table::default();
     let luasec = parameters.get("tls").table().unwrap_or(&empty);
     let wanted = tls::wanted(context, luasec, secure)?;
@@ -71,11 +73,11 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
     }
 }
 
-/// The upgrade request, or what cannot stand in one.
+/// The upgrade request, or the parameter that cannot be part of one.
 fn request(parameters: &Table) -> Result<UpgradeRequest, Fault> {
     let text = |name| parameters.get(name).text().unwrap_or_default();
     let refused = |why: String| Fault::Parameters(format!("bad option 'upgrade_headers' ({why})"));
-    // The resource is a URL's, which has no such characters left.
+    // The resource comes from a parsed URL, which has no forbidden characters left.
     let mut request = UpgradeRequest::new(&text("host_header"), &text("resource"))
         .map_err(|error| refused(error.to_string()))?;
     for name in parameters.get("subprotocols").table().map(Table::elements).unwrap_or_default() {

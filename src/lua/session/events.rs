@@ -1,5 +1,5 @@
-//! What a session tells, one event after the other: each by its number and with its data, which are lent until they are
-//! a Lua string.
+//! The events of a session, one after the other. Each has a number and data, which are lent until they are a Lua
+//! string.
 
 use std::cell::Cell;
 
@@ -10,37 +10,37 @@ use crate::protocol::event::Event as Received;
 use crate::protocol::frame::Opcode;
 use crate::session::Event;
 
-/// The numbers of events that are no opcodes.
+/// The numbers of the events that are not opcodes.
 pub(super) const OPEN: u8 = 16;
 pub(super) const BEGIN: u8 = 17;
 pub(super) const PIECE: u8 = 18;
 pub(super) const LAST: u8 = 19;
 pub(super) const FAILURE: u8 = 20;
 pub(super) const REQUEST: u8 = 21;
-/// The driver was broken off between taking an event and delivering it.
+/// The driver was interrupted between taking an event and delivering it.
 pub(in crate::lua) const INTERRUPTED: u8 = 22;
-/// More is there to be interpreted, and nothing to tell yet.
+/// More input is waiting to be interpreted, and there is no event yet.
 pub(super) const WORKING: u8 = 23;
-/// More may be there, but it is enough for this turn.
+/// There may be more, but this turn is over.
 pub(in crate::lua) const ENOUGH: u8 = 24;
 
-/// The most events of a turn, and how long it may take from the first event on, in seconds: a peer that always has more
-/// could keep it for ever.
+/// The most events of a turn, and the most seconds from its first event on. Without a limit, a peer that always has
+/// more to say could keep a turn going for ever.
 const MOST_EVENTS: u32 = 1000;
 const LONGEST: f64 = 0.005;
 
-/// What one `wsreceive` may do yet. Where no turn has begun, nothing limits what is told.
+/// The limits of one `wsreceive`. Without a turn there are none.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     has_begun: Cell<bool>,
-    /// That have been told.
+    /// How many events were delivered.
     events: Cell<u32>,
-    /// By [`LuaSession::time`].
+    /// On the clock of [`LuaSession::time`].
     deadline: Cell<f64>,
 }
 
 /// An event that is being handed over. Its data stay where they are until [`LuaSession::handed_over`] or
-/// [`LuaSession::keep`], for until then nothing touches the session.
+/// [`LuaSession::keep`], since until then nothing touches the session.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::lua) struct Lent {
     pub(in crate::lua) number: u8,
@@ -55,21 +55,21 @@ impl Lent {
     }
 }
 
-/// What `next` has found.
+/// The result of `next`.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::lua) enum Found {
-    /// Nothing, and nothing will come without more bytes; whether complete frames have come since that was last said,
-    /// and how many bytes wait to be sent.
+    /// No event, and none will come without more bytes. `heard`: complete frames have come since the last report;
+    /// `outgoing`: how many bytes wait to be sent.
     Nothing {
         heard: bool,
         outgoing: usize,
     },
     Event(Lent),
-    /// The turn is over, and there may be more; whether complete frames have come.
+    /// The turn is over, and there may be more. `heard`: complete frames have come since the last report.
     Enough {
         heard: bool,
     },
-    /// Nothing was done with the last event: the driver was broken off.
+    /// The last event was never delivered: the driver was interrupted.
     Interrupted,
 }
 
@@ -78,7 +78,7 @@ impl Found {
 }
 
 impl LuaSession {
-    /// A turn begins.
+    /// Begins a turn.
     pub(in crate::lua) fn begin_turn(&self) {
         self.turn.has_begun.set(true);
         self.turn.events.set(0);
@@ -87,12 +87,12 @@ impl LuaSession {
         }
     }
 
-    /// Seconds on a clock that costs next to nothing.
+    /// Seconds on a clock that is almost free to read.
     fn time(&self) -> f64 {
         self.clock.as_ref().map_or_else(coarse_clock, |clock| clock.get())
     }
 
-    /// Whether the turn is not over.
+    /// Whether the turn may go on.
     #[inline]
     fn goes_on(&self) -> bool {
         let events = self.turn.events.get();
@@ -100,7 +100,7 @@ impl LuaSession {
         events == 0 || !self.turn.has_begun.get() || !is_over()
     }
 
-    /// The next event, which is lent until one of `handed_over` and `keep` is called.
+    /// The next event, which is lent until `handed_over` or `keep` is called.
     pub(in crate::lua) fn next(&self) -> Found {
         if self.retired.get() {
             return Found::NOT_NOW;
@@ -122,13 +122,13 @@ impl LuaSession {
         Found::Event(self.lend(number, data))
     }
 
-    /// The same, in less time if it is a message as most are.
+    /// Like `next`, but faster for a short message.
     #[inline]
     pub(in crate::lua) fn next_quickly(&self) -> Found {
         self.short_message().map_or_else(|| self.next(), Found::Event)
     }
 
-    /// The next event, if that is a message of the kind that the last event was; see [`Session::short_message`].
+    /// The next event, if it is a message of the same kind as the last event; see [`Connection::short_message`].
     #[inline]
     fn short_message(&self) -> Option<Lent> {
         if self.retired.get() || self.handed.get() {
@@ -150,7 +150,7 @@ impl LuaSession {
         Some(self.lend(kind, data))
     }
 
-    /// Whether complete frames have come since this was last asked; if so, the peer was heard of now.
+    /// Whether complete frames have come since the last call; if so, the peer was heard from now.
     fn has_heard(&self, inner: &Inner) -> bool {
         let frames = inner.session.connection().map_or(0, Connection::frames_received);
         if self.frames.replace(frames) == frames {
@@ -164,8 +164,8 @@ impl LuaSession {
         self.heard.set(self.clock.as_ref().map_or_else(clock, |clock| clock.get()));
     }
 
-    /// Counts an event of this number. If it is a complete frame, the peer was heard of before a handler is called, which
-    /// may receive, too.
+    /// Counts an event. If it is a complete frame, the peer counts as heard from before a handler is called, since that
+    /// may call wsreceive itself.
     fn count_event(&self, number: u8) {
         let events = self.turn.events.get();
         if events == 0 {
@@ -185,21 +185,21 @@ impl LuaSession {
         lent
     }
 
-    /// What was lent has been taken; whether it is to be told, for the connection may be over meanwhile.
+    /// Notes that the lent data were copied. Returns whether to deliver them: the connection may have ended meanwhile.
     pub(in crate::lua) fn handed_over(&self) -> bool {
         self.lent.set(None);
         self.handed.set(!self.retired.get());
         self.handed.get()
     }
 
-    /// What was lent, these data, could not be taken, and comes again.
+    /// Keeps lent data that could not be copied; the event is returned again.
     pub(in crate::lua) fn keep(&self, number: u8, data: Vec<u8>) {
         self.lent.set(None);
         let _ = self.with(|inner| (inner.kept, inner.own) = (Some(number), data));
     }
 
-    /// Throws away what has come, at most so many events. Returns whether the peer's close frame, or its fault, was
-    /// among it; and whether there may be more.
+    /// Discards up to `most` events. Returns whether the peer's close frame or a failure was among them, and whether
+    /// there may be more.
     pub(super) fn discard(&self, most: u32) -> (bool, bool) {
         let discarded = self.with(|inner| {
             let mut answered = false;

@@ -1,5 +1,6 @@
-//! The functions that the Lua driver calls with a session, but for those of `raw/hot.rs`. Each takes its arguments out
-//! of a slice of values; what a finaliser asks of a session that is at work is answered as if there were none.
+//! The functions that the Lua driver calls with a session, except those of `raw/hot.rs`. Each takes its arguments from
+//! a slice of values. A finaliser that asks something of a session at work gets the same answer as if there were no
+//! session.
 
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use crate::protocol::frame::Opcode;
 use crate::protocol::handshake;
 use crate::session::Session;
 
-/// What a function does with the session that is its first argument.
+/// The session that is the first argument.
 fn session(arguments: &[Value]) -> Option<&Rc<LuaSession>> {
     match arguments.first() {
         Some(Value::Handle(Handle::Session(session))) => Some(session),
@@ -24,12 +25,12 @@ fn session(arguments: &[Value]) -> Option<&Rc<LuaSession>> {
     }
 }
 
-/// The argument at this place, the first being 0.
+/// The argument at this index, counted from 0.
 fn argument(arguments: &[Value], index: usize) -> &Value {
     arguments.get(index).unwrap_or(&Value::Nil)
 }
 
-/// A function that does something with a session, and returns whether it could.
+/// A function that does something with a session and returns whether it could, or a value.
 macro_rules! deed {
     ($name:ident, |$session:ident, $arguments:ident| $deed:expr) => {
         fn $name(_: &Rc<Context>, $arguments: &[Value]) -> Reply {
@@ -39,79 +40,79 @@ macro_rules! deed {
     };
 }
 
-/// The functions by name, beside those that are called for each message (`raw/hot.rs`).
+/// The functions by name, except those that are called for each message (`raw/hot.rs`).
 pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
-    // session(parameters): a session; or nil, why not, and which hop cannot even begin (create.rs)
+    // session(parameters): a session and its number; or nil, the error, and the hop that cannot even begin (create.rs)
     (c"session", create::create),
     (c"event_numbers", event_numbers),
-    // attach(session, socket): read and write will use this native socket, or none for nil
+    // attach(session, socket): read and write will use this native socket; nil for none
     (c"attach", attach),
-    // free(session): gives back all memory
+    // free(session): frees all memory
     (c"free", free),
-    // take_back(session): gives back storage that is not needed now
+    // take_back(session): returns unneeded storage to the pool
     (c"take_back", take_back),
-    // retire(session): the user is to be told nothing more: `next` finds nothing from now on
+    // retire(session): nothing more is delivered to the user: `next` finds nothing from now on
     (c"retire", retire),
-    // discard(session, most): throws away at most so many events: whether the peer's close frame or its fault was among
-    // them, and whether there may be more
+    // discard(session, most): discards up to `most` events; returns whether the peer's close frame or a failure was
+    // among them, and whether there may be more
     (c"discard", discard),
-    // receive_data(session, bytes): takes bytes of the wire that came in another way: how much plaintext they became,
-    // and whether more is held
+    // receive_data(session, bytes): takes bytes of the wire that the driver has read itself; returns the number of
+    // plaintext bytes, and whether TLS holds more
     (c"receive_data", receive_data),
     // receive_plain(session, bytes): takes bytes that are plaintext, whatever the wire carries
     (c"receive_plain", receive_plain),
-    // receive_end(session): no more bytes will come in that other way
+    // receive_end(session): the wire will deliver no more bytes
     (c"receive_end", receive_end),
-    // peek(session, max): at most so many of the bytes that can be written now
+    // peek(session, max): up to `max` of the bytes that can be written now
     (c"peek", peek),
-    // sent(session, count): so many of those were written
+    // sent(session, count): `count` of those bytes were written
     (c"sent", sent),
-    // status(session): the hop that is not complete yet ("proxy", "tls", "upgrade"; "frames" for none); whether TLS
-    // says that the peer sends no more; whether it has failed
+    // status(session): the first incomplete hop ("proxy", "tls", "upgrade", or "frames" if all are complete); whether
+    // the peer has ended TLS; whether the session has failed
     (c"status", status),
-    // failed(session): why it has failed, so that nothing can be sent; or nil
+    // failed(session): why the session has failed, so that nothing can be sent; or nil
     (c"failed", failed),
     // holds_more(session): whether bytes that were read wait inside TLS
     (c"holds_more", holds_more),
-    // was_interrupted(session): whether an event was handed over and nothing has been done with it
+    // was_interrupted(session): whether an event was handed over and never delivered
     (c"was_interrupted", was_interrupted),
-    // failure(session): of the event of that name: the hop, the kind, the code of our close frame
+    // failure(session): details of the failure event: the hop, the kind, the code of our close frame
     (c"failure", failure_of),
-    // response(session): a client's: subprotocol, headers, status, reason
+    // response(session): client only: subprotocol, headers, status, reason
     (c"response", response),
-    // request(session): a server's: resource, headers, subprotocols
+    // request(session): server only: resource, headers, subprotocols
     (c"request", request),
-    // accept(session, subprotocol): answers the request
+    // accept(session, subprotocol): accepts the upgrade
     (c"accept", accept),
-    // refuse(session, status, message): the same
+    // refuse(session, status, message): refuses the upgrade
     (c"refuse", refuse),
-    // proxy_detail(session): what the proxy calls the connection
+    // proxy_detail(session): the proxy's identifier of the connection
     (c"proxy_detail", proxy_detail),
-    // peer(session): what TLS knows of the peer, for conn.tls
+    // peer(session): information about the TLS peer, for conn.tls
     (c"peer", peer),
-    // body(session, most): of a refused upgrade: at most `most` bytes of its body, and whether that is all
+    // body(session, most): up to `most` bytes of the body of a refused upgrade, and whether it is complete
     (c"body", body),
-    // close_state(session): the close frames as four values: code and reason of the one that was sent, and of the one
-    // that came; false as the code of one without a code, nil for no frame
+    // close_state(session): the close frames as four values: code and reason of the sent one, then of the received one.
+    // The code is false for a frame without one, nil for no frame
     (c"close_state", close_state),
-    // forget(session): forgets a partly received message; reset(session): and what still comes of it
+    // forget(session): forgets a partly received message; reset(session): the same, and the next byte begins a frame
     (c"forget", forget),
     (c"reset", reset),
     // set_trace(session, on), trace(session): an array of lines, one for each frame since the last call
     (c"set_trace", set_trace),
     (c"trace", trace),
-    // announce(session, on): whether messages are announced; stream(session): the one that was announced comes in
+    // announce(session, on): whether messages are announced; stream(session): the announced message is returned in
     // pieces
     (c"announce", announce),
     (c"stream", stream),
-    // limit(session, bytes): the most bytes of a message
+    // limit(session, bytes): the maximum size of a message
     (c"limit", limit),
-    // pong(session, data), reply_close(session): the answers to control frames, which are done with that
+    // pong(session, data), reply_close(session): answer a control frame, which is then done
     (c"pong", pong),
     (c"reply_close", reply_close),
-    // close(session, code, reason): queues a close frame: true; or nil and why not
+    // close(session, code, reason): queues a close frame; returns true, or nil and the error
     (c"close", close),
-    // shutdown(session): queues the end of TLS
+    // shutdown(session): queues TLS's close_notify
     (c"shutdown", shutdown),
 ];
 
@@ -193,7 +194,7 @@ fn failure_of(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![failure.hop.as_str().into(), failure.kind.as_str().into(), code.into()]
 }
 
-/// Headers as a table: names in lower case, values of the same name joined by ", ".
+/// Headers as a table: names in lower case, values of repeated names joined by ", ".
 fn headers(headers: &[(String, Vec<u8>)]) -> Table {
     let mut joined: Vec<(String, Vec<u8>)> = Vec::new();
     for (name, value) in headers {

@@ -1,9 +1,9 @@
-//! A [`Session`] as the Lua driver sees it: what it is made of, and the marks that tell where a call was broken off.
-//! Only the driver holds these objects, so the types of their arguments are the driver's care. What comes out of a
-//! session is in `events`, how its bytes come and go in `transfer`.
+//! A [`Session`] for the Lua driver, with marks that show where a call was interrupted. Only the driver holds these
+//! objects, so it is responsible for the types of their arguments. `events` has the events of a session, `transfer` how
+//! its bytes are read and written.
 //!
-//! A finaliser of anybody's may call in while the data of an event become a Lua string: so a session that is at work
-//! says that it has nothing, and that is no error.
+//! Any finaliser may call in while the data of an event become a Lua string. A session at work then answers that it has
+//! nothing; that is not an error.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell, RefMut};
@@ -33,39 +33,38 @@ use transfer::{Look, Reading};
 pub(super) struct LuaSession {
     context: Rc<Context>,
     number: Cell<Option<f64>>,
-    /// If time is not the real one.
+    /// The virtual clock, if there is one.
     clock: Option<Rc<Cell<f64>>>,
     inner: RefCell<Option<Inner>>,
-    /// An event was handed over and nothing has been done with it.
+    /// An event was handed over, and nothing has been done with it yet.
     handed: Cell<bool>,
     /// The number of the last event.
     last: Cell<u8>,
-    /// What is being copied to Lua. As long as that lasts nothing else may touch what is in `inner`.
+    /// The data being copied to Lua. Until that is done, nothing else may touch `inner`.
     lent: Cell<Option<Lent>>,
-    /// Something is called that is not to be disturbed.
+    /// A function is running that must not be disturbed (`shelter`).
     sheltered: Cell<bool>,
-    /// Nor is the driver between taking an event and delivering it, where the collector can run there.
+    /// The driver is between taking an event and delivering it, and must not be disturbed where the collector may run.
     guarded: Cell<bool>,
-    /// The connection is over for the user, who is to be told nothing more.
+    /// The connection has ended for the user; nothing more is delivered.
     retired: Cell<bool>,
-    /// There is nothing to do for a wsreceive but to read from a socket of ours.
+    /// A wsreceive has nothing to do but read from a native socket.
     calm: Cell<bool>,
     /// Messages can be sent at any time.
     can_send: Cell<bool>,
-    /// Messages that come may go to the handler and nowhere else.
+    /// Incoming messages go to the handler and nowhere else.
     plain: Cell<bool>,
-    /// The user's max_payload_size, as the driver saw it last.
+    /// The user's max_payload_size when the driver last looked at it.
     size: Cell<Option<f64>>,
-    /// Something was queued that nobody has tried to write yet.
+    /// Something was queued, and nobody has tried to write it yet.
     unwritten: Cell<bool>,
-    /// Bytes have come since `next` last had nothing to tell.
+    /// Bytes have come since `next` last found nothing.
     fresh: Cell<bool>,
-    /// Whose errors end in [`raw`](super::raw), which then sees what they have left behind: a coroutine, by its
-    /// address.
+    /// The coroutine (by its address) whose errors are caught in [`raw`](super::raw), which then cleans up these marks.
     attempt: Cell<usize>,
-    /// Calls of Lua from functions of this session, which hold on to it.
+    /// How many functions of this session are calling Lua, and use the session afterwards.
     calls: Cell<u32>,
-    /// How many complete frames had come when that was last asked for, and when the peer was last heard of, in seconds.
+    /// The number of complete frames when it was last asked for, and when the peer was last heard from, in seconds.
     frames: Cell<u64>,
     heard: Cell<f64>,
     turn: Turn,
@@ -73,7 +72,7 @@ pub(super) struct LuaSession {
     reading: Cell<Reading>,
 }
 
-/// Whose errors end where the marks of a session are looked after, and what else there was before that.
+/// What an attempt has replaced, and restores when it ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
     coroutine: usize,
@@ -84,18 +83,18 @@ pub(super) struct Attempt {
 #[derive(Debug)]
 struct Inner {
     session: Session,
-    /// Reads and writes go here without becoming Lua strings.
+    /// Reads and writes use this socket without creating Lua strings.
     socket: Option<Rc<Socket>>,
-    /// Data of an event that are not the session's: of a failure, or of what could not be handed over.
+    /// Data of an event that the session does not hold: a failure's, or those that could not be handed over.
     own: Vec<u8>,
-    /// What could not be handed over, for the next time: its number. The data are in `own`.
+    /// The number of the event that could not be handed over, for the next time. Its data are in `own`.
     kept: Option<u8>,
     failure: Option<Failure>,
-    /// So much is gathered before it is written, in bytes; 0: nothing is.
+    /// Small messages are gathered up to this size before they are written, in bytes; 0 for not at all.
     coalesce: usize,
 }
 
-/// Why a method of a session did nothing.
+/// Why a method of a session did nothing, as text.
 pub(super) type Reason = Cow<'static, str>;
 
 impl LuaSession {
@@ -135,12 +134,12 @@ impl LuaSession {
         session
     }
 
-    /// By which [`Register`] knows it.
+    /// The number under which [`Register`] knows the session.
     fn number(&self) -> Option<f64> {
         self.number.get()
     }
 
-    /// A handler is called: what was handed over is done, and deliveries within deliveries are counted for the whole
+    /// Notes that a handler is being called: the event is done, and the nesting of deliveries is counted for the whole
     /// module.
     pub(super) fn begin_delivery(&self) {
         self.done();
@@ -153,18 +152,18 @@ impl LuaSession {
         self.context.depth.set(self.context.depth.get() - 1);
     }
 
-    /// Whether too many of them are under way.
+    /// Whether deliveries are nested as deeply as allowed.
     pub(super) fn is_deep(&self) -> bool {
         self.context.is_deep()
     }
 
-    /// Whether a function of this session is under way that has called Lua, and goes on with it then.
+    /// Whether a function of this session is calling Lua, and will use the session afterwards.
     pub(super) fn is_held(&self) -> bool {
         self.calls.get() > 0 || self.lent.get().is_some()
     }
 
-    /// What is in it, for whoever may touch that now: nobody while it is at work, of which a finaliser may know
-    /// nothing.
+    /// The contents, for a caller that may touch them now. `None` while the session is at work, which only a finaliser
+    /// can observe.
     #[inline]
     fn at_rest(&self) -> Option<RefMut<'_, Option<Inner>>> {
         if self.sheltered.get() || self.guarded.get() || self.lent.get().is_some() {
@@ -173,18 +172,18 @@ impl LuaSession {
         self.inner.try_borrow_mut().ok()
     }
 
-    /// Whether a call of a finaliser's would find it at work.
+    /// Whether a finaliser's call would find the session at work.
     pub(super) fn is_busy(&self) -> bool {
         self.at_rest().is_none()
     }
 
-    /// Whether it was so before.
+    /// Sets the mark, and returns its previous value.
     pub(super) fn set_sheltered(&self, sheltered: bool) -> bool {
         self.sheltered.replace(sheltered)
     }
 
-    /// Errors of this coroutine's end from now on where the marks are looked after. Returns what
-    /// [`end_attempt`](Self::end_attempt) is to be given.
+    /// Notes that errors of this coroutine are caught from now on. Pass the result to
+    /// [`end_attempt`](Self::end_attempt).
     pub(super) fn begin_attempt(&self, coroutine: usize) -> Attempt {
         let before = Attempt {
             coroutine: self.attempt.replace(coroutine),
@@ -195,15 +194,15 @@ impl LuaSession {
         before
     }
 
-    /// Returns what was lent meanwhile, if the attempt has failed in the middle of that.
+    /// Ends an attempt. Returns the data still lent, if it failed while they were being copied.
     pub(super) fn end_attempt(&self, before: Attempt) -> Option<Lent> {
         self.attempt.set(before.coroutine);
         self.calls.set(before.calls);
-        // A finaliser may have made this attempt, while a string is made further up on the stack.
+        // The attempt may be a finaliser's, run while a string is made further up the stack.
         if before.was_lent { None } else { self.lent.get() }
     }
 
-    /// Whether errors of this coroutine's end there.
+    /// Whether an attempt is catching this coroutine's errors.
     pub(super) fn is_attempt_of(&self, coroutine: usize) -> bool {
         self.attempt.get() == coroutine
     }
@@ -217,12 +216,12 @@ impl LuaSession {
         Ok(operation(inner.as_mut().ok_or("closed")?))
     }
 
-    /// The same on the open connection; whether there was one.
+    /// Runs `operation` on the open connection. Returns whether there was one.
     fn open(&self, operation: impl FnOnce(&mut Connection)) -> bool {
         self.with(|inner| inner.session.connection_mut().map(operation)).is_ok_and(|done| done.is_some())
     }
 
-    /// The same for a question, whose answer is nothing where there is no session.
+    /// Asks the session a question. The answer is the default if there is no session.
     fn ask<R: Default>(&self, question: impl FnOnce(&Session) -> R) -> R {
         self.with(|inner| question(&inner.session)).unwrap_or_default()
     }
@@ -231,8 +230,8 @@ impl LuaSession {
         self.ask(Session::incoming_len)
     }
 
-    /// Whether a wsreceive has something to do without more bytes from the wire: events, one of which may be the last
-    /// with which nothing was done, or bytes that wait for somebody to write them.
+    /// Whether a wsreceive has something to do without more bytes from the wire: an event to take, an interruption to
+    /// report, or bytes that nobody has tried to write.
     pub(super) fn is_pending(&self) -> bool {
         let pending = |inner: &mut Inner| {
             self.has_more(inner) || self.unwritten.get() && inner.session.outgoing_len() > 0
@@ -255,22 +254,22 @@ impl LuaSession {
         self.ask(Session::sendable_len)
     }
 
-    /// Whether there is nothing to do for a wsreceive but to read.
+    /// Whether a wsreceive has nothing to do but read.
     pub(super) fn is_calm(&self) -> bool {
         self.calm.get()
     }
 
-    /// Whether messages may go to the handler and nowhere else.
+    /// Whether messages go to the handler and nowhere else.
     pub(super) fn is_plain(&self) -> bool {
         self.plain.get()
     }
 
-    /// Whether the user's max_payload_size is what it was.
+    /// Whether the user's max_payload_size is unchanged.
     pub(super) fn size_is(&self, size: Option<f64>) -> bool {
         self.size.get() == size
     }
 
-    /// What the driver knows of all that.
+    /// Stores what the driver knows of all this.
     pub(super) fn settle(&self, is_calm: bool, can_send: bool, is_plain: bool, size: Option<f64>) {
         self.calm.set(is_calm);
         self.can_send.set(can_send);
@@ -287,40 +286,40 @@ impl LuaSession {
         self.heard.set(heard);
     }
 
-    /// There is something to do.
+    /// Notes that a wsreceive has something to do.
     pub(super) fn stir(&self) {
         self.calm.set(false);
     }
 
-    /// Gives back the storage that is not needed now.
+    /// Returns unneeded storage to the pool.
     fn take_back(&self) -> bool {
         self.with(|inner| self.context.storage.borrow_mut().take_back(&mut inner.session)).is_ok()
     }
 
-    /// Something has broken off in the middle: the next call finds that.
+    /// Notes an interruption, for the next call to report.
     pub(super) fn break_off(&self) {
         self.handed.set(true);
     }
 
-    /// What was handed over needs nothing more.
+    /// Notes that the event handed over needs nothing more.
     pub(super) fn done(&self) {
         self.handed.set(false);
         self.guarded.set(false);
     }
 
-    /// Nobody else may touch the session until what was just handed over is done; or not any more.
+    /// Sets whether the session is off limits for others until the event just handed over is done.
     pub(super) fn set_guarded(&self, guarded: bool) {
         self.guarded.set(guarded);
     }
 
-    /// The connection is over for the user.
+    /// Ends the connection for the user.
     fn retire(&self) {
         self.retired.set(true);
         self.calm.set(false);
         self.can_send.set(false);
     }
 
-    /// Gives back all memory, unless it is at work.
+    /// Frees all memory, unless the session is at work.
     fn free(&self) -> bool {
         self.lent.get().is_none() && self.inner.try_borrow_mut().is_ok_and(|mut inner| inner.take().is_some())
     }

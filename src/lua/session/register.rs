@@ -1,14 +1,14 @@
-//! Sessions by number: the hot functions are given a number, which costs less to look at than an object does. (A
-//! function for each session would cost as little, but LuaJIT's traces would keep it, and with it the session.)
+//! Sessions by number. The hot functions take a number, which is cheaper to check than an object. (A closure for each
+//! session would be as cheap, but LuaJIT's traces would keep it alive, and with it the session.)
 //!
-//! A number is never used twice, so one that was kept too long finds nothing.
+//! A number is never reused, so an outdated one finds nothing.
 
 use std::cell::RefCell;
 use std::ptr::NonNull;
 
 use super::LuaSession;
 
-/// The bits of a number that say which slot; those above say how often that was taken before. All fit in a Lua number.
+/// The low bits of a number are the slot; the high bits count the uses of that slot. All fit in a Lua number.
 const SLOT_BITS: u32 = 20;
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Register {
         if slot.number == number { slot.session } else { None }
     }
 
-    /// A number for a session; `None` if there are more of them than any process has.
+    /// Assigns a number to a session; `None` if there are more sessions than any process should have.
     pub(super) fn add(&self, session: &LuaSession) -> Option<f64> {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or(slots.len());
@@ -49,7 +49,7 @@ impl Register {
         Some(slot.number as f64)
     }
 
-    /// Forgets a session, which is being dropped.
+    /// Forgets a session that is being dropped.
     pub(super) fn remove(&self, number: f64) {
         let index = (number as u64 & ((1 << SLOT_BITS) - 1)) as usize;
         if let Some(slot) = self.slots.borrow_mut().get_mut(index) {

@@ -1,4 +1,4 @@
-//! How the bytes of a session come and go over a socket of ours, and what is to be sent gets into it.
+//! How the bytes of a session are read and written over a native socket, and how messages are queued.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,18 +10,18 @@ use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
 use crate::session::Session;
 
-/// One read takes so much at first where the user has set no `receive_chunk_size`, in bytes; four times as much while
+/// The initial size of a read if the user has not set `receive_chunk_size`, in bytes. It is multiplied by four while
 /// reads come back full, up to [`storage::LARGEST_READ`].
 const READ: usize = 16 * 1024;
 
-/// One read takes no more than this, whatever is asked for: space is made before it is known what will come.
+/// The maximum size of a read in bytes, whatever the user asks for: the space is allocated before the read.
 const LARGEST_CHUNK: usize = 1024 * 1024;
 
-/// After so many reads in turn that need not have been so large, they become smaller again; one that brings nothing
-/// counts for four.
+/// After this many consecutive reads that used little of their size, reads become smaller again. A read that finds
+/// nothing counts as four.
 const MODEST_READS: u32 = 64;
 
-/// How much one read takes.
+/// The size of reads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
     size: usize,
@@ -35,7 +35,7 @@ impl Default for Reading {
 }
 
 impl Reading {
-    /// The next one, after a read that has brought so much.
+    /// The size of the next read, after one that brought `count` bytes.
     fn after(mut self, count: usize) -> Self {
         if count >= self.size {
             return Self { size: (self.size * 4).min(storage::LARGEST_READ), modest: 0 };
@@ -52,29 +52,29 @@ impl Reading {
     }
 }
 
-/// The options that matter to a poll, as they were when it last looked at them.
+/// The options that concern a poll, as it last saw them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Look {
-    /// By the coarse clock.
+    /// On the coarse clock.
     time: f64,
-    /// What one read takes at most, in bytes.
+    /// The maximum size of a read, in bytes.
     most: Option<usize>,
 }
 
-/// What one read has come to.
+/// The result of a read.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::lua) enum Came {
-    /// So many bytes of plaintext, and whether there may be more at once.
+    /// The number of bytes of plaintext, and whether there may be more now.
     Bytes(usize, bool),
-    /// None; `pending`: what came before may not have been interpreted yet, or wait to be sent.
+    /// No bytes. `pending`: earlier bytes may be waiting to be interpreted or sent.
     Nothing { pending: bool },
 }
 
 impl LuaSession {
-    /// Whether it is time for a poll to look at the options again: some milliseconds have passed.
+    /// Whether a poll should read the options again, because some milliseconds have passed.
     pub(in crate::lua) fn begin_look(&self) -> bool {
         let (look, time) = (self.look.get(), coarse_clock());
-        // The very same number: the clock has not ticked.
+        // Compared exactly: the clock has not ticked.
         if look.time.to_bits() == time.to_bits() {
             return false;
         }
@@ -82,7 +82,7 @@ impl LuaSession {
         true
     }
 
-    /// The next poll looks at the options.
+    /// Makes the next poll read the options again.
     pub(in crate::lua) fn forget_look(&self) {
         self.look.set(Look::default());
     }
@@ -95,7 +95,7 @@ impl LuaSession {
         self.look.get().most
     }
 
-    /// One read from the socket, of at most `most` bytes of plaintext, or as much as seems right.
+    /// Reads from the socket once, at most `most` bytes of plaintext; without `most`, the size adapts.
     pub(in crate::lua) fn read(&self, most: Option<usize>) -> Result<Came, Reason> {
         let Some(mut guard) = self.at_rest() else { return Ok(Came::Nothing { pending: false }) };
         if self.handed.get() {
@@ -108,7 +108,7 @@ impl LuaSession {
         let mut storage = self.context.storage.borrow_mut();
         let is_plain = session.takes_plain_input();
         let result = if is_plain {
-            // Most reads find nothing, for which nothing need be lent.
+            // Most reads find nothing, so no storage is lent yet.
             let read = |space: &mut [u8]| socket.with(|tcp| tcp.read(space)).transpose();
             storage.read(session, size, read)
         } else {
@@ -140,8 +140,8 @@ impl LuaSession {
         came
     }
 
-    /// Takes bytes of the wire that came in another way. Returns how much plaintext they became, and whether more is
-    /// held.
+    /// Takes bytes of the wire that the driver has read itself. Returns the number of plaintext bytes, and whether TLS
+    /// holds more.
     pub(super) fn receive(&self, bytes: &[u8]) -> Option<(usize, bool)> {
         self.fresh.set(true);
         let receive = |inner: &mut Inner| {
@@ -153,7 +153,7 @@ impl LuaSession {
         self.with(receive).ok()
     }
 
-    /// So many bytes were written in another way; whether there was a session for that.
+    /// Notes that the driver has written `count` bytes itself. Returns whether there was a session.
     pub(super) fn sent(&self, count: usize) -> bool {
         let sent = |inner: &mut Inner| {
             let Ok(_) = inner.session.send_with(|bytes| Ok::<_, Infallible>(count.min(bytes.len())));
@@ -164,7 +164,7 @@ impl LuaSession {
         self.with(sent).is_ok()
     }
 
-    /// Writes to the socket what it takes, until nothing is left.
+    /// Writes to the socket until nothing is left or it takes no more.
     pub(in crate::lua) fn write(&self) -> Result<(), Reason> {
         if self.is_busy() {
             return Err("timeout".into());
@@ -184,7 +184,7 @@ impl LuaSession {
                 _ => return Err("closed".into()),
             }
         }
-        // What is left then has to wait for something that must come first.
+        // The rest has to wait for an earlier step.
         if session.outgoing_len() > 0 {
             return Err("timeout".into());
         }
@@ -192,7 +192,7 @@ impl LuaSession {
         Ok(())
     }
 
-    /// Queues a frame or a message, or says why not.
+    /// Queues a frame or a message.
     pub(in crate::lua) fn send(&self, opcode: u8, data: &[u8], fin: bool) -> Result<(), Reason> {
         let Ok(opcode) = Opcode::try_from(opcode) else {
             return Err(SendError::Opcode(opcode.into()).to_string().into());
@@ -200,7 +200,7 @@ impl LuaSession {
         self.queue(|session| self.send_lending(session, opcode, data, fin, data.len()))
     }
 
-    /// Sends with borrowed storage for `length` bytes, which is given back if nothing was sent.
+    /// Sends with borrowed storage for `length` bytes, which is returned if nothing was queued.
     fn send_lending(
         &self,
         session: &mut Session,
@@ -226,9 +226,9 @@ impl LuaSession {
         self.with(|inner| operation(&mut inner.session))?.map_err(|error| error.to_string().into())
     }
 
-    /// Sends a message or a control frame at once, to a socket of our own and if nothing else waits to be sent. `None`:
-    /// it was none of that, or cannot be sent, and nothing has happened. Otherwise it is queued, and has left, or why
-    /// not all of it has.
+    /// Sends a message or a control frame at once, if there is a native socket and nothing else waits to be sent.
+    /// Returns `None` if it cannot, and nothing was done. Otherwise the frame is queued, and the result says whether
+    /// everything was written.
     pub(in crate::lua) fn send_now(&self, opcode: u8, data: &[u8]) -> Option<Result<(), Reason>> {
         if !self.can_send.get() {
             return None;
@@ -237,7 +237,7 @@ impl LuaSession {
         let inner = guard.as_mut()?;
         let opcode = Opcode::try_from(opcode).ok()?;
         let waiting = inner.session.outgoing_len();
-        // Small messages are gathered, and leave together; nothing else waits for that.
+        // Small messages are gathered and written together; other frames do not wait.
         let is_message = matches!(opcode, Opcode::Text | Opcode::Binary);
         let is_traced = inner.session.connection().is_none_or(Connection::is_traced);
         let is_other = is_traced || matches!(opcode, Opcode::Close | Opcode::Continuation);

@@ -1,4 +1,4 @@
-//! What TLS connections are made with, made once for each set of options.
+//! Makes TLS connectors, one for each set of options.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,9 +9,9 @@ use crate::tls::{Connector, OptionsError, TlsOptions};
 /// Why a session cannot be made.
 #[derive(Debug)]
 pub(in crate::lua) enum Fault {
-    /// What it is to be made of: the text names it.
+    /// A parameter is wrong; the text names it.
     Parameters(String),
-    /// The proxy cannot be asked for that.
+    /// The proxy cannot be asked for this.
     Proxy(String),
     /// TLS cannot even begin.
     Tls(String),
@@ -23,18 +23,18 @@ impl From<String> for Fault {
     }
 }
 
-/// The connectors of a Lua state, most recently made last: a program that reconnects has them made once.
+/// The connectors of a Lua state, the newest last. A program that reconnects needs only one.
 #[derive(Debug, Default)]
 pub(in crate::lua) struct Connectors(Vec<(TlsOptions, Connector)>);
 
 impl Connectors {
-    /// More sets of options than this are not remembered.
+    /// The number of connectors that are kept.
     const MOST: usize = 8;
 
-    /// The connector for these options; `table` is what they were read from.
+    /// The connector for these options, which were read from `table`.
     ///
     /// # Errors
-    /// Names the option that it follows from, if it follows from one.
+    /// Names the option at fault, if there is one.
     pub(in crate::lua) fn get(&mut self, options: TlsOptions, table: &Table) -> Result<Connector, Fault> {
         if let Some((_, connector)) = self.0.iter().find(|(known, _)| *known == options) {
             return Ok(connector.clone());
@@ -49,7 +49,7 @@ impl Connectors {
 }
 
 fn make(options: &TlsOptions, table: &Table) -> Result<Connector, Fault> {
-    // The bindings of OpenSSL panic over what they cannot take from the environment.
+    // The OpenSSL bindings panic if these variables are not valid UTF-8.
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
             return Err(Fault::Tls(format!("the environment variable {name} is not valid UTF-8")));

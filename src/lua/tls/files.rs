@@ -1,4 +1,4 @@
-//! What the TLS options name in files: authorities, and who the client is.
+//! Reads the files that the TLS options name: authorities, and the client's certificate and key.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,10 +15,10 @@ use crate::tls::certificate;
 use crate::tls::fingerprint::Fingerprint;
 use crate::tls::identity::{self, Form, Identity};
 
-/// The most bytes of a file that is read whole: authorities of whole countries are a few hundred thousand.
+/// The maximum size of a file, in bytes. The authorities of a whole system are a few hundred thousand bytes.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
 
-/// The certificates of `cafile` and of all files in the folder `capath`; `None` if neither is given.
+/// The certificates of `cafile` and of all files in the directory `capath`; `None` if neither is given.
 pub(super) fn authorities(context: &Context, table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
     let mut all = None;
     for file in strings(table, "cafile")? {
@@ -32,7 +32,7 @@ pub(super) fn authorities(context: &Context, table: &Table) -> Result<Option<Vec
         let found = all.get_or_insert_with(Vec::new);
         let before = found.len();
         for entry in fs::read_dir(&folder).map_err(|error| wrong(&describe(&error)))?.flatten() {
-            // The folder may hold other things, and each certificate twice: the second time by its hash.
+            // The directory may hold other files, and each certificate a second time under its hash.
             if let Ok(certificates) = certificates(context, &entry.path()) {
                 found.extend_from_slice(&certificates);
             }
@@ -40,31 +40,31 @@ pub(super) fn authorities(context: &Context, table: &Table) -> Result<Option<Vec
         if found.len() == before {
             return Err(wrong("no PEM certificate in it"));
         }
-        // The order of a folder means nothing, and may change.
+        // The order of directory entries means nothing, and may change.
         found[before..].sort_unstable();
         found.dedup();
     }
     Ok(all)
 }
 
-/// In DER.
+/// Certificates in DER.
 type Certificates = Rc<[Vec<u8>]>;
 
-/// The authorities' files of a Lua state as they were last read: the hash of their text, and the certificates in it. To
-/// check those is dear (0.1 ms each), and a program that reconnects names the same files again.
+/// The authorities' files of a Lua state as last read: the hash of each file, and its certificates. Checking a
+/// certificate takes 0.1 ms, and a program that reconnects names the same files again.
 #[derive(Debug, Default)]
 pub(in crate::lua) struct Files {
     known: HashMap<PathBuf, (Fingerprint, Certificates)>,
-    /// In the certificates of all of them.
+    /// The total size of the certificates.
     bytes: usize,
 }
 
 impl Files {
-    /// More bytes of certificates than this are not remembered.
+    /// The maximum total size of the certificates that are kept, in bytes.
     const MOST: usize = 4 * LARGEST_FILE as usize;
 }
 
-/// The certificates in a file, which is read each time, for it may have changed.
+/// The certificates in a file. It is read every time, since it may have changed.
 fn certificates(context: &Context, path: &Path) -> Result<Certificates, String> {
     let text = read(path)?;
     let hash = Fingerprint::of(&text);
@@ -110,7 +110,7 @@ pub(super) fn identity(table: &Table) -> Result<Option<Identity>, Refusal> {
     Identity::from_pem(&chain, &text).map(Some).map_err(|error| wrong_identity(table, &error))
 }
 
-/// What is wrong with the files of an identity, naming the option.
+/// The error for the files of an identity, naming the option.
 pub(super) fn wrong_identity(table: &Table, error: &OptionsError) -> Refusal {
     let key = path(table, "key").unwrap_or_default();
     let certificate = path(table, "certificate").unwrap_or_default();
@@ -127,7 +127,7 @@ pub(super) fn wrong_identity(table: &Table, error: &OptionsError) -> Refusal {
     }
 }
 
-/// The password, which is in no message.
+/// The password, which must not appear in any message.
 fn password(table: &Table) -> Result<String, Refusal> {
     let Some(password) = strings(table, "password")?.into_iter().next() else { return Ok(String::new()) };
     match String::from_utf8(password) {
@@ -137,7 +137,7 @@ fn password(table: &Table) -> Result<String, Refusal> {
     }
 }
 
-/// The contents of a file that has an end and needs no waiting for.
+/// The contents of a regular file, which has an end and never blocks.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let metadata = fs::metadata(path).map_err(|error| describe(&error))?;
     if !metadata.is_file() {
@@ -156,7 +156,7 @@ pub(super) fn path(table: &Table, name: &str) -> Option<PathBuf> {
     table.get(name).bytes().map(as_path)
 }
 
-/// The name of a file, which on Unix is any bytes.
+/// A file name, which may be any bytes on Unix.
 fn as_path(name: &[u8]) -> PathBuf {
     #[cfg(unix)]
     return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(name.to_vec()));
@@ -164,7 +164,7 @@ fn as_path(name: &[u8]) -> PathBuf {
     String::from_utf8_lossy(name).into_owned().into()
 }
 
-/// A file's name for a line of shell.
+/// A file name, quoted for a shell.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }

@@ -1,7 +1,7 @@
-//! The TLS options from LuaSec's words for them.
+//! Reads the TLS options, which have LuaSec's names and values.
 //!
-//! The rule: what is harmless is accepted; what would fail to give a restriction that was asked for is refused, with a
-//! string that names the option. The driver has checked which options there are, and their types.
+//! Harmless values are accepted. An option whose restriction luws could not enforce is refused, with a string that
+//! names it. The driver has already checked the names and types of the options.
 
 mod connectors;
 mod files;
@@ -15,7 +15,7 @@ use crate::url::domain;
 pub(super) use connectors::{Connectors, Fault};
 pub(super) use files::Files;
 
-/// LuaSec's names of the versions, oldest first.
+/// LuaSec's names for the versions, oldest first.
 const VERSIONS: [(&str, Version); 4] = [
     ("tlsv1", Version::Tls10),
     ("tlsv1_1", Version::Tls11),
@@ -23,10 +23,10 @@ const VERSIONS: [(&str, Version); 4] = [
     ("tlsv1_3", Version::Tls13),
 ];
 
-/// Which of [`VERSIONS`] are allowed where nothing else was asked for.
+/// The [`VERSIONS`] that are allowed by default.
 const DEFAULT_VERSIONS: [bool; 4] = [false, false, true, true];
 
-/// LuaSec's `options` that are so anyway, are permissions that need not be used, or mean nothing to a client.
+/// LuaSec's `options` that luws always has, that only permit something, or that do not concern a client.
 const HARMLESS: &[&str] = &[
     "all",
     "allow_client_renegotiation",
@@ -74,22 +74,22 @@ const HARMLESS: &[&str] = &[
     "tlsext_padding",
 ];
 
-/// The most bytes of names that are offered; what holds them in a ClientHello has no more room.
+/// The most bytes of ALPN names, which must fit into the ClientHello.
 const LONGEST_ALPN: usize = 16 * 1024;
 
-/// What is wrong with an option, in a sentence that names it.
+/// An error about an option: a sentence that names it.
 type Refusal = String;
 
-/// What the options of a connection come to.
+/// The result of reading a connection's options.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) options: TlsOptions,
-    /// Where not the URL's host: the name to send and to find in the certificate.
+    /// The name to send and to find in the certificate, if it is not the URL's host.
     pub(super) server_name: Option<String>,
 }
 
-/// The options of a TLS client from a table with LuaSec's own names. They are read for ws as well (`secure` is false),
-/// where the same plugin may set them and none but a fingerprint is missed.
+/// Reads the options of a TLS client from a table with LuaSec's own names. For ws URLs (`secure` is false) they are
+/// checked too, since a plugin may set them for both, and only a fingerprint is refused.
 ///
 /// # Errors
 /// Names the option, as it is spelt for `wsopen`, and the value.
@@ -166,12 +166,12 @@ fn versions(protocol: &[String], options: &[String]) -> Result<(Version, Option<
         }
     }
     let (first, last) = range(allowed).map_err(|why| refused("options", why, &options.join(",")))?;
-    // Where the newest is not ruled out, nor is one that does not exist yet.
+    // If the newest version is allowed, so are versions that do not exist yet.
     let newest = if allowed == DEFAULT_VERSIONS { None } else { Some(VERSIONS[last].1) };
     Ok((VERSIONS[first].1, newest))
 }
 
-/// The first and the last version of those that are allowed; the library takes a range.
+/// The first and the last of the allowed versions, since the library takes a range.
 fn range(allowed: [bool; VERSIONS.len()]) -> Result<(usize, usize), &'static str> {
     let first = allowed.iter().position(|is| *is).ok_or("no TLS version is left")?;
     let last = allowed.iter().rposition(|is| *is).unwrap_or(first);
@@ -185,7 +185,7 @@ fn alpn(table: &Table) -> Result<Vec<String>, Refusal> {
     let (mut names, mut length) = (Vec::new(), 0);
     for name in strings(table, "alpn")? {
         let wrong = |why| refused("alpn", why, &String::from_utf8_lossy(&name));
-        // The library takes no other bytes, though the RFC would.
+        // The TLS library accepts only UTF-8, although the RFC allows any bytes.
         let text = std::str::from_utf8(&name).map_err(|_| wrong("not valid UTF-8"))?.to_owned();
         if !(1..=255).contains(&text.len()) {
             return Err(wrong("a name has 1 to 255 bytes"));
@@ -204,12 +204,12 @@ fn server_name(table: &Table) -> Result<Option<String>, Refusal> {
         return Ok(None);
     }
     let Some(name) = strings(table, "sni")?.into_iter().next() else { return Ok(None) };
-    // RFC 6066 section 3: a DNS name and no address.
+    // RFC 6066 section 3: a DNS name, not an address.
     let text = String::from_utf8_lossy(&name);
     domain(&text).map(Some).ok_or_else(|| refused("sni", "not the name of a host", &text))
 }
 
-/// The strings of an option: one, or an array of them.
+/// The strings of an option, which is a string or an array of strings.
 fn strings(table: &Table, name: &str) -> Result<Vec<Vec<u8>>, Refusal> {
     let wrong = || format!("bad option 'ssl_{name}' (string or array of strings expected)");
     match table.get(name) {
@@ -223,7 +223,7 @@ fn strings(table: &Table, name: &str) -> Result<Vec<Vec<u8>>, Refusal> {
     }
 }
 
-/// The words of an option: the original had several in one string as well, separated by commas.
+/// The words of an option. As in LuWS, a string may hold several, separated by commas.
 fn words(table: &Table, name: &str) -> Result<Vec<String>, Refusal> {
     let strings = strings(table, name)?;
     let words = strings.iter().flat_map(|text| {
@@ -232,7 +232,7 @@ fn words(table: &Table, name: &str) -> Result<Vec<String>, Refusal> {
     Ok(words.collect())
 }
 
-/// An option that was switched on or off.
+/// The value of a boolean option.
 fn flag(table: &Table, name: &str) -> Option<bool> {
     table.get(name).boolean()
 }
@@ -241,7 +241,7 @@ fn refused(name: &str, why: &str, value: &str) -> Refusal {
     format!("bad option 'ssl_{name}': {why} ({value})")
 }
 
-/// What `conn.tls` is.
+/// The table for `conn.tls`.
 pub(super) fn peer(peer: Peer) -> Table {
     let mut table = Table::default();
     table.set("verified", peer.verified);
