@@ -14,9 +14,9 @@
 //!                     http     heads and bodies of HTTP/1.1
 //! ```
 //!
-//! The engine ([`session`], [`proxy`], [`tls`], [`protocol`], [`http`]) does no I/O: it is fed bytes and
-//! asked for events. Without any of the Lua features the crate is just this engine, with both roles of the
-//! protocol.
+//! The engine ([`session`], [`proxy`], [`tls`], [`protocol`], [`http`]) does no I/O: it is fed bytes and asked for
+//! events. Without the Lua features the crate is this engine, with both roles of the protocol, and the client's TCP
+//! sockets ([`net`]).
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -1,6 +1,6 @@
-//! A ws or wss URL, taken apart into what is needed to open it (RFC 6455 section 3).
+//! Takes a ws or wss URL apart into what is needed to open it (RFC 6455 section 3).
 //!
-//! The URL grammar is in the `url` crate. Knows no sockets: names are not looked up here.
+//! The `url` crate implements the URL grammar. Knows nothing of sockets: names are not looked up here.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use url::{Host, Url};
 
-/// Where a WebSocket is and what is asked for there. A value that exists is valid.
+/// Where a WebSocket is, and which resource to request. A value that exists is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Over TLS (`wss`).
+    /// Whether to use TLS (`wss`).
     pub secure: bool,
     /// A name (IDN as ASCII), an IPv4 address, or an IPv6 address without its brackets.
     pub host: String,
-    /// 80 and 443 by default.
+    /// The port; 80 or 443 by default.
     pub port: u16,
     /// Path and query for the request line; at least `/`.
     pub resource: String,
@@ -26,18 +26,18 @@ pub struct Target {
     pub authorization: Option<String>,
 }
 
-/// Why a text is not a WebSocket URL. Does not repeat it, because it may hold a password.
+/// Why a text is not a WebSocket URL. Does not repeat the text, because it may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlError {
     /// Neither ws nor wss.
     Scheme,
     ControlCharacter,
     NoHost,
-    /// Not a name that DNS could have (RFC 1035 section 2.3.4).
+    /// Not a valid DNS name (RFC 1035 section 2.3.4).
     HostName,
-    /// RFC 6455 section 3.
+    /// Forbidden by RFC 6455 section 3.
     Fragment,
-    /// In the words of the parser.
+    /// The parser's words.
     Syntax(String),
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for UrlError {
 impl std::error::Error for UrlError {}
 
 impl Target {
-    /// Bytes that are not UTF-8 become what stands for them in a URL (RFC 3986 section 2.1).
+    /// Bytes that are not UTF-8 are percent-encoded (RFC 3986 section 2.1).
     ///
     /// # Errors
     /// See [`UrlError`].
@@ -75,11 +75,11 @@ impl Target {
             Some("wss") => true,
             _ => return Err(UrlError::Scheme),
         };
-        // The parser would drop tabs and line ends without a word.
+        // The parser would silently drop tabs and line endings.
         if text.bytes().any(|b| b.is_ascii_control()) {
             return Err(UrlError::ControlCharacter);
         }
-        // The parser would take the path's first part for the host.
+        // The parser would take the first part of the path as the host.
         if scheme.is_some_and(|scheme| text[scheme.len() + 3..].starts_with(['/', '\\'])) {
             return Err(UrlError::NoHost);
         }
@@ -114,7 +114,7 @@ impl Target {
     }
 }
 
-/// The name of a host as DNS has it (IDN as ASCII); `None` if it is none, or an address.
+/// The DNS name of a host (IDN as ASCII); `None` if the text is not one, or is an address.
 #[must_use]
 pub fn domain(text: &str) -> Option<String> {
     match Host::parse(text) {
@@ -123,15 +123,15 @@ pub fn domain(text: &str) -> Option<String> {
     }
 }
 
-/// What the parser lets through is not always a name (RFC 1035 section 2.3.4). TLS libraries take some of it for a
-/// pattern: an empty one or one that begins with a dot would match certificates of others.
+/// Whether a host that the parser accepts is a DNS name (RFC 1035 section 2.3.4). TLS libraries treat some others as
+/// patterns: an empty one or one with a leading dot would match certificates of other hosts.
 fn is_name(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
     let fits = |label: &str| (1..=63).contains(&label.len()) && !label.contains('*');
     labels.len() <= 253 && labels.split('.').all(fits)
 }
 
-/// The query as it was given (the parser would escape more than it must), but for what cannot stand in a
+/// The query as given (the parser would escape more than necessary), with characters escaped that cannot be in a
 /// request line.
 fn visible(query: &str) -> String {
     percent_encode(query.as_bytes(), NOT_VISIBLE).to_string()
@@ -139,10 +139,10 @@ fn visible(query: &str) -> String {
 
 const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b' ');
 
-/// Nothing of what is ASCII; what is not is always escaped.
+/// No ASCII character; others are always escaped.
 const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 
-/// RFC 7617: user and password, decoded, joined by a colon, in base64.
+/// RFC 7617: user and password, decoded, joined by a colon, in base64
 fn authorization(url: &Url) -> Option<String> {
     let password = url.password();
     if url.username().is_empty() && password.is_none() {

@@ -42,13 +42,13 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// Messages up to this size are taken, in bytes.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
-/// Bytes that are read at once, and bytes that are gathered before they are written.
+/// Size of a read, and of the buffer for writing, in bytes.
 const PIECE: usize = 64 * 1024;
 
-/// The same for a flood whose frames are made once: large enough that the system calls do not matter.
+/// The same sizes for a flood whose frames are made only once: large enough that system calls do not matter.
 const BURST: usize = 256 * 1024;
 
-/// What a flood's text messages consist of.
+/// The contents of a flood's text messages.
 const ASCII: &str = "The quick brown fox jumps over the lazy dog. ";
 const UNICODE: &str = "Съешь ещё этих мягких булок. Ξεσκεπάζω την ψυχοφθόρα βδελυγμία. 🌡️ 21 °C 💧 40 % ";
 
@@ -85,7 +85,7 @@ fn run() -> Outcome<()> {
     }
     match options.get("--ready") {
         Some(file) => {
-            // Whoever waits for the file must not see half of it.
+            // A reader of the file must not see half of it.
             let unfinished = format!("{file}.part");
             fs::write(&unfinished, ready)?;
             fs::rename(unfinished, file)?;
@@ -93,7 +93,7 @@ fn run() -> Outcome<()> {
         None => print!("{ready}"),
     }
     if options.contains_key("--until-stdin-closes") {
-        // Whoever has started the server holds the other end, and lets go of it by dying, too.
+        // The parent process holds the other end, and closes it by exiting, too.
         io::copy(&mut io::stdin(), &mut io::sink())?;
         return Ok(());
     }
@@ -106,7 +106,7 @@ fn listen(listener: &TcpListener, acceptor: Option<&Acceptor>) {
     for stream in listener.incoming().flatten() {
         let acceptor = acceptor.cloned();
         thread::spawn(move || {
-            // A connection that breaks is the client's concern.
+            // A broken connection is the client's concern.
             let _ = serve(stream, acceptor.as_ref());
         });
     }
@@ -151,7 +151,7 @@ fn serve(stream: TcpStream, acceptor: Option<&Acceptor>) -> Outcome<()> {
     peer.run(sink)
 }
 
-/// A socket that blocks, or one that is asked until it has something.
+/// A socket that blocks, or one that is polled until it has something.
 struct Stream {
     socket: TcpStream,
     spins: bool,
@@ -194,7 +194,7 @@ impl Write for Stream {
     }
 }
 
-/// What a flood consists of.
+/// The messages of a flood.
 struct Message {
     opcode: Opcode,
     data: Vec<u8>,
@@ -202,7 +202,7 @@ struct Message {
 }
 
 impl Message {
-    /// `words` over and over, to `size` bytes; blanks where a character would be cut.
+    /// `words` repeated up to `size` bytes, with spaces where a character would be cut.
     fn text(words: &str, size: usize, fragment: usize) -> Self {
         let mut text = words.repeat(size / words.len() + 1);
         let end = (0..=size).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -267,7 +267,7 @@ impl Peer {
                         Received::Ping(payload) => (Opcode::Ping, payload),
                         Received::Pong(payload) => (Opcode::Pong, payload),
                         Received::Close(_) => (Opcode::Close, &[][..]),
-                        // Not asked for.
+                        // Not requested.
                         Received::Working | Received::Begin(_) | Received::Piece { .. } => continue,
                     };
                     data.clear();
@@ -313,7 +313,7 @@ impl Peer {
     fn flood(&mut self, message: &Message, count: u64) -> Outcome<()> {
         self.flush()?; // the response
         if !self.may_compress && self.session.tls_peer().is_none() {
-            // A message is the same bytes each time.
+            // Each message consists of the same bytes.
             self.repeat(message, count)?;
         } else {
             for _ in 0..count {
@@ -327,7 +327,7 @@ impl Peer {
         self.flush()
     }
 
-    /// A flood that no client is faster than: the frames are made once.
+    /// A flood that no client can outrun: the frames are made once.
     fn repeat(&mut self, message: &Message, count: u64) -> Outcome<()> {
         let mut frames = Vec::new();
         let mut held = 0;
@@ -368,14 +368,14 @@ impl Peer {
 
     /// Reads once; `false` at the end.
     fn read(&mut self) -> Outcome<bool> {
-        // The socket blocks, and must not while something is held that the client waits for an answer to.
+        // The socket blocks, and must not block while a reply that the client waits for is still held.
         let held = self.session.holds_more();
         let received = self.session.receive_with(PIECE, |space| {
             if held { Err(io::ErrorKind::WouldBlock.into()) } else { self.stream.read(space) }
         });
         let received = match received {
             Err(error) if held && error.kind() == io::ErrorKind::WouldBlock => {
-                // Part of a record only.
+                // Only part of a record.
                 self.session.receive_with(PIECE, |space| self.stream.read(space))?
             }
             received => received?,
@@ -386,8 +386,8 @@ impl Peer {
         Ok(!received.is_end())
     }
 
-    /// The server is the first to close (RFC 6455 section 7.1.1); what the client has still sent is
-    /// read, lest the connection be reset before the client has read the close frame.
+    /// The server closes the TCP connection first (RFC 6455 section 7.1.1). What the client is still sending is read,
+    /// so that the connection is not reset before the client has read the close frame.
     fn finish(&mut self) -> Outcome<()> {
         self.session.shutdown();
         self.flush()?;

@@ -1,5 +1,5 @@
-//! Puts one end of a connection into every state that a fuzz target begins with, feeds it bytes and answers
-//! what comes of them as a driver would. Knows no particular input.
+//! Puts one end of a connection into the state that a fuzz target starts from, feeds it bytes, and answers its events
+//! as a driver would. Knows no particular input.
 
 use crate::http::response::MAX_HEAD;
 use crate::protocol::Role;
@@ -13,8 +13,8 @@ use crate::session::{Event, Session};
 
 use super::pair::{collect, pair, request};
 
-/// The choices about a connection, in a byte: the negotiated compression (bits 0 to 2), the limit for
-/// messages (3 and 4), whether a close frame is on its way to the peer (5), whether messages are streamed (6).
+/// The settings of a connection, from a byte: the negotiated compression (bits 0 to 2), the message size limit (3 and
+/// 4), whether a close frame was already sent (5), whether messages are streamed (6).
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     deflate: Option<Options>,
@@ -44,12 +44,12 @@ impl Setup {
         Self { deflate, limit, closing: byte & 32 != 0, stream: byte & 64 != 0 }
     }
 
-    /// The same with messages that are not streamed, of any size; `None` if they were not.
+    /// The same settings without streaming and without a size limit; `None` if there was no streaming.
     pub(super) fn not_streamed(&self) -> Option<Self> {
         self.stream.then(|| Self { stream: false, limit: usize::MAX, ..self.clone() })
     }
 
-    /// What the client asks for of permessage-deflate.
+    /// What the client asks for in permessage-deflate.
     pub(super) fn wish(&self) -> Option<Options> {
         self.deflate.clone()
     }
@@ -57,7 +57,7 @@ impl Setup {
     fn config(&self) -> Config {
         Config {
             max_message_size: self.limit,
-            // What is sent is compared.
+            // What is sent is compared, so it must not be masked.
             use_masking: false,
             deflate: self.deflate.as_ref().map(|_| Options::default()),
             ..Config::default()
@@ -65,7 +65,7 @@ impl Setup {
     }
 }
 
-/// One end, open or at the beginning.
+/// One end, open or before the upgrade.
 pub(super) fn set_up(role: Role, setup: &Setup, open: bool) -> Session {
     if !open {
         return match role {
@@ -82,7 +82,7 @@ pub(super) fn set_up(role: Role, setup: &Setup, open: bool) -> Session {
     session
 }
 
-/// A client that has sent the request, and the hash that it waits for.
+/// A client that has sent its request, and the accept hash that it expects.
 pub(super) fn client(request: &UpgradeRequest, setup: &Setup) -> (Session, String) {
     let config = Config { deflate: setup.wish(), ..setup.config() };
     let mut session = Session::client(request, None, config).unwrap();
@@ -93,10 +93,10 @@ pub(super) fn client(request: &UpgradeRequest, setup: &Setup) -> (Session, Strin
     (session, accept.split("\r\n").next().unwrap().to_owned())
 }
 
-/// The events and the bytes that an input has led to.
+/// The events of an input, and the bytes sent in reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// What each is, and its data.
+    /// The name and the data of each event.
     pub(super) events: Vec<(String, Vec<u8>)>,
     pub(super) sent: Vec<u8>,
 }
@@ -108,15 +108,15 @@ enum Reply {
     Stream,
     Pong(Vec<u8>),
     Close,
-    /// The end: nothing may come after it.
+    /// The session has failed: nothing may come after it.
     Failed,
 }
 
-/// Feeds the pieces to a session, and answers what comes of them as a driver would.
+/// Feeds the pieces to a session, and answers its events as a driver would.
 pub(super) fn play(mut session: Session, setup: &Setup, pieces: &[&[u8]]) -> Outcome {
     let mut outcome = Outcome { events: Vec::new(), sent: collect(&mut session) };
     let (mut over, mut fed) = (false, 0);
-    // The message that is being streamed.
+    // The message being streamed.
     let mut streamed = (String::new(), Vec::new());
     for piece in pieces {
         fed += piece.len();
@@ -166,7 +166,7 @@ pub(super) fn play(mut session: Session, setup: &Setup, pieces: &[&[u8]]) -> Out
         outcome.sent.extend(collect(&mut session));
         let left = session.incoming_len();
         if session.connection().is_some() {
-            // The beginning of a header, or of a control frame; the payload of a message is with the message.
+            // The beginning of a header or of a control frame; the payload of a message is in the assembler.
             let most = if over { 0 } else { MAX_HEADER + MAX_CONTROL_PAYLOAD };
             assert!(left <= most, "{left} bytes are left");
         } else {

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-/// Calls `play` with the input whole, byte by byte, and in two parts cut at each place (a long input is not cut at all
-/// of them). If there is a `tail`, calls it also with these bytes after the end, which must make no difference. Returns
-/// the outcome, which must be the same each time.
+/// Calls `play` with the input whole, byte by byte, and in two parts cut at each position (at some positions, if the
+/// input is long). If there is a `tail`, also calls it with these bytes appended, which must make no difference.
+/// Returns the outcome, which must be the same each time.
 ///
 /// # Errors
 /// Says which way made a difference.
@@ -36,7 +36,7 @@ pub fn feed_every_way<T: Debug + PartialEq>(
     Ok(whole)
 }
 
-/// All the places where an input can be cut; of a long one, some.
+/// The positions where an input is cut: all of a short one, some of a long one.
 fn every(length: usize) -> Vec<usize> {
     (1..length).step_by(if length > 4096 { 1009 } else { 1 }).collect()
 }

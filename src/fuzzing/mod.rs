@@ -1,13 +1,12 @@
-//! The bodies of the fuzz targets in fuzz/: each takes any bytes and panics if the engine breaks a promise.
-//! The tests share the two ends in memory and the ways to feed them with these.
+//! The bodies of the fuzz targets in fuzz/: each takes arbitrary bytes and panics if the engine breaks a promise. The
+//! tests share the in-memory pair and the ways to feed it.
 //!
-//! The bodies are part of the crate so that `cargo test` compiles them on stable Rust and runs them over
-//! their seeds (tests/engine/fuzzing.rs), which are made from spec/vectors. The feature `fuzzing` is for
-//! these uses only; no build that is delivered has it.
+//! The bodies are part of the crate so that `cargo test` compiles them on stable Rust and runs them over their seeds
+//! (tests/engine/fuzzing.rs), which are made from spec/vectors. The feature `fuzzing` is only for this; no released
+//! build has it.
 //!
-//! The promises are the same everywhere: no panic, no endless loop, nothing after the end, and the same
-//! events and the same bytes to send, however the input is cut into pieces and whether or not messages are
-//! streamed.
+//! The promises are the same everywhere: no panic, no endless loop, nothing after the end, and the same events and the
+//! same bytes to send, however the input is cut into pieces and whether or not messages are streamed.
 
 mod ends;
 mod feeding;
@@ -25,7 +24,7 @@ pub use feeding::feed_every_way;
 pub use operations::operations;
 pub use pair::{collect, open, pair, request, transfer};
 
-/// Takes choices off the front of what the fuzzer gives; what is missing is 0.
+/// Takes choices off the front of the fuzzer's data; missing bytes are 0.
 #[derive(Debug)]
 struct Choices<'a>(&'a [u8]);
 
@@ -41,8 +40,8 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// One header: no more than [`MAX_HEADER`] bytes are needed to know, no byte decides before it is there, and what was
-/// parsed is written as it was.
+/// One frame header: [`MAX_HEADER`] bytes are always enough, the result does not change once it is known, and a parsed
+/// header is written as it was.
 ///
 /// # Panics
 /// A promise is broken.
@@ -57,7 +56,7 @@ pub fn frame_header(data: &[u8]) {
         assert_eq!(written.as_slice(), &data[..*length]);
     }
     assert!(whole != Ok(None) || data.len() < MAX_HEADER);
-    // Until it is clear what it is, it is nothing; from then on it stays that.
+    // While the header is incomplete there is no result; from then on the result stays the same.
     let mut known = false;
     for end in 0..=data.len().min(MAX_HEADER) {
         let part = FrameHeader::parse(&data[..end]);
@@ -66,7 +65,8 @@ pub fn frame_header(data: &[u8]) {
     }
 }
 
-/// A client's open connection: a byte for [`Setup`], a byte for how the input is cut, and what the server sends.
+/// A client's open connection. The data: a byte for `Setup`, a byte for how the input is cut, and what the server
+/// sends.
 ///
 /// # Panics
 /// A promise is broken.
@@ -74,8 +74,8 @@ pub fn session_client(data: &[u8]) {
     session(Role::Client, data);
 }
 
-/// The same for a server. With the highest bit of the second byte the connection is not open yet: the input begins with
-/// the request.
+/// A server's connection, with data like [`session_client`]'s. If the highest bit of the second byte is set, the
+/// connection is not open yet, and the input begins with the request.
 ///
 /// # Panics
 /// A promise is broken.
@@ -99,7 +99,7 @@ fn session(role: Role, data: &[u8]) {
     }
 }
 
-/// What a server answers to a client's request: a byte for [`Setup`], a byte for what is asked for and how the input is
+/// A server's answer to a client's request. The data: a byte for `Setup`, a byte for the request and how the input is
 /// cut, and the answer, in which `{accept}` stands for the right hash.
 ///
 /// # Panics
@@ -121,7 +121,7 @@ pub fn handshake_response(data: &[u8]) {
         let mut outcome = play(session, &setup, &input.chunks(size).collect::<Vec<_>>());
         for (name, _) in &mut outcome.events {
             *name = name.replace(&accept, "{accept}");
-            // What cannot be HTTP is shown as far as it has come.
+            // Input that is not HTTP is shown as far as it has come.
             if let Some(at) = name.find("is not HTTP: ") {
                 name.truncate(at);
             }
@@ -138,7 +138,8 @@ fn replaced(data: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Two bytes for what each end wants of permessage-deflate, and a header: as an answer and as an offer.
+/// permessage-deflate parameters. The data: two bytes for the options of each end, and a header, which is read as an
+/// answer and as an offer.
 ///
 /// # Panics
 /// A promise is broken.
@@ -146,7 +147,7 @@ pub fn deflate_parameters(data: &[u8]) {
     let mut choices = Choices(data);
     let wish = options(&mut choices);
     let allowed = options(&mut choices);
-    // What one end of ours offers, another of ours takes or passes over, and never so that the first must fail.
+    // Our own ends must agree: whatever one offers, the other accepts, and the answer must not fail the first.
     let offer = extensions::parse(&wish.offer()).unwrap();
     let (_, answer) = allowed.accept(&offer).expect("every offer of ours can be met");
     let answer = extensions::parse(&answer).unwrap();
@@ -161,7 +162,7 @@ pub fn deflate_parameters(data: &[u8]) {
     if let Some((_, answer)) = allowed.accept(&extensions) {
         let answer = extensions::parse(&answer).unwrap();
         assert!(answer.len() == 1 && answer[0].name == NAME);
-        // The answer is a legal one: whoever has asked for just that must take it.
+        // The answer must be valid for a client that asked for just that.
         let asked = extensions
             .iter()
             .any(|offer| offer.parameters.iter().any(|(name, _)| name.contains("client_max")));

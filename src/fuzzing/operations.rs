@@ -1,5 +1,5 @@
-//! A fuzz target: two ends in memory send, transfer and close in any order, and each must receive what the
-//! other has sent. Knows no bytes of the wire.
+//! A fuzz target: two ends in memory send, transfer and close in any order, and each must receive what the other has
+//! sent. Knows nothing of the bytes on the wire.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use crate::session::{Event, Session};
 use super::pair::pair;
 use super::{Choices, options};
 
-/// What one end has sent and the other must receive.
+/// Something that one end has sent and the other must receive.
 #[derive(Debug, PartialEq, Eq)]
 enum Item {
     Message(Opcode, Vec<u8>),
@@ -24,10 +24,10 @@ enum Item {
 /// One end, and what it has sent.
 struct End {
     session: Session,
-    /// Bytes that it has sent, on their way.
+    /// Bytes that it has sent and the other end has not received.
     wire: VecDeque<u8>,
     expected: VecDeque<Item>,
-    /// The message of which it has sent fragments.
+    /// The message of which only some fragments were sent.
     unfinished: Option<(Opcode, Vec<u8>)>,
     closed: bool,
     pings: u32,
@@ -35,14 +35,14 @@ struct End {
     answered: u32,
 }
 
-/// More than this is not on its way at once, so that no input makes the target slow.
+/// The most bytes in flight, so that no input makes the target slow.
 const ENOUGH: usize = 1 << 17;
 
-/// Nor are there more of them.
+/// The most operations, for the same reason.
 const OPERATIONS: usize = 100;
 
-/// A byte for the connection, two for each end's wish of compression, and then operations: a byte for what and who, and
-/// a byte for how much.
+/// The data: a byte for the connection, two bytes for each end's compression options, and then operations: a byte for
+/// what and who, and a byte for how much.
 ///
 /// # Panics
 /// A promise is broken.
@@ -97,12 +97,12 @@ pub fn operations(data: &[u8]) {
         there.transfer(here, usize::MAX);
     }
     for end in ends {
-        // What comes after the peer's close is dropped, and nothing else is.
+        // Only what comes after the peer's close frame is dropped.
         assert!(end.expected.is_empty(), "{:?} did not come", end.expected);
     }
 }
 
-/// Data that is told by its first bytes and is not all alike: texts may be cut within a character.
+/// Varied data whose beginning depends on `much`; texts may be cut within a character.
 fn data(opcode: Opcode, much: u8) -> Vec<u8> {
     let length = match much {
         0..200 => usize::from(much),
@@ -177,7 +177,7 @@ impl End {
         }
     }
 
-    /// Puts `count` bytes on the wire, and as many of those that are on it into the other end.
+    /// Puts up to `count` bytes on the wire, and up to `count` bytes from the wire into the other end.
     fn transfer(&mut self, to: &mut Self, count: usize) {
         let wire = &mut self.wire;
         let taken = self.session.send_with(|bytes| {
@@ -191,7 +191,7 @@ impl End {
         while to.receive(self) {}
     }
 
-    /// Takes an event, which must be what the other end has sent; false when there is none.
+    /// Takes an event, which must be what the other end has sent. Returns false if there is none.
     fn receive(&mut self, from: &mut Self) -> bool {
         let event = match self.session.next_event() {
             Ok(None) => return false,
@@ -205,7 +205,7 @@ impl End {
             Received::Ping(payload) => {
                 expected(Item::Ping(payload.to_vec()));
                 let payload = payload.to_vec();
-                // Whether it is answered depends on what the peer reads; it must not be answered after a close.
+                // Whether a pong is sent depends on what the peer reads; after a close frame it must not be.
                 let result = self.session.send_pong(&payload);
                 assert!(result.is_ok() || self.closed);
             }
@@ -222,7 +222,7 @@ impl End {
                     self.closed = true;
                     self.expected.push_back(Item::Close(code));
                 }
-                // What it would send it cannot send any more, and what the other end had begun ends with it.
+                // It can send nothing more, and an unfinished message of the other end ends here.
                 assert!(from.expected.is_empty());
             }
             Received::Begin(_) | Received::Piece { .. } => panic!("nobody has asked for {event:?}"),

@@ -1,5 +1,4 @@
-//! Two ends in memory: one receives what the other sends, in pieces of any size. Knows no sockets and no
-//! clock.
+//! Two ends in memory: one receives what the other sends, in pieces of any size. Knows nothing of sockets or time.
 
 use std::convert::Infallible;
 
@@ -7,7 +6,7 @@ use crate::protocol::connection::Config;
 use crate::protocol::handshake::UpgradeRequest;
 use crate::session::{Event, Session};
 
-/// A request that any server of ours takes.
+/// A request that any of our servers accepts.
 ///
 /// # Panics
 /// Never.
@@ -19,7 +18,7 @@ pub fn request() -> UpgradeRequest {
 /// Two ends whose upgrade is complete.
 ///
 /// # Panics
-/// It does not become complete.
+/// The upgrade does not complete.
 #[must_use]
 pub fn pair(client: Config, server: Config) -> (Session, Session) {
     let mut client = Session::client(&request(), None, client).unwrap();
@@ -31,7 +30,7 @@ pub fn pair(client: Config, server: Config) -> (Session, Session) {
 /// Completes the upgrade of two ends, and TLS before it, in pieces of `piece` bytes.
 ///
 /// # Panics
-/// It does not become complete.
+/// The upgrade does not complete.
 pub fn open(client: &mut Session, server: &mut Session, piece: usize) {
     for _ in 0..10 {
         transfer(client, server, piece);
@@ -51,7 +50,7 @@ pub fn open(client: &mut Session, server: &mut Session, piece: usize) {
 /// Takes everything that a session has to send.
 ///
 /// # Panics
-/// It has something that it cannot send.
+/// Some of it cannot be sent yet.
 pub fn collect(session: &mut Session) -> Vec<u8> {
     let mut sent = Vec::new();
     while session.outgoing_len() > 0 {

@@ -1,29 +1,29 @@
-//! The end of a body (RFC 9112 sections 6 and 7.1): after a number of bytes, after the last chunk, or with
-//! the connection. Knows nothing of what the bytes mean.
+//! Finds the end of a body (RFC 9112 sections 6 and 7.1): after a number of bytes, after the last chunk, or when the
+//! connection ends. Knows nothing of what the bytes mean.
 
 use super::headers::Headers;
 
-/// A body, as far as it has come.
+/// A body, as far as it has been received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body {
     pub bytes: Vec<u8>,
-    /// Whether that is all of it.
+    /// Whether it is complete.
     pub complete: bool,
 }
 
-/// How the end of a body is known.
+/// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// By Content-Length, in bytes.
+    /// After Content-Length, in bytes.
     Length(usize),
-    /// By the last chunk.
+    /// After the last chunk.
     Chunked,
-    /// By the end of the connection.
+    /// When the connection ends.
     UntilEnd,
 }
 
 impl Framing {
-    /// That of a response (section 6.3). A Content-Length that is not a number says nothing.
+    /// The framing of a response (section 6.3). A Content-Length that is not a number is ignored.
     #[must_use]
     pub fn of_response(status: u16, headers: &Headers) -> Self {
         if matches!(status, 100..=199 | 204 | 304) {
@@ -36,7 +36,7 @@ impl Framing {
         length.and_then(|text| text.trim().parse().ok()).map_or(Self::UntilEnd, Self::Length)
     }
 
-    /// The body in `received`, which is what came after the head; `ended`: nothing more will come.
+    /// The body in `received`, the bytes after the head. With `ended`, nothing more will come.
     #[must_use]
     pub fn read(self, received: &[u8], ended: bool) -> Body {
         match self {
@@ -50,7 +50,7 @@ impl Framing {
     }
 }
 
-/// The data of the chunks, up to the last one or to what cannot be one.
+/// The data of the chunks, up to the last chunk or an invalid one.
 fn chunks(mut rest: &[u8]) -> Body {
     let mut bytes = Vec::new();
     loop {

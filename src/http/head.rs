@@ -1,7 +1,6 @@
-//! Finds the end of a head, which is its blank line, and enforces the limit on its length. Knows nothing of
-//! what the lines say.
+//! Finds the blank line that ends a head, and enforces the limit on its length. Knows nothing of what the lines say.
 
-/// Which line ends are taken (RFC 9112 section 2.2).
+/// The line endings that are accepted (RFC 9112 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineEnds {
     /// CR LF only.
@@ -14,14 +13,14 @@ pub(super) enum LineEnds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// Looks for the end of a head that arrives in pieces. A head that drips in costs no more than one that comes at
-/// once, because what was searched before is not searched again.
+/// Looks for the end of a head that arrives in pieces. Bytes are not searched twice, so a head that trickles in costs
+/// no more than one that arrives at once.
 #[derive(Debug)]
 pub(super) struct HeadFinder {
     line_ends: LineEnds,
-    /// The longest head, in bytes.
+    /// The maximum length of a head, in bytes.
     limit: usize,
-    /// The length of the input that was searched.
+    /// How much of the input was searched.
     searched: usize,
 }
 
@@ -31,7 +30,7 @@ impl HeadFinder {
     }
 
     /// The length of the head at the start of `input`, including its blank line; `None` if that has not come yet.
-    /// `input` is what the last call had, and what has come since. After a head was found, the next call looks for
+    /// `input` is the previous call's with the bytes received since. After a head was found, the next call looks for
     /// another one.
     ///
     /// # Errors
@@ -51,7 +50,7 @@ impl HeadFinder {
     }
 }
 
-/// Where the first blank line ends, whichever line ends it and the line before it have.
+/// Where the first blank line ends, whichever line endings are used.
 fn blank_line(bytes: &[u8]) -> Option<usize> {
     let mut line_ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
     line_ends.find_map(|at| match bytes[at..] {
@@ -72,7 +71,7 @@ mod tests {
             ("a\nb\n\nrest", None, Some(5)),
             ("a\r\nb\n\r\nrest", None, Some(7)),
             ("a\r\nb\r\n\nrest", None, Some(7)),
-            ("a\r\n b\r\n \r\n\r\n", Some(12), Some(12)), // a line of blanks is not blank (section 5.2)
+            ("a\r\n b\r\n \r\n\r\n", Some(12), Some(12)), // a line of spaces is not blank (section 5.2)
             ("a\r\n\r", None, None),
         ] {
             for (line_ends, expected) in [(LineEnds::Strict, strict), (LineEnds::Lenient, lenient)] {

@@ -1,13 +1,12 @@
-//! Header fields (RFC 9110 section 5): the ones that were received, and one that may be sent. Knows no header
-//! by name.
+//! Header fields (RFC 9110 section 5): received ones, and one to be sent. Knows no header by name.
 
 use std::fmt;
 
-/// Headers as they stood on the wire, in order. Names are compared without regard to case.
+/// Headers as received, in order. Names are compared ignoring case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(pub Vec<(String, Vec<u8>)>);
 
-/// A header that may stand only once stands there twice. Holds its name.
+/// A header that may appear only once appears again. Holds its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DuplicateHeader(pub String);
 
@@ -24,26 +23,26 @@ impl Headers {
         Self(headers.iter().map(|header| (header.name.to_owned(), unfolded(header.value))).collect())
     }
 
-    /// Every value of the header, in order.
+    /// All values of the header, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.0.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_slice())
     }
 
-    /// The elements of a header that is a comma-separated list (RFC 9110 section 5.6.1), over all its lines.
+    /// The elements of a header that is a comma-separated list (RFC 9110 section 5.6.1), from all its lines.
     pub fn list<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.all(name).flat_map(|v| v.split(|b| *b == b',')).map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
     }
 
-    /// Whether the header is a list that has the token in it, in any case.
+    /// Whether the header is a list that contains the token, ignoring case.
     #[must_use]
     pub fn lists(&self, name: &str, token: &str) -> bool {
         self.list(name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
     }
 
-    /// The value of a header that may stand only once.
+    /// The value of a header that may appear only once.
     ///
     /// # Errors
-    /// The header stands there more than once.
+    /// The header appears more than once.
     pub fn single<'a>(&'a self, name: &'a str) -> Result<Option<&'a [u8]>, DuplicateHeader> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
@@ -53,7 +52,7 @@ impl Headers {
     }
 }
 
-/// The value on one line: each fold becomes a space (RFC 9112 section 5.2).
+/// The value on one line: each line folding becomes a space (RFC 9112 section 5.2).
 fn unfolded(value: &[u8]) -> Vec<u8> {
     let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     if value.contains(&b'\n') { lines.collect::<Vec<_>>().join(&b' ') } else { value.to_vec() }
@@ -71,7 +70,7 @@ pub struct Header {
 pub enum HeaderError {
     /// The name is not a token (RFC 9110 section 5.6.2).
     Name(String),
-    /// The value of the header with this name has a control character in it (section 5.5).
+    /// The value of the header with this name contains a control character (section 5.5).
     Value(String),
 }
 
@@ -87,10 +86,10 @@ impl fmt::Display for HeaderError {
 impl std::error::Error for HeaderError {}
 
 impl Header {
-    /// The name must be a token (RFC 9110 section 5.6.2), the value stand on one line.
+    /// The name must be a token (RFC 9110 section 5.6.2), and the value must be on one line.
     ///
     /// # Errors
-    /// See [`HeaderError`]. With CR, LF or NUL in it, one header could smuggle in others.
+    /// See [`HeaderError`]. A value with CR, LF or NUL could smuggle in other headers.
     pub fn new(name: &str, value: &[u8]) -> Result<Self, HeaderError> {
         if !is_token(name) {
             return Err(HeaderError::Name(name.to_owned()));
@@ -101,7 +100,7 @@ impl Header {
         Ok(Self { name: name.to_owned(), value: value.to_vec() })
     }
 
-    /// The header as a line of a head, with its line end.
+    /// The header as a line of a head, including the line ending.
     #[must_use]
     pub fn line(&self) -> Vec<u8> {
         [self.name.as_bytes(), b": ", &self.value, b"\r\n"].concat()

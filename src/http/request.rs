@@ -1,22 +1,22 @@
-//! The strict reader of requests, for servers: refuses a head that could be read in two ways. Knows no
-//! particular method, target or header.
+//! The strict reader of requests, for servers: rejects a head that could be read in two ways. Knows no particular
+//! method, target or header.
 
 use std::fmt;
 
 use super::head::{HeadFinder, LineEnds};
 use super::headers::Headers;
 
-/// The longest head of a request, in bytes: request line, headers, blank line.
+/// The maximum length of a request's head, in bytes: request line, headers, blank line.
 pub const MAX_HEAD: usize = 16 * 1024;
 
-/// The most headers of a request.
+/// The maximum number of headers in a request.
 pub const MAX_HEADERS: usize = 100;
 
 /// The head of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
-    /// As sent: mostly path and query (RFC 9112 section 3.2).
+    /// As sent: usually path and query (RFC 9112 section 3.2).
     pub target: String,
     /// The minor version of HTTP/1.
     pub version: u8,
@@ -28,7 +28,7 @@ pub struct Request {
 pub enum RequestError {
     /// The head is over [`MAX_HEAD`] bytes.
     TooLong,
-    /// The head breaks the grammar of RFC 9112; says where.
+    /// The head breaks the grammar of RFC 9112. Holds where.
     Malformed(String),
 }
 
@@ -54,8 +54,8 @@ impl Default for RequestReader {
 }
 
 impl RequestReader {
-    /// The request at the start of `input` and the length of its head in bytes, or `None` if it is not complete.
-    /// `input` is what the last call had, and what has come since.
+    /// The request at the start of `input` and the length of its head in bytes, or `None` if it is incomplete. `input`
+    /// is the previous call's with the bytes received since.
     ///
     /// # Errors
     /// See [`RequestError`].

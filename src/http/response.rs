@@ -1,9 +1,8 @@
-//! The lenient reader of responses, for clients: accepts everything that RFC 9112 lets a client accept. Knows
-//! no particular header but those that measure a body.
+//! The lenient reader of responses, for clients: accepts everything that RFC 9112 allows a client to accept. Knows no
+//! particular header except those that measure a body.
 //!
-//! Section 2.2 allows LF alone as a line end, section 4 more than one space in the status line, section 5.1
-//! blanks before a colon, and section 5.2 folded lines. The size of the head is limited, the number of
-//! headers is not.
+//! Section 2.2 allows LF alone as a line ending, section 4 more than one space in the status line, section 5.1 spaces
+//! before a colon, and section 5.2 folded lines. The size of the head is limited, the number of headers is not.
 
 use std::fmt;
 
@@ -13,7 +12,7 @@ use super::body::{Body, Framing};
 use super::head::{HeadFinder, LineEnds};
 use super::headers::Headers;
 
-/// The longest head of a response, in bytes: status line, headers, blank line.
+/// The maximum length of a response's head, in bytes: status line, headers, blank line.
 pub const MAX_HEAD: usize = 64 * 1024;
 
 /// The head of a response.
@@ -27,13 +26,14 @@ pub struct Response {
 }
 
 impl Response {
-    /// The first line, as in `HTTP/1.1 404 Not Found`.
+    /// The first line, such as `HTTP/1.1 404 Not Found`.
     #[must_use]
     pub fn status_line(&self) -> String {
         format!("HTTP/1.{} {} {}", self.version, self.status, self.reason).trim_end().to_owned()
     }
 
-    /// The body, as far as it has come. `received` is what came after the head; `ended`: nothing more will come.
+    /// The body, as far as it has come. `received` holds the bytes after the head; with `ended`, nothing more will
+    /// come.
     #[must_use]
     pub fn body(&self, received: &[u8], ended: bool) -> Body {
         Framing::of_response(self.status, &self.headers).read(received, ended)
@@ -43,13 +43,13 @@ impl Response {
 /// Why a response cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseError {
-    /// It is not HTTP but an alert of TLS.
+    /// The answer is a TLS alert, not HTTP.
     Tls,
-    /// It is not HTTP/1. Holds the beginning of what came, escaped.
+    /// The answer is not HTTP/1. Holds its beginning, escaped.
     NotHttp(String),
     /// The head is over [`MAX_HEAD`] bytes.
     TooLong,
-    /// The head breaks the grammar of RFC 9112; says where.
+    /// The head breaks the grammar of RFC 9112. Holds where.
     Malformed(String),
 }
 
@@ -77,11 +77,11 @@ impl Default for ResponseReader {
 }
 
 impl ResponseReader {
-    /// The response at the start of `input` and the length of its head in bytes, or `None` if it is not complete.
-    /// `input` is what the last call had, and what has come since; after a response it begins after that one's head.
+    /// The response at the start of `input` and the length of its head in bytes, or `None` if it is incomplete. `input`
+    /// is the previous call's with the bytes received since; after a response, it starts after that one's head.
     ///
     /// # Errors
-    /// See [`ResponseError`]. Something other than HTTP is found out at its first byte and not by a time-out.
+    /// See [`ResponseError`]. Anything other than HTTP is detected at its first byte, not by a time-out.
     pub fn read(&mut self, input: &[u8]) -> Result<Option<(Response, usize)>, ResponseError> {
         check_start(input)?;
         match self.0.find(input) {
@@ -95,7 +95,7 @@ impl ResponseReader {
 /// Fails as soon as the bytes cannot become an HTTP/1 response.
 fn check_start(input: &[u8]) -> Result<(), ResponseError> {
     const START: &[u8] = b"HTTP/1.";
-    /// The first byte of an alert, the answer to what was taken for a ClientHello (RFC 8446 section 5.1).
+    /// The first byte of an alert, which answers what was read as a ClientHello (RFC 8446 section 5.1).
     const TLS_ALERT: u8 = 0x15;
     let count = input.len().min(START.len());
     if input[..count] == START[..count] {
@@ -109,7 +109,7 @@ fn check_start(input: &[u8]) -> Result<(), ResponseError> {
 }
 
 fn parse(head: &[u8]) -> Result<Response, ResponseError> {
-    // Every header has a line.
+    // Every header takes at least one line.
     let lines = head.split(|byte| *byte == b'\n').count();
     let mut headers = vec![httparse::EMPTY_HEADER; lines];
     let mut parsed = httparse::Response::new(&mut headers);

@@ -1,4 +1,5 @@
-//! TCP for a client: names to addresses, addresses to a non-blocking socket. Knows no WebSocket.
+//! TCP for a client: from names to addresses, and from addresses to a non-blocking socket; and the clocks. Knows
+//! nothing of WebSocket.
 
 pub mod resolve;
 pub mod tcp;
@@ -7,13 +8,13 @@ use std::io;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// An error in LuaSocket's words where it has some, else in the system's. "timeout" means: not now.
+/// The text of an error: LuaSocket's if it has one, otherwise the system's. "timeout" means: not now.
 #[must_use]
 pub fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
         io::ErrorKind::WouldBlock => "timeout".into(),
-        // The system's own patience, with a peer that does not answer.
+        // The system has given up on a peer that does not answer.
         io::ErrorKind::TimedOut => "timed out".into(),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
@@ -28,13 +29,13 @@ pub fn describe(error: &io::Error) -> String {
     }
 }
 
-/// Seconds on a clock that only goes forward.
+/// Seconds on a monotonic clock.
 #[must_use]
 pub fn clock() -> f64 {
     seconds(ClockId::Monotonic)
 }
 
-/// The same clock, which here ticks a few hundred times in a second and costs next to nothing.
+/// Seconds on the same clock, but with a resolution of some milliseconds, and almost free to read.
 #[must_use]
 pub fn coarse_clock() -> f64 {
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,9 +1,7 @@
-//! Names to addresses without blocking the caller: the system's resolver knows no deadline, so it
-//! runs in a thread of its own.
+//! Resolves names without blocking the caller: the system's resolver has no time-out, so it runs in its own thread.
 //!
-//! The thread shares nothing but a channel with the rest, and ends when the resolver returns. If
-//! nobody waits for it any more by then, its answer is dropped; the library stays loaded for it
-//! (`build.rs`: nodelete).
+//! The thread shares only a channel with the rest, and ends when the resolver returns. If nobody is waiting for the
+//! answer by then, it is dropped; the library stays loaded for the thread (`build.rs`: nodelete).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -13,12 +11,12 @@ use std::time::Duration;
 
 type Answer = io::Result<Vec<SocketAddr>>;
 
-/// A look-up under way.
+/// A lookup in progress.
 #[derive(Debug)]
 pub struct Lookup(Receiver<Answer>);
 
 impl Lookup {
-    /// Begins to look `host` up. An address needs no looking up, but is answered in the same way.
+    /// Begins to look up `host`. An address needs no lookup, but is answered in the same way.
     #[must_use]
     pub fn start(host: &str, port: u16) -> Self {
         let (sender, receiver) = sync_channel(1);
@@ -39,7 +37,8 @@ impl Lookup {
         Self(receiver)
     }
 
-    /// The addresses, in the order in which to try them; waits for at most `wait`. `None`: not yet.
+    /// The addresses, in the order in which to try them. Waits for at most `wait`, and returns `None` if they are not
+    /// there yet.
     #[must_use]
     pub fn poll(&self, wait: Duration) -> Option<Answer> {
         let lost = || Some(Err(io::Error::other("the resolver's thread ended")));

@@ -1,4 +1,4 @@
-//! A non-blocking TCP socket: dialled, read, written, waited for. Time-outs are the caller's.
+//! A non-blocking TCP socket: connects, reads, writes and waits. The caller decides on time-outs.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -11,14 +11,14 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::resolve::Lookup;
 
-/// When an address has not answered for so long, the next one is tried beside it (RFC 8305
-/// section 5), so that an address family that leads nowhere does not use up the deadline.
+/// If an address has not answered for this long, the next one is tried in parallel (RFC 8305 section 5), so that an
+/// unreachable address family does not use up the deadline.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Keepalive probes begin when nothing has been heard for so long.
+/// Keepalive probes begin after this long without any data.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A connection being made: look-up, then every address of the name.
+/// A connection being made: the lookup, then attempts at the name's addresses.
 #[derive(Debug)]
 pub struct Dial {
     lookup: Option<Lookup>,
@@ -28,12 +28,12 @@ pub struct Dial {
     last_error: Option<io::Error>,
 }
 
-/// How far a [`Dial`] has come.
+/// The progress of a [`Dial`].
 #[derive(Debug)]
 pub enum Progress {
     Connected(TcpSocket),
     Pending,
-    /// No address could be reached; the error is that of the last one to fail.
+    /// No address could be reached. Holds the last error.
     Failed(io::Error),
 }
 
@@ -50,7 +50,7 @@ impl Dial {
         }
     }
 
-    /// Goes on for at most `wait`, or until a signal comes; zero does what can be done at once.
+    /// Advances for at most `wait`, or until a signal comes; zero means without waiting.
     pub fn advance(&mut self, wait: Duration) -> Progress {
         // A time that cannot be represented never comes.
         let deadline = Instant::now().checked_add(wait);
@@ -80,7 +80,7 @@ impl Dial {
                 Err(error) => self.last_error = Some(error),
             }
             if self.attempts.is_empty() {
-                continue; // with the next address at once, or with the end
+                continue; // with the next address at once, or failing
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Progress::Pending;
@@ -88,14 +88,14 @@ impl Dial {
         }
     }
 
-    /// Gives up: closes what has not been connected.
+    /// Gives up, and closes all unfinished attempts.
     pub fn cancel(&mut self) {
         self.attempts.clear();
         self.untried.clear();
         self.lookup = None;
     }
 
-    /// Begins the next attempt, if it is time for it. There is none behind it only if no address is left.
+    /// Begins the next attempt, if it is time. Afterwards there is an attempt unless no address is left.
     fn begin_attempts(&mut self) {
         while self.attempts.is_empty() || self.next_attempt.is_some_and(|time| time <= Instant::now()) {
             let Some(address) = self.untried.pop_front() else {
@@ -112,7 +112,7 @@ impl Dial {
         }
     }
 
-    /// Waits until an attempt has come to an end, or it is time for the next one.
+    /// Waits until an attempt ends, or until it is time for the next one.
     fn await_attempts(&mut self, left: Duration) -> io::Result<Option<TcpSocket>> {
         let wait = match self.next_attempt {
             Some(time) if !self.untried.is_empty() => {
@@ -137,7 +137,7 @@ impl Dial {
 /// Begins to connect to one address.
 fn begin(address: SocketAddr) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
-    // In one system call where there is such a thing.
+    // In one system call where the system supports it.
     #[cfg(any(target_os = "android", target_os = "freebsd", target_os = "linux"))]
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     #[cfg(not(any(target_os = "android", target_os = "freebsd", target_os = "linux")))]
@@ -165,25 +165,27 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
+    /// Reads what there is; `Ok(0)` if the peer has ended its side.
+    ///
     /// # Errors
-    /// `WouldBlock` if there is nothing to read, and the system's. `Ok(0)`: the peer has ended.
+    /// `WouldBlock` if there is nothing to read, and the system's errors.
     pub fn read(&self, target: &mut [u8]) -> io::Result<usize> {
         retry(|| (&self.stream).read(target))
     }
 
-    /// Never raises SIGPIPE.
+    /// Writes what there is room for. Never raises SIGPIPE.
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room, and the system's.
+    /// `WouldBlock` if there is no room, and the system's errors.
     pub fn write(&self, source: &[u8]) -> io::Result<usize> {
         retry(|| (&self.stream).write(source))
     }
 
-    /// Waits until the socket can be read from (or has ended), or written to, for at most `timeout`;
-    /// `None`: without end. Returns whether it can.
+    /// Waits until the socket is readable (or has ended) or writable, for at most `timeout`; `None` for no limit.
+    /// Returns whether it is.
     ///
     /// # Errors
-    /// `Interrupted` if a signal came, and the system's.
+    /// `Interrupted` if a signal came, and the system's errors.
     pub fn wait(&self, read: bool, write: bool, timeout: Option<Duration>) -> io::Result<bool> {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::IN, read);
@@ -191,10 +193,10 @@ impl TcpSocket {
         wait_for(&mut [PollFd::new(&self.stream, flags)], timeout)
     }
 
-    /// Says to the peer that nothing more will be sent.
+    /// Tells the peer that nothing more will be sent.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's errors.
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
     }
@@ -202,19 +204,23 @@ impl TcpSocket {
     /// Ends both directions.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's errors.
     pub fn shutdown(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Both)
     }
 
+    /// Turns Nagle's algorithm off or on.
+    ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's errors.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
         self.stream.set_nodelay(on)
     }
 
+    /// Turns keepalive probes on or off.
+    ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's errors.
     pub fn set_keepalive(&self, on: bool) -> io::Result<()> {
         SockRef::from(&self.stream).set_keepalive(on)
     }
@@ -241,7 +247,7 @@ fn retry(mut operation: impl FnMut() -> io::Result<usize>) -> io::Result<usize> 
     }
 }
 
-/// Sleeps for so long, or until a signal comes; whether it was so long.
+/// Sleeps for this time, or until a signal comes. Returns whether no signal came.
 #[must_use]
 pub fn sleep(time: Duration) -> bool {
     wait_for(&mut [], Some(time)).is_ok()

@@ -1,18 +1,17 @@
-//! A byte queue that is filled at its end and consumed at its start, without copying per message.
+//! A byte queue that is filled at its end and consumed at its start, without a copy per message.
 //!
-//! Both queues of a connection are of this type: what has come from the peer and has not been
-//! interpreted yet, and what is to go to the peer and has not been written yet. It knows nothing
-//! of what the bytes mean.
+//! Both queues of a connection are of this type: received bytes that have not been interpreted yet, and bytes that have
+//! not been written yet. Knows nothing of what the bytes mean.
 
-/// An empty buffer keeps this many bytes of storage for the next use and gives back what is above
-/// it, so that one large message does not pin its memory for the life of the connection.
+/// An empty buffer keeps at most this many bytes of storage for the next use, so that one large message does not hold
+/// its memory for the life of the connection.
 pub const KEEP: usize = 4 * 1024 * 1024;
 
-/// A buffer that has given back what it borrowed has no more storage of its own than this, unless it holds more bytes.
+/// A buffer that has given back its storage keeps at most this many bytes of its own, unless it holds more data.
 const IDLE: usize = 1024;
 
-/// The bytes `start..end` of `storage` are the queue. `storage` is always initialised to its whole
-/// length, so that a socket may write into the free end of it.
+/// The queue is the bytes `start..end` of `storage`. `storage` is always initialised up to its length, so that a socket
+/// can write into its free end.
 #[derive(Debug, Default)]
 pub struct Buffer {
     storage: Vec<u8>,
@@ -38,14 +37,14 @@ impl Buffer {
         &self.storage[self.start..self.end]
     }
 
-    /// The queue, to be changed in place (unmasking).
+    /// The queue, to be modified in place (unmasking).
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.storage[self.start..self.end]
     }
 
-    /// Takes the oldest `count` bytes off the queue.
+    /// Removes the oldest `count` bytes from the queue.
     ///
-    /// `count` is never more than [`len`](Self::len); if it were, the queue would just be empty.
+    /// `count` should not be more than [`len`](Self::len); if it is, the queue becomes empty.
     pub fn consume(&mut self, count: usize) {
         self.start = self.start.saturating_add(count).min(self.end);
         if self.is_empty() {
@@ -57,8 +56,8 @@ impl Buffer {
         }
     }
 
-    /// Free space of exactly `count` bytes after the queue, for a reader to fill; what was filled
-    /// is then made part of the queue by [`commit`](Self::commit).
+    /// Free space of exactly `count` bytes after the queue, for a reader to fill; [`commit`](Self::commit) then makes
+    /// the filled part of it part of the queue.
     pub fn space(&mut self, count: usize) -> &mut [u8] {
         if self.storage.len() - self.end < count && self.start > 0 {
             self.storage.copy_within(self.start..self.end, 0);
@@ -67,7 +66,7 @@ impl Buffer {
         }
         let wanted = self.end + count;
         if self.storage.len() < wanted {
-            // Doubling keeps a queue that grows by small pieces linear in its bytes.
+            // Doubling keeps the cost linear for a queue that grows in small pieces.
             let length = wanted.max(self.storage.len().saturating_mul(2).min(wanted.saturating_mul(2)));
             self.storage.resize(length, 0);
         }
@@ -85,9 +84,8 @@ impl Buffer {
         self.commit(bytes.len());
     }
 
-    /// Takes `spare` for its storage, if that is the larger one and there is little in the queue. So buffers that are
-    /// used in turn need large storage only once. `spare` must be initialised to its whole length, as what is given
-    /// back is.
+    /// Takes `spare` as its storage, if that is larger and there is little in the queue. So buffers that are used in
+    /// turn need large storage only once. `spare` must be initialised up to its length, as storage given back is.
     pub fn borrow(&mut self, spare: &mut Vec<u8>) {
         let held = self.len();
         if held > IDLE || self.storage.len() >= spare.len() {
@@ -98,20 +96,20 @@ impl Buffer {
         (self.start, self.end) = (0, held);
     }
 
-    /// Of a queue that is empty: takes `storage`, whose first `count` bytes are in it then, and leaves its own.
+    /// Swaps the storage of an empty queue for `storage`, whose first `count` bytes become the queue.
     pub fn exchange(&mut self, storage: &mut Vec<u8>, count: usize) {
         debug_assert!(self.is_empty());
         std::mem::swap(&mut self.storage, storage);
         (self.start, self.end) = (0, count.min(self.storage.len()));
     }
 
-    /// Makes its storage the spare one, whether it was borrowed or has grown, unless there is much in the queue. A
-    /// little moves to storage of its own.
+    /// Gives its storage away as the spare one, whether it was borrowed or has grown, unless there is a lot in the
+    /// queue. A little data is moved to small storage of its own.
     pub fn give_back(&mut self, spare: &mut Vec<u8>) {
         if self.storage.len() <= IDLE || self.len() > IDLE {
             return;
         }
-        // What is spare is its own that it had before, or another's.
+        // The spare storage may be the small one that this buffer had before, or another's.
         let own = if self.is_empty() && spare.len() <= IDLE {
             std::mem::take(spare)
         } else {
@@ -124,12 +122,12 @@ impl Buffer {
         }
     }
 
-    /// Forgets everything after the oldest `count` bytes.
+    /// Drops everything after the oldest `count` bytes.
     pub fn truncate(&mut self, count: usize) {
         self.end = self.end.min(self.start + count);
     }
 
-    /// Forgets everything in the queue.
+    /// Drops everything in the queue.
     pub fn clear(&mut self) {
         self.consume(self.len());
     }
@@ -185,7 +183,7 @@ mod tests {
         one.consume(2);
         one.give_back(&mut spare);
         assert_eq!((one.as_slice(), one.storage.len(), spare.len()), (&b"ginning"[..], 7, 8192));
-        // What is long stays where it is.
+        // A long queue stays where it is.
         other.extend(&[7; 2 * IDLE]);
         other.give_back(&mut spare);
         assert_eq!(other.len(), 5 + 2 * IDLE);

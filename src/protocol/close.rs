@@ -1,10 +1,10 @@
-//! The body of the close frame (RFC 6455 section 5.5.1). Knows nothing of when one is sent.
+//! The body of the close frame (RFC 6455 section 5.5.1). Does not know when one is sent.
 
 use super::close_code::CloseCode;
 use super::error::{ProtocolError, SendError, Text};
 use super::frame::MAX_CONTROL_PAYLOAD;
 
-/// The body of a close frame: one that may be on the wire. The default is the empty one.
+/// The body of a close frame that may be on the wire. The default is an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CloseFrame {
     code: Option<CloseCode>,
@@ -12,7 +12,7 @@ pub struct CloseFrame {
 }
 
 impl CloseFrame {
-    /// `None`: the frame is empty.
+    /// The code; `None` if the frame is empty.
     #[must_use]
     pub fn code(&self) -> Option<CloseCode> {
         self.code
@@ -23,7 +23,7 @@ impl CloseFrame {
         &self.reason
     }
 
-    /// The answer to this one: the same code (section 5.5.1).
+    /// The reply to this one: the same code (section 5.5.1).
     pub(super) fn echo(&self) -> Self {
         Self { code: self.code, reason: String::new() }
     }
@@ -31,7 +31,7 @@ impl CloseFrame {
     /// A close frame to be sent.
     ///
     /// # Errors
-    /// [`SendError::Close`] if code and reason do not fit into a control frame (the reason has at most 123 bytes).
+    /// [`SendError::Close`] if code and reason do not fit into a control frame (the reason may have 123 bytes).
     pub fn new(code: CloseCode, reason: &str) -> Result<Self, SendError> {
         if reason.len() > MAX_CONTROL_PAYLOAD - 2 {
             return Err(SendError::Close(format!(
@@ -43,7 +43,7 @@ impl CloseFrame {
         Ok(Self { code: Some(code), reason: reason.to_owned() })
     }
 
-    /// A close frame that tells the peer what is wrong, its reason cut to what fits.
+    /// A close frame that tells the peer about an error, with the reason truncated to fit.
     pub(super) fn about(code: CloseCode, mut reason: String) -> Self {
         let mut length = reason.len().min(MAX_CONTROL_PAYLOAD - 2);
         while !reason.is_char_boundary(length) {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn bodies_are_read_as_they_are_written() {
-        // What is wrong with one is in spec/vectors.
+        // Invalid ones are in spec/vectors.
         for (frame, payload) in [
             (CloseFrame::default(), &b""[..]),
             (CloseFrame::new(CloseCode::NORMAL_CLOSURE, "").unwrap(), b"\x03\xe8"),

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A close code that may stand in a close frame: one that section 7.4.1 or the registry of section 11.7 defines for
-/// it, or one of the ranges for libraries and applications (section 7.4.2).
+/// A close code that may be in a close frame: defined by section 7.4.1 or the registry of section 11.7, or in one of
+/// the ranges for libraries and applications (section 7.4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CloseCode(u16);
 
@@ -15,9 +15,9 @@ impl CloseCode {
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
     pub const INTERNAL_ERROR: Self = Self(1011);
 
-    /// What an application is told if the close frame had no code. A number only, for it may not be sent.
+    /// Reported to an application if the close frame had no code. A plain number, because it may not be sent.
     pub const NO_STATUS_RECEIVED: u16 = 1005;
-    /// What an application is told if there was no close frame. A number only, for it may not be sent.
+    /// Reported to an application if there was no close frame. A plain number, because it may not be sent.
     pub const ABNORMAL_CLOSURE: u16 = 1006;
 
     /// `None` if the code may not be sent.

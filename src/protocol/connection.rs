@@ -1,8 +1,7 @@
 //! The open connection (RFC 6455 sections 5 to 8): how it closes and how it fails.
 //!
-//! Interprets its input queue one event at a time and only when asked, and appends frames to its output
-//! queue. Messages are put together in `incoming` and taken apart in
-//! `outgoing`. Knows neither where the bytes come from nor where they go.
+//! Interprets its input queue one event at a time, only when asked, and appends frames to its output queue. `incoming`
+//! assembles messages, `outgoing` splits them into frames. Does not know where the bytes come from or where they go.
 
 use rand::rngs::StdRng;
 
@@ -18,20 +17,20 @@ use super::role::Role;
 
 pub use super::event::Event;
 
-/// The choices about a connection.
+/// The settings of a connection.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The most bytes of one message; a larger one fails the connection with 1009.
+    /// The largest message in bytes; a larger one fails the connection with 1009.
     pub max_message_size: usize,
-    /// Whether a client masks its frames. RFC 6455 section 5.1 wants it; some private servers do
-    /// without. A server never masks.
+    /// Whether a client masks its frames. RFC 6455 section 5.1 requires it; some private servers do without. A server
+    /// never masks.
     pub use_masking: bool,
-    /// Messages of more bytes than this are sent in fragments of this size; 0: never.
+    /// Messages of more bytes than this are sent in fragments of this size; 0 for never.
     pub fragment_size: usize,
-    /// What to offer (a client) or to accept (a server) of permessage-deflate; `None`: nothing.
+    /// The permessage-deflate parameters to offer (client) or to accept (server); `None` for no compression.
     pub deflate: Option<deflate::Options>,
-    /// Where the nonce and the masking keys come from, if not from the system's generator: the same numbers for the
-    /// same seed. For tests; a peer must not be able to predict them (section 10.3).
+    /// A seed for the nonce and the masking keys, instead of the system's generator. For tests only: a peer must not be
+    /// able to predict them (section 10.3).
     pub seed: Option<u64>,
 }
 
@@ -41,9 +40,9 @@ impl Default for Config {
     }
 }
 
-/// Inputs: [`input`](Self::input), then [`next_event`](Self::next_event) until it is `None`;
-/// [`send`](Self::send), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close).
-/// Output: [`output`](Self::output), which the caller writes somewhere and consumes.
+/// The open connection. Inputs: [`input`](Self::input), then [`next_event`](Self::next_event) until it is `None`;
+/// [`send`](Self::send), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close). Output:
+/// [`output`](Self::output), which the caller writes and consumes.
 #[derive(Debug)]
 pub struct Connection {
     incoming: Incoming,
@@ -54,8 +53,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection whose opening handshake is complete. `input` may hold what came right after
-    /// it, `output` bytes that have not been written yet; `compression` is the outcome of the negotiation.
+    /// A connection whose opening handshake is complete. `input` may hold bytes that came right after it, `output`
+    /// bytes that have not been written yet; `compression` is the result of the negotiation.
     #[must_use]
     pub fn new(
         role: Role,
@@ -76,18 +75,18 @@ impl Connection {
         }
     }
 
-    /// The queue of bytes from the peer, to be appended to. What comes after a close frame or
-    /// an error is of no interest any more (section 1.4) and is dropped by `next_event`.
+    /// The queue of bytes from the peer; the caller appends to it. Bytes after a close frame or an error are of no
+    /// interest (section 1.4), and `next_event` drops them.
     pub fn input(&mut self) -> &mut Buffer {
         self.incoming.queue()
     }
 
-    /// The queue of bytes to the peer, to be written and consumed.
+    /// The queue of bytes to the peer; the caller writes and consumes them.
     pub fn output(&mut self) -> &mut Buffer {
         self.outgoing.queue()
     }
 
-    /// What puts messages together, for its storage.
+    /// The message assembler, for its storage.
     pub fn assembler(&mut self) -> &mut Assembler {
         self.incoming.assembler()
     }
@@ -97,13 +96,13 @@ impl Connection {
         self.outgoing.queue_len()
     }
 
-    /// Bytes that have arrived and were not interpreted yet.
+    /// Bytes received but not yet interpreted.
     #[must_use]
     pub fn input_len(&self) -> usize {
         self.incoming.queue_len()
     }
 
-    /// Whether there are none, not even those of the last event.
+    /// Whether no received bytes are held, not even those of the last event.
     #[must_use]
     pub fn is_input_empty(&self) -> bool {
         self.incoming.is_queue_empty()
@@ -125,62 +124,62 @@ impl Connection {
         self.close_sent.as_ref()
     }
 
-    /// Changes the message limit, from the next frame header on.
+    /// Changes the size limit of messages, from the next frame header on.
     pub fn set_max_message_size(&mut self, bytes: usize) {
         self.incoming.set_max_message_size(bytes);
     }
 
-    /// Whether frame headers are kept for a log.
+    /// Sets whether frame headers are recorded for a log.
     pub fn set_trace(&mut self, on: bool) {
         self.incoming.trace().set(on);
         self.outgoing.trace().set(on);
     }
 
-    /// Whether they are.
+    /// Whether frame headers are recorded.
     #[must_use]
     pub fn is_traced(&self) -> bool {
         self.incoming.is_traced()
     }
 
-    /// The headers that were received, and those that were sent, since the last call.
+    /// Returns the headers received and sent since the last call.
     pub fn take_trace(&mut self) -> (Vec<FrameHeader>, Vec<FrameHeader>) {
         (self.incoming.trace().take(), self.outgoing.trace().take())
     }
 
-    /// Whether each message is announced by [`Event::Begin`].
+    /// Sets whether each message is announced by [`Event::Begin`].
     pub fn set_announce(&mut self, announce: bool) {
         self.incoming.set_announce(announce);
     }
 
-    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it.
-    /// Whether there was such a message.
+    /// Delivers the message that was just announced in pieces; the size limit does not apply to it. Returns whether
+    /// there was such a message.
     pub fn stream_message(&mut self) -> bool {
         self.incoming.stream_message()
     }
 
-    /// Forgets a partly received message: what still comes of it is not delivered.
+    /// Forgets a partly received message: the rest of it is not delivered.
     pub fn forget_message(&mut self) {
         self.incoming.forget_message();
     }
 
-    /// Forgets a partly received frame and message, and takes the next byte of input for the beginning of a
-    /// frame. That is right where the bytes are not those of a network, which will still send the rest.
+    /// Forgets a partly received frame and message, so that the next input byte begins a frame. For input that does not
+    /// come from a network, which would still send the rest.
     pub fn reset(&mut self) {
         self.incoming.reset();
     }
 
-    /// The next thing that the peer did, or `None` when more input is needed. After a close
-    /// event and after an error it is `None` for good.
+    /// The next event, or `None` when more input is needed. After a close event or an error it is `None` for good.
     ///
     /// # Errors
-    /// The peer broke a rule. The close frame that says so (section 7.1.7) is in the output already.
+    /// The peer broke a rule, or a message is over the limit. The close frame that reports it (section 7.1.7) is
+    /// already in the output.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, ReceiveError> {
         let pending = self.find_event()?;
         Ok(pending.and_then(|pending| self.event(pending)))
     }
 
-    /// The data of the next event, if that is one more message of this kind as most are; `None`:
-    /// [`next_event`](Self::next_event) tells what it is, if there is one.
+    /// The data of the next event, if it is a short message of this kind. `None` for anything else, which is left to
+    /// [`next_event`](Self::next_event).
     #[inline]
     pub fn short_message(&mut self, opcode: Opcode) -> Option<&[u8]> {
         if self.failed || self.close_received.is_some() {
@@ -212,7 +211,7 @@ impl Connection {
         }
     }
 
-    /// The second half: what was just found.
+    /// The second half: resolves the event that was just found.
     pub(crate) fn event(&self, pending: PendingEvent) -> Option<Event<'_>> {
         match pending {
             PendingEvent::Close(_) => self.close_received.as_ref().map(Event::Close),
@@ -222,11 +221,11 @@ impl Connection {
 
     /// Sends a message, a fragment of one, a ping or a pong.
     ///
-    /// A message in fragments is a text or binary frame without `fin`, then
-    /// [`Opcode::Continuation`] up to the one with `fin`; control frames may come between.
+    /// A message in fragments is a text or binary frame without `fin`, then [`Opcode::Continuation`] frames up to one
+    /// with `fin`; control frames may come between.
     ///
     /// # Errors
-    /// See [`SendError`]. Nothing was sent then, and the connection is as it was.
+    /// See [`SendError`]. Nothing was sent then, and the connection is unchanged.
     pub fn send(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
         self.check_open()?;
         match opcode {
@@ -270,7 +269,7 @@ impl Connection {
     }
 
     fn write_close(&mut self, close: CloseFrame) {
-        // It fits: CloseFrame sees to that.
+        // It fits, as every CloseFrame does.
         let _ = self.outgoing.control(Opcode::Close, &close.payload());
         self.close_sent = Some(close);
     }

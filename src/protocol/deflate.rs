@@ -1,7 +1,7 @@
 //! permessage-deflate (RFC 7692): its negotiation, and the two directions of compression.
 //!
-//! DEFLATE itself is in the `flate2` crate. Knows no frames: the bytes of a message go in and come out, and
-//! RSV1 is set and read elsewhere.
+//! The `flate2` crate implements DEFLATE. Knows nothing of frames: message bytes go in and come out, and RSV1 is
+//! handled elsewhere.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
@@ -11,20 +11,21 @@ use super::extensions::Extension;
 /// The extension's registered name (section 7).
 pub const NAME: &str = "permessage-deflate";
 
-/// The bytes that end every message before it is compressed away, and is to be put back (sections 7.2.1 and 7.2.2).
+/// The bytes that the sender strips from the end of each compressed message and the receiver restores (sections 7.2.1
+/// and 7.2.2).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// Output is made room for in pieces of this size, so that a message which inflates to more than its limit
-/// costs no more than the limit and one piece.
+/// Output space is allocated in pieces of this size, so that a message that inflates beyond its limit costs no more
+/// than the limit and one piece.
 const PIECE: usize = 16 * 1024;
 
 /// The window sizes that section 7.1.2 allows, as base-2 logarithms.
 const WINDOW_BITS: std::ops::RangeInclusive<u8> = 8..=15;
 
-/// The wishes of a client, or the limits of a server.
+/// What a client asks for, or what a server allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The server is to forget its window after each message, which saves it memory.
+    /// Asks the server to forget its window after each message, which saves it memory.
     pub server_no_context_takeover: bool,
     /// The client will forget its window after each message.
     pub client_no_context_takeover: bool,
@@ -51,12 +52,12 @@ impl Default for Options {
     }
 }
 
-/// The parameter client_max_window_bits, which may stand without a value (section 7.1.2.2).
+/// The parameter client_max_window_bits, whose value is optional (section 7.1.2.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ClientBits {
     #[default]
     Absent,
-    /// The client can be told a size, but names none of its own.
+    /// The client accepts a size from the server, but proposes none.
     NoValue,
     Bits(u8),
 }
@@ -67,7 +68,7 @@ impl From<Option<u8>> for ClientBits {
     }
 }
 
-/// The parameters of section 7.1, as they stand in an offer or an answer.
+/// The parameters of section 7.1 in an offer or an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Parameters {
     server_no_context_takeover: bool,
@@ -77,15 +78,17 @@ struct Parameters {
 }
 
 impl Parameters {
+    /// Reads the parameters.
+    ///
     /// # Errors
-    /// Sections 7 and 7.1 forbid unknown parameters, the same one twice, and other values.
+    /// Sections 7 and 7.1 forbid unknown parameters, duplicates, and invalid values.
     fn parse(extension: &Extension) -> Result<Self, ParametersError> {
         let mut parameters = Self::default();
         for (name, value) in &extension.parameters {
             let bits = || {
                 let Some(value) = value else { return Ok(None) };
                 let number = value.parse().ok().filter(|bits| WINDOW_BITS.contains(bits));
-                // No leading zeros (section 7.1.2.1).
+                // Section 7.1.2.1 forbids leading zeros.
                 match number.filter(|bits: &u8| bits.to_string() == *value) {
                     Some(bits) => Ok(Some(bits)),
                     None => Err(ParametersError::WindowBits { name: name.clone(), value: value.clone() }),
@@ -147,13 +150,13 @@ fn flag(name: &str, value: Option<&str>) -> Result<(), ParametersError> {
     }
 }
 
-/// The outcome of the negotiation, from the view of one end.
+/// The result of the negotiation, as one end sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NegotiatedParameters {
-    /// The window that we may use for what we send, and whether we keep it between messages.
+    /// The window that we may use when sending, and whether we keep it between messages.
     own_window_bits: u8,
     own_takeover: bool,
-    /// Whether the peer keeps its window between messages. Ours for what it sends is always the largest.
+    /// Whether the peer keeps its window between messages. Ours for receiving always has the maximum size.
     peer_takeover: bool,
     level: u32,
     threshold: usize,
@@ -167,16 +170,16 @@ impl Options {
             server_no_context_takeover: self.server_no_context_takeover,
             client_no_context_takeover: self.client_no_context_takeover,
             server_max_window_bits: self.server_max_window_bits,
-            // Without it a server could not ask for less (section 7.1.2.2).
+            // Without it a server could not ask for a smaller window (section 7.1.2.2).
             client_max_window_bits: self.client_max_window_bits.into(),
         }
         .header()
     }
 
-    /// The client's view of the server's answer to [`offer`](Self::offer).
+    /// The client's check of the server's answer to [`offer`](Self::offer).
     ///
     /// # Errors
-    /// The answer is malformed, or is none to the offer: the connection must fail (section 7.1).
+    /// The answer is malformed, or does not match the offer: the connection must fail (section 7.1).
     pub fn agree(&self, answer: &Extension) -> Result<NegotiatedParameters, ParametersError> {
         let answer = Parameters::parse(answer)?;
         if self.server_no_context_takeover && !answer.server_no_context_takeover {
@@ -207,8 +210,8 @@ impl Options {
         })
     }
 
-    /// The server's choice among a client's offers, the first that it can meet, and its answer as the value
-    /// of a header. An offer that breaks the rules is passed over (section 7).
+    /// The server's choice among a client's offers (the first acceptable one), and its answer as the value of a header.
+    /// An invalid offer is skipped (section 7).
     #[must_use]
     pub fn accept(&self, offers: &[Extension]) -> Option<(NegotiatedParameters, String)> {
         offers.iter().filter(|offer| offer.name == NAME).find_map(|offer| {
@@ -220,7 +223,7 @@ impl Options {
                 client_no_context_takeover: self.client_no_context_takeover
                     || offer.client_no_context_takeover,
                 server_max_window_bits: smaller(self.server_max_window_bits, offer.server_max_window_bits),
-                // Only a client that has said so can be told (section 7.1.2.2).
+                // Allowed only if the client has offered it (section 7.1.2.2).
                 client_max_window_bits: match (offer.client_max_window_bits, self.client_max_window_bits) {
                     (ClientBits::Bits(bits), allowed) => ClientBits::Bits(allowed.unwrap_or(15).min(bits)),
                     (ClientBits::NoValue, Some(allowed)) => ClientBits::Bits(allowed),
@@ -243,7 +246,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Deflater {
     parameters: NegotiatedParameters,
-    /// Made when it is first needed.
+    /// Created when first needed.
     compress: Option<Compress>,
     output: Vec<u8>,
 }
@@ -254,18 +257,18 @@ impl Deflater {
         Self { parameters, compress: None, output: Vec::new() }
     }
 
-    /// Whether a message that begins with a fragment of `length` bytes (and ends with it, if `fin`) is worth
-    /// compressing.
+    /// Whether a message that begins with a fragment of `length` bytes (and ends with it, if `fin`) should be
+    /// compressed.
     #[must_use]
     pub fn wants(&self, length: usize, fin: bool) -> bool {
         !fin || length >= self.parameters.threshold.max(1)
     }
 
-    /// Compresses a whole message; `None` if that would not make it smaller, and it must be sent as it is.
+    /// Compresses a whole message; `None` if that does not make it smaller, so that it must be sent as it is.
     pub fn message(&mut self, data: &[u8]) -> Option<&[u8]> {
         self.compress(data, true);
         if self.output.len() >= data.len() {
-            // The peer will not see what our window has now.
+            // The peer will not see the data that is now in our window.
             if let Some(compress) = &mut self.compress {
                 compress.reset();
             }
@@ -274,7 +277,7 @@ impl Deflater {
         Some(&self.output)
     }
 
-    /// Compresses a fragment; each can be inflated as soon as it has come.
+    /// Compresses a fragment. Each fragment can be inflated as soon as it arrives.
     pub fn fragment(&mut self, data: &[u8], fin: bool) -> &[u8] {
         self.compress(data, fin);
         &self.output
@@ -283,8 +286,8 @@ impl Deflater {
     fn compress(&mut self, data: &[u8], fin: bool) {
         let parameters = &self.parameters;
         let compress = self.compress.get_or_insert_with(|| {
-            // zlib knows no window of 256 bytes. With one of 512 it looks back for at most 250 bytes
-            // (it keeps 262 of look-ahead out of the window), so the peer's 256 are enough.
+            // zlib has no window of 256 bytes. With 512 it looks back at most 250 bytes (it keeps 262 bytes of the
+            // window for look-ahead), so the peer's 256 are enough.
             let bits = parameters.own_window_bits.max(9);
             Compress::new_with_window_bits(Compression::new(parameters.level), false, bits)
         });
@@ -294,7 +297,7 @@ impl Deflater {
         loop {
             self.output.reserve(PIECE.min(data.len() + 64));
             let taken = (compress.total_in() - before) as usize;
-            // It cannot fail: it has no dictionary to miss, and its state is its own.
+            // It cannot fail: there is no missing dictionary and no invalid state.
             let result = compress.compress_vec(&data[taken..], &mut self.output, FlushCompress::Sync);
             if result.is_err() || self.output.len() < self.output.capacity() {
                 break;
@@ -309,7 +312,7 @@ impl Deflater {
                 self.output.push(0); // section 7.2.3.6
             }
             if !self.parameters.own_takeover {
-                self.compress = None; // and its memory is free until the next message
+                self.compress = None; // frees its memory until the next message
             }
         }
     }
@@ -319,9 +322,9 @@ impl Deflater {
 #[derive(Debug)]
 pub struct Inflater {
     peer_takeover: bool,
-    /// Made when it is first needed.
+    /// Created when first needed.
     decompress: Option<Decompress>,
-    /// The input so far ended with a block that was marked as the last.
+    /// The input so far ended with a block marked as the last.
     ended: bool,
 }
 
@@ -331,10 +334,10 @@ impl Inflater {
         Self { peer_takeover: parameters.peer_takeover, decompress: None, ended: false }
     }
 
-    /// Inflates the next piece of a message, appending to `data`, which may grow to `limit` bytes.
+    /// Inflates the next piece of a message and appends it to `data`, which may grow to `limit` bytes.
     ///
     /// # Errors
-    /// 1009 above the limit, 1007 for what is not DEFLATE.
+    /// 1009 above the limit, 1007 if it is not DEFLATE.
     pub fn push(&mut self, piece: &[u8], data: &mut Vec<u8>, limit: usize) -> Result<(), ReceiveError> {
         let decompress = self.decompress.get_or_insert_with(|| Decompress::new(false));
         let mut rest = piece;
@@ -349,15 +352,15 @@ impl Inflater {
             self.ended = matches!(status, Ok(Status::StreamEnd));
             let stuck = !rest.is_empty() && data.len() < data.capacity();
             match status {
-                // Section 7.2.3.4 allows such a block; what follows it begins again.
+                // Section 7.2.3.4 allows such a block; a new stream follows it.
                 Ok(Status::StreamEnd) => decompress.reset(false),
                 Ok(_) if !stuck => {}
                 _ => return Err(ProtocolError::NotDeflate.into()),
             }
-            // All was taken, but not all that it has become may have found room.
+            // All input was taken, but its output may not have fitted.
             while rest.is_empty() && !self.ended && data.len() == data.capacity() {
                 make_room(data, limit);
-                // Without input it may say that it can do nothing; that is what we want to know.
+                // Without input it may report that it made no progress, which is what we want to know.
                 let _ = decompress.decompress_vec(&[], data, FlushDecompress::Sync);
                 if data.len() > limit {
                     return Err(ReceiveError::TooBig { limit, length: None });
@@ -379,7 +382,7 @@ impl Inflater {
         Ok(())
     }
 
-    /// Between messages: without takeover there is nothing to remember.
+    /// Ends the use of the window between messages, if the peer does not keep its own.
     pub fn forget(&mut self) {
         if !self.peer_takeover {
             self.decompress = None;
@@ -387,8 +390,8 @@ impl Inflater {
     }
 }
 
-/// Makes room after `data`: at least a byte, at most up to one above the limit, which shows that a message is
-/// over it. Doubling keeps the cost linear.
+/// Makes room in `data`: at least one byte, and at most one byte above the limit, which shows that a message exceeds
+/// it. Doubling keeps the cost linear.
 fn make_room(data: &mut Vec<u8>, limit: usize) {
     if data.len() == data.capacity() {
         let most = limit.saturating_sub(data.len()).saturating_add(1);

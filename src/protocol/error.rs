@@ -1,8 +1,8 @@
-//! Errors, sorted by who is to blame: the peer while the connection was open ([`ReceiveError`]), the peer
-//! during the opening handshake ([`HandshakeError`]), or the caller ([`SendError`], [`UpgradeRequestError`]).
-//! Texts are written here and nowhere else.
+//! Errors, grouped by who is to blame: the peer while the connection is open ([`ReceiveError`]), the peer during the
+//! opening handshake ([`HandshakeError`]), or the caller ([`SendError`], [`UpgradeRequestError`]). The texts are
+//! written here.
 //!
-//! "More bytes are needed" and "closed normally" are not errors and have no place here.
+//! "More bytes are needed" and "closed normally" are not errors.
 
 use std::fmt;
 
@@ -15,12 +15,13 @@ use crate::http::{DuplicateHeader, RequestError, Response, ResponseError};
 pub enum ReceiveError {
     /// The peer broke a rule.
     Protocol(ProtocolError),
-    /// A message is over our own limit (section 10.4): both in bytes; the length where its headers have told that.
+    /// A message is over our own limit (section 10.4). Both numbers are in bytes; the length is there if the headers
+    /// tell it.
     TooBig { limit: usize, length: Option<u64> },
 }
 
 impl ReceiveError {
-    /// What the close frame tells the peer.
+    /// The code of the close frame that reports the error.
     #[must_use]
     pub fn code(&self) -> CloseCode {
         match self {
@@ -55,15 +56,15 @@ impl std::error::Error for ReceiveError {}
 /// The rule of RFC 6455 or RFC 7692 that the peer broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
-    /// A server masks (section 5.1).
+    /// A server masks its frames (section 5.1).
     MaskedFrame,
-    /// A client does not mask (section 5.1).
+    /// A client does not mask its frames (section 5.1).
     UnmaskedFrame,
-    /// A bit is set that no extension has claimed (section 5.2): RSV1, RSV2 and RSV3 as the bits 4, 2 and 1.
+    /// A reserved bit is set without an extension (section 5.2): RSV1, RSV2 and RSV3 as the bits 4, 2 and 1.
     ReservedBits(u8),
-    /// Section 5.2.
+    /// Reserved by section 5.2.
     ReservedOpcode(u8),
-    /// Section 5.5.
+    /// Forbidden by section 5.5.
     FragmentedControl,
     /// Over 125 bytes (section 5.5).
     ControlTooLong,
@@ -71,11 +72,11 @@ pub enum ProtocolError {
     UnexpectedContinuation,
     /// A message begins inside another one (section 5.4).
     InterleavedMessage,
-    /// Section 5.2.
+    /// Forbidden by section 5.2.
     LengthNotMinimal,
     /// 2^63 bytes or more (section 5.2).
     LengthTooLong,
-    /// Section 8.1.
+    /// Forbidden by section 8.1.
     NotUtf8(Text),
     /// A compressed message cannot be inflated (RFC 7692 section 7.2.2).
     NotDeflate,
@@ -85,7 +86,7 @@ pub enum ProtocolError {
     InvalidCloseCode(u16),
 }
 
-/// The texts that have to be UTF-8.
+/// The texts that must be UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
     Message,
@@ -93,7 +94,7 @@ pub enum Text {
 }
 
 impl ProtocolError {
-    /// What the close frame tells the peer: 1007 for what a message or a reason contains, 1002 for the framing.
+    /// The code of the close frame: 1007 for the contents of a message or a reason, 1002 for the framing.
     #[must_use]
     pub fn code(self) -> CloseCode {
         match self {
@@ -131,15 +132,15 @@ impl fmt::Display for ProtocolError {
 
 impl std::error::Error for ProtocolError {}
 
-/// The opening handshake failed (RFC 6455 section 4): the client's "_Fail the WebSocket
-/// Connection_", or a request that a server must refuse.
+/// The opening handshake failed (RFC 6455 section 4): the client must "_Fail the WebSocket Connection_", or the server
+/// must refuse the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandshakeError {
-    /// A client's: an HTTP response other than 101, whose head is complete.
+    /// Client only: an HTTP response other than 101, whose head is complete.
     Refused(Box<Response>),
-    /// A client's: the response is not one that completes the handshake.
+    /// Client only: the response does not complete the handshake.
     Response(InvalidResponse),
-    /// A server's: the request is to be refused with the status that it names.
+    /// Server only: the request must be refused with the status that the error names.
     Request(InvalidRequest),
 }
 
@@ -168,7 +169,7 @@ pub enum InvalidResponse {
     Duplicate(DuplicateHeader),
     Extensions(ExtensionsError),
     ExtensionNotOffered(String),
-    /// The parameters of the extension that is named are not an answer to the offer (RFC 7692 section 7.1).
+    /// The parameters of the named extension do not match the offer (RFC 7692 section 7.1).
     Parameters(&'static str, ParametersError),
     SubprotocolNotOffered(String),
 }
@@ -257,30 +258,30 @@ impl From<DuplicateHeader> for InvalidRequest {
     }
 }
 
-/// Why parameters of permessage-deflate cannot be agreed to (RFC 7692 section 7).
+/// Why permessage-deflate parameters cannot be accepted (RFC 7692 section 7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParametersError {
     Unknown(String),
     Twice(String),
-    /// A parameter that takes no value has this one.
+    /// A parameter without values has this one.
     UnexpectedValue {
         name: String,
         value: String,
     },
     MissingValue(&'static str),
-    /// A window size that is not 8 to 15.
+    /// The window size is not 8 to 15.
     WindowBits {
         name: String,
         value: String,
     },
-    /// The offer asks for the parameter, and the answer does not have it.
+    /// The offer asks for the parameter, and the answer lacks it.
     Missing(&'static str),
     /// The answer has a larger window than the offer asks for.
     AboveAsked {
         bits: u8,
         asked: u8,
     },
-    /// The answer has a larger window than the client has offered for itself.
+    /// The answer has a larger window than the client has offered.
     AboveOffered {
         bits: u8,
         offered: u8,
@@ -308,7 +309,7 @@ impl fmt::Display for ParametersError {
 
 impl std::error::Error for ParametersError {}
 
-/// The caller wants to ask for what cannot stand in a request.
+/// The caller asks for something that cannot be part of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpgradeRequestError {
     Host(String),
@@ -328,22 +329,22 @@ impl fmt::Display for UpgradeRequestError {
 
 impl std::error::Error for UpgradeRequestError {}
 
-/// The caller asked for something that may not be sent. Nothing was sent, the connection goes on.
+/// The caller asked for something that may not be sent. Nothing was sent, and the connection goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendError {
     /// The opening handshake has not been completed, or the connection has failed.
     NotOpen,
     /// A close frame was sent; nothing may follow it (section 5.5.1).
     Closing,
-    /// 3 to 7 and 11 to 15 are reserved (section 5.2), and 0 is not for the caller to choose.
+    /// 3 to 7 and 11 to 15 are reserved (section 5.2), and a continuation needs an unfinished message.
     Opcode(i64),
-    /// A control frame holds at most 125 bytes (section 5.5). The number of bytes that were given.
+    /// A control frame holds at most 125 bytes (section 5.5). Holds the number of bytes given.
     ControlTooLong(usize),
     /// A control frame is one frame (section 5.5).
     ControlFragmented,
-    /// A text message has to be UTF-8 (section 5.6).
+    /// A text message must be UTF-8 (section 5.6).
     TextNotUtf8,
-    /// The code or the reason of a close frame may not be sent (section 7.4); says why.
+    /// The code or the reason of a close frame may not be sent (section 7.4). Holds why.
     Close(String),
     /// The fragments of another message are still being sent (section 5.4).
     MessageInProgress,

@@ -11,24 +11,24 @@ pub enum Event<'a> {
         opcode: Opcode,
         data: &'a [u8],
     },
-    /// A message begins, if that is announced
+    /// A message begins, if messages are announced
     /// ([`Connection::set_announce`](super::connection::Connection::set_announce)). It will be one event when it is
-    /// complete, or, if [`Connection::stream_message`](super::connection::Connection::stream_message) is called now,
-    /// pieces as they come.
+    /// complete, or pieces as they come, if
+    /// [`Connection::stream_message`](super::connection::Connection::stream_message) is called now.
     Begin(Opcode),
-    /// The next piece of a message that is streamed, of at most about 100 KiB; `last` may be empty. The pieces of
-    /// a text are UTF-8 together, not each by itself.
+    /// The next piece of a streamed message, of at most about 100 KiB; the last one may be empty. The pieces of a text
+    /// are UTF-8 together, not each by itself.
     Piece {
         data: &'a [u8],
         last: bool,
     },
-    /// There is nothing to tell yet, but more to be interpreted of what has come: frames without data, or data that
-    /// inflates to very much. The caller may do something else before the next call.
+    /// No event yet, but there is more input to interpret: frames without data, or data that inflates to a lot. The
+    /// caller may do something else before the next call.
     Working,
-    /// Wants a pong with the same payload (section 5.5.2), which the caller sends.
+    /// Requires a pong with the same payload (section 5.5.2), which the caller sends.
     Ping(&'a [u8]),
     Pong(&'a [u8]),
-    /// The last event of a connection. Wants a close frame in reply, which the caller sends
+    /// The last event of a connection. Requires a close frame in reply, which the caller sends
     /// ([`Connection::reply_close`](super::connection::Connection::reply_close)).
     Close(&'a CloseFrame),
 }

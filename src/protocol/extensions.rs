@@ -1,5 +1,5 @@
-//! The Sec-WebSocket-Extensions header (RFC 6455 section 9.1): a list of names with parameters. Knows no
-//! particular extension.
+//! The Sec-WebSocket-Extensions header (RFC 6455 section 9.1): a list of names with parameters. Knows no particular
+//! extension.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use crate::http::is_token;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension {
     pub name: String,
-    /// In order; the value of `parameter="value"` is without its quotes.
+    /// In order; the value of `parameter="value"` has no quotes.
     pub parameters: Vec<(String, Option<String>)>,
 }
 
-/// What breaks the grammar of section 9.1.
+/// Why a header breaks the grammar of section 9.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExtensionsError {
     NotToken(String),
@@ -31,7 +31,7 @@ impl fmt::Display for ExtensionsError {
 
 impl std::error::Error for ExtensionsError {}
 
-/// Reads the value of a header, or those of several lines joined by commas.
+/// Reads the value of a header, or of several lines joined by commas.
 ///
 /// # Errors
 /// See [`ExtensionsError`].
@@ -54,7 +54,7 @@ fn parameter(text: &str) -> Result<(String, Option<String>), ExtensionsError> {
     let Some((name, value)) = text.split_once('=') else { return Ok((token(text)?, None)) };
     let value = value.trim();
     let value = match value.strip_prefix('"') {
-        // A quoted value must be a token once its escapes are resolved.
+        // Without quotes and escapes, the value must be a token.
         Some(quoted) => {
             quoted.strip_suffix('"').ok_or(ExtensionsError::UnfinishedQuotedString)?.replace('\\', "")
         }
@@ -94,7 +94,7 @@ fn split(text: &str, separator: char) -> Result<Vec<&str>, ExtensionsError> {
 mod tests {
     use super::*;
 
-    /// The list as text again, parameters in brackets.
+    /// Formats the list as text again, parameters in brackets.
     fn parsed(header: &str) -> Result<String, String> {
         let shown = parse(header).map_err(|error| error.to_string())?.into_iter().map(|extension| {
             let parameters = extension.parameters.into_iter().map(|(name, value)| match value {

@@ -1,7 +1,7 @@
 //! The frame header of RFC 6455 section 5.2, parsed and written by pure functions.
 //!
-//! Knows no connection: `incoming` judges who may mask, which reserved bits an extension
-//! has claimed, and what may follow what.
+//! Knows nothing of the connection: `incoming` checks who may mask, which reserved bits an extension uses, and the
+//! order of frames.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::buffer::Buffer;
 use super::error::ProtocolError;
 use super::mask;
 
-/// The most bytes that a control frame may carry (section 5.5).
+/// The maximum payload of a control frame, in bytes (section 5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
 /// The longest frame header: two bytes, a 64-bit length and a masking key.
@@ -46,14 +46,14 @@ impl TryFrom<u8> for Opcode {
 }
 
 impl Opcode {
-    /// Close, ping and pong (section 5.5).
+    /// Whether it is close, ping or pong (section 5.5).
     #[must_use]
     pub fn is_control(self) -> bool {
         self as u8 >= 8
     }
 }
 
-/// A frame header that obeys every rule that can be judged without knowing the connection.
+/// A frame header that obeys every rule that does not depend on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     pub fin: bool,
@@ -65,12 +65,11 @@ pub struct FrameHeader {
     pub payload_length: u64,
 }
 
-/// RSV1 in [`FrameHeader::rsv`]: permessage-deflate's mark on the first frame of a compressed message (RFC 7692
-/// section 6).
+/// RSV1 in [`FrameHeader::rsv`]: marks the first frame of a compressed message (RFC 7692 section 6).
 pub const RSV1: u8 = 4;
 
 impl fmt::Display for FrameHeader {
-    /// As in `text (opcode 1), 5 bytes, fin=1 rsv=000`.
+    /// Formats it as `text (opcode 1), 5 bytes, fin=1 rsv=000`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = format!("{:?}", self.opcode).to_lowercase();
         let fin = u8::from(self.fin);
@@ -79,8 +78,7 @@ impl fmt::Display for FrameHeader {
     }
 }
 
-/// Headers as they were received or sent, for a log; nothing is kept unless it is asked for, and never more
-/// than a thousand.
+/// A record of received or sent headers for a log. It is off by default, and keeps at most a thousand headers.
 #[derive(Debug, Default)]
 pub struct Trace(Option<Vec<FrameHeader>>);
 
@@ -100,7 +98,7 @@ impl Trace {
         }
     }
 
-    /// Returns the headers that were recorded since the last call.
+    /// Returns the headers recorded since the last call.
     pub fn take(&mut self) -> Vec<FrameHeader> {
         self.0.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -113,12 +111,12 @@ impl FrameHeader {
         self.rsv & RSV1 != 0
     }
 
-    /// The header at the start of `bytes` and its own length in bytes, or `None` if it has not all
-    /// arrived. A broken rule is reported as soon as its byte is there.
+    /// Returns the header at the start of `bytes` and its own length in bytes, or `None` if it is incomplete. A broken
+    /// rule is reported as soon as the byte that breaks it is there.
     ///
     /// # Errors
-    /// A reserved opcode, a control frame that is fragmented or over 125 bytes, a length that is
-    /// not in its shortest form or that has its highest bit set: all close code 1002.
+    /// A reserved opcode, a control frame that is fragmented or over 125 bytes, a length that is not in its shortest
+    /// form or has its highest bit set: close code 1002 for all of them.
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         let fin = first & 0x80 != 0;
@@ -163,8 +161,8 @@ impl FrameHeader {
         Ok(Some((Self { fin, rsv, opcode, masking_key, payload_length }, length)))
     }
 
-    /// Writes the header in its shortest form to the beginning of `bytes`, which has room for [`MAX_HEADER`]; returns
-    /// its length.
+    /// Writes the header in its shortest form to the start of `bytes`, which has room for [`MAX_HEADER`]. Returns its
+    /// length.
     fn put(&self, bytes: &mut [u8]) -> usize {
         bytes[0] = u8::from(self.fin) << 7 | self.rsv << 4 | self.opcode as u8;
         let mut length = match self.payload_length {
@@ -198,7 +196,7 @@ impl FrameHeader {
     }
 }
 
-/// Appends a whole frame, masked if there is a key; the length in the header is the payload's.
+/// Appends a whole frame, masked if there is a key. `header` must have the length of `payload`.
 pub fn write(header: FrameHeader, payload: &[u8], output: &mut Buffer) {
     let space = output.space(MAX_HEADER + payload.len());
     let length = header.put(space);

@@ -1,7 +1,6 @@
-//! Frames to events (RFC 6455 section 5): finds in a queue of bytes what the peer did, one thing at a time.
+//! Turns frames into events (RFC 6455 section 5), one at a time, from a queue of bytes.
 //!
-//! Sends nothing and closes nothing: [`connection`](super::connection) decides what an event or an error
-//! means for the connection.
+//! Sends nothing and closes nothing: [`connection`](super::connection) decides what an event or an error means.
 
 use std::ops::Range;
 
@@ -16,36 +15,36 @@ use super::message::Assembler;
 use super::role::Role;
 use super::utf8;
 
-/// How the message that is arriving, or is next, goes to the user.
+/// How the current or next message is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delivery {
     Whole,
-    /// Its first header is next in the input; the user has been asked.
+    /// Its first header is next in the input, and the user has been asked.
     Announced,
     Pieces,
 }
 
-/// A message that is streamed is handed out in pieces of about this size, in bytes.
+/// A streamed message is delivered in pieces of about this size, in bytes.
 const STREAM_PIECE: usize = 32 * 1024;
 
-/// So many bytes are taken at once where no limit holds: what is compressed may become a thousand times as many.
+/// How many bytes are taken in one step where no size limit applies: compressed data may grow a thousandfold.
 const STREAM_STEP: usize = 64;
 
-/// The most bytes of a compressed message that are taken at once.
+/// How many bytes of a compressed message are taken in one step.
 const INFLATE_STEP: usize = 1024;
 
-/// What is done at most before the caller has a say again: a frame is one unit, and so is a KiB that was inflated.
+/// How much work is done before the caller gets control again. A frame is one unit, and so is 1 KiB of inflated data.
 const WORK: usize = 1000;
 
-/// A frame whose payload has not all arrived.
+/// A frame whose payload has not fully arrived.
 #[derive(Debug)]
 struct PartialFrame {
     header: FrameHeader,
-    /// Payload bytes that were taken off the input already.
+    /// Payload bytes already taken off the input.
     taken: u64,
 }
 
-/// An event, and where its data lies; that is resolved to a slice when the event is handed out.
+/// An event and the place of its data, which is resolved to a slice when the event is returned.
 #[derive(Debug)]
 pub(crate) enum PendingEvent {
     MessageInPlace(Opcode, Range<usize>),
@@ -64,7 +63,7 @@ pub(super) struct Incoming {
     role: Role,
     max_message_size: usize,
     queue: Buffer,
-    /// Bytes at the start of `queue` that the last event borrowed.
+    /// The number of bytes at the start of `queue` that the last event borrowed.
     borrowed: usize,
     /// The last event borrowed the assembler's data.
     assembled: bool,
@@ -72,7 +71,7 @@ pub(super) struct Incoming {
     assembler: Assembler,
     announce: bool,
     delivery: Delivery,
-    /// RSV1 if permessage-deflate was agreed upon.
+    /// RSV1 if permessage-deflate was negotiated.
     message_rsv: u8,
     frames_received: u64,
     /// Units of work since the last event.
@@ -81,7 +80,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// `role` is our own; compressed messages are taken only with an inflater.
+    /// `role` is our own; without an inflater, compressed messages are rejected.
     pub(super) fn new(
         role: Role,
         max_message_size: usize,
@@ -105,22 +104,22 @@ impl Incoming {
         }
     }
 
-    /// The bytes from the peer, to be appended to.
+    /// The bytes from the peer; the caller appends to them.
     pub(super) fn queue(&mut self) -> &mut Buffer {
         &mut self.queue
     }
 
-    /// Puts messages together.
+    /// The message assembler, for its storage.
     pub(super) fn assembler(&mut self) -> &mut Assembler {
         &mut self.assembler
     }
 
-    /// Bytes that were not interpreted yet.
+    /// The number of bytes not yet interpreted.
     pub(super) fn queue_len(&self) -> usize {
         self.queue.len() - self.borrowed
     }
 
-    /// Whether there are none, not even those that the last event has borrowed.
+    /// Whether no bytes are held, not even those that the last event has borrowed.
     pub(super) fn is_queue_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -129,12 +128,12 @@ impl Incoming {
         self.frames_received
     }
 
-    /// The headers that were received.
+    /// The record of received headers.
     pub(super) fn trace(&mut self) -> &mut Trace {
         &mut self.trace
     }
 
-    /// Whether they are kept.
+    /// Whether headers are recorded.
     pub(super) fn is_traced(&self) -> bool {
         self.trace.is_on()
     }
@@ -143,13 +142,13 @@ impl Incoming {
         self.max_message_size = bytes;
     }
 
-    /// Whether each message is announced by [`Event::Begin`].
+    /// Sets whether each message is announced by [`Event::Begin`].
     pub(super) fn set_announce(&mut self, announce: bool) {
         self.announce = announce;
     }
 
-    /// Has the message that was just announced delivered in pieces. The limit for messages does not hold for it.
-    /// Whether there was such a message.
+    /// Delivers the message that was just announced in pieces; the size limit does not apply to it. Returns whether
+    /// there was such a message.
     pub(super) fn stream_message(&mut self) -> bool {
         let is_announced = self.delivery == Delivery::Announced;
         if is_announced {
@@ -158,18 +157,18 @@ impl Incoming {
         is_announced
     }
 
-    /// Forgets a partly received message: what still comes of it is not delivered.
+    /// Forgets a partly received message: the rest of it is not delivered.
     pub(super) fn forget_message(&mut self) {
         self.release_borrowed();
-        // Of a message that was just announced nothing has been taken yet: it is not partly received but next.
+        // A message that was just announced is not partly received: nothing of it has been taken yet.
         if self.delivery == Delivery::Pieces {
             self.delivery = Delivery::Whole;
         }
         self.assembler.forget();
     }
 
-    /// Forgets a partly received frame and message, and takes the next byte of input for the beginning of a
-    /// frame. That is right where the bytes are not those of a network, which will still send the rest.
+    /// Forgets a partly received frame and message, so that the next input byte begins a frame. For input that does not
+    /// come from a network, which would still send the rest.
     pub(super) fn reset(&mut self) {
         self.release_borrowed();
         if let Some(partial) = self.frame.take() {
@@ -184,7 +183,7 @@ impl Incoming {
         }
     }
 
-    /// The length of the whole frames at the start of the input.
+    /// The length of the complete frames at the start of the input.
     fn complete_frames(&self) -> usize {
         let mut complete = 0;
         loop {
@@ -194,27 +193,26 @@ impl Incoming {
                     complete += length + header.payload_length as usize;
                 }
                 Ok(_) => return complete,
-                // For `next_event` to report.
+                // `next_event` will report the error.
                 Err(_) => return self.queue.len(),
             }
         }
     }
 
-    /// Nothing that has come, or will come, is of interest any more.
+    /// Drops the input, which is no longer of interest.
     pub(super) fn discard(&mut self) {
         self.release_borrowed();
         self.queue.clear();
     }
 
-    /// What the peer did next, or `None` when more bytes are needed.
+    /// The next event, or `None` when more bytes are needed.
     pub(super) fn next(&mut self) -> Result<Option<PendingEvent>, ReceiveError> {
         self.release_borrowed();
         self.find_event()
     }
 
-    /// What the peer did next, if it is what most events are: one more message of this kind, in one frame that is all
-    /// there, not masked and not long. `None`: it may be anything, also a mistake of the peer's, and is for
-    /// [`next`](Self::next).
+    /// The data of the next event, if it is an ordinary message of this kind: in one frame, complete, unmasked and
+    /// short. `None` for anything else, including protocol errors, which is left to [`next`](Self::next).
     #[inline]
     pub(super) fn short_message(&mut self, opcode: Opcode) -> Option<&[u8]> {
         self.release_borrowed();
@@ -244,7 +242,7 @@ impl Incoming {
         Some(data)
     }
 
-    /// The event with its data; `None` for a close frame, which has been taken out.
+    /// The event with its data; `None` for a close frame, which was taken out before.
     pub(super) fn event(&self, pending: PendingEvent) -> Option<Event<'_>> {
         Some(match pending {
             PendingEvent::MessageInPlace(opcode, range) => {
@@ -260,7 +258,7 @@ impl Incoming {
         })
     }
 
-    /// Gives back what the last event borrowed.
+    /// Releases what the last event borrowed.
     fn release_borrowed(&mut self) {
         self.queue.consume(std::mem::take(&mut self.borrowed));
         if std::mem::take(&mut self.assembled) {
@@ -301,7 +299,7 @@ impl Incoming {
             if !streaming {
                 self.delivery = Delivery::Whole;
             }
-            // A message in one frame that is all there is handed out where it lies.
+            // A complete message in one frame is returned in place.
             let available = (self.queue.len() - length) as u64;
             let is_whole = header.opcode != Opcode::Continuation && header.fin && !header.is_compressed();
             if is_whole && header.payload_length <= available && !streaming {
@@ -314,10 +312,10 @@ impl Incoming {
         }
     }
 
-    /// The rules about headers for which one must know the connection.
+    /// Checks the rules about headers that depend on the connection.
     fn check_header(&self, header: &FrameHeader) -> Result<(), ProtocolError> {
-        // Section 5.2: zero unless an extension that was negotiated gives them a meaning. RFC 7692 section 6
-        // gives one to RSV1, on the first frame of a message.
+        // Section 5.2: zero unless a negotiated extension defines them. RFC 7692 section 6 defines RSV1 on the first
+        // frame of a message.
         let starts_message = matches!(header.opcode, Opcode::Text | Opcode::Binary);
         let known = if starts_message { self.message_rsv } else { 0 };
         if header.rsv & !known != 0 {
@@ -330,7 +328,7 @@ impl Incoming {
         }
     }
 
-    /// Unmasks a payload that is all in the input; its place there.
+    /// Unmasks a payload that is complete in the input, and returns its place there.
     fn whole_payload(&mut self, header: &FrameHeader, length: usize) -> Range<usize> {
         let range = length..length + header.payload_length as usize;
         if let Some(key) = header.masking_key {
@@ -372,7 +370,7 @@ impl Incoming {
         }))
     }
 
-    /// Takes what has arrived of a data frame's payload; an event if that completes a message.
+    /// Takes the payload of a data frame that has arrived. Returns an event if that completes a message or a piece.
     fn continue_frame(&mut self, mut partial: PartialFrame) -> Result<Option<PendingEvent>, ReceiveError> {
         let streaming = self.delivery == Delivery::Pieces;
         while partial.taken < partial.header.payload_length && !self.queue.is_empty() {

@@ -1,17 +1,17 @@
 //! The masking transformation of RFC 6455 section 5.3: octet `i` of the payload is XORed with octet
 //! `i mod 4` of the masking key. It is its own inverse.
 //!
-//! Knows nothing of frames. The loops are written over fixed blocks so that the compiler turns
-//! them into vector instructions of the baseline processor.
+//! Knows nothing of frames. The loops work on fixed blocks so that the compiler turns them into vector instructions of
+//! the baseline processor.
 
 const BLOCK: usize = 32;
 
-/// The key repeated over a block, beginning with the octet that belongs to payload offset `offset`.
+/// The key repeated over a block, starting with the octet for payload offset `offset`.
 fn pattern(key: [u8; 4], offset: usize) -> [u8; BLOCK] {
     std::array::from_fn(|i| key[(offset + i) % 4])
 }
 
-/// Masks or unmasks `data` in place; `offset` is the place of its first octet in the payload.
+/// Masks or unmasks `data` in place; `offset` is the position of its first octet in the payload.
 pub fn apply(key: [u8; 4], offset: usize, data: &mut [u8]) {
     let pattern = pattern(key, offset);
     let mut blocks = data.chunks_exact_mut(BLOCK);
@@ -25,7 +25,7 @@ pub fn apply(key: [u8; 4], offset: usize, data: &mut [u8]) {
     }
 }
 
-/// Writes the masked copy of `source`, a whole payload, to `target` of the same length.
+/// Writes a masked copy of `source`, a whole payload, to `target`, which has the same length.
 pub fn copy(key: [u8; 4], source: &[u8], target: &mut [u8]) {
     debug_assert_eq!(source.len(), target.len());
     let pattern = pattern(key, 0);

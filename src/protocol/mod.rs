@@ -1,8 +1,8 @@
-//! RFC 6455 and RFC 7692, and nothing else: bytes in, events out; messages in, bytes out.
+//! RFC 6455 and RFC 7692: bytes in, events out; messages in, bytes out.
 //!
-//! Knows no sockets, no TLS, no proxies, no Lua, no clock and no threads, and of HTTP only what an upgrade needs. The
-//! two parts of a WebSocket's life are [`handshake`] (section 4) and [`connection`] (sections 5 to 8); the rest of
-//! the files are the pieces that those two are made of.
+//! Knows nothing of sockets, TLS, proxies, Lua, time or threads, and of HTTP only what an upgrade needs. The two phases
+//! of a WebSocket are [`handshake`] (section 4) and [`connection`] (sections 5 to 8); the other files are their
+//! building blocks.
 
 pub mod buffer;
 pub mod close;

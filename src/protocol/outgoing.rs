@@ -1,4 +1,4 @@
-//! Messages to frames (RFC 6455 sections 5.3 to 5.6): order of fragments, UTF-8, compression, masking.
+//! Turns messages into frames (RFC 6455 sections 5.3 to 5.6): the order of fragments, UTF-8, compression, masking.
 //!
 //! Does not know whether anything may be sent at all: [`connection`](super::connection) does.
 
@@ -11,7 +11,7 @@ use super::error::SendError;
 use super::frame::{self, FrameHeader, MAX_CONTROL_PAYLOAD, Opcode, RSV1, Trace};
 use super::utf8::{self, Validator};
 
-/// A message of which fragments are still to be sent.
+/// A message whose remaining fragments are still to be sent.
 #[derive(Clone, Debug)]
 struct Unfinished {
     is_text: bool,
@@ -31,8 +31,8 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Frames are appended to `queue`, masked with numbers from `keys` if there are any, messages of more than
-    /// `fragment_size` bytes in several of them (0: never).
+    /// Frames are appended to `queue`, and masked with numbers from `keys` if there are any. Messages of more than
+    /// `fragment_size` bytes are split (0 for never).
     pub(super) fn new(
         queue: Buffer,
         keys: Option<StdRng>,
@@ -47,7 +47,7 @@ impl Outgoing {
         &mut self.queue
     }
 
-    /// The headers that were sent.
+    /// The record of sent headers.
     pub(super) fn trace(&mut self) -> &mut Trace {
         &mut self.trace
     }
@@ -68,14 +68,13 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Sends a text or binary message; or, without `fin`, its first fragment, then further ones as
-    /// [`Opcode::Continuation`].
+    /// Sends a text or binary message; without `fin`, its first fragment, which [`Opcode::Continuation`] continues.
     ///
     /// # Errors
-    /// Fragments out of order, or text that is not UTF-8. Nothing was sent then, and what is to follow is as before.
+    /// Fragments out of order, or text that is not UTF-8. Nothing was sent then, and the state is unchanged.
     pub(super) fn data(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
         if fin && opcode != Opcode::Continuation && self.unfinished.is_none() && self.deflater.is_none() {
-            // As most messages are.
+            // The usual message.
             if opcode == Opcode::Text && !utf8::is_valid(data) {
                 return Err(SendError::TextNotUtf8);
             }
@@ -95,7 +94,7 @@ impl Outgoing {
         message.check(data, fin)?;
         let is_compressed = message.is_compressed;
         self.unfinished = (!fin).then_some(message);
-        // Taken out, for its output is borrowed while the frames are written.
+        // Taken out of `self`, because its output is borrowed while the frames are written.
         let mut deflater = self.deflater.take();
         match deflater.as_mut().filter(|_| is_compressed) {
             None => self.write_fragments(0, opcode, data, fin),
@@ -113,7 +112,7 @@ impl Outgoing {
         Ok(())
     }
 
-    /// One frame, or several where the user wants them smaller.
+    /// Writes one frame, or several if the user wants fragments.
     fn write_fragments(&mut self, rsv: u8, opcode: Opcode, data: &[u8], fin: bool) {
         let size = self.fragment_size;
         if size == 0 || data.len() <= size {
@@ -128,7 +127,7 @@ impl Outgoing {
     }
 
     fn write_frame(&mut self, fin: bool, rsv: u8, opcode: Opcode, payload: &[u8]) {
-        // Section 5.3: a fresh key for each frame, not to be predicted.
+        // Section 5.3: a new unpredictable key for each frame
         let masking_key = self.keys.as_mut().map(|keys| keys.next_u32().to_ne_bytes());
         let payload_length = payload.len() as u64;
         let header = FrameHeader { fin, rsv, opcode, masking_key, payload_length };

@@ -1,13 +1,13 @@
-//! UTF-8 over pieces: a text message is checked as its bytes arrive, and fails at the first byte
-//! that no valid continuation could follow (RFC 6455 section 8.1), wherever the pieces are cut.
+//! UTF-8 in pieces: a text message is checked as its bytes arrive, and fails at the first byte that no valid
+//! continuation could follow (RFC 6455 section 8.1), wherever the pieces are cut.
 //!
-//! Keeps at most three bytes, the beginning of a character whose end has not come yet.
+//! Keeps at most three bytes: the beginning of an incomplete character.
 
-/// The bytes are not UTF-8, and no bytes to come could make them so.
+/// The bytes are not UTF-8, and no further bytes could make them so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotUtf8;
 
-/// Text is looked through for ASCII in blocks of this size, in bytes.
+/// Text is scanned for ASCII in blocks of this size, in bytes.
 const BLOCK: usize = 128;
 
 /// Whether a whole text is UTF-8.
@@ -37,7 +37,7 @@ impl Validator {
     /// Checks the next piece.
     ///
     /// # Errors
-    /// [`NotUtf8`]; the validator is then of no further use until [`reset`](Self::reset).
+    /// [`NotUtf8`]. The validator cannot be used then until [`reset`](Self::reset).
     pub fn push(&mut self, piece: &[u8]) -> Result<(), NotUtf8> {
         let mut rest = piece;
         while self.length > 0 {
@@ -61,7 +61,7 @@ impl Validator {
         Ok(())
     }
 
-    /// Ends the text: a character must not be left unfinished. Ready for the next text afterwards.
+    /// Ends the text, which must not leave a character unfinished, and resets the validator.
     ///
     /// # Errors
     /// [`NotUtf8`] if the last character is incomplete.
@@ -116,6 +116,6 @@ mod tests {
     fn fails_at_the_first_impossible_byte() {
         let mut validator = Validator::default();
         assert_eq!(validator.push(b"\xf4"), Ok(()));
-        assert_eq!(validator.push(b"\x90"), Err(NotUtf8)); // 0xF4 is followed by 0x80..0x8F only
+        assert_eq!(validator.push(b"\x90"), Err(NotUtf8)); // only 0x80..0x8F may follow 0xF4
     }
 }

@@ -1,6 +1,5 @@
-//! Negotiations with proxies, which come before everything else on a connection: what one is
-//! ([`Negotiation`]), and one file for each kind of proxy. Knows no sockets, and nothing of what the
-//! connection is for.
+//! Negotiations with proxies, which come before everything else on a connection: the trait [`Negotiation`], and a file
+//! for each kind of proxy. Knows nothing of sockets, or of what the connection is for.
 
 use std::fmt::{self, Debug};
 
@@ -8,46 +7,46 @@ pub mod sockproxy;
 
 /// A conversation with a proxy, after which the proxy passes bytes on unchanged.
 pub trait Negotiation: Debug {
-    /// Takes the bytes that have come and were not used yet. The first call may have no input, for a negotiation that
-    /// speaks first. There is no call after the one that is done.
+    /// Takes the bytes received and not used yet. The first call may have no input, for a negotiation that speaks
+    /// first. It is not called again after it is done.
     ///
     /// # Errors
     /// The negotiation has failed.
     fn feed(&mut self, input: &[u8]) -> Result<Progress, ProxyError>;
 
-    /// The proxy's name, for messages.
+    /// The name of the kind of proxy, for messages.
     fn name(&self) -> &'static str;
 
-    /// The name that the proxy has given this connection, if it gives names.
+    /// The proxy's identifier of this connection, if it has one.
     fn detail(&self) -> Option<&str> {
         None
     }
 }
 
-/// How far a negotiation has come.
+/// The progress of a negotiation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The bytes of the input that were used. The others are in the next input again.
+    /// The number of input bytes that were used. The others are passed in again.
     pub used: usize,
     /// To be sent to the proxy.
     pub answer: Vec<u8>,
-    /// The proxy has agreed; input that was not used is not for it any more.
+    /// Whether the proxy has agreed. Unused input is then not for it any more.
     pub done: bool,
 }
 
 /// Why a negotiation has failed, or cannot begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyError {
-    /// The proxy refuses; in its own words.
+    /// The proxy refuses. Holds its own words.
     Refused(String),
-    /// The answer is not in this proxy's language. Holds its beginning, escaped.
+    /// The answer is not in this proxy's protocol. Holds its beginning, escaped.
     Unexpected { proxy: &'static str, start: String },
-    /// The proxy cannot be asked for that.
+    /// The proxy cannot do what the options ask for. Holds why.
     Unsupported(&'static str),
 }
 
 impl ProxyError {
-    /// The error for an answer that is not in the proxy's language.
+    /// The error for an answer that is not in the proxy's protocol.
     #[must_use]
     pub fn unexpected(proxy: &'static str, input: &[u8]) -> Self {
         Self::Unexpected { proxy, start: input[..input.len().min(60)].escape_ascii().to_string() }

@@ -1,4 +1,4 @@
-//! SockProxy, a plugin of Luup systems that runs an action of another plugin when data has come for it.
+//! SockProxy, a plugin of Luup systems that runs an action of another plugin when data arrives for it.
 //!
 //! ```text
 //! greeting = "OK TOGGLEDBITS-SOCKPROXY" anything LF
@@ -7,25 +7,25 @@
 //! errors   = "ERR " text LF
 //! ```
 //!
-//! Nothing may be sent between `CONN` and its reply: SockProxy would take it for options. Knows no WebSocket
-//! and no TLS.
+//! Nothing may be sent between `CONN` and its reply: SockProxy would read it as options. Knows nothing of WebSocket or
+//! TLS.
 
 use super::{Negotiation, Progress, ProxyError};
 
 const NAME: &str = "SockProxy";
 
-/// The longest line that is accepted, in bytes.
+/// The maximum length of a line, in bytes.
 const MAX_LINE: usize = 1024;
 
 const GREETING: &str = "OK TOGGLEDBITS-SOCKPROXY";
 
-/// Whom SockProxy is to tell that data has come: an action of a service of a device.
+/// The action that SockProxy runs when data arrives: its device, service and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify {
     pub device: String,
     pub service: String,
     pub action: String,
-    /// Handed to the action; SockProxy's own number for the connection if there is none.
+    /// Passed to the action; `None` for SockProxy's own number of the connection.
     pub pid: Option<String>,
 }
 
@@ -36,14 +36,14 @@ pub struct Options {
     pub host: String,
     pub port: u16,
     pub notify: Option<Notify>,
-    /// Milliseconds of silence, in either direction, after which SockProxy gives up; 0: never.
+    /// SockProxy gives up after this many milliseconds without data in either direction; 0 for never.
     pub rtim: u64,
-    /// Seconds between notifications, at least.
+    /// The minimum number of seconds between notifications.
     pub pace: u64,
 }
 
 impl Options {
-    /// The request, or what in it the grammar cannot carry.
+    /// The request; fails if the grammar cannot express it.
     fn request(&self) -> Result<String, ProxyError> {
         if self.host.contains(':') {
             return Err(ProxyError::Unsupported("it cannot connect to an IPv6 address"));
@@ -75,13 +75,15 @@ enum Step {
 pub struct SockProxy {
     step: Step,
     request: String,
-    /// The name that SockProxy has given this connection, once it is done.
+    /// SockProxy's identifier of this connection, once the negotiation is done.
     pid: Option<String>,
 }
 
 impl SockProxy {
+    /// Prepares the request.
+    ///
     /// # Errors
-    /// [`ProxyError::Unsupported`]: the options cannot be said in SockProxy's grammar.
+    /// [`ProxyError::Unsupported`] if SockProxy's grammar cannot express the options.
     pub fn new(options: &Options) -> Result<Self, ProxyError> {
         Ok(Self { step: Step::Greeting, request: options.request()?, pid: None })
     }

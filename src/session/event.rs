@@ -1,5 +1,4 @@
-//! What a session tells its owner: events, how much a read has brought, where it stands. Failures have a file
-//! of their own.
+//! The results that a session gives its owner: events, the size of a read, the status. Failures are in `failure`.
 
 use super::failure::Hop;
 use crate::http::Response;
@@ -7,54 +6,55 @@ use crate::protocol::close::CloseFrame;
 use crate::protocol::event;
 use crate::protocol::handshake::Request;
 
-/// Something that has happened. Borrowed from the session: use it before the next call.
+/// An event. Borrowed from the session: use it before the next call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A server's first event: answer with [`Session::accept`](super::Session::accept) or
+    /// A server's first event. Answer with [`Session::accept`](super::Session::accept) or
     /// [`Session::refuse`](super::Session::refuse).
     Request(&'a Request),
     /// A client's first event: the upgrade is complete.
     Open(&'a Response),
-    /// Something that the peer sent.
+    /// An event of the open connection.
     Received(event::Event<'a>),
 }
 
 /// The result of [`Session::receive_with`](super::Session::receive_with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BytesRead {
-    /// Bytes from the wire. 0 if it has ended, and also if it was not read.
+    /// Bytes from the wire; 0 if it has ended or was not read.
     pub wire: usize,
-    /// Bytes of plaintext: fewer than those of the wire if they are for a proxy or for TLS itself, and more if TLS
-    /// has held some back.
+    /// Bytes of plaintext: fewer than those of the wire if some are for a proxy or for TLS itself, more if TLS held
+    /// some from before.
     pub plain: usize,
-    /// Whether there may be more at once, without waiting for the wire.
+    /// Whether there may be more now, without waiting for the wire.
     pub more: bool,
 }
 
 impl BytesRead {
-    /// Whether the wire has ended and nothing is held back any more.
+    /// Whether the wire has ended and nothing is held any more.
     #[must_use]
     pub fn is_end(&self) -> bool {
         self.wire == 0 && self.plain == 0
     }
 }
 
-/// Where a session stands.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The first hop that was never complete; [`Hop::Frames`] if the connection is, or was, open.
+    /// The first hop that was never complete; [`Hop::Frames`] if the connection is or was open.
     pub hop: Hop,
-    /// Whether TLS has said that the peer sends no more.
+    /// Whether the peer has sent TLS's close_notify.
     pub ended: bool,
-    /// Whether the session has failed: [`next_event`](super::Session::next_event) will tell why, or has told.
+    /// Whether the session has failed: [`next_event`](super::Session::next_event) returns the failure, or has returned
+    /// it.
     pub failed: bool,
-    /// Bytes of plaintext that have come and were not interpreted yet.
+    /// Bytes of plaintext received but not yet interpreted.
     pub incoming: usize,
-    /// Bytes that wait to be sent, some of them perhaps for something that must come first.
+    /// Bytes that wait to be sent, including those that must wait for an earlier step.
     pub outgoing: usize,
-    /// The bytes among them that can be sent now.
+    /// How many of the outgoing bytes can be sent now.
     pub sendable: usize,
-    /// Complete frames that have come, of any kind.
+    /// The number of complete frames received, of any kind.
     pub frames: u64,
 }
 

@@ -1,11 +1,11 @@
-//! Failures of a session: which hop failed, how, and in what words; and whether the owner has been told.
-//! Knows nothing of what happened before a failure.
+//! Failures of a session: which hop failed, how, in what words, and whether the owner has been told. Knows nothing of
+//! what happened before a failure.
 
 use std::fmt;
 
 use crate::protocol::close_code::CloseCode;
 
-/// The parts of a session that come one after the other.
+/// The parts of a session, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hop {
     Proxy,
@@ -31,13 +31,13 @@ impl Hop {
 /// The kinds of failures that a caller may want to tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The system has no random numbers to give.
+    /// The system provides no random numbers.
     Random,
     Proxy,
     Tls,
-    /// A client's: an HTTP response other than 101.
+    /// Client only: an HTTP response other than 101.
     Refused,
-    /// The answer to the opening handshake, or the request for it, is not valid.
+    /// The response or the request of the opening handshake is not valid.
     Handshake,
     /// A rule of the framing was broken.
     Protocol,
@@ -63,18 +63,18 @@ impl Kind {
     }
 }
 
-/// Why a session is over.
+/// Why a session has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub hop: Hop,
     pub kind: Kind,
-    /// The code of the close frame that was sent about it.
+    /// The code of the close frame that reported it.
     pub close_code: Option<CloseCode>,
     pub text: String,
 }
 
 impl Failure {
-    /// One about which no close frame was sent.
+    /// A failure that no close frame reported.
     pub(super) fn new(hop: Hop, kind: Kind, error: &impl ToString) -> Self {
         Self { hop, kind, close_code: None, text: error.to_string() }
     }
@@ -88,7 +88,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Whether a session has failed, and whether its owner has been told. It fails only once.
+/// The failure of a session, and whether its owner has been told. A session fails only once.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     failure: Option<Failure>,
@@ -100,26 +100,28 @@ impl Verdict {
         self.failure.as_ref()
     }
 
-    /// Takes note of a failure, if there was one and it is the first.
+    /// Records a failure, if there is one and it is the first.
     pub(super) fn note(&mut self, result: Result<(), Failure>) {
         if let Err(failure) = result {
             self.failure.get_or_insert(failure);
         }
     }
 
-    /// Takes note of a failure that comes before one that was not told yet, and is told now.
+    /// Records a failure that is returned to the owner now; it replaces one that has not been returned yet.
     pub(super) fn told(&mut self, failure: Failure) -> Failure {
         self.is_told = true;
         self.failure.insert(failure).clone()
     }
 
-    /// Whether there is a failure that its owner has not been told.
+    /// Whether there is a failure that the owner has not been told about.
     pub(super) fn is_untold(&self) -> bool {
         self.failure.is_some() && !self.is_told
     }
 
+    /// Returns the failure, once.
+    ///
     /// # Errors
-    /// The failure, if its owner has not been told.
+    /// The failure, if the owner has not been told about it.
     pub(super) fn tell(&mut self) -> Result<(), Failure> {
         match &self.failure {
             Some(failure) if !std::mem::replace(&mut self.is_told, true) => Err(failure.clone()),

@@ -1,8 +1,8 @@
-//! A connection through all its hops, in order: proxies, TLS, upgrade, frames. Bytes of the wire in, events
-//! out; messages in, bytes of the wire out.
+//! A connection through all its hops, in order: proxies, TLS, upgrade, frames. Bytes of the wire go in, events come
+//! out; messages go in, bytes of the wire come out.
 //!
-//! Knows no sockets, no Lua, no clock and no particular proxy. Its owner reads for it, writes for it, and
-//! gives up on it when its time is over.
+//! Knows nothing of sockets, Lua, time or any particular proxy. Its owner reads, writes and gives up on it when time is
+//! up.
 
 use std::convert::Infallible;
 
@@ -36,12 +36,12 @@ use tls_hop::TlsHop;
 use transport::Transport;
 use websocket::WebSocket;
 
-/// While this many bytes wait to be sent, pings are not answered one by one but only the most recent
-/// one is (RFC 6455 section 5.5.3), so that a peer that asks and never reads costs no memory.
+/// While this many bytes wait to be sent, only the most recent ping is answered (RFC 6455 section 5.5.3), so that a
+/// peer that sends pings and never reads costs no memory.
 const PONG_BACKLOG: usize = 64 * 1024;
 
-/// Storage for which sessions take turns, so that those that are idle need none. Its owner decides how much of it to
-/// keep and for how long.
+/// Storage that sessions share, so that idle ones need none. Its owner decides how much of it to keep, and for how
+/// long.
 #[derive(Debug, Default)]
 pub struct Storage {
     pub input: Vec<u8>,
@@ -51,14 +51,15 @@ pub struct Storage {
     pub output: Vec<u8>,
 }
 
-/// Inputs: [`receive_with`](Self::receive_with) or [`receive`](Self::receive),
-/// [`receive_end`](Self::receive_end), and what is to be sent: [`send`](Self::send),
-/// [`send_pong`](Self::send_pong), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close),
-/// [`shutdown`](Self::shutdown).
+/// A connection from its first byte to its last, for either role.
+///
+/// Inputs: [`receive_with`](Self::receive_with) or [`receive`](Self::receive), [`receive_end`](Self::receive_end), and
+/// the functions that send: [`send`](Self::send), [`send_pong`](Self::send_pong), [`send_close`](Self::send_close),
+/// [`reply_close`](Self::reply_close), [`shutdown`](Self::shutdown).
 ///
 /// Outputs: [`next_event`](Self::next_event) until it is `None`, and [`send_with`](Self::send_with) while
-/// [`sendable_len`](Self::sendable_len) is above 0. After each input, and after an event, there may be output of both
-/// kinds. A failure is told by `next_event`; whoever only writes sees [`Status::failed`].
+/// [`sendable_len`](Self::sendable_len) is above 0. Each input and each event may produce output of both kinds.
+/// `next_event` returns a failure; a caller that only writes sees [`Status::failed`].
 ///
 /// Queries: everything that takes `&self`. They change nothing.
 #[derive(Debug)]
@@ -73,8 +74,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A client that wants to upgrade, over TLS if there is a connector and the name of the host. Its first
-    /// bytes can be sent at once.
+    /// A client that requests an upgrade, over TLS if there is a connector and the name of the host. Its first bytes
+    /// can be sent at once.
     ///
     /// # Errors
     /// [`Kind::Tls`] if TLS cannot begin, [`Kind::Random`].
@@ -108,30 +109,30 @@ impl Session {
         Self { role, config, transport, websocket, verdict, waiting_pong: None, wire_ended: false }
     }
 
-    /// The same through a proxy, which is negotiated with before anything else is sent, including TLS. With several,
-    /// each is reached through the one that was added before it. To be called before anything is received.
+    /// Adds a proxy, which is negotiated with before anything else is sent, including TLS. With several, each is
+    /// reached through the one added before it. Must be called before anything is received.
     #[must_use]
     pub fn through(mut self, negotiation: Box<dyn Negotiation>) -> Self {
         self.transport.add_proxy(negotiation);
-        // It may be the one to speak first.
+        // The negotiation may have to speak first.
         self.advance(0);
         self
     }
 
-    /// Has `read` put bytes from the wire into a buffer, and takes them. `max`, which must be above 0, bounds
-    /// the plaintext.
+    /// Has `read` put bytes from the wire into a buffer, and takes them. `max`, which must be above 0, limits the
+    /// plaintext.
     ///
     /// Without TLS this is one read of at most `max` bytes, and `more` says that the read was full. With TLS, plaintext
-    /// that is held from earlier reads is taken first. Only if that is less than `max`, the wire is read once, for
-    /// 17 KiB or `max` bytes, whichever is more, and decrypted up to `max` bytes in all. `more` says that `plain` is
-    /// `max`; the rest is held for the next call.
+    /// held from earlier reads is taken first. If that is less than `max`, the wire is read once, for 17 KiB or `max`
+    /// bytes, whichever is more, and decrypted up to `max` bytes in total. `more` says that `plain` is `max`; the rest
+    /// is held for the next call.
     ///
-    /// A `read` that blocks must not be offered while [`holds_more`](Self::holds_more): it would keep the held
-    /// plaintext from the caller. One that fails at once will do; see below.
+    /// While [`holds_more`](Self::holds_more), `read` must not block, since that would keep the held plaintext from the
+    /// caller. It may fail at once; see below.
     ///
-    /// The wire has ended when `wire` and `plain` are both 0 ([`BytesRead::is_end`]). A caller that goes on until
-    /// then loses nothing, because held plaintext comes first. `wire` alone says nothing: it is 0, too, when the wire
-    /// was not read.
+    /// The wire has ended when `wire` and `plain` are both 0 ([`BytesRead::is_end`]). A caller that reads until then
+    /// loses nothing, because held plaintext comes first. `wire` alone says nothing: it is also 0 when the wire was not
+    /// read.
     ///
     /// # Errors
     /// Returns the errors of `read`, unless there was held plaintext; then the next call meets the error again.
@@ -156,22 +157,22 @@ impl Session {
         Ok(BytesRead { wire, plain, more: is_full })
     }
 
-    /// Whether bytes of the wire are plaintext, and there are none: then storage that they were read into can be
-    /// [taken as it is](Self::receive_storage).
+    /// Whether bytes of the wire are plaintext and none are waiting, so that [`receive_storage`](Self::receive_storage)
+    /// can take over the storage they were read into.
     #[must_use]
     pub fn takes_plain_input(&self) -> bool {
         self.transport.is_open_plain() && self.websocket.is_input_empty()
     }
 
-    /// Takes storage whose first `count` bytes have come from the wire, and leaves its own; otherwise as
+    /// Takes storage whose first `count` bytes have come from the wire, and leaves its own in exchange; otherwise like
     /// [`receive_with`](Self::receive_with).
     pub fn receive_storage(&mut self, storage: &mut Vec<u8>, count: usize, max: usize) -> BytesRead {
         self.websocket.input().exchange(storage, count);
         BytesRead { wire: count, plain: count, more: count >= max }
     }
 
-    /// Takes all of these bytes from the wire; returns how many bytes of plaintext they became, together with what
-    /// was held before.
+    /// Takes all of these bytes from the wire. Returns how many bytes of plaintext they became, including what was
+    /// held.
     pub fn receive(&mut self, bytes: &[u8]) -> usize {
         let before = self.websocket.input().len();
         let copy = |space: &mut [u8]| {
@@ -183,30 +184,30 @@ impl Session {
         self.websocket.input().len() - before
     }
 
-    /// Takes bytes that are plaintext, whatever the wire carries, and have come in another way.
+    /// Takes bytes that are plaintext, whatever the wire carries, and that the caller has received itself.
     pub fn receive_plain(&mut self, bytes: &[u8]) {
         self.websocket.input().extend(bytes);
     }
 
-    /// The wire has ended, and with it a body whose head does not say its length. Bytes that came before can still
-    /// become events, and plaintext that TLS holds is still returned by [`receive_with`](Self::receive_with).
+    /// Notes that the wire has ended, and with it a body without a length. Bytes that came before can still become
+    /// events, and [`receive_with`](Self::receive_with) still returns plaintext that TLS holds.
     pub fn receive_end(&mut self) {
         self.wire_ended = true;
     }
 
-    /// Lets the hops go on with what they hold, up to `max` bytes of plaintext; returns how many bytes that was.
+    /// Advances the hops with what they hold, up to `max` bytes of plaintext. Returns the number of those bytes.
     fn advance(&mut self, max: usize) -> usize {
         let input = self.websocket.input();
         let before = input.len();
         let result = self.transport.advance(input, max);
         let plain = input.len() - before;
         self.verdict.note(result);
-        // The handshake of TLS may be complete now.
+        // The TLS handshake may be complete now.
         self.encrypt_pending();
         plain
     }
 
-    /// Has `write` take bytes for the wire; returns how many it took. If those are 0, nothing has changed.
+    /// Has `write` take bytes for the wire, and returns how many it took. If 0, nothing has changed.
     ///
     /// # Errors
     /// Returns the errors of `write`.
@@ -216,16 +217,16 @@ impl Session {
             && self.outgoing_len() < PONG_BACKLOG
             && let Some(payload) = self.waiting_pong.take()
         {
-            // The connection may have begun to close since; then the ping needs no answer.
+            // If the connection is closing by now, the ping needs no answer.
             let _ = self.send(Opcode::Pong, &payload, true);
         }
         Ok(count)
     }
 
-    /// The next thing that has happened, or `None` when more bytes are needed. After a failure it is `None` for good.
+    /// The next event, or `None` when more bytes are needed. After a failure it is `None` for good.
     ///
     /// # Errors
-    /// The session is over. There may still be bytes to send that tell the peer.
+    /// The session has failed. There may still be bytes to send that tell the peer.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Failure> {
         let closing = match &mut self.websocket {
             WebSocket::Opening { .. } => return self.next_opening_event(),
@@ -241,7 +242,7 @@ impl Session {
         }
     }
 
-    /// The data of the next event, if that is one more message of this kind as most are, in less time:
+    /// The data of the next event, if it is a short message of this kind; faster than `next_event`. See
     /// [`Connection::short_message`].
     #[inline]
     pub fn short_message(&mut self, opcode: Opcode) -> Option<&[u8]> {
@@ -260,19 +261,19 @@ impl Session {
             }
             Ok(Progress::Requested) => Ok(self.websocket.request().map(Event::Request)),
             Err(failure) => {
-                // A server's refusal.
+                // A server's refusal may wait to be sent.
                 self.encrypt_pending();
                 Err(self.verdict.told(failure))
             }
         }
     }
 
-    /// There is no event, for more bytes are needed; unless a hop has failed and no more will come.
+    /// The result when there is no event: `None`, or the failure of a hop that has not been returned yet.
     fn nothing_more(&mut self) -> Result<Option<Event<'_>>, Failure> {
         self.verdict.tell().map(|()| None)
     }
 
-    /// The open connection has failed. Unless one was sent before, its close frame is in the output.
+    /// Fails the open connection. Its close frame is in the output, unless one was sent before.
     fn fail(&mut self, error: &ReceiveError, closing: bool) -> Failure {
         self.encrypt_pending();
         let kind = match error {
@@ -288,7 +289,7 @@ impl Session {
         self.websocket.open(self.role, self.config.clone(), response, compression);
     }
 
-    /// Accepts the request that was the last event; `subprotocol` is one that it offers.
+    /// Accepts the request of the last event; `subprotocol` must be one that it offers.
     pub fn accept(&mut self, subprotocol: Option<&str>) {
         if let Some(request) = self.websocket.request() {
             let (head, compression) = request.acceptance(subprotocol, self.config.deflate.as_ref());
@@ -298,7 +299,7 @@ impl Session {
         }
     }
 
-    /// Refuses the request that was the last event with an HTTP status of 400 or above.
+    /// Refuses the request of the last event with an HTTP status of 400 or above.
     pub fn refuse(&mut self, status: u16, message: &str) {
         if let WebSocket::Opening { handshake: handshake @ OpeningHandshake::Requested(_), output, .. } =
             &mut self.websocket
@@ -320,7 +321,7 @@ impl Session {
         Ok(())
     }
 
-    /// Answers a ping, at once or, if the peer does not read what it is sent, when it reads again.
+    /// Answers a ping: at once, or, if the peer is not reading, when it reads again.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -351,13 +352,13 @@ impl Session {
         }
     }
 
-    /// Says goodbye on the TLS level, after the last frame.
+    /// Queues TLS's close_notify, after the last frame.
     pub fn shutdown(&mut self) {
         self.encrypt_pending();
         self.transport.shutdown();
     }
 
-    /// Makes ciphertext of the plaintext that is to be sent, once TLS is agreed upon. Every input ends with this.
+    /// Encrypts the plaintext to be sent, once the TLS handshake is complete. Every input ends with this.
     fn encrypt_pending(&mut self) {
         let result = self.transport.encrypt(self.websocket.output());
         self.verdict.note(result);
@@ -371,13 +372,13 @@ impl Session {
         }
     }
 
-    /// The open connection, for its settings. A frame that is sent on it directly, and not by the session, is encrypted
-    /// only with the next input of the session.
+    /// The open connection, for its settings. A frame sent on it directly is encrypted only with the next input of the
+    /// session.
     pub fn connection_mut(&mut self) -> Option<&mut Connection> {
         self.websocket.connection_mut()
     }
 
-    /// Borrows storage for what comes from the wire, until [`give_back`](Self::give_back).
+    /// Borrows storage for received bytes, until [`give_back`](Self::give_back).
     pub fn borrow_input(&mut self, spare: &mut Storage) {
         if let Some(tls) = self.transport.tls_mut() {
             tls.with_incoming(|queue| queue.borrow(&mut spare.ciphertext));
@@ -385,14 +386,14 @@ impl Session {
         self.websocket.input().borrow(&mut spare.input);
     }
 
-    /// The same for messages that are put together.
+    /// Borrows storage for assembling messages, until [`give_back`](Self::give_back).
     pub fn borrow_message(&mut self, spare: &mut Storage) {
         if let Some(connection) = self.websocket.connection_mut() {
             connection.assembler().borrow(&mut spare.message);
         }
     }
 
-    /// The same for what is to be sent.
+    /// Borrows storage for bytes to send, until [`give_back_output`](Self::give_back_output).
     pub fn borrow_output(&mut self, spare: &mut Storage) {
         if let Some(tls) = self.transport.tls_mut() {
             tls.with_outgoing(|queue| queue.borrow(&mut spare.sent_ciphertext));
@@ -400,8 +401,8 @@ impl Session {
         self.websocket.output().borrow(&mut spare.output);
     }
 
-    /// Gives back what is not needed now, whether it was borrowed or has grown: an idle session has next to none of its
-    /// own. Returns how long the longest message was that has been put together since the last time.
+    /// Gives back input storage that is not needed now, whether it was borrowed or has grown, so that an idle session
+    /// has almost none. Returns the length of the longest message assembled since the last call.
     pub fn give_back(&mut self, spare: &mut Storage) -> usize {
         if let Some(tls) = self.transport.tls_mut() {
             tls.with_incoming(|queue| queue.give_back(&mut spare.ciphertext));
@@ -411,7 +412,7 @@ impl Session {
         connection.map_or(0, |connection| connection.assembler().give_back(&mut spare.message))
     }
 
-    /// The same for what has been sent.
+    /// Gives back output storage that is not needed now.
     pub fn give_back_output(&mut self, spare: &mut Storage) {
         if let Some(tls) = self.transport.tls_mut() {
             tls.with_outgoing(|queue| queue.give_back(&mut spare.sent_ciphertext));
@@ -419,7 +420,7 @@ impl Session {
         self.websocket.output().give_back(&mut spare.output);
     }
 
-    /// Where the session stands, in one answer.
+    /// The state of the session, in one answer.
     #[must_use]
     pub fn status(&self) -> Status {
         Status {
@@ -433,46 +434,46 @@ impl Session {
         }
     }
 
-    /// The first hop that was never complete; [`Hop::Frames`] if the connection is, or was, open.
+    /// The first hop that was never complete; [`Hop::Frames`] if the connection is or was open.
     #[must_use]
     pub fn hop(&self) -> Hop {
         let above = if self.connection().is_some() { Hop::Frames } else { Hop::Upgrade };
         self.transport.incomplete().unwrap_or(above)
     }
 
-    /// Why the session has failed, if it has; [`next_event`](Self::next_event) tells it once, after the events that
-    /// came before it.
+    /// Why the session has failed, if it has. [`next_event`](Self::next_event) returns the failure once, after the
+    /// events that came before it.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         self.verdict.failure()
     }
 
-    /// Whether [`next_event`](Self::next_event) may have something to tell without more bytes from the wire.
+    /// Whether [`next_event`](Self::next_event) may return something without more bytes from the wire.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.incoming_len() > 0 || self.has_news()
     }
 
-    /// Whether there is a failure that [`next_event`](Self::next_event) has still to tell.
+    /// Whether [`next_event`](Self::next_event) has yet to return a failure.
     #[must_use]
     pub fn has_news(&self) -> bool {
         self.verdict.is_untold()
     }
 
-    /// Whether bytes that came from the wire still wait inside TLS, so that [`receive_with`](Self::receive_with) may
-    /// bring plaintext even if the wire has nothing.
+    /// Whether bytes from the wire still wait inside TLS, so that [`receive_with`](Self::receive_with) may bring
+    /// plaintext even if the wire has nothing.
     #[must_use]
     pub fn holds_more(&self) -> bool {
         self.transport.holds_more()
     }
 
-    /// Bytes of plaintext that have come and were not interpreted yet.
+    /// Bytes of plaintext received but not yet interpreted.
     #[must_use]
     pub fn incoming_len(&self) -> usize {
         self.websocket.input_len()
     }
 
-    /// The bytes that wait to be sent, some of them perhaps for something that must come first.
+    /// The bytes that wait to be sent, including those that must wait for an earlier step.
     #[must_use]
     pub fn outgoing_len(&self) -> usize {
         self.transport.outgoing_len() + self.websocket.output_len()
@@ -484,37 +485,37 @@ impl Session {
         self.transport.sendable_len(self.websocket.output_len())
     }
 
-    /// The name that a proxy has given this connection, if one has: SockProxy's pid.
+    /// The proxy's identifier of this connection, if it has one: SockProxy's pid.
     #[must_use]
     pub fn proxy_detail(&self) -> Option<&str> {
         self.transport.proxy_detail()
     }
 
-    /// The peer as TLS knows it, once the handshake of TLS is complete.
+    /// What TLS knows of the peer, once its handshake is complete.
     #[must_use]
     pub fn tls_peer(&self) -> Option<Peer> {
         self.transport.tls().and_then(Tls::peer)
     }
 
-    /// A client's view: the response that completed the upgrade or refused it; `None` before.
+    /// Client only: the response that completed or refused the upgrade; `None` before.
     #[must_use]
     pub fn response(&self) -> Option<&Response> {
         self.websocket.response()
     }
 
-    /// A server's view: the request that waits to be accepted or refused.
+    /// Server only: the request that waits to be accepted or refused.
     #[must_use]
     pub fn request(&self) -> Option<&Request> {
         self.websocket.request()
     }
 
-    /// A client's view: the subprotocol that the server has selected.
+    /// Client only: the subprotocol that the server has selected.
     #[must_use]
     pub fn subprotocol(&self) -> Option<String> {
         self.response().and_then(handshake::subprotocol)
     }
 
-    /// A client's view of a refused upgrade: the body of the response, as far as it has come.
+    /// Client only, after a refused upgrade: the body of the response, as far as it has come.
     #[must_use]
     pub fn body(&self) -> Body {
         match &self.websocket {
@@ -542,7 +543,7 @@ impl Session {
     }
 }
 
-/// RFC 6455 sections 4.1 and 5.3 want numbers that cannot be predicted, unless a test asks for others.
+/// RFC 6455 sections 4.1 and 5.3 require unpredictable numbers; tests may ask for a seed.
 fn generator(config: &Config) -> Result<StdRng, Failure> {
     if let Some(seed) = config.seed {
         return Ok(StdRng::seed_from_u64(seed));

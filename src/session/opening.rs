@@ -1,4 +1,4 @@
-//! The hop of a session that is the opening handshake, of either role. Knows nothing of the hops below it.
+//! The opening-handshake hop of a session, for either role. Knows nothing of the hops below it.
 
 use super::failure::{Failure, Hop, Kind};
 use crate::http::Response;
@@ -12,24 +12,23 @@ pub(super) enum OpeningHandshake {
     Server(ServerHandshake),
     /// A request that waits for the server's decision.
     Requested(Request),
-    /// Refused or failed; a client's view of a refusal is the response.
+    /// Refused or failed. For a client that was refused, holds the response.
     Over(Response),
 }
 
-/// How the handshake went on.
+/// The result of advancing the handshake.
 #[derive(Debug)]
 pub(super) enum Progress {
-    /// The head is not complete, or nothing is left to come.
+    /// The head is not complete, or the handshake is over.
     Waiting,
-    /// A server's: the request is [`OpeningHandshake::Requested`] now.
+    /// Server only: the request is [`OpeningHandshake::Requested`] now.
     Requested,
-    /// A client's: what follows are frames.
+    /// Client only: frames follow.
     Accepted(Accepted),
 }
 
 impl OpeningHandshake {
-    /// Takes the head that the other end has sent from `input`, if it is complete. A server's answer to a wrong one
-    /// goes to `output`.
+    /// Takes the peer's head from `input`, if it is complete. A server's answer to an invalid one is added to `output`.
     ///
     /// # Errors
     /// The handshake is over. The rest of the input is then the body of the response, if there was one.

@@ -1,4 +1,4 @@
-//! The hop of a session that is a proxy: a negotiation and its own bytes in both directions. Knows no particular proxy.
+//! The proxy hop of a session: a negotiation, with its own bytes in both directions. Knows no particular proxy.
 
 use super::failure::{Failure, Hop, Kind};
 use crate::protocol::buffer::Buffer;
@@ -15,7 +15,7 @@ pub(super) struct ProxyHop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Negotiating,
-    /// The proxy passes bytes on.
+    /// The proxy now passes bytes on.
     Done,
     Failed,
 }
@@ -26,27 +26,27 @@ impl ProxyHop {
         Self { negotiation, state: State::Negotiating, input, output }
     }
 
-    /// Whether the proxy has agreed; everything that comes is then for the next hop.
+    /// Whether the proxy has agreed, so that everything received is for the next hop.
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Whether nothing but this negotiation may be sent.
+    /// Whether only this negotiation may send.
     pub(super) fn holds_output(&self) -> bool {
         !self.is_done() || !self.output.is_empty()
     }
 
-    /// The name that the proxy has given this connection.
+    /// The proxy's identifier of this connection.
     pub(super) fn detail(&self) -> Option<&str> {
         self.negotiation.detail()
     }
 
-    /// The bytes from the proxy, to be appended to.
+    /// The bytes from the proxy; the caller appends to them.
     pub(super) fn input(&mut self) -> &mut Buffer {
         &mut self.input
     }
 
-    /// The bytes to the proxy, to be written and consumed.
+    /// The bytes to the proxy; the caller writes and consumes them.
     pub(super) fn output(&mut self) -> &mut Buffer {
         &mut self.output
     }
@@ -55,7 +55,7 @@ impl ProxyHop {
         self.output.len()
     }
 
-    /// Goes on with the negotiation, as far as the input allows.
+    /// Advances the negotiation as far as the input allows.
     ///
     /// # Errors
     /// The negotiation has failed.
@@ -79,7 +79,7 @@ impl ProxyHop {
             }
         }
         if self.state == State::Failed {
-            self.input.clear(); // of no interest any more
+            self.input.clear(); // no longer of interest
         }
         Ok(())
     }

@@ -1,20 +1,20 @@
-//! The hop of a session that is TLS: remembers whether the handshake was ever complete, and limits what a
-//! peer can make TLS say. Knows nothing of what the plaintext means.
+//! The TLS hop of a session: remembers whether the handshake was ever complete, and limits what a peer can make TLS
+//! queue. Knows nothing of what the plaintext means.
 
 use super::failure::{Failure, Hop, Kind};
 use crate::protocol::buffer::Buffer;
 use crate::tls::{Tls, TlsError};
 
-/// TLS may not have more bytes than this to say of its own accord while the peer does not read: a peer can ask for
-/// answers (key updates) without end.
+/// The most bytes that TLS may queue by itself while the peer does not read: a peer can ask for answers (key updates)
+/// without end.
 const ANSWERS_BACKLOG: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct TlsHop {
     tls: Tls,
-    /// The handshake was complete once, whatever came after it.
+    /// The handshake was complete at some time, whatever came after it.
     was_open: bool,
-    /// Bytes that TLS has queued in answer to what it received, since the queue was last empty.
+    /// Bytes that TLS has queued in reply to what it received, since the queue was last empty.
     answers: usize,
 }
 
@@ -32,17 +32,17 @@ impl TlsHop {
         &self.tls
     }
 
-    /// The ciphertext, whose two directions are TLS's own.
+    /// TLS, which holds the ciphertext of both directions.
     pub(super) fn tls_mut(&mut self) -> &mut Tls {
         &mut self.tls
     }
 
-    /// Whether the handshake is, or was, complete.
+    /// Whether the handshake is or was complete.
     pub(super) fn was_open(&self) -> bool {
         self.was_open
     }
 
-    /// Appends at most `max` bytes of plaintext to `plain`; the handshake may have an answer to send.
+    /// Appends at most `max` bytes of plaintext to `plain`. May queue the handshake's answers.
     ///
     /// # Errors
     /// TLS has failed.
@@ -54,7 +54,7 @@ impl TlsHop {
             self.answers = 0;
         }
         if was_open {
-            // What the handshake has to say is limited by itself, and it has a deadline.
+            // The handshake's own answers are limited, and it has a deadline.
             self.answers += self.tls.outgoing_len().saturating_sub(before);
         }
         if self.answers > ANSWERS_BACKLOG && result.is_ok() {
@@ -64,7 +64,7 @@ impl TlsHop {
         result.map_err(|error| failure(&error))
     }
 
-    /// Makes ciphertext of what is in `plain`, once the handshake is complete.
+    /// Encrypts `plain`, once the handshake is complete.
     ///
     /// # Errors
     /// TLS has failed.

@@ -1,8 +1,8 @@
-//! The hops between the wire and the WebSocket, in order: proxies, then TLS if there is any. Ciphertext goes
-//! up through them and becomes plaintext; plaintext goes down and becomes ciphertext.
+//! The hops between the wire and the WebSocket, in order: proxies, then TLS if there is any. Received ciphertext goes
+//! up through them and becomes plaintext; plaintext to be sent goes down and becomes ciphertext.
 //!
-//! Each hop takes bytes and says how far it is; when it is complete, the next one begins. A proxy could stand
-//! on either side of TLS. Knows no WebSocket.
+//! Each hop takes bytes and reports its progress; when it is complete, the next one begins. The code allows proxies on
+//! either side of TLS. Knows nothing of WebSocket.
 
 use super::failure::{Failure, Hop};
 use super::proxy_hop::ProxyHop;
@@ -11,7 +11,7 @@ use crate::protocol::buffer::Buffer;
 use crate::proxy::Negotiation;
 use crate::tls::Tls;
 
-/// The least that is read for TLS at once, in bytes: the longest record with its header (RFC 8446 section 5.2).
+/// The smallest read for TLS, in bytes: the longest record with its header (RFC 8446 section 5.2).
 const WIRE_READ: usize = 17 * 1024;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Transport {
         Self { hops: tls.map(TransportHop::Tls).into_iter().collect() }
     }
 
-    /// Adds a proxy after those that there are, and before TLS.
+    /// Adds a proxy after the other proxies and before TLS.
     pub(super) fn add_proxy(&mut self, negotiation: Box<dyn Negotiation>) {
         let proxies = self.hops.iter().take_while(|hop| matches!(hop, TransportHop::Proxy(_))).count();
         self.hops.insert(proxies, TransportHop::Proxy(ProxyHop::new(negotiation)));
@@ -44,7 +44,7 @@ impl Transport {
         })
     }
 
-    /// The name that the first proxy that names connections has given this one.
+    /// The connection's identifier from the first proxy that has one.
     pub(super) fn proxy_detail(&self) -> Option<&str> {
         self.hops.iter().find_map(|hop| match hop {
             TransportHop::Proxy(proxy) => proxy.detail(),
@@ -59,7 +59,7 @@ impl Transport {
         })
     }
 
-    /// Whether there is no TLS, and every proxy has done its part.
+    /// Whether there is no TLS, and every proxy is done.
     pub(super) fn is_open_plain(&self) -> bool {
         self.hops.iter().all(|hop| matches!(hop, TransportHop::Proxy(proxy) if proxy.is_done()))
     }
@@ -71,13 +71,13 @@ impl Transport {
         })
     }
 
-    /// Whether bytes that came from the wire still wait inside TLS.
+    /// Whether bytes from the wire still wait inside TLS.
     pub(super) fn holds_more(&self) -> bool {
         self.tls().is_some_and(Tls::holds_more)
     }
 
-    /// Has `read` put bytes from the wire where the first hop that is not complete takes them from, or into `plain`
-    /// where there is none; at most `max` of them, or as many as a record of TLS has.
+    /// Has `read` put bytes from the wire into the input of the first hop that takes them, or into `plain` if there is
+    /// none: at most `max` bytes, or a TLS record if that is more.
     ///
     /// # Errors
     /// Returns the errors of `read`.
@@ -99,7 +99,8 @@ impl Transport {
         Ok(count)
     }
 
-    /// Moves what the hops hold up to `plain`, as far as they have come, and at most `max` bytes of what TLS decrypts.
+    /// Moves what the hops hold up to `plain`, as far as they are complete, and at most `max` bytes of decrypted
+    /// plaintext.
     ///
     /// # Errors
     /// A hop has failed; `plain` has what came before.
@@ -126,7 +127,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Makes ciphertext of what is to be sent through TLS and can be: `plain`, or what a proxy beyond TLS wants.
+    /// Encrypts what is to be sent through TLS: `plain`, or the bytes of a proxy beyond TLS.
     ///
     /// # Errors
     /// TLS has failed.
@@ -149,7 +150,8 @@ impl Transport {
         tls.encrypt(plain)
     }
 
-    /// Has `write` take bytes for the wire: those of the first hop that has a say, or `plain` where there is none.
+    /// Has `write` take bytes for the wire: those of the first hop that has some or holds the others back, else
+    /// `plain`.
     ///
     /// # Errors
     /// Returns the errors of `write`.
@@ -178,7 +180,7 @@ impl Transport {
         first.unwrap_or(plain)
     }
 
-    /// The bytes that the hops themselves have to send.
+    /// The number of bytes that the hops themselves have to send.
     pub(super) fn outgoing_len(&self) -> usize {
         let lengths = self.hops.iter().map(|hop| match hop {
             TransportHop::Proxy(proxy) => proxy.output_len(),
@@ -187,7 +189,7 @@ impl Transport {
         lengths.sum()
     }
 
-    /// Says goodbye on the TLS level.
+    /// Queues TLS's close_notify.
     pub(super) fn shutdown(&mut self) {
         if let Some(tls) = self.tls_mut() {
             tls.shutdown();
@@ -195,7 +197,7 @@ impl Transport {
     }
 }
 
-/// Moves all of `bytes` to the next hop, or to `plain` where there is none.
+/// Moves all of `bytes` to the next hop, or to `plain` if there is none.
 fn pass_on(bytes: &mut Buffer, next: Option<&mut TransportHop>, plain: &mut Buffer) {
     if bytes.is_empty() {
         return;

@@ -1,5 +1,5 @@
-//! The plaintext end of a session: first the opening handshake, then the open connection. Knows nothing of
-//! the hops below.
+//! The plaintext end of a session: first the opening handshake, then the open connection. Knows nothing of the hops
+//! below.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -15,9 +15,9 @@ use crate::protocol::handshake::Request;
 #[expect(clippy::large_enum_variant, reason = "a session has one of them, and soon it is the large one")]
 #[derive(Debug)]
 pub(super) enum WebSocket {
-    /// Or what is left of the handshake when it has failed or was refused.
+    /// The opening handshake, even after it has failed or was refused.
     Opening { handshake: OpeningHandshake, input: Buffer, output: Buffer, rng: StdRng },
-    /// The response completed the upgrade; a server's is empty.
+    /// The open connection, with the response that completed the upgrade; a server's is empty.
     Open { connection: Connection, response: Response },
 }
 
@@ -26,7 +26,7 @@ impl WebSocket {
         Self::Opening { handshake, input: Buffer::default(), output: Buffer::default(), rng }
     }
 
-    /// The upgrade is complete: what came after it are frames.
+    /// Completes the upgrade: the remaining input is frames.
     pub(super) fn open(
         &mut self,
         role: Role,
@@ -42,7 +42,7 @@ impl WebSocket {
         }
     }
 
-    /// Bytes that have come and were not interpreted yet.
+    /// Bytes received but not yet interpreted.
     pub(super) fn input(&mut self) -> &mut Buffer {
         match self {
             Self::Opening { input, .. } => input,
@@ -57,7 +57,7 @@ impl WebSocket {
         }
     }
 
-    /// Whether there are no bytes that have come, not even those of the last event.
+    /// Whether no received bytes are held, not even those of the last event.
     pub(super) fn is_input_empty(&self) -> bool {
         match self {
             Self::Opening { input, .. } => input.is_empty(),
@@ -102,7 +102,7 @@ impl WebSocket {
         }
     }
 
-    /// A client's view: the response that completed the upgrade or refused it.
+    /// Client only: the response that completed or refused the upgrade.
     pub(super) fn response(&self) -> Option<&Response> {
         match self {
             Self::Open { response, .. }

@@ -1,4 +1,4 @@
-//! What a server's connections are made with. Knows no connection.
+//! Makes a server's TLS connections. Knows nothing of a particular connection.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use native_tls::TlsAcceptor;
 use super::error::{OptionsError, clear_error_queue, reason};
 use super::identity::Identity;
 
-/// The acceptor of a server's connections: its certificate and key. Copies are cheap, and threads may share one.
+/// The acceptor of a server, with its certificate and key. Copies are cheap, and threads may share one.
 #[derive(Clone)]
 pub struct Acceptor {
     pub(super) native: TlsAcceptor,
@@ -20,10 +20,10 @@ impl fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
-    /// A server that is who `identity` says, in any version of TLS that the library takes by default.
+    /// An acceptor with this identity, for every TLS version that the library accepts by default.
     ///
     /// # Errors
-    /// The certificate or the key is not valid; says why.
+    /// The certificate or the key is not valid. Holds why.
     pub fn new(identity: &Identity) -> Result<Self, OptionsError> {
         clear_error_queue();
         let native = TlsAcceptor::new(identity.to_native()?);

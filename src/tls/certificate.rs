@@ -1,5 +1,4 @@
-//! Certificates, in DER and in PEM: what they say. Does not judge whether one can be trusted; the TLS library
-//! does.
+//! Reads certificates in DER and PEM. Does not judge whether one can be trusted; the TLS library does.
 
 use std::fmt;
 
@@ -10,17 +9,17 @@ use x509_cert::der::{AnyRef, Decode, Encode, SliceReader, Tagged};
 use super::error::reason;
 use super::fingerprint::Fingerprint;
 
-/// The peer's own certificate, as far as it can be read: a hub's may be older than the rules.
+/// The peer's own certificate, as far as it can be read: a home hub's may not follow the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// Of the whole certificate.
+    /// The fingerprint of the whole certificate.
     pub fingerprint: Fingerprint,
-    /// Of the public key in it.
+    /// The fingerprint of its public key.
     pub public_key: Option<Fingerprint>,
-    /// Distinguished names as RFC 4514 writes them.
+    /// Distinguished names, in the format of RFC 4514.
     pub subject: Option<String>,
     pub issuer: Option<String>,
-    /// The end of its time, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub not_after: Option<u64>,
 }
 
@@ -38,20 +37,20 @@ impl Certificate {
         }
     }
 
-    /// Whether one of these is the certificate's or its public key's.
+    /// Whether one of these fingerprints is the certificate's or its public key's.
     #[must_use]
     pub fn is_one_of(&self, fingerprints: &[Fingerprint]) -> bool {
         fingerprints.iter().any(|f| *f == self.fingerprint || Some(*f) == self.public_key)
     }
 }
 
-/// The public key of a certificate (`SubjectPublicKeyInfo`), in DER: RFC 5280 section 4.1 as far as it takes to get
-/// there, for what is in the other fields may break rules that do not matter for this.
+/// The public key of a certificate (`SubjectPublicKeyInfo`), in DER. Parses only as much of RFC 5280 section 4.1 as
+/// needed, because other fields may break rules that do not matter here.
 fn public_key(der: &[u8]) -> Option<Vec<u8>> {
     let certificate = AnyRef::from_der(der).ok()?;
     let said = AnyRef::from_der_partial(certificate.value()).ok()?.0;
     let mut fields = SliceReader::new(said.value()).ok()?;
-    // The version stands there from 2 on; then serial number, signature, issuer, validity, subject.
+    // The version is present from version 2 on; then come serial number, signature, issuer, validity, subject.
     let first = AnyRef::decode(&mut fields).ok()?;
     let before = if first.tag().is_context_specific() { 5 } else { 4 };
     for _ in 0..before {
@@ -60,11 +59,11 @@ fn public_key(der: &[u8]) -> Option<Vec<u8>> {
     AnyRef::decode(&mut fields).ok()?.to_der().ok()
 }
 
-/// What is wrong with a PEM file that should have certificates in it.
+/// Why a PEM file has no valid certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PemError {
     Syntax(String),
-    /// One of them is not valid.
+    /// One of the certificates is not valid.
     Certificate(String),
     NoCertificate,
 }
@@ -81,13 +80,13 @@ impl fmt::Display for PemError {
 
 impl std::error::Error for PemError {}
 
-/// The certificates in a PEM file, in DER and in the file's order; what else is in it is passed over.
+/// The certificates in a PEM file, in DER and in the file's order. Other blocks are ignored.
 ///
 /// # Errors
 /// See [`PemError`].
 pub fn read_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
     let blocks = pem::parse_many(text).map_err(|error| PemError::Syntax(error.to_string()))?;
-    // There are two names for one.
+    // There are two labels for certificates.
     let certificates = blocks.into_iter().filter(|b| ["CERTIFICATE", "X509 CERTIFICATE"].contains(&b.tag()));
     let ders: Vec<_> = certificates.map(Pem::into_contents).collect();
     for der in &ders {

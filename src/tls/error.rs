@@ -1,5 +1,4 @@
-//! Failures of TLS, in words for those who use it, and OpenSSL's habits of reporting them. Knows no
-//! connection.
+//! The texts of TLS failures, and how OpenSSL reports them. Knows nothing of connections.
 
 use std::fmt;
 
@@ -8,34 +7,35 @@ use super::fingerprint::Fingerprint;
 /// Why TLS failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsError {
-    /// No certificate can be for this host.
+    /// No certificate can match this host.
     Host(String),
-    /// The handshake; in the library's words.
+    /// The handshake failed. Holds the library's words.
     Handshake(String),
-    /// The peer has another certificate than the ones that were asked for. Holds the fingerprints of what it has.
+    /// The peer has another certificate than those asked for. Holds the fingerprints of its certificate.
     Fingerprint { certificate: Fingerprint, public_key: Option<Fingerprint> },
-    /// The peer is to be known by its certificate, and has none.
+    /// The peer must be identified by its certificate, and has none.
     NoCertificate,
     /// The peer asks for answers (key updates) without end, and does not read them.
     TooManyAnswers,
-    /// After the handshake; in the library's words.
+    /// The connection failed after the handshake. Holds the library's words.
     Connection(String),
 }
 
 impl TlsError {
-    /// A failure of the library's after the handshake.
+    /// An error of the library after the handshake.
     pub(super) fn of_connection(error: impl fmt::Display) -> Self {
         Self::Connection(reason(error))
     }
 
-    /// A failure of the handshake; `verifies`: whether the library was to verify the peer's certificate.
+    /// An error of the handshake; `verifies` says whether the library was to verify the peer's certificate.
     pub(super) fn of_handshake(error: &native_tls::Error, verifies: bool) -> Self {
         let (mut why, said) = (reason(error), error.to_string());
-        // What OpenSSL makes of HTTP and the like.
+        // OpenSSL's error for HTTP and other plaintext.
         if why == "wrong version number" {
             why.push_str(": the peer does not seem to speak TLS (is it ws?)");
         }
-        // The library says last, in parentheses, what is wrong with the certificate, even if nobody asked.
+        // The library's text ends, in parentheses, with what is wrong with the certificate, even if it was not to be
+        // verified.
         let judgement = said.rfind(" (").map(|at| &said[at..]).filter(|text| text.ends_with(')'));
         if verifies
             && let Some(judgement) = judgement
@@ -67,15 +67,15 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// Which part of the options cannot be met, and why.
+/// Which of the options is at fault, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionsError {
-    /// The client's.
+    /// The client's certificate.
     Certificate(String),
     Key(String),
-    /// The key is encrypted, and there is nothing to decrypt it here.
+    /// The key is encrypted, and cannot be decrypted here.
     EncryptedKey,
-    /// Not that of the PKCS#12 archive.
+    /// The password of the PKCS#12 archive is wrong.
     Password,
     Other(String),
 }
@@ -92,20 +92,20 @@ impl fmt::Display for OptionsError {
 
 impl std::error::Error for OptionsError {}
 
-/// Clears OpenSSL's queue of errors, which belongs to the thread. OpenSSL takes what it finds there for its own, and
-/// other users of it in this process (LuaSec, in other plugins) leave some there.
+/// Clears OpenSSL's error queue, which belongs to the thread. OpenSSL reports errors it finds there as its own, and
+/// other users of OpenSSL in this process (LuaSec, in other plugins) leave some there.
 pub(super) fn clear_error_queue() {
     #[cfg(not(any(windows, target_vendor = "apple")))]
     drop(openssl::error::ErrorStack::get());
 }
 
-/// What the library says of an error, without the places in the code of OpenSSL, whose errors come as
-/// `error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA`, and several of them in one text.
+/// The library's text of an error without the places in OpenSSL's code. OpenSSL's errors have the form
+/// `error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA`, and one text may hold several.
 pub(super) fn reason(error: impl fmt::Display) -> String {
     let text = error.to_string();
     let begins = text.match_indices("error:").filter_map(|(at, word)| {
         let (code, fields) = text[at + word.len()..].split_once(':')?;
-        // Reasons have this word in them, too.
+        // Reasons may contain this word, too.
         let is_code = !code.is_empty() && code.bytes().all(|digit| digit.is_ascii_hexdigit());
         is_code.then_some(fields)
     });

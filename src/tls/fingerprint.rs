@@ -1,8 +1,8 @@
-//! SHA-256 fingerprints, which identify a peer without any authority: of a certificate, or of the public key
-//! in it, which a renewed certificate may keep.
+//! SHA-256 fingerprints, which identify a peer without any authority: of a certificate, or of its public key, which a
+//! renewed certificate may keep.
 //!
-//! Knows two ways of writing them: `AA:BB:...` as `openssl x509 -fingerprint` prints it, and `sha256/BASE64`
-//! as pins are written (RFC 7469 section 2.1.1, curl).
+//! There are two notations: `AA:BB:...` as `openssl x509 -fingerprint` prints it, and `sha256/BASE64` as used for pins
+//! (RFC 7469 section 2.1.1, curl).
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 const LENGTH: usize = 32;
 
-/// The hash, whatever it was taken of.
+/// The hash, of a certificate or of a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; LENGTH]);
 
@@ -43,13 +43,13 @@ impl fmt::Display for FingerprintError {
 impl std::error::Error for FingerprintError {}
 
 impl Fingerprint {
-    /// That of a certificate or a public key (`SubjectPublicKeyInfo`), both in DER.
+    /// The fingerprint of a certificate or of a public key (`SubjectPublicKeyInfo`), both in DER.
     #[must_use]
     pub fn of(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
 
-    /// Reads `AA:BB:...` (in any case, with or without the colons, and after the `sha256 Fingerprint=` that openssl
+    /// Reads `AA:BB:...` (in any case, with or without the colons, also after the `sha256 Fingerprint=` that openssl
     /// prints) or `sha256/BASE64`.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Fingerprint {
     pub fn parse(text: &str) -> Result<Self, FingerprintError> {
         let text = text.trim();
         if let Some(encoded) = text.strip_prefix("sha256/") {
-            // curl writes two slashes; 32 bytes become 44 characters, of which the first may be one, too.
+            // curl writes two slashes. 32 bytes become 44 characters, and the first of these may be a slash as well.
             let encoded = encoded.strip_prefix('/').filter(|rest| rest.len() == 44).unwrap_or(encoded);
             let bytes = STANDARD.decode(encoded).map_err(|_| FingerprintError::Base64)?;
             return Ok(Self(bytes.try_into().map_err(|_| FingerprintError::Base64Length)?));
@@ -80,7 +80,7 @@ impl Fingerprint {
         let mut hash = [0; LENGTH];
         let (pairs, rest) = digits.as_chunks::<2>();
         if pairs.len() != LENGTH || !rest.is_empty() {
-            // Of SHA-1 there would be 20, and whoever has one of those should learn what to do.
+            // A SHA-1 fingerprint has 20 pairs, and the text says what is needed instead.
             return Err(FingerprintError::Length);
         }
         for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
@@ -90,13 +90,13 @@ impl Fingerprint {
         Ok(Self(hash))
     }
 
-    /// `AA:BB:...`, the usual form for a certificate's.
+    /// Formats it as `AA:BB:...`, the usual form for a certificate's.
     #[must_use]
     pub fn to_hex(&self) -> String {
         self.0.map(|byte| format!("{byte:02X}")).join(":")
     }
 
-    /// `sha256/BASE64`, the usual form for a public key's.
+    /// Formats it as `sha256/BASE64`, the usual form for a public key's.
     #[must_use]
     pub fn to_base64(&self) -> String {
         format!("sha256/{}", STANDARD.encode(self.0))

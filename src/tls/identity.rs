@@ -1,8 +1,8 @@
-//! The identity of a client or a server: its certificate, the certificates that lead from it to an authority,
-//! and its private key.
+//! The identity of a client or a server: its certificate, the intermediate certificates up to an authority, and its
+//! private key.
 //!
-//! The TLS library takes keys in PKCS#8 only; the older forms hold the same key and are wrapped here. Reads
-//! no files.
+//! The TLS library takes keys in PKCS#8 only; the older forms contain the same key and are wrapped here. Reads no
+//! files.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub struct Identity(Source);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Source {
-    /// PEM: the certificates, the client's own first; its key in PKCS#8.
+    /// PEM: the certificates, our own first, and the key in PKCS#8.
     Pem { chain: String, key: String },
     /// PKCS#12.
     Archive { der: Vec<u8>, password: String },
@@ -34,18 +34,18 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What a file with a certificate is.
+/// The format of a certificate file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Text, with the certificate in it or not.
+    /// Text, whether or not a certificate is in it.
     Pem,
-    /// PKCS#12, with the key in it.
+    /// PKCS#12, which includes the key.
     Archive,
     /// A certificate in DER.
     Certificate,
 }
 
-/// What a file is, by its beginning: DER is a SEQUENCE, and PEM is text that has a line of its own.
+/// Detects the format of a file: DER starts with a SEQUENCE, PEM is text with a BEGIN line.
 #[must_use]
 pub fn form(bytes: &[u8]) -> Form {
     const BEGIN: &[u8] = b"-----BEGIN ";
@@ -53,14 +53,14 @@ pub fn form(bytes: &[u8]) -> Form {
     if bytes.first() != Some(&SEQUENCE) || bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
         return Form::Pem;
     }
-    // A long length says in its first byte how many follow. The first field of a certificate is a sequence, that of
-    // PKCS#12 a version.
+    // The first byte of a long length says how many bytes follow. The first field of a certificate is a sequence, that
+    // of PKCS#12 a version.
     let length_bytes = bytes.get(1).map_or(0, |b| if b & 0x80 == 0 { 0 } else { usize::from(b & 0x7f) });
     if bytes.get(2 + length_bytes) == Some(&SEQUENCE) { Form::Certificate } else { Form::Archive }
 }
 
 impl Identity {
-    /// From PEM: the certificates in one text (the client's own first), the key in the other, which may be the same.
+    /// Takes PEM: the certificates in one text (our own first), and the key in the other, which may be the same.
     ///
     /// # Errors
     /// See [`OptionsError`].
@@ -74,22 +74,23 @@ impl Identity {
         Ok(Self(Source::Pem { chain: pem::encode_many(&blocks), key: pkcs8(key)? }))
     }
 
-    /// From PKCS#12. The password ends at its first NUL.
+    /// Takes PKCS#12. The password ends at its first NUL.
     #[must_use]
     pub fn from_pkcs12(der: Vec<u8>, password: String) -> Self {
         Self(Source::Archive { der, password })
     }
 
-    /// In the library's form.
+    /// The identity in the library's form.
     ///
     /// # Errors
-    /// The certificate or the key is not valid; says why. A PKCS#12 archive is one with its certificate.
+    /// The certificate or the key is not valid. Holds why. For PKCS#12, all errors but the password are the
+    /// certificate's.
     pub(super) fn to_native(&self) -> Result<native_tls::Identity, OptionsError> {
         match &self.0 {
             Source::Pem { chain, key } => {
                 let identity = native_tls::Identity::from_pkcs8(chain.as_bytes(), key.as_bytes());
                 let identity = identity.map_err(|error| match reason(error).as_str() {
-                    // So OpenSSL says that it can make nothing of it.
+                    // OpenSSL's word for a key that it cannot read.
                     why if why.contains("unsupported") => OptionsError::Key("no valid private key".into()),
                     why => OptionsError::Key(format!("no valid private key: {why}")),
                 })?;
@@ -101,7 +102,7 @@ impl Identity {
             Source::Archive { der, password } => {
                 native_tls::Identity::from_pkcs12(der, password).map_err(|error| match reason(error).as_str() {
                     "mac verify failure" => OptionsError::Password,
-                    // The old ones, by default, made by RC2.
+                    // Old archives are encrypted with RC2 by default.
                     why if why.contains("unsupported") => OptionsError::Certificate(
                         "it is encrypted in a way that is no longer supported; make it anew by 'openssl pkcs12 \
                          -legacy' to PEM, and from that by 'openssl pkcs12 -export'"
@@ -117,15 +118,15 @@ impl Identity {
     }
 }
 
-/// Whether a key is the certificate's, as far as can be said: the library itself does not mind a key of another kind
-/// (and then has no certificate to send).
+/// Whether the key is the certificate's, as far as that can be checked. The library itself accepts a key of another
+/// kind, and then has no certificate to send.
 fn belong_together(chain: &str, key: &str) -> bool {
     #[cfg(not(any(windows, target_vendor = "apple")))]
     {
         use openssl::{pkey::PKey, x509::X509};
         let public = X509::from_pem(chain.as_bytes()).and_then(|certificate| certificate.public_key());
         let private = PKey::private_key_from_pem(key.as_bytes());
-        // If one cannot be read, the library will say so.
+        // If one cannot be read, the library will report it.
         if let (Ok(public), Ok(private)) = (public, private) {
             return private.public_eq(&public);
         }
@@ -135,7 +136,7 @@ fn belong_together(chain: &str, key: &str) -> bool {
 
 /// A private key as PEM in PKCS#8 (RFC 5958).
 fn pkcs8(key: &Pem) -> Result<String, OptionsError> {
-    // RFC 1421 section 4.6.1.1: so the traditional forms say that they are encrypted.
+    // RFC 1421 section 4.6.1.1: the header that marks encrypted keys in the traditional forms
     if key.headers().get("Proc-Type").is_some_and(|value| value.contains("ENCRYPTED")) {
         return Err(OptionsError::EncryptedKey);
     }
@@ -157,7 +158,7 @@ fn pkcs8(key: &Pem) -> Result<String, OptionsError> {
     Ok(pem::encode(&Pem::new("PRIVATE KEY", wrapped)))
 }
 
-/// A key in SEC1 (RFC 5915), which names its curve inside; outside is where PKCS#8 has it (RFC 5480 section 2.1.1).
+/// Wraps a SEC1 key (RFC 5915). Its curve is named inside, and PKCS#8 needs it outside (RFC 5480 section 2.1.1).
 fn elliptic(key: &[u8]) -> Option<Vec<u8>> {
     let curve = EcPrivateKey::from_der(key).ok()?.parameters?.named_curve()?;
     wrap(key, ObjectIdentifier::new_unwrap("1.2.840.10045.2.1"), AnyRef::from(&curve))

@@ -1,6 +1,5 @@
-//! TLS over an in-memory pipe: ciphertext in and out, plaintext in and out, by the `native-tls` crate, which
-//! no other part names. Knows neither what carries the ciphertext (our socket, a user's, a proxy) nor what
-//! the plaintext means.
+//! TLS over an in-memory pipe: ciphertext in and out, plaintext in and out. The `native-tls` crate is used in this part
+//! only. Knows neither what carries the ciphertext (our socket, a user's, a proxy) nor what the plaintext means.
 
 use std::io::{self, Read, Write};
 use std::rc::Rc;
@@ -29,7 +28,7 @@ use pipe::Pipe;
 enum State {
     Handshake(MidHandshakeTlsStream<Pipe>),
     Open(TlsStream<Pipe>),
-    /// The peer has said that it sends no more.
+    /// The peer has sent close_notify.
     Ended(TlsStream<Pipe>),
     Failed,
 }
@@ -47,45 +46,45 @@ impl State {
     }
 }
 
-/// One TLS connection. Ciphertext: [`receive_with`](Self::receive_with), [`send_with`](Self::send_with).
-/// Plaintext: [`decrypt`](Self::decrypt), [`encrypt`](Self::encrypt).
+/// A TLS connection. Ciphertext: [`receive_with`](Self::receive_with), [`send_with`](Self::send_with). Plaintext:
+/// [`decrypt`](Self::decrypt), [`encrypt`](Self::encrypt).
 #[derive(Debug)]
 pub struct Tls {
     pipe: Pipe,
     state: State,
     /// Whether the library verifies the peer's certificate.
     verifies: bool,
-    /// If there are any, the peer must have one of them.
+    /// If there are any, the peer must match one of them.
     fingerprints: Rc<[Fingerprint]>,
-    /// The certificate in which one of them was found, in DER.
+    /// The certificate that matched, in DER.
     found: Option<Vec<u8>>,
 }
 
-/// The peer as it is known after the handshake.
+/// What is known of the peer after the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Whether it has been made sure who it is: by the authorities that are trusted, or by its fingerprint.
+    /// Whether its identity was verified, by a trusted authority or by its fingerprint.
     pub verified: bool,
     pub certificate: Option<Certificate>,
-    /// The application protocol that it has chosen (RFC 7301).
+    /// The application protocol that the server has chosen (RFC 7301).
     pub alpn: Option<String>,
 }
 
-/// Plaintext is taken from the library in pieces of this size, the most that a record holds.
+/// Plaintext is taken from the library in pieces of this size, the maximum of a record.
 const RECORD: usize = 16 * 1024;
 
 impl Tls {
-    /// Begins a client's handshake with `host` (SNI, and the name that the certificate must have).
+    /// Begins a client's handshake with `host` (for SNI, and as the name that the certificate must have).
     ///
     /// # Errors
     /// The library cannot begin.
     pub fn client(connector: &Connector, host: &str) -> Result<Self, TlsError> {
         clear_error_queue();
         let pipe = Pipe::default();
-        // A name that ends with a dot is a name in full; certificates and SNI have it without (RFC 6066 section 3).
+        // A trailing dot marks a fully qualified name; certificates and SNI leave it out (RFC 6066 section 3).
         let host = host.strip_suffix('.').unwrap_or(host);
         if host.is_empty() || host.starts_with('.') || host.contains('*') {
-            // The library would take the first for no name to be checked, and the others for patterns.
+            // The library would not check an empty name, and treat the others as patterns.
             return Err(TlsError::Host(host.to_owned()));
         }
         let state = State::after(connector.native.connect(host, pipe.clone()), connector.verifies)?;
@@ -116,7 +115,7 @@ impl Tls {
         matches!(self.state, State::Ended(_))
     }
 
-    /// Returns the peer, once the handshake is complete.
+    /// What is known of the peer, once the handshake is complete.
     #[must_use]
     pub fn peer(&self) -> Option<Peer> {
         let (State::Open(stream) | State::Ended(stream)) = &self.state else { return None };
@@ -139,7 +138,7 @@ impl Tls {
     ) -> Result<usize, E> {
         let incoming = &mut self.pipe.0.borrow_mut().incoming;
         let count = read(incoming.space(max))?;
-        // Nobody will ever look at what comes after a failure or the end.
+        // Nobody will look at what comes after a failure or the end.
         if matches!(self.state, State::Handshake(_) | State::Open(_)) {
             incoming.commit(count);
         }
@@ -154,24 +153,24 @@ impl Tls {
         });
     }
 
-    /// The ciphertext that has come, for its storage.
+    /// Gives access to the received ciphertext, for its storage.
     pub fn with_incoming<R>(&mut self, operation: impl FnOnce(&mut Buffer) -> R) -> R {
         operation(&mut self.pipe.0.borrow_mut().incoming)
     }
 
-    /// The ciphertext that is to be sent, for its storage.
+    /// Gives access to the ciphertext to be sent, for its storage.
     pub fn with_outgoing<R>(&mut self, operation: impl FnOnce(&mut Buffer) -> R) -> R {
         operation(&mut self.pipe.0.borrow_mut().outgoing)
     }
 
-    /// Whether there are bytes from the carrier of which the plaintext was not taken: records, or parts of one.
+    /// Whether received bytes wait to be decrypted or taken: records, or parts of one.
     #[must_use]
     pub fn holds_more(&self) -> bool {
         let State::Open(stream) = &self.state else { return false };
         !self.pipe.0.borrow().incoming.is_empty() || stream.buffered_read_size().is_ok_and(|size| size > 0)
     }
 
-    /// Has `write` take from the ciphertext to be sent; returns how much it took.
+    /// Has `write` take ciphertext to be sent, and returns how much it took.
     ///
     /// # Errors
     /// Returns the errors of `write`.
@@ -182,14 +181,14 @@ impl Tls {
         Ok(count)
     }
 
-    /// The bytes of ciphertext that wait to be sent.
+    /// The number of bytes of ciphertext that wait to be sent.
     #[must_use]
     pub fn outgoing_len(&self) -> usize {
         self.pipe.0.borrow().outgoing.len()
     }
 
-    /// Goes on with the handshake if it is not complete, then appends the plaintext that the received ciphertext
-    /// holds to `plain`, up to `max` bytes. The rest stays in the pipe or inside the library.
+    /// Advances the handshake if it is not complete, then appends decrypted plaintext to `plain`, up to `max` bytes.
+    /// The rest stays in the pipe or inside the library.
     ///
     /// # Errors
     /// The connection has failed; `plain` has what came before.
@@ -212,7 +211,7 @@ impl Tls {
         }
         let before = plain.len();
         let result = self.read_records(plain, max);
-        // A renegotiation (TLS 1.2) may have brought another certificate; during one there is none.
+        // A renegotiation (TLS 1.2) may have brought another certificate; while one is under way there is none.
         if self.found.is_some()
             && let State::Open(stream) | State::Ended(stream) = &self.state
             && let Some(now) = certificate_of(stream)
@@ -248,8 +247,8 @@ impl Tls {
         Ok(())
     }
 
-    /// Nothing of the session has been said to the peer yet when this is first checked, and nothing will be if it is
-    /// the wrong one.
+    /// Checks the certificate. The first time, no plaintext has been sent to the peer yet, and none will be if the peer
+    /// is the wrong one.
     fn check_fingerprint(&mut self) -> Result<(), TlsError> {
         let (State::Open(stream) | State::Ended(stream)) = &self.state else { return Ok(()) };
         if self.fingerprints.is_empty() {
@@ -270,8 +269,8 @@ impl Tls {
         })
     }
 
-    /// Ends the connection as failed, for a reason that the library does not know of. What it had to say is not said:
-    /// in TLS 1.3 that can be who we are.
+    /// Fails the connection for a reason that the library does not know. What it has queued is not sent: in TLS 1.3
+    /// that can include our certificate.
     pub fn abort(&mut self) {
         self.state = State::Failed;
         let mut cipher = self.pipe.0.borrow_mut();
@@ -279,7 +278,7 @@ impl Tls {
         cipher.outgoing.clear();
     }
 
-    /// Encrypts all of `plain`, if the handshake is complete; before, it is left where it is.
+    /// Encrypts all of `plain` if the handshake is complete; otherwise leaves it.
     ///
     /// # Errors
     /// The connection has failed.
@@ -302,11 +301,11 @@ impl Tls {
         Ok(())
     }
 
-    /// Says to the peer that nothing more will be sent (close_notify).
+    /// Queues a close_notify, which tells the peer that nothing more will be sent.
     pub fn shutdown(&mut self) {
         clear_error_queue();
         if let State::Open(stream) | State::Ended(stream) = &mut self.state {
-            // It cannot be told to anybody if the library has no wish to say goodbye.
+            // If the library cannot send one, there is nobody to tell.
             let _ = stream.shutdown();
         }
     }

@@ -1,5 +1,5 @@
-//! The options of a client's TLS, and the connector that is made of them: the options of the `native-tls`
-//! crate, and the fingerprints, which it does not know. Reads no files.
+//! The TLS options of a client, and the connector made from them: the options of the `native-tls` crate, and the
+//! fingerprints, which that does not know. Reads no files.
 
 use native_tls::{Protocol, TlsConnector};
 
@@ -7,7 +7,7 @@ use super::error::{OptionsError, clear_error_queue, reason};
 use super::fingerprint::Fingerprint;
 use super::identity::Identity;
 
-/// A version of the protocol.
+/// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     Tls10,
@@ -27,32 +27,32 @@ impl From<Version> for Protocol {
     }
 }
 
-/// The checks of the peer's certificate by authorities.
+/// How authorities verify the peer's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
     Nothing,
-    /// An authority that is trusted has signed it.
+    /// A trusted authority has signed it.
     Chain,
-    /// That, and it is for this host (RFC 6125).
+    /// A trusted authority has signed it, and it is for this host (RFC 6125).
     ChainAndHost,
 }
 
-/// What a client wants of TLS.
+/// The TLS options of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// The oldest version of the protocol that is allowed.
+    /// The oldest allowed version.
     pub min: Version,
-    /// The newest; `None`: whatever the library knows.
+    /// The newest allowed version; `None` for the library's newest.
     pub max: Option<Version>,
     pub verify: Verify,
-    /// The authorities that are trusted, certificates in DER; `None`: the system's.
+    /// The trusted authorities as certificates in DER; `None` for the system's.
     pub authorities: Option<Vec<Vec<u8>>>,
-    /// If there are any, the peer's certificate or its public key must have one of them.
+    /// If there are any, the peer's certificate or its public key must match one of them.
     pub fingerprints: Vec<Fingerprint>,
     pub identity: Option<Identity>,
     /// Application protocols to offer, the preferred one first (RFC 7301).
     pub alpn: Vec<String>,
-    /// Whether the host's name is sent (RFC 6066 section 3); an address never is.
+    /// Whether the host's name is sent (RFC 6066 section 3); an address is never sent.
     pub sni: bool,
 }
 
@@ -72,8 +72,8 @@ impl Default for TlsOptions {
 }
 
 impl TlsOptions {
-    /// What connections are made with. Making one is expensive, for the library reads all of the system's
-    /// certificates (50 ms were seen); it can be used again and again.
+    /// Makes the connector for these options. This is expensive, because the library reads all of the system's
+    /// certificates (50 ms were measured), but a connector can be reused.
     ///
     /// # Errors
     /// See [`OptionsError`].
@@ -81,11 +81,11 @@ impl TlsOptions {
         clear_error_queue();
         let mut builder = TlsConnector::builder();
         builder.min_protocol_version(Some(self.min.into())).max_protocol_version(self.max.map(Into::into));
-        // The first of these turns the check of the name off as well. SNI stays on.
+        // Accepting invalid certificates turns off the check of the name as well. SNI stays on.
         builder.danger_accept_invalid_certs(self.verify == Verify::Nothing);
         builder.danger_accept_invalid_hostnames(self.verify != Verify::ChainAndHost);
         builder.use_sni(self.sni);
-        // Who trusts nobody, or others, need not keep the system's authorities.
+        // Without verification, or with other authorities, the system's are not needed.
         builder.disable_built_in_roots(self.verify == Verify::Nothing || self.authorities.is_some());
         if let Some(authorities) = &self.authorities {
             for der in authorities {
@@ -101,7 +101,7 @@ impl TlsOptions {
             builder.request_alpns(&self.alpn.iter().map(String::as_str).collect::<Vec<_>>());
         }
         let native = builder.build().map_err(|error| match self.identity {
-            // There is nothing else that can fail: that a certificate is too weak for this library is found here.
+            // Nothing else can fail here: the library has found the certificate too weak.
             Some(_) => OptionsError::Certificate(reason(error)),
             None => OptionsError::Other(reason(error)),
         })?;
@@ -110,7 +110,7 @@ impl TlsOptions {
     }
 }
 
-/// What connections of a client are made with; see [`TlsOptions::connector`]. Copies are cheap.
+/// Makes a client's TLS connections; see [`TlsOptions::connector`]. Copies are cheap.
 #[derive(Clone, Debug)]
 pub struct Connector {
     pub(super) native: TlsConnector,

@@ -1,5 +1,4 @@
-//! The pipe that the TLS library takes for a socket; [`Tls`](super::Tls) holds its other end. Knows nothing
-//! of TLS.
+//! The pipe that the TLS library uses as its socket; [`Tls`](super::Tls) holds the other end. Knows nothing of TLS.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -14,8 +13,8 @@ pub(super) struct Ciphertext {
     pub(super) outgoing: Buffer,
 }
 
-/// What the TLS library takes for a socket. Shared, because the library drops its end when a
-/// handshake fails, and the alert that it wrote before has still to be sent.
+/// The library's socket. Shared, because the library drops its end when a handshake fails, and the alert that it wrote
+/// before must still be sent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pipe(pub(super) Rc<RefCell<Ciphertext>>);
 
@@ -23,8 +22,8 @@ impl Read for Pipe {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
         let mut cipher = self.0.borrow_mut();
         let count = target.len().min(cipher.incoming.len());
-        // The library is never told that the carrier has ended: only the peer can say, by a close_notify, that it sends
-        // no more, and a carrier that is lost is not a failure of TLS.
+        // The library never sees the end of the carrier: only the peer can end TLS, by a close_notify, and a lost
+        // carrier is not a failure of TLS.
         if count == 0 && !target.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }

@@ -1,5 +1,5 @@
-//! The client's end of the opening handshake (RFC 6455 section 4.1): a request out, a response in. Knows no
-//! URLs and no frames.
+//! The client's end of the opening handshake (RFC 6455 section 4.1): a request out, a response in. Knows nothing of
+//! URLs or frames.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,7 +13,7 @@ use crate::protocol::deflate::{self, NegotiatedParameters};
 use crate::protocol::error::{HandshakeError, InvalidResponse, UpgradeRequestError};
 use crate::protocol::extensions::Extension;
 
-/// A request to upgrade, as far as a user chooses it.
+/// The parts of an upgrade request that a user chooses.
 #[derive(Clone, Debug)]
 pub struct UpgradeRequest {
     host: String,
@@ -23,7 +23,7 @@ pub struct UpgradeRequest {
 }
 
 impl UpgradeRequest {
-    /// The value of the Host header (with its port unless that is the scheme's own), and path and query (section 3).
+    /// Takes the value of the Host header (with a port that is not the scheme's own), and path and query (section 3).
     ///
     /// # Errors
     /// See [`UpgradeRequestError`].
@@ -43,7 +43,7 @@ impl UpgradeRequest {
         })
     }
 
-    /// Offers a subprotocol (section 1.9), the preferred one first.
+    /// Offers a subprotocol (section 1.9). Call it for the preferred one first.
     ///
     /// # Errors
     /// [`UpgradeRequestError::Subprotocol`] if it is not a token.
@@ -74,23 +74,24 @@ pub struct Accepted {
     pub response: Response,
     /// The parameters of permessage-deflate, if it is used.
     pub compression: Option<NegotiatedParameters>,
-    /// In bytes; what follows are frames.
+    /// The length of the head in bytes; frames follow it.
     pub length: usize,
 }
 
-/// The client's end: has sent its request and waits for the response.
+/// The client's end, which has sent its request and waits for the response.
 #[derive(Debug)]
 pub struct ClientHandshake {
     accept: String,
     subprotocols: Vec<String>,
     deflate: Option<deflate::Options>,
-    /// The length of the complete heads at the start of the input that did not complete the handshake.
+    /// The length of the heads at the start of the input that were read and did not complete the handshake.
     skipped: usize,
     reader: ResponseReader,
 }
 
 impl ClientHandshake {
-    /// Begins a handshake: its state, and the request to send (section 4.1), which may offer permessage-deflate.
+    /// Begins a handshake. Returns its state, and the request to send (section 4.1), which may offer
+    /// permessage-deflate.
     #[must_use]
     pub fn new(
         request: &UpgradeRequest,
@@ -124,8 +125,8 @@ impl ClientHandshake {
         (handshake, head)
     }
 
-    /// Looks for the response at the start of `input`, which is all that has come so far; `None` if it is
-    /// not complete.
+    /// Looks for the response at the start of `input`, which holds everything received so far. Returns `None` if it is
+    /// incomplete.
     ///
     /// # Errors
     /// The response must fail the connection (section 4.1).
@@ -154,13 +155,14 @@ impl ClientHandshake {
         }
     }
 
-    /// After a refusal: where its body begins in the input.
+    /// Where the body begins in the input, after a refusal.
     #[must_use]
     pub fn body_start(&self) -> usize {
         self.skipped
     }
 
-    /// Checks the rules of section 4.1 for a 101 response, in their order there; returns the negotiated compression.
+    /// Checks the rules of section 4.1 for a 101 response, in the order given there. Returns the negotiated
+    /// compression.
     fn verify(&self, response: &Response) -> Result<Option<NegotiatedParameters>, InvalidResponse> {
         let headers = &response.headers;
         if response.version != 1 {
@@ -187,7 +189,7 @@ impl ClientHandshake {
         Ok(compression)
     }
 
-    /// Item 5 of section 4.1: only what was offered may be selected.
+    /// Item 5 of section 4.1: only offered extensions may be selected.
     fn agree(&self, selected: &[Extension]) -> Result<Option<NegotiatedParameters>, InvalidResponse> {
         let mut compression = None;
         for extension in selected {

@@ -1,7 +1,6 @@
-//! The opening handshake of RFC 6455 section 4, both ends of it: HTTP heads in, HTTP heads out.
+//! The opening handshake of RFC 6455 section 4, for both ends: HTTP heads in, HTTP heads out.
 //!
-//! The heads are read by [`http`](crate::http); this part judges what they must say. Knows no URLs and no
-//! frames.
+//! [`http`](crate::http) reads the heads; this part checks their contents. Knows nothing of URLs or frames.
 
 mod client;
 mod common;

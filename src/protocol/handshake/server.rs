@@ -1,5 +1,5 @@
-//! The server's end of the opening handshake (RFC 6455 section 4.2): a request in, a response out. Does not
-//! decide which requests are welcome.
+//! The server's end of the opening handshake (RFC 6455 section 4.2): a request in, a response out. Does not decide
+//! which valid requests are accepted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,21 +16,21 @@ pub struct Request {
     /// Path and query, as sent.
     pub resource: String,
     pub headers: Headers,
-    /// What the client offers, its preferred one first.
+    /// The subprotocols that the client offers, the preferred one first.
     pub subprotocols: Vec<String>,
     extensions: Vec<Extension>,
     key: Vec<u8>,
 }
 
-/// The server's end: waits for a request.
+/// The server's end, which waits for a request.
 #[derive(Debug, Default)]
 pub struct ServerHandshake {
     reader: RequestReader,
 }
 
 impl ServerHandshake {
-    /// Looks for the request at the start of `input`: the request and its length in bytes, or
-    /// `None` if it is not complete.
+    /// Looks for the request at the start of `input`. Returns the request and its length in bytes, or `None` if it is
+    /// incomplete.
     ///
     /// # Errors
     /// [`HandshakeError::Request`] with the status that [`refusal`] should answer (section 4.2.2).
@@ -45,7 +45,7 @@ impl ServerHandshake {
 }
 
 impl Request {
-    /// The rules of section 4.2.1.
+    /// Checks the rules of section 4.2.1.
     fn check(
         http::Request { method, target, version, headers }: http::Request,
     ) -> Result<Self, InvalidRequest> {
@@ -74,8 +74,8 @@ impl Request {
         Ok(Self { resource: target, headers, subprotocols, extensions, key })
     }
 
-    /// The response that completes the handshake (section 4.2.2), and what is agreed upon of
-    /// permessage-deflate. `subprotocol` is selected if it is one of those that the client offers.
+    /// The response that completes the handshake (section 4.2.2), and the negotiated permessage-deflate parameters.
+    /// `subprotocol` is selected if the client offers it.
     #[must_use]
     pub fn acceptance(
         &self,
@@ -100,7 +100,7 @@ impl Request {
     }
 }
 
-/// The response that refuses a request, to be followed by the end of the connection.
+/// The response that refuses a request; the connection must end after it.
 #[must_use]
 pub fn refusal(status: u16, message: &str) -> Vec<u8> {
     let reason = match status {
@@ -113,7 +113,7 @@ pub fn refusal(status: u16, message: &str) -> Vec<u8> {
         _ => "Refused",
     };
     let more = match status {
-        // Section 4.4: a server says which versions it knows.
+        // Section 4.4: a server names the versions it supports.
         426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
         405 => "Allow: GET\r\n",
         _ => "",
