@@ -1,6 +1,5 @@
-//! Dependencies go one way: which part may name which, in the crate and in the Lua driver, and no circles
-//! inside a part of the engine. The tables below are the architecture; a change of them is a decision, and this test
-//! makes it one.
+//! Dependencies go one way: which part may name which, in the crate and in the Lua driver, without cycles inside a part
+//! of the engine. The tables below are the architecture, and changing them is a deliberate decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,7 +22,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/lua", &["http", "net", "protocol", "proxy", "session", "tls", "url"], &["mlua_sys"]),
 ];
 
-/// The parts of the Lua driver, from the ground floor up: each may import those that stand before it.
+/// The parts of the Lua driver, from the ground floor up: each may import those listed before it.
 const DRIVER: &[&str] = &[
     // The world: time, user code, log, the grammar of options.
     "clock",
@@ -31,7 +30,7 @@ const DRIVER: &[&str] = &[
     "log",
     "spelling",
     "options",
-    // What a connection is opened with.
+    // What is needed to open a connection.
     "proxy",
     "request",
     "tls",
@@ -45,7 +44,7 @@ const DRIVER: &[&str] = &[
     "hosts/cqueues",
     "hosts/openluup",
     "methods",
-    // What the functions of the API do.
+    // The functions of the API.
     "open",
     "trace",
     "sink",
@@ -96,7 +95,7 @@ fn code(path: &Path) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The words that follow `before` in the code, up to what cannot be part of a name.
+/// The words that follow `before` in the code, up to a character that cannot be part of a name.
 fn names_after<'a>(code: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
     code.match_indices(before).map(move |(at, _)| {
         let rest = &code[at + before.len()..];
@@ -135,7 +134,7 @@ fn parts_of_the_crate_name_only_what_they_stand_on() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The module that a file of the crate is, as in `protocol::handshake::client`.
+/// The module of a file of the crate, such as `protocol::handshake::client`.
 fn module(file: &Path) -> String {
     let path = file.strip_prefix(root().join("src")).unwrap().with_extension("");
     let names: Vec<_> =
@@ -160,7 +159,7 @@ fn paths(tree: &str) -> Vec<String> {
     paths.map(|path| format!("{}{path}", prefix.trim_start())).collect()
 }
 
-/// The modules that the code of a module imports from, out of those that are known.
+/// The known modules that the code of a module imports from.
 fn imports(own: &str, code: &str, known: &BTreeSet<String>) -> BTreeSet<String> {
     let declarations = code.split(';').filter_map(|statement| {
         let start = statement.rfind("use ")?;
@@ -177,7 +176,7 @@ fn imports(own: &str, code: &str, known: &BTreeSet<String>) -> BTreeSet<String> 
             _ => segments.insert(0, "self"),
         }
         base.extend(&segments[1..]);
-        // What is not a module is an item of one.
+        // A path that is not a module names an item of one.
         (1..=base.len()).rev().map(|length| base[..length].join("::")).find(|module| known.contains(module))
     });
     all.filter(|module| module != own).collect()
@@ -199,7 +198,7 @@ fn assert_no_circles(files: &[PathBuf]) {
     let known: BTreeSet<_> = files.iter().map(|file| module(file)).collect();
     let mut left: BTreeMap<_, _> =
         files.iter().map(|file| (module(file), imports(&module(file), &code(file), &known))).collect();
-    // Whoever imports nothing that is left is in no circle.
+    // A module that imports none of the remaining ones is in no cycle.
     while let Some(free) = left.iter().find_map(|(name, imports)| imports.is_empty().then(|| name.clone())) {
         left.remove(&free);
         for imports in left.values_mut() {

@@ -1,5 +1,5 @@
 //! The open connection against RFC 6455, sections 5 to 8: what is sent, what may not be sent, and how the two
-//! directions end. What must come of which bytes is in spec/vectors.
+//! directions end. The events for given bytes are in spec/vectors.
 
 use crate::feeding::{bytes, client, collect, frames, hex, next, pair, receive, transfer};
 use luws::protocol::close::CloseFrame;
@@ -111,7 +111,7 @@ fn nothing_follows_a_close() {
     assert_eq!(client.send(Opcode::Pong, b"", true), Err(SendError::Closing));
     assert_eq!(client.send_close(CloseFrame::default()), Err(SendError::Closing));
     assert_eq!(client.outgoing_len(), length);
-    // Section 5.5.1: data may still come until the peer's close frame does.
+    // Section 5.5.1: data may still arrive until the peer's close frame does.
     client.receive(b"\x81\x01a\x88\x02\x03\xe8");
     assert_eq!(next(&mut client), "text a");
     assert_eq!(next(&mut client), "close 1000 ");
@@ -136,12 +136,12 @@ fn a_forgotten_message_is_followed_to_its_end() {
     #[rustfmt::skip]
     let cases = [
         // before, after it, events
-        ("81 05 4865", "6c6c6f 81 02 6f6b", "text ok"),   // within a frame, whose bytes still come
-        ("81", "01 61 81 02 6f6b", "text a"),             // nothing of a message was there yet
+        ("81 05 4865", "6c6c6f 81 02 6f6b", "text ok"),   // within a frame, whose other bytes still come
+        ("81", "01 61 81 02 6f6b", "text a"),             // no part of a message was there yet
         ("01 02 4865", "00 01 61 80 01 62 81 02 6f6b", "text ok"), // between fragments
         ("01 02 4865 00 05 61", "62636465 80 01 66 81 02 6f6b", "text ok"),
         ("02 02 8101", "80 03 810161 81 02 6f6b", "text ok"), // a payload that looks like a frame
-        ("01 01 e2", "80 01 ff 81 02 6f6b", "text ok"),   // what is not delivered need not be UTF-8
+        ("01 01 e2", "80 01 ff 81 02 6f6b", "text ok"),   // undelivered data need not be UTF-8
     ];
     for (before, after, event) in cases {
         let mut client = client(Config::default());
@@ -163,7 +163,7 @@ fn reset_takes_the_next_byte_for_the_beginning_of_a_frame() {
         receive(&mut client, "81 02 6f6b");
         assert_eq!(next(&mut client), "text ok", "{before}");
     }
-    // What is complete is not partial.
+    // A complete message is not forgotten.
     let mut client = client(Config::default());
     receive(&mut client, "81 01 61 81 01 62 81 05 63");
     assert_eq!(next(&mut client), "text a");
@@ -186,13 +186,13 @@ fn a_message_that_was_announced_is_not_forgotten_but_next() {
         } else {
             client.connection_mut().unwrap().forget_message();
         }
-        // It is not announced again: one call of reset for each announcement would go on for ever.
+        // It is not announced again: calling reset at each announcement would never end.
         client.connection_mut().unwrap().stream_message();
         assert_eq!(next(&mut client), "piece 61 last");
         assert_eq!(next(&mut client), "begin Text");
         assert_eq!(next(&mut client), "text b");
     }
-    // Of what has not all come, reset leaves nothing, so the next message is announced in its turn.
+    // reset drops a partly received message entirely, so the next message is announced as usual.
     let mut client = client(Config::default());
     client.connection_mut().unwrap().set_announce(true);
     receive(&mut client, "81 02 61");
@@ -234,7 +234,7 @@ fn many_small_fragments_cost_no_more_than_their_bytes() {
     assert_eq!(client.status().frames, count as u64 + 1);
 }
 
-/// How many times the caller is asked back while all that has come is interpreted, and what else it is told.
+/// How many times the caller gets control back while all input is interpreted, and the other events.
 fn asked_back(session: &mut Session) -> (usize, Vec<String>) {
     let (mut times, mut told) = (0, Vec::new());
     loop {
@@ -248,7 +248,7 @@ fn asked_back(session: &mut Session) -> (usize, Vec<String>) {
 
 #[test]
 fn a_flood_that_makes_no_events_gives_the_caller_a_say_now_and_then() {
-    // A MiB of empty fragments.
+    // 1 MiB of empty fragments
     let mut client = client(Config::default());
     client.receive(&[0x01, 0x00]);
     client.receive(&[0x00, 0x00].repeat(512 * 1024));
@@ -256,7 +256,7 @@ fn a_flood_that_makes_no_events_gives_the_caller_a_say_now_and_then() {
     client.receive(&[0x80, 0x01, b'x']);
     assert_eq!(asked_back(&mut client), (0, vec!["text x".to_owned()]));
 
-    // RFC 7692: 64 MiB of zeros in one frame, for a message that may be as large, and for one that is forgotten.
+    // RFC 7692: 64 MiB of zeros in one frame, for a message within the limit, and for a forgotten one
     for forget in [false, true] {
         let config = Config {
             max_message_size: 1 << 27,

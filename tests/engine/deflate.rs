@@ -1,5 +1,5 @@
-//! permessage-deflate against RFC 7692: offers, messages through every agreement, and the limits of windows
-//! and messages. What must come of which answers and bytes is in spec/vectors.
+//! permessage-deflate against RFC 7692: offers, messages with all negotiated parameters, and the limits of windows and
+//! messages. Answers, and the events for given bytes, are in spec/vectors.
 
 use luws::protocol::connection::Config;
 use luws::protocol::deflate::{Inflater, Options};
@@ -40,7 +40,7 @@ fn an_offer_has_what_the_client_wishes_for() {
     }
 }
 
-/// Two ends that have agreed: the client wishes, the server allows.
+/// Two ends that have negotiated: the client asks, the server allows.
 fn pair(wish: &str, allowed: &str, limit: usize) -> (Session, Session) {
     let end = |text| Config { max_message_size: limit, deflate: Some(options(text)), ..Config::default() };
     feeding::pair(end(wish), end(allowed))
@@ -95,7 +95,7 @@ fn messages_survive_every_agreement() {
         for (round, data) in samples().iter().chain(&samples()).enumerate() {
             let expected = format!("binary {}", feeding::hex(data));
             client.send(Opcode::Binary, data, true).unwrap();
-            // In fragments too, of which some are empty.
+            // The same in fragments, some of them empty.
             let (first, second) = data.split_at(data.len() / 3);
             client.send(Opcode::Binary, first, false).unwrap();
             client.send(Opcode::Continuation, b"", false).unwrap();
@@ -116,9 +116,9 @@ fn messages_survive_every_agreement() {
 
 #[test]
 fn small_windows_are_kept_to() {
-    // A peer whose window has 2^8 bytes inflates with just that much memory; Python's zlib, asked for
-    // windows of 8 bits, has agreed with this for the samples. Here the distances are read off the stream:
-    // with a window of 2^8, nothing that lies more than 256 bytes back may be used.
+    // A peer with a window of 2^8 bytes inflates with just that much memory. (Python's zlib, told to use windows of 8
+    // bits, could inflate the samples.) Here the stream shows the distances: with a window of 2^8, nothing more than
+    // 256 bytes back may be used.
     let near: Vec<u8> = samples()[6].clone(); // repeats 240 bytes back
     let far: Vec<u8> = samples()[7].clone(); // repeats 260 bytes back
     for (data, shrinks) in [(near, true), (far, false)] {
@@ -140,7 +140,7 @@ fn what_does_not_shrink_goes_as_it_is() {
     assert_eq!(frames(&sent)[0].0.rsv, 0);
     server.receive(&sent);
     next(&mut server);
-    // The two windows still agree.
+    // The two windows must still agree.
     client.send(Opcode::Binary, &[noise.clone(), noise[..500].to_vec()].concat(), true).unwrap();
     client.send(Opcode::Text, &[b'x'; 500], true).unwrap();
     transfer(&mut client, &mut server, usize::MAX);
@@ -175,7 +175,7 @@ fn messages_under_the_threshold_are_not_compressed() {
 
 #[test]
 fn a_bomb_stops_at_the_limit() {
-    // 64 MiB of zeros in 64 KiB; the limit is 100,000 bytes.
+    // 64 MiB of zeros, compressed to 64 KiB; the limit is 100,000 bytes.
     let (mut sender, _) = pair("", "", usize::MAX);
     sender.send(Opcode::Binary, &vec![0; 64 << 20], true).unwrap();
     let frames = frames(&collect(&mut sender));
@@ -187,7 +187,7 @@ fn a_bomb_stops_at_the_limit() {
     assert_eq!(error, ReceiveError::TooBig { limit, length: None });
     assert!(data.capacity() <= limit + 16 * 1024, "{}", data.capacity());
 
-    // Exactly the limit is a message.
+    // A message of exactly the limit is allowed.
     let (mut sender, mut receiver) = pair("", "", limit);
     sender.send(Opcode::Binary, &vec![0; limit], true).unwrap();
     sender.send(Opcode::Binary, &vec![0; limit + 1], true).unwrap();

@@ -1,5 +1,5 @@
-//! The language of the engine's tests: hex in, events as text out. The two ends in memory and the ways to
-//! feed them are those of the fuzz targets.
+//! The language of the engine's tests: hex in, events as text out. The in-memory pair and the ways to feed it are those
+//! of the fuzz targets.
 
 pub(crate) use luws::fuzzing::{collect, feed_every_way, open, pair, request, transfer};
 pub(crate) use luws::protocol::Role;
@@ -8,7 +8,7 @@ use luws::protocol::frame::{FrameHeader, Opcode};
 use luws::protocol::mask;
 use luws::session::{Event, Session};
 
-/// The bytes that hex digits stand for; spaces are for the reader.
+/// The bytes of hex digits; spaces are ignored.
 pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     let digits: String = hex.split_whitespace().collect();
     assert!(digits.len().is_multiple_of(2), "{hex}");
@@ -23,17 +23,17 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// A client whose upgrade is complete. Its numbers are the same each time.
+/// A client whose upgrade is complete. Its random numbers are the same each time.
 pub(crate) fn client(config: Config) -> Session {
     pair(Config { seed: Some(1), ..config }, Config::default()).0
 }
 
-/// Feeds hex.
+/// Feeds the bytes of hex digits.
 pub(crate) fn receive(session: &mut Session, hex: &str) {
     session.receive(&bytes(hex));
 }
 
-/// The next event as text; empty when there is none.
+/// The next event as text; empty if there is none.
 pub(crate) fn next(session: &mut Session) -> String {
     match session.next_event() {
         Ok(None) => String::new(),

@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets over their seeds, so that every `cargo test` runs them; and the seeds, which are made
-//! of the vectors. `make fuzz` has them written to where cargo-fuzz looks for them.
+//! Runs the bodies of the fuzz targets over their seeds in every `cargo test`, and makes the seeds from the vectors.
+//! `make fuzz` writes them where cargo-fuzz looks for them.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn headers() -> Vec<Vec<u8>> {
     of(Role::Client).chain(of(Role::Server)).map(|input| input[..input.len().min(14)].to_vec()).collect()
 }
 
-/// The first byte of a session's target for a vector.
+/// The first byte of a session target's data, for a vector.
 fn setup(vector: &Vector) -> u8 {
     let limit = match vector.limit {
         128 => 1,
@@ -58,7 +58,7 @@ fn sessions(role: Role) -> Vec<Vec<u8>> {
 fn responses() -> Vec<Vec<u8>> {
     let seed = |vector: Vector| {
         let choice = if vector.subprotocols.is_empty() { 7 } else { 128 + 7 };
-        // The engine's key will be another.
+        // The engine's key will be a different one.
         let input = String::from_utf8_lossy(&vector.input(Role::Client, KEY)).into_owned();
         let input = input.replace(&format::accept(KEY), "{accept}");
         [&[setup(&vector), choice], input.as_bytes()].concat()
@@ -83,7 +83,7 @@ fn parameters() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Sequences that do everything once; the bytes are in src/fuzzing/operations.rs.
+/// Sequences that do everything once; src/fuzzing/operations.rs explains the bytes.
 fn operations() -> Vec<Vec<u8>> {
     let talk: &[u8] = &[
         0, 5, 128, 5, 1, 200, 129, 200, 2, 9, 6, 1, 4, 0, 5, 3, 134, 2, 8, 2, 136, 2, 11, 50, 139, 50, 8, 15,
@@ -92,7 +92,7 @@ fn operations() -> Vec<Vec<u8>> {
     let by = |i: u8, factor| i.wrapping_mul(factor);
     let agreements = (0..32).map(|i| [i, by(i, 7), by(i, 31), by(i, 77), by(i, 3)]);
     let mut seeds: Vec<Vec<u8>> = agreements.map(|start| [start.as_slice(), talk].concat()).collect();
-    // Pings without end to an end that does not read.
+    // Endless pings to an end that does not read
     seeds.push([&[0; 5][..], &[134, 255, 136, 15].repeat(40), &[134, 1, 136, 15, 8, 15]].concat());
     seeds
 }
@@ -104,7 +104,7 @@ fn every_fuzz_body_keeps_its_promises_over_every_seed() {
         assert!(seeds.len() > 30, "{name}");
         for seed in seeds {
             body(&seed);
-            // And what it is without its end, or its beginning.
+            // The seed without its end, and without its beginning
             body(&seed[..seed.len() / 2]);
             body(&seed[seed.len() / 2..]);
         }

@@ -1,5 +1,5 @@
-//! The opening handshake against RFC 6455 section 4: what a client asks for. What each end must accept and
-//! refuse is in spec/vectors.
+//! The opening handshake against RFC 6455 section 4: the client's request. What each end must accept and refuse is in
+//! spec/vectors.
 
 use luws::http::Header;
 use luws::protocol::error::{HandshakeError, InvalidResponse, UpgradeRequestError};

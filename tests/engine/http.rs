@@ -1,11 +1,11 @@
-//! HTTP/1.1 against RFC 9112: what the lenient reader of responses accepts, what the strict reader of
-//! requests refuses, and where bodies end. Heads that upgrade are in spec/vectors.
+//! HTTP/1.1 against RFC 9112: what the lenient reader of responses accepts, what the strict reader of requests refuses,
+//! and where bodies end. Upgrade heads are in spec/vectors.
 
 use luws::http::{Body, RequestError, RequestReader, ResponseError, ResponseReader};
 
 use crate::feeding::feed_every_way;
 
-/// The status line and the headers of a response, in lines, and the length of the head.
+/// The status line and the headers of a response as lines, and the length of the head.
 fn response(input: &[u8], tail: &[u8]) -> Result<Option<(String, usize)>, ResponseError> {
     let read = |pieces: &[&[u8]]| {
         let (mut reader, mut input) = (ResponseReader::default(), Vec::new());
@@ -34,7 +34,7 @@ fn a_response_is_read_in_every_form_that_a_client_may_take() {
         ("HTTP/1.1 200 OK\r\nA: b\n\r\n", "HTTP/1.1 200 OK|A: b"),
         // Section 4: words of the status line
         ("HTTP/1.1   200   Not  so\r\n\r\n", "HTTP/1.1 200 Not  so"),
-        // Section 5.1: blanks around the colon and the value
+        // Section 5.1: spaces around the colon and the value
         ("HTTP/1.1 200\r\nA \t:\t b \r\n\r\n", "HTTP/1.1 200|A: b"),
         // Section 5.2: folds
         ("HTTP/1.1 200\r\nA: b\r\n  c\r\n\td\r\nE: f\r\n\r\n", "HTTP/1.1 200|A: b c d|E: f"),
@@ -58,7 +58,7 @@ fn what_no_client_may_take_for_a_response_is_refused() {
     ] {
         assert_eq!(response(head.as_bytes(), b""), Err(expected), "{head:?}");
     }
-    // Known by its beginning, of which more is shown if more has come.
+    // Detected at the first byte; the text shows as much as has arrived.
     for (input, expected) in [("2", not_http("2")), ("\x15\x03\x03", ResponseError::Tls)] {
         assert_eq!(ResponseReader::default().read(input.as_bytes()), Err(expected));
     }
@@ -96,7 +96,7 @@ fn a_request_is_read_in_its_one_form_only() {
 
 #[test]
 fn a_body_ends_where_its_head_says() {
-    // Sections 6 and 7.1: the lines of the head, what came after it, the body, and whether that is all.
+    // Sections 6 and 7.1: lines of the head, bytes after it, the body, and whether it is complete
     let chunked = "Transfer-Encoding: chunked\r\n";
     for (head, received, body, complete) in [
         ("", "", "", false),
@@ -123,13 +123,13 @@ fn a_body_ends_where_its_head_says() {
         let (response, _) = ResponseReader::default().read(head.as_bytes()).unwrap().unwrap();
         let expected = Body { bytes: body.into(), complete };
         assert_eq!(response.body(received.as_bytes(), false), expected, "{head:?} {received:?}");
-        // Where the head does not say it, the end of the connection is the end of the body, and only there.
+        // The end of the connection ends the body only if the head does not give a length.
         let until_end =
             !head.contains("Content-Length: ") && !head.contains("chunked") || head.contains(": x");
         let expected = Body { complete: complete || until_end, ..expected };
         assert_eq!(response.body(received.as_bytes(), true), expected, "{head:?} {received:?}, ended");
     }
-    // Section 6.3: these have none, whatever their headers say.
+    // Section 6.3: these have no body, whatever their headers say.
     for status in [204, 304] {
         let head = format!("HTTP/1.1 {status} x\r\n{chunked}\r\n");
         let (response, _) = ResponseReader::default().read(head.as_bytes()).unwrap().unwrap();

@@ -7,6 +7,6 @@ mod fuzzing;
 mod handshake;
 mod http;
 mod session;
-#[cfg(not(any(windows, target_vendor = "apple")))] // where there is OpenSSL to make certificates
+#[cfg(not(any(windows, target_vendor = "apple")))] // where OpenSSL can make certificates
 mod tls;
 mod vectors;

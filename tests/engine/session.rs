@@ -1,5 +1,4 @@
-//! Sessions from the first byte to the last: hops, failures, and what a session says about itself. TLS has a
-//! file of its own.
+//! Sessions from the first byte to the last: hops, failures, and queries. TLS has a file of its own.
 
 use std::convert::Infallible;
 
@@ -79,7 +78,7 @@ fn a_refused_request_says_why() {
 
 #[test]
 fn a_peer_that_pings_and_never_reads_costs_no_memory() {
-    // RFC 6455 section 5.5.3: an answer to the most recent ping is enough.
+    // RFC 6455 section 5.5.3: it is enough to answer the most recent ping.
     let (mut client, mut server) = pair(Config::default(), Config::default());
     for i in 0..100_000 {
         client.send_pong(format!("{i}").as_bytes()).unwrap();
@@ -100,7 +99,7 @@ fn a_peer_that_pings_and_never_reads_costs_no_memory() {
 
 #[test]
 fn a_promise_of_many_bytes_costs_no_memory() {
-    // The header says 2^62 bytes: over the limit, so it fails before one of them has come.
+    // The header says 2^62 bytes: over the limit, so it fails before any of them has come.
     let (mut client, _) = pair(Config::default(), Config::default());
     client.receive(&[0x82, 127, 0x40, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(
@@ -135,7 +134,7 @@ fn a_proxy_comes_first_and_alone() {
         said(&mut client)
     });
     assert_eq!(request.unwrap(), "CONN h:80 RTIM=0 PACE=0\n");
-    // What comes right after the reply is the server's.
+    // The bytes right after the reply are the server's.
     let head = feed_every_way(b"OK CONN 7\nHTTP/1.1 1", None, |pieces| {
         let mut client = client(Config { seed: Some(1), ..Config::default() }).through(sockproxy());
         client.receive(b"OK TOGGLEDBITS-SOCKPROXY 1 2\n");
@@ -166,7 +165,7 @@ fn a_proxy_that_refuses_is_a_failure_of_its_hop() {
     assert_eq!((refused.hop(), refused.status().failed), (Hop::Proxy, true));
 }
 
-/// A proxy that is asked by a line and answers with one.
+/// A proxy that gets one line and answers with one.
 #[derive(Debug)]
 struct Relay(&'static str, bool);
 
@@ -200,7 +199,7 @@ fn several_proxies_are_asked_one_through_the_other() {
     client.receive(b"ok\n");
     assert_eq!(client.hop(), Hop::Upgrade);
     assert!(said(&mut client).starts_with("GET / "));
-    // Both answers in one packet, before the second question was written.
+    // Both answers in one packet, before the second request was written
     let mut client = self::client(Config::default()).through(relay("one")).through(relay("two"));
     client.receive(b"ok\nok\nHTTP/1.1");
     assert_eq!((client.hop(), client.incoming_len()), (Hop::Upgrade, 8));
@@ -231,7 +230,7 @@ fn a_failure_says_its_hop_its_kind_and_the_close_code_that_was_sent() {
                 collect(&mut client);
             }
             receive(&mut client, input);
-            // Nobody has looked at it yet.
+            // Nothing has been interpreted yet.
             assert!(!client.status().failed);
             let close_code = CloseCode::new(code).filter(|_| !closing);
             let failure = Failure { hop, kind, close_code, text: text.into() };
@@ -272,7 +271,7 @@ fn a_status_says_in_one_answer_where_a_session_stands() {
     receive(&mut client, "89 00 81 02 68");
     assert_eq!(next(&mut client), "ping ");
     assert_eq!(next(&mut client), "");
-    // A frame whose header was taken, and one byte of it.
+    // A frame of which the header and one byte were taken
     let status = Status { hop: Hop::Frames, frames: 1, outgoing: 0, sendable: 0, incoming: 0, ..status };
     assert_eq!(client.status(), status);
     assert_eq!(client.close_state(), CloseState::default());
@@ -295,7 +294,7 @@ fn looking_changes_nothing() {
         });
         assert_eq!((seen, client.status()), (status.sendable, status));
     }
-    // The pong is queued when there is room for it, and by nothing else.
+    // The pong is queued only when there is room for it.
     let Ok(_) = client.send_with(|bytes| Ok::<_, Infallible>(bytes.len()));
     assert_eq!(client.outgoing_len(), 6 + "held back".len());
 }

@@ -1,5 +1,5 @@
-//! Sessions over TLS: how much a read brings, how the wire ends, and what a failure says. The options of TLS
-//! are tested in spec/tls.
+//! Sessions over TLS: how much a read brings, how the wire ends, and the texts of failures. The TLS options are tested
+//! in spec/tls.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use openssl::x509::{X509, X509NameBuilder};
 
 use crate::feeding::{self, collect, next, open, transfer};
 
-/// A server with a certificate that it has made itself.
+/// A server with a self-signed certificate.
 fn acceptor() -> Acceptor {
     let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = PKey::from_ec_key(EcKey::generate(&curve).unwrap()).unwrap();
@@ -53,7 +53,7 @@ fn server(acceptor: &Acceptor) -> Session {
     Session::server(Some(acceptor), config()).unwrap()
 }
 
-/// Two ends that are open, for each version; nothing is on its way.
+/// Two open ends for each TLS version, with nothing in flight.
 fn pairs() -> Vec<(Session, Session)> {
     let acceptor = acceptor();
     let versions = [Version::Tls12, Version::Tls13];
@@ -67,7 +67,7 @@ fn pairs() -> Vec<(Session, Session)> {
     versions.map(pair).into()
 }
 
-/// A wire that has these bytes on it and then ends, and has counted the reads.
+/// A wire that delivers these bytes and then ends, and counts the reads.
 struct Wire {
     bytes: VecDeque<u8>,
     reads: usize,
@@ -78,7 +78,7 @@ impl Wire {
         Self { bytes: bytes.into(), reads: 0 }
     }
 
-    /// One read, which must be offered this much space.
+    /// Reads once. The space offered must have the expected size.
     fn receive(&mut self, session: &mut Session, max: usize) -> BytesRead {
         let Ok(read) = session.receive_with(max, |space| {
             assert_eq!(space.len(), max.max(17 * 1024));
@@ -115,7 +115,7 @@ fn a_conversation_over_tls_goes_in_pieces_of_any_size() {
 fn a_read_is_bounded_by_its_plaintext() {
     for max in [1, 100, 1000, 5000, 16 * 1024, 17 * 1024, 40_000, 200_000] {
         for (mut client, mut server) in pairs() {
-            // Records of any size, and more of them than a read takes.
+            // Records of any size, more than a single read takes
             for length in [1000, 50_000, 1, 20_000] {
                 server.send(Opcode::Binary, &vec![7; length], true).unwrap();
             }
@@ -130,7 +130,7 @@ fn a_read_is_bounded_by_its_plaintext() {
                 plain += read.plain;
                 assert!(read.plain <= max && read.more == (read.plain == max), "{max}: {read:?}");
                 assert!(wire.reads - reads <= 1 && (held || wire.reads == reads + 1), "{max}: {read:?}");
-                // The wire is left alone if what was held is enough.
+                // The wire is not read if enough was held.
                 assert!(wire.reads > reads || read == BytesRead { wire: 0, plain: max, more: true });
                 while !next(&mut client).is_empty() {
                     frames += 1;
@@ -207,7 +207,7 @@ fn a_broken_record_is_a_failure_after_what_came_before_it() {
         sent.extend(collect(&mut server));
         *sent.last_mut().unwrap() ^= 1;
         client.receive(&sent);
-        // Whoever writes sees it as well as whoever reads.
+        // A caller that only writes sees the failure, too.
         assert!(client.status().failed);
         assert_eq!(next(&mut client), "text good");
         let failure = client.next_event().unwrap_err();

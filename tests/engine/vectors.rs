@@ -1,5 +1,5 @@
-//! The vectors of spec/vectors, each in every way that a network could deliver it: whole, byte by byte, cut in two at
-//! every place, and with more bytes after what ends it.
+//! Runs the vectors of spec/vectors in every way that a network could deliver them: whole, byte by byte, cut in two at
+//! every position, and with more bytes after the end.
 
 pub(crate) mod format;
 
@@ -12,18 +12,18 @@ use luws::session::{Event, Failure, Hop, Session};
 use crate::feeding::{self, Role, collect, feed_every_way, hex};
 use format::{KEY, Vector, accept};
 
-/// An end, and what has come of it.
+/// An end, and the events and bytes it has produced.
 struct Player {
     role: Role,
     session: Session,
-    /// That of the request.
+    /// The key of the request.
     key: String,
     events: Vec<String>,
     sent: Vec<u8>,
 }
 
 impl Player {
-    /// Where the vector begins: with an open connection, or before the upgrade.
+    /// The state in which the vector begins: open, or before the upgrade.
     fn new(vector: &Vector, role: Role) -> Self {
         let wish = if vector.upgrade { &vector.wish } else { &vector.deflate };
         let deflate = wish.as_deref().map(options);
@@ -33,7 +33,7 @@ impl Player {
                 for subprotocol in &vector.subprotocols {
                     request.offer(subprotocol).unwrap();
                 }
-                // What was agreed upon is to be what the answer says, so the offer is for anything.
+                // The answer decides on the parameters, so the offer must allow any.
                 let deflate = deflate.map(|wish| if vector.upgrade { wish } else { Options::default() });
                 let config =
                     Config { max_message_size: vector.limit, deflate, seed: Some(1), ..Config::default() };
@@ -57,7 +57,7 @@ impl Player {
         player
     }
 
-    /// The usual upgrade.
+    /// Completes the usual upgrade.
     fn upgrade(&mut self, deflate: Option<&str>) {
         let extensions = deflate.map(|header| format!("Sec-WebSocket-Extensions: {header}\r\n"));
         let extensions = extensions.unwrap_or_default();
@@ -89,11 +89,11 @@ impl Player {
         assert_eq!(self.session.receive(piece), piece.len());
         while self.step() {}
         self.collect();
-        // Anything that is left is the beginning of something.
+        // Any bytes left are the beginning of a header or a control frame.
         assert!(self.session.connection().is_none() || self.session.incoming_len() < 14 + 125);
     }
 
-    /// Takes the next event and answers it; false when there is none.
+    /// Takes the next event and answers it; false if there is none.
     fn step(&mut self) -> bool {
         let (text, reply) = match self.session.next_event() {
             Ok(None) => return false,
@@ -113,14 +113,14 @@ impl Player {
         true
     }
 
-    /// A failure in the words of the format.
+    /// Formats a failure as the vectors do.
     fn failed(&self, failure: &Failure) -> String {
         match (failure.hop, self.role) {
             (Hop::Frames, _) => {
                 format!("error {} {failure}", failure.close_code.expect("nothing was sent before"))
             }
             (_, Role::Client) => format!("fails {failure}"),
-            // The status is that of the refusal.
+            // The status is the refusal's.
             (_, Role::Server) => {
                 let status = self.sent.strip_prefix(b"HTTP/1.1 ").expect("an answer");
                 format!("fails {} {failure}", str::from_utf8(&status[..3]).unwrap())
@@ -128,13 +128,13 @@ impl Player {
         }
     }
 
-    /// Takes what is to be sent.
+    /// Takes the bytes to be sent.
     fn collect(&mut self) {
         self.sent.extend(collect(&mut self.session));
     }
 }
 
-/// Options with the parameters of a header, which compress everything.
+/// Options with the parameters of a header, and without a threshold.
 fn options(header: &str) -> Options {
     let mut options = Options { threshold: 0, ..Options::default() };
     for parameter in header.split("; ").skip(1) {
@@ -150,7 +150,7 @@ fn options(header: &str) -> Options {
     options
 }
 
-/// What an event calls for.
+/// The answer to an event.
 enum Reply {
     Nothing,
     Pong(Vec<u8>),
@@ -158,7 +158,7 @@ enum Reply {
     Accept(Option<String>),
 }
 
-/// An event in the words of the format.
+/// Formats an event as the vectors do.
 fn seen(event: &Event<'_>) -> (String, Reply) {
     match event {
         Event::Open(response) => {
@@ -186,7 +186,7 @@ fn seen(event: &Event<'_>) -> (String, Reply) {
     }
 }
 
-/// The frames that must be sent for the events, without masks.
+/// The frames that must be sent in reply to the events, unmasked.
 fn answers(events: &[String]) -> Vec<u8> {
     let mut frames = Vec::new();
     for event in events {
@@ -205,13 +205,13 @@ fn answers(events: &[String]) -> Vec<u8> {
     frames
 }
 
-/// What comes of a vector's input in these pieces: the events, and what is sent.
+/// Feeds a vector's input in these pieces. Returns the events, and the bytes sent.
 fn played(vector: &Vector, role: Role, pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>) {
     let mut player = Player::new(vector, role);
     for piece in pieces {
         player.feed(piece);
     }
-    // What stands for any text may differ.
+    // The part that `*` stands for may differ.
     for (event, wanted) in player.events.iter_mut().zip(&vector.events) {
         if wanted.starts_with("fails ")
             && wanted.strip_suffix('*').is_some_and(|start| event.starts_with(start))
@@ -222,7 +222,7 @@ fn played(vector: &Vector, role: Role, pieces: &[&[u8]]) -> (Vec<String>, Vec<u8
     (player.events, player.sent)
 }
 
-/// Plays a vector in every way.
+/// Runs a vector in every way.
 fn outcome(vector: &Vector, role: Role) -> Result<(), String> {
     let input = vector.input(role, &Player::new(vector, role).key);
     let tail = vector.is_ended().then(|| more(role));
@@ -241,7 +241,7 @@ fn outcome(vector: &Vector, role: Role) -> Result<(), String> {
         if let Some(line) = vector.head(KEY).find(|line| !head.lines().any(|sent| sent == line)) {
             return Err(format!("no {line} in {head}"));
         }
-        // A refusal has a body.
+        // A refusal has a body, which is not checked.
         sent = if status == "101" { &sent[end..] } else { &[] };
     }
     let mut unmasked = Vec::new();
@@ -259,7 +259,7 @@ fn outcome(vector: &Vector, role: Role) -> Result<(), String> {
     Ok(())
 }
 
-/// What may come after the end: everything that would be an event or an error by itself.
+/// Bytes to follow the end: everything that would be an event or an error by itself.
 fn more(role: Role) -> Vec<u8> {
     let frames = match role {
         Role::Client => "81 01 78 89 00 88 02 03e8",

@@ -1,5 +1,5 @@
-//! Whatever is sent comes out at the other end as it went in: messages of any size and kind, in any fragments, with
-//! control frames between them, cut into any pieces on the way, in both directions, with every agreement.
+//! Whatever is sent arrives unchanged at the other end: messages of any size and kind, in any fragments, with control
+//! frames between them, cut into any pieces on the way, in both directions, with all negotiated parameters.
 
 use luws::fuzzing::collect;
 use luws::protocol::connection::{Config, Event as Received};
@@ -12,24 +12,24 @@ use proptest::sample::select;
 
 use crate::{cases, pair, wishes};
 
-/// A message as it is made, so that a failure shows a line and not a megabyte.
+/// The recipe for a message, so that a failure shows a line and not a megabyte.
 #[derive(Clone, Debug)]
 struct Message {
     kind: Kind,
     length: usize,
     seed: u32,
-    /// In thousandths of what is left: where fragments end; and what is sent behind each.
+    /// For each fragment, its share of the remaining data in thousandths, and what is sent after it.
     fragments: Vec<(usize, Option<Control>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Text,
-    /// Bytes that compress to nothing.
+    /// Bytes that compress to almost nothing.
     Even,
     /// Bytes that do not compress.
     Noise,
-    /// Noise that comes again from a distance.
+    /// Noise that repeats at a distance.
     Far,
 }
 
@@ -73,7 +73,7 @@ impl Message {
                 period.iter().copied().cycle().take(self.length).collect()
             }
             Kind::Text => {
-                // Characters of one to four bytes; the end is filled with those of one.
+                // Characters of one to four bytes, filled up with single-byte ones.
                 let characters = ['a', 'é', '€', '😀', '\0', '\u{ffff}', ' '];
                 let mut text = String::new();
                 for byte in noise {
@@ -113,7 +113,7 @@ fn item() -> impl Strategy<Value = Item> {
     prop_oneof![4 => message, 1 => control().prop_map(Item::Control)]
 }
 
-/// How many bytes arrive at once, again and again.
+/// The sizes of the pieces that arrive, used in turn.
 fn pieces() -> impl Strategy<Value = Vec<usize>> {
     let size = prop_oneof![
         1..20_usize,
@@ -134,7 +134,7 @@ fn send_control(session: &mut Session, control: &Control, expected: &mut Vec<See
     });
 }
 
-/// Sends the items; what the other end must see of them.
+/// Sends the items. Returns what the other end must receive.
 fn send(session: &mut Session, items: &[Item]) -> Vec<Seen> {
     let mut expected = Vec::new();
     for item in items {
@@ -159,7 +159,7 @@ fn send(session: &mut Session, items: &[Item]) -> Vec<Seen> {
     expected
 }
 
-/// Feeds the bytes in pieces; all that came of them.
+/// Feeds the bytes in pieces. Returns everything received.
 fn receive(session: &mut Session, bytes: &[u8], pieces: &[usize], stream: bool) -> Vec<Seen> {
     let mut seen = Vec::new();
     let mut streamed = (Opcode::Binary, Vec::new());
@@ -195,7 +195,7 @@ fn receive(session: &mut Session, bytes: &[u8], pieces: &[usize], stream: bool) 
     seen
 }
 
-/// Where they differ first; the messages are too long to be shown.
+/// The first difference, since the messages are too long to be shown.
 fn difference(seen: &[Seen], expected: &[Seen]) -> Option<String> {
     let short = |item: Option<&Seen>| {
         let text = format!("{item:?}");
@@ -248,7 +248,7 @@ proptest! {
         let expected = send(&mut server, &talk.to_client);
         let seen = receive(&mut client, &collect(&mut server), &talk.pieces, talk.stream);
         prop_assert_eq!(difference(&seen, &expected), None, "to the client");
-        // Nothing is left anywhere.
+        // No bytes are left on either side.
         prop_assert_eq!((client.incoming_len(), server.incoming_len()), (0, 0));
         prop_assert_eq!((client.outgoing_len(), server.outgoing_len()), (0, 0));
     }

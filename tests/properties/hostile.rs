@@ -1,8 +1,8 @@
-//! Whatever a peer sends, in whatever state: no panic and no endless loop, no more memory than is promised,
-//! the same events however the bytes are cut, and none after the end.
+//! Whatever a peer sends, in whatever state: no panic and no endless loop, no more memory than promised, the same
+//! events however the bytes are cut, and none after the end.
 //!
-//! The first property runs the fuzz targets (src/fuzzing) with bytes that look like frames and heads. The
-//! second counts memory while a peer sends without end.
+//! The first property runs the fuzz targets (src/fuzzing) with bytes that look like frames and heads. The second counts
+//! memory while a peer sends without end.
 
 use luws::fuzzing::{self, collect, request};
 use luws::protocol::connection::{Config, Event as Received};
@@ -16,7 +16,7 @@ use proptest::sample::select;
 use crate::memory::peak_of;
 use crate::{cases, pair, wishes};
 
-/// A frame as a peer may make it up; most are almost right.
+/// A frame as a peer might invent it; most are almost right.
 fn frame(masked: bool) -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         6 => select(vec![0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8a]),
@@ -28,7 +28,7 @@ fn frame(masked: bool) -> impl Strategy<Value = Vec<u8>> {
         2 => "[a-zé€😀\\PC]{0,20}".prop_map(String::into_bytes),
         1 => (100..140_usize, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
         1 => (any::<u8>(), 120..130_usize).prop_map(|(byte, length)| [[3, 232].as_slice(), &vec![byte; length]].concat()),
-        // compressed: the examples of RFC 7692 section 7.2.3, a bomb, and what is not DEFLATE
+        // compressed: the examples of RFC 7692 section 7.2.3, a bomb, and invalid DEFLATE
         2 => select(vec![
             &b"\xf2\x48\xcd\xc9\xc9\x07\x00"[..],
             b"\xf2\x00\x11\x00\x00",
@@ -39,7 +39,7 @@ fn frame(masked: bool) -> impl Strategy<Value = Vec<u8>> {
             b"\x00\x05\x00\xfa\xff\x48\x65\xff\x6c\x6f\x00",
         ]).prop_map(<[u8]>::to_vec),
     ];
-    // Mostly the length that there is; else a promise, a wrong form, or a mask that should not be there.
+    // Usually the true length; otherwise a promise of more, a wrong form, or a mask that should not be there.
     let form = prop_oneof![12 => Just(0), 1 => Just(126), 1 => Just(127), 1 => Just(1)];
     let mask = prop_oneof![20 => Just(masked), 1 => Just(!masked)];
     (first, payload, form, mask, any::<[u8; 4]>(), any::<u16>()).prop_map(
@@ -76,7 +76,7 @@ fn frames(masked: bool) -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Lines of a head, right and wrong ones.
+/// Lines of a head, valid and invalid.
 fn head(first: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         12 => select(vec![
@@ -96,7 +96,7 @@ fn head(first: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
         1 => "[!-~]{0,10}: ?\\PC{0,20}",
     ];
     let lines = prop_oneof![
-        // Those that it needs, and some more.
+        // The required lines, and some more
         3 => vec(line, 0..4).prop_map(|more| {
             let needed = [
                 "Host: h", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Accept: {accept}",
@@ -106,7 +106,7 @@ fn head(first: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
         }),
         1 => vec("\\PC{0,30}", 0..5).prop_map(|lines| lines.join("\r\n")),
     ];
-    // With LF alone as the end of no line, of all, or of the first ones.
+    // With a bare LF as the ending of no line, of all, or of the first ones
     let bare = prop_oneof![4 => Just(None), 1 => Just(Some(usize::MAX)), 1 => (0..8_usize).prop_map(Some)];
     (select(first), lines, bare, vec(any::<u8>(), 0..3)).prop_map(|(first, lines, bare, tail)| {
         let head = format!("{first}\r\n{lines}\r\n\r\n");
@@ -128,8 +128,8 @@ const ANSWERS: &[&str] = &[
 const REQUESTS: &[&str] =
     &["GET / HTTP/1.1", "GET /chat?x HTTP/1.1", "POST / HTTP/1.1", "GET / HTTP/1.0", "GET", ""];
 
-/// Everything that a client is told when the input comes in pieces of this size. With `turns` it is asked as the Lua
-/// driver asks: the quick way for messages of the same kind, and with storage that others have used in between.
+/// All events of a client when the input comes in pieces of this size. With `turns` it is called as the Lua driver
+/// does: the fast path for messages of the same kind, and storage that others have used in between.
 fn told(wish: Option<&Options>, input: &[u8], piece: usize, turns: bool) -> Vec<String> {
     let (mut client, _) = pair(wish, &Config { max_message_size: 130, ..Config::default() });
     let mut spare = Storage { input: vec![0xaa; 4096], ..Storage::default() };
@@ -217,21 +217,21 @@ proptest! {
 /// More bytes than any state may keep.
 const MUCH: usize = 400_000;
 
-/// What a message may have, and what a connection may have beside it.
+/// The most bytes of a message, and what a connection may use in addition.
 const LIMIT: usize = 65_535;
 const BESIDE: usize = 64 * 1024;
 
-/// Answers to a peer that does not read: 64 KiB, in a queue that may have room for twice as many.
+/// Answers to a peer that does not read: 64 KiB, in a queue that may have room for twice as many bytes.
 const ANSWERS_BESIDE: usize = 128 * 1024;
 
-/// What a head costs at most: a response's may have 64 KiB, and in them 10,000 headers as [`memory_before_the_upgrade`]
-/// makes them, of which each costs some 100 bytes.
+/// The most that a head costs: a response's may have 64 KiB, and thus 10,000 of the headers that
+/// [`memory_before_the_upgrade`] makes, each of which costs some 100 bytes.
 const HEAD: usize = 1024 * 1024;
 
-/// What the inflater has by itself: its window and its tables.
+/// The inflater's own memory: its window and its tables.
 const INFLATER: usize = 64 * 1024;
 
-/// The memory that it takes to receive the bytes, again and again, until there have been so many.
+/// The memory needed to receive `begin`, then `again` repeatedly, until there are [`MUCH`] bytes.
 fn memory_for(session: &mut Session, begin: &[u8], again: &[u8], piece: usize) -> usize {
     let mut bytes = begin.to_vec();
     while bytes.len() < MUCH && !again.is_empty() {
@@ -247,11 +247,11 @@ fn memory_for(session: &mut Session, begin: &[u8], again: &[u8], piece: usize) -
                     Ok(Some(Event::Request(_))) => session.accept(None),
                     Ok(Some(_)) => {}
                     Ok(None) => break,
-                    // A driver reads no more then.
+                    // A driver stops reading then.
                     Err(_) => return,
                 }
                 if let Some(payload) = pong {
-                    // And the peer does not read.
+                    // The peer does not read the pongs.
                     let _ = session.send_pong(&payload);
                 }
             }
@@ -291,21 +291,21 @@ proptest! {
         let mut session =
             if server { Session::server(None, config) } else { Session::client(&request(), None, config) }.unwrap();
         collect(&mut session);
-        // Without its end, the head goes on.
+        // Without its blank line, the head goes on.
         let begin = if ended { &begin[..] } else { begin.trim_ascii_end() };
         let used = memory_for(&mut session, begin, &again, piece);
         prop_assert!(used <= HEAD, "{used} bytes");
     }
 }
 
-/// Bytes that a server of ours sends, as the beginning of what a peer sends.
+/// Bytes that our own server sends, as the beginning of a peer's input.
 fn sent(wish: Option<&Options>, data: &[u8], fin: bool) -> Vec<u8> {
     let (_, mut server) = pair(wish, &Config::default());
     server.send(Opcode::Binary, data, fin).unwrap();
     collect(&mut server)
 }
 
-/// A name, whether it is compressed, the limit, what comes first and then again and again, and the most memory.
+/// The name, whether it is compressed, the limit, the bytes that come first and those repeated, and the most memory.
 type Case<'a> = (&'a str, bool, usize, &'a [u8], &'a [u8], usize);
 
 #[test]
@@ -327,7 +327,7 @@ fn memory_of_what_is_meant_to_cost_much() {
         ("a bomb", true, LIMIT, &bomb, &bomb, beside),
         ("a bomb in a small limit", true, 1000, &bomb, b"", 1000 + BESIDE + INFLATER),
         ("empty compressed messages", true, LIMIT, b"", b"\xc2\x00", beside),
-        // What is put together grows by doubling.
+        // Assembled data grows by doubling.
         ("fragments to a large limit", false, 350_000, b"\x02\x00", &fragment, 2 * 350_000 + BESIDE),
     ];
     for (name, compressed, limit, begin, again, most) in cases {
@@ -343,7 +343,7 @@ fn memory_of_what_is_meant_to_cost_much() {
 
 #[test]
 fn memory_of_a_streamed_message_that_is_forgotten() {
-    // 32 MiB of zeros, of which the first piece is taken, and the rest is not wanted any more.
+    // 32 MiB of zeros, of which the first piece is taken, and the rest is forgotten.
     let deflate = wishes().into_iter().flatten().next();
     let bomb = sent(deflate.as_ref(), &vec![0; 32 << 20], true);
     for (reset, piece) in [(false, 16_384), (false, usize::MAX), (true, usize::MAX)] {

@@ -1,7 +1,7 @@
-//! Properties that hold for every conversation and for every byte string, tried on many that are made up.
+//! Properties that hold for every conversation and for every byte string, tested with many generated ones.
 //!
-//! They are the same in every run: the seed is fixed, so that a failure is a failure for everybody.
-//! PROPTEST_RNG_SEED=number tries others, PROPTEST_CASES=number more.
+//! They are the same in every run: the seed is fixed, so that a failure can be repeated by everybody. Set
+//! PROPTEST_RNG_SEED=number for others, PROPTEST_CASES=number for more.
 
 mod conversations;
 mod hostile;
@@ -14,7 +14,7 @@ use luws::protocol::deflate::Options;
 use luws::session::Session;
 use proptest::test_runner::{Config as Proptest, RngSeed};
 
-/// `count` cases of a property, unless the environment wants others.
+/// `count` cases of a property, unless the environment sets another number.
 fn cases(count: u32) -> Proptest {
     let mut config = Proptest { failure_persistence: None, ..Proptest::default() };
     if env::var_os("PROPTEST_RNG_SEED").is_none() {
@@ -26,8 +26,7 @@ fn cases(count: u32) -> Proptest {
     config
 }
 
-/// What can be agreed upon of permessage-deflate: what the client wishes for; `None` is no compression. Everything is
-/// compressed that can be.
+/// What a client may ask for in permessage-deflate; `None` is no compression. Everything that can be compressed is.
 fn wishes() -> Vec<Option<Options>> {
     let usual = Options { threshold: 0, ..Options::default() };
     let mut wishes = vec![None];
@@ -45,7 +44,7 @@ fn wishes() -> Vec<Option<Options>> {
     wishes
 }
 
-/// A client and a server whose upgrade is complete, and who have agreed upon what the client wishes for.
+/// A client and a server whose upgrade is complete, with the compression that the client asks for.
 fn pair(wish: Option<&Options>, config: &Config) -> (Session, Session) {
     let deflate = wish.map(|_| Options { threshold: 0, ..Options::default() });
     let server = Config { deflate, ..config.clone() };

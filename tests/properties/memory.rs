@@ -17,7 +17,7 @@ thread_local! {
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
-/// No thread-local is left when a thread ends; then there is nothing to count.
+/// When a thread ends, its thread-locals are gone, and there is nothing to count.
 fn count(bytes: isize) {
     let _ = NOW.try_with(|now| {
         now.set(now.get() + bytes);
@@ -25,7 +25,7 @@ fn count(bytes: isize) {
     });
 }
 
-// SAFETY: all that is promised is the system allocator's, which gets every call as it came.
+// SAFETY: every call is passed on unchanged to the system allocator, which keeps the promises.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
@@ -48,7 +48,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How many bytes more than before this thread had allocated at most while `work` was done.
+/// The most memory that this thread had allocated during `work`, compared to before, in bytes.
 pub(crate) fn peak_of(work: impl FnOnce()) -> usize {
     let before = NOW.get();
     PEAK.set(before);

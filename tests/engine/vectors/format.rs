@@ -1,4 +1,4 @@
-//! Reads the files of spec/vectors; the README there has their format. Knows nothing of the engine but its roles.
+//! Reads the files of spec/vectors, whose README explains the format. Knows nothing of the engine but its roles.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::feeding::{self, Role};
 const FILES: [&str; 6] =
     ["frames.txt", "messages.txt", "closing.txt", "handshake.txt", "negotiation.txt", "deflate.txt"];
 
-/// The key in `{GET}`, which is that of RFC 6455 section 1.3.
+/// The key in `{GET}`, from RFC 6455 section 1.3.
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 const REQUEST: [&str; 6] = [
@@ -39,20 +39,20 @@ enum Input {
 
 #[derive(Debug)]
 pub(crate) struct Vector {
-    /// With the file that it is in.
+    /// Begins with the name of its file.
     pub(crate) name: String,
     role: Option<Role>,
     pub(crate) limit: usize,
     pub(crate) deflate: Option<String>,
-    /// Begins before the upgrade.
+    /// Whether it begins before the upgrade.
     pub(crate) upgrade: bool,
     pub(crate) subprotocols: Vec<String>,
     pub(crate) wish: Option<String>,
     input: Vec<Input>,
-    /// As their lines say, but with all bytes written out, and text as text.
+    /// The event lines, with all bytes written out and texts as text.
     pub(crate) events: Vec<String>,
     pub(crate) sends: Option<Vec<u8>>,
-    /// Lines of the head that is sent.
+    /// Lines that the sent head must have.
     head: Vec<String>,
 }
 
@@ -117,12 +117,12 @@ impl Vector {
         }
     }
 
-    /// The ends that it is for.
+    /// The ends that it applies to.
     pub(crate) fn roles(&self) -> Vec<Role> {
         self.role.map_or(vec![Role::Client, Role::Server], |role| vec![role])
     }
 
-    /// What comes in; `key` is what the client's request had.
+    /// The input; `key` is the key of the client's request.
     pub(crate) fn input(&self, role: Role, key: &str) -> Vec<u8> {
         let mask = self.role.is_none() && role == Role::Server;
         let mut whole = Vec::new();
@@ -136,19 +136,19 @@ impl Vector {
         whole
     }
 
-    /// The lines that the head that is sent must have; `key` is what the request had.
+    /// The lines that the sent head must have; `key` is the key of the request.
     pub(crate) fn head(&self, key: &str) -> impl Iterator<Item = String> {
         self.head.iter().map(move |line| filled(line, key))
     }
 
-    /// Whether nothing may come of what comes behind it.
+    /// Whether bytes after the end must have no effect.
     pub(crate) fn is_ended(&self) -> bool {
         let last = self.events.last().map_or("", |event| event.split(' ').next().unwrap_or_default());
         ["close", "error", "fails"].contains(&last)
     }
 }
 
-/// Groups of bytes as `0102` or, so many times, as `0102*3`.
+/// Groups of bytes such as `0102`, or repeated as in `0102*3`.
 fn bytes(text: &str) -> Vec<u8> {
     let groups = text.split_whitespace().map(|group| match group.split_once('*') {
         Some((group, count)) => feeding::bytes(group).repeat(count.parse().unwrap()),
@@ -157,7 +157,7 @@ fn bytes(text: &str) -> Vec<u8> {
     groups.collect::<Vec<_>>().concat()
 }
 
-/// A line, or the usual ones that it stands for.
+/// A line, or the usual lines that a name in braces stands for.
 fn lines(text: &str) -> Vec<String> {
     let Some(named) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
         return vec![text.into()];
@@ -178,13 +178,13 @@ fn filled(line: &str, key: &str) -> String {
         .replace("{tab}", "\t")
 }
 
-/// Section 4.2.2 item 5.4, anew: the engine's own is what is to be tested.
+/// Section 4.2.2 item 5.4, implemented again because the engine's own version is under test.
 pub(crate) fn accept(key: &str) -> String {
     let hash = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     BASE64.encode(hash.finalize())
 }
 
-/// A frame with a mask; what is wrong with it stays wrong.
+/// The frame with a mask. Any fault in it is kept.
 fn masked(frame: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let header = match frame[1] & 127 {
