@@ -120,7 +120,7 @@ describe("a damaged key is named, its certificate being good:", function()
     for how, damage in pairs(damages) do
       it(case[1] .. ", " .. how, function()
         local path = write("bad.key", pem(case[2], damage(der(case[3], case[2]))))
-        local message = refused({ ssl_certificate = servers.pki(case[4]), ssl_key = path }, "key", path, "no valid")
+        local message = refused({ ssl_certificate = servers.pki(case[4]), ssl_key = path }, "key", path, "not a valid")
         -- What is to be done about old archives is of no use here.
         assert.is_nil(message:find("PKCS#12", 1, true) or message:find("pkcs12", 1, true), message)
       end)
@@ -167,7 +167,7 @@ describe("a PKCS#12 archive is named that", function()
     local archive = read "client.p12"
     for _, length in ipairs { 1, 2, 5, 30, math.floor(#archive / 2), #archive - 1 } do
       local path = write("cut.p12", archive:sub(1, length))
-      refused({ ssl_certificate = path, ssl_password = "secret" }, "certificate", path, "no valid PKCS#12")
+      refused({ ssl_certificate = path, ssl_password = "secret" }, "certificate", path, "not valid PKCS#12")
     end
   end)
 end)

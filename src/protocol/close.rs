@@ -35,7 +35,7 @@ impl CloseFrame {
     pub fn new(code: CloseCode, reason: &str) -> Result<Self, SendError> {
         if reason.len() > MAX_CONTROL_PAYLOAD - 2 {
             return Err(SendError::Close(format!(
-                "the reason has {} bytes, {} are the most",
+                "the reason has {} bytes (at most {})",
                 reason.len(),
                 MAX_CONTROL_PAYLOAD - 2
             )));

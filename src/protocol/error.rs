@@ -292,7 +292,7 @@ impl fmt::Display for ParametersError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => write!(f, "unknown parameter {name}"),
-            Self::Twice(name) => write!(f, "{name} is there twice"),
+            Self::Twice(name) => write!(f, "{name} appears twice"),
             Self::UnexpectedValue { name, value } => write!(f, "{name} has a value ({value})"),
             Self::MissingValue(name) => write!(f, "{name} has no value"),
             Self::WindowBits { name, value } => write!(f, "{name} is {value}, not 8 to 15"),

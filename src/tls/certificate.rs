@@ -71,7 +71,7 @@ pub enum PemError {
 impl fmt::Display for PemError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Syntax(why) => write!(f, "no valid PEM: {why}"),
+            Self::Syntax(why) => write!(f, "not valid PEM: {why}"),
             Self::Certificate(why) => write!(f, "a certificate in it is not valid: {why}"),
             Self::NoCertificate => f.write_str("no PEM certificate in it"),
         }

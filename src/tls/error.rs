@@ -50,7 +50,7 @@ impl TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host(host) => write!(f, "no certificate can be for the host {host:?}"),
+            Self::Host(host) => write!(f, "no certificate can match the host {host:?}"),
             Self::Handshake(why) | Self::Connection(why) => f.write_str(why),
             Self::Fingerprint { certificate, public_key } => {
                 write!(f, "certificate fingerprint mismatch: it is {}", certificate.to_hex())?;

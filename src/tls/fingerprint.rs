@@ -30,8 +30,8 @@ pub enum FingerprintError {
 impl fmt::Display for FingerprintError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Base64 => "not valid base64 behind sha256/",
-            Self::Base64Length => "not 32 bytes of base64 behind sha256/",
+            Self::Base64 => "not valid base64 after sha256/",
+            Self::Base64Length => "not 32 bytes of base64 after sha256/",
             Self::Algorithm => "not a SHA-256 fingerprint",
             Self::Pairs => "not pairs of hexadecimal digits between colons",
             Self::Length => "neither 32 pairs of hexadecimal digits (SHA-256) nor sha256/BASE64",

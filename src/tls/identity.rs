@@ -91,8 +91,8 @@ impl Identity {
                 let identity = native_tls::Identity::from_pkcs8(chain.as_bytes(), key.as_bytes());
                 let identity = identity.map_err(|error| match reason(error).as_str() {
                     // OpenSSL's word for a key that it cannot read.
-                    why if why.contains("unsupported") => OptionsError::Key("no valid private key".into()),
-                    why => OptionsError::Key(format!("no valid private key: {why}")),
+                    why if why.contains("unsupported") => OptionsError::Key("not a valid private key".into()),
+                    why => OptionsError::Key(format!("not a valid private key: {why}")),
                 })?;
                 if !belong_together(chain, key) {
                     return Err(OptionsError::Key("not the key of the certificate".into()));
@@ -104,14 +104,14 @@ impl Identity {
                     "mac verify failure" => OptionsError::Password,
                     // Old archives are encrypted with RC2 by default.
                     why if why.contains("unsupported") => OptionsError::Certificate(
-                        "it is encrypted in a way that is no longer supported; make it anew by 'openssl pkcs12 \
-                         -legacy' to PEM, and from that by 'openssl pkcs12 -export'"
+                        "it is encrypted in a way that is no longer supported; convert it to PEM with 'openssl pkcs12 \
+                         -legacy', and that back with 'openssl pkcs12 -export'"
                             .into(),
                     ),
                     why if why.contains("at least one certificate") => {
                         OptionsError::Certificate("no certificate with its key in it".into())
                     }
-                    why => OptionsError::Certificate(format!("no valid PKCS#12: {why}")),
+                    why => OptionsError::Certificate(format!("not valid PKCS#12: {why}")),
                 })
             }
         }
@@ -146,10 +146,10 @@ fn pkcs8(key: &Pem) -> Result<String, OptionsError> {
         "RSA PRIVATE KEY" => {
             // RFC 3279 section 2.3.1: the parameters are NULL.
             wrap(key.contents(), ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1"), AnyRef::NULL)
-                .ok_or_else(|| OptionsError::Key("no valid RSA private key (PKCS#1)".into()))?
+                .ok_or_else(|| OptionsError::Key("not a valid RSA private key (PKCS#1)".into()))?
         }
         "EC PRIVATE KEY" => elliptic(key.contents()).ok_or_else(|| {
-            OptionsError::Key("no valid EC private key (SEC1) of a curve that has a name".into())
+            OptionsError::Key("not a valid EC private key (SEC1) with a named curve".into())
         })?,
         other => {
             return Err(OptionsError::Key(format!("the key is neither PKCS#8, RSA nor EC but {other}")));

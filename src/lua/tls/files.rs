@@ -102,7 +102,7 @@ pub(super) fn identity(table: &Table) -> Result<Option<Identity>, Refusal> {
         Form::Archive => return Ok(Some(Identity::from_pkcs12(chain, password(table)?))),
         Form::Certificate => {
             let line = format!("openssl x509 -inform der -in {} -out FILE", quoted(&certificate));
-            return Err(of_certificate(&format!("it is DER and not PEM; convert it by: {line}")));
+            return Err(of_certificate(&format!("it is DER and not PEM; convert it with: {line}")));
         }
     }
     let Some(key) = key else { return Err(of_certificate("ssl_key is missing")) };
@@ -118,7 +118,7 @@ pub(super) fn wrong_identity(table: &Table, error: &OptionsError) -> Refusal {
         OptionsError::Key(why) => wrong_file("key", why, &key),
         OptionsError::EncryptedKey => {
             let line = format!("openssl pkcs8 -topk8 -nocrypt -in {} -out FILE", quoted(&key));
-            wrong_file("key", &format!("the key is encrypted; decrypt it by: {line}"), &key)
+            wrong_file("key", &format!("the key is encrypted; decrypt it with: {line}"), &key)
         }
         OptionsError::Password => wrong_file("certificate", "wrong ssl_password", &certificate),
         OptionsError::Certificate(why) | OptionsError::Other(why) => {

@@ -135,7 +135,7 @@ fn verify(table: &Table) -> Result<Verify, Refusal> {
     }
     match (verify, flag(table, "verify_hostname")) {
         (Verify::Nothing, Some(true)) => {
-            Err(refused("verify_hostname", "that goes with ssl_verify = \"peer\"", "true"))
+            Err(refused("verify_hostname", "it requires ssl_verify = \"peer\"", "true"))
         }
         (Verify::ChainAndHost, Some(false)) => Ok(Verify::Chain),
         (verify, _) => Ok(verify),
