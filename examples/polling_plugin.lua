@@ -59,7 +59,7 @@ local function turn()
     return RETRY
   end
   if more then return 0 end -- more to read: take the next turn at once
-  if os.difftime(os.time(), luws.wslastping(conn)) > SILENCE / 2 then
+  if os.time() - luws.wslastping(conn) > SILENCE / 2 then
     luws.wssend(conn, 9, "") -- a ping: a healthy peer answers, so it is never silent for long
   end
   return 1

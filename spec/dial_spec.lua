@@ -5,6 +5,7 @@ local luws = require "luws"
 local scripted = require "spec.support.scripted"
 local socket = require "socket"
 local world = require "spec.support.world"
+local unpack = require "spec.support.compat".unpack
 
 local function ignore() end
 

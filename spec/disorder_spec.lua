@@ -6,6 +6,7 @@ local luws = require "luws"
 local scripted = require "spec.support.scripted"
 local session = require "spec.support.session"
 local sockets = require "spec.support.sockets"
+local unpack = require "spec.support.compat".unpack
 
 local CLOSED = "receiver error: closed"
 

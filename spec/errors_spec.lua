@@ -4,6 +4,7 @@
 local luws = require "luws"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
+local unpack = require "spec.support.compat".unpack
 
 local function ignore() end
 

@@ -3,6 +3,7 @@
 local child = require "spec.support.child"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
+local unpack = require "spec.support.compat".unpack
 
 describe("examples/echo.lua", function()
   local peer

@@ -4,6 +4,7 @@
 local log = require "spec.support.log"
 local memory_socket = require "spec.support.memory_socket"
 local world = require "spec.support.world"
+local unpack = require "spec.support.compat".unpack
 
 local PUC = not rawget(_G, "jit") -- where a yield goes through no pcall
 

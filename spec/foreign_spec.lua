@@ -7,6 +7,7 @@ local servers = require "spec.support.servers"
 local socket = require "socket"
 local sockets = require "spec.support.sockets"
 local ssl = require "ssl"
+local unpack = require "spec.support.compat".unpack
 
 local function direct(host, port) return socket.connect(host, port) end
 

@@ -1,5 +1,6 @@
 -- Handlers: what they are given, what they may do to the connection from within, and what becomes of their errors.
 
+local compat = require "spec.support.compat"
 local module = require "luws"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
@@ -353,7 +354,7 @@ describe("handlers", function()
       end)
       -- A finaliser that receives on another connection, at any time: one comes with each table that is dropped.
       local function drop()
-        local proxy = rawget(_G, "newproxy")(true)
+        local proxy = compat.newproxy(true)
         getmetatable(proxy).__gc = function() luws.wsreceive(second) end
       end
       local got = 0

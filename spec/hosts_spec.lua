@@ -5,6 +5,7 @@ local child = require "spec.support.child"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
+local unpack = require "spec.support.compat".unpack
 
 local INTERPRETER = os.getenv "LUWS_SPEC_LUA" or "lua5.1"
 

@@ -6,6 +6,7 @@ local luws = require "luws"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
+local unpack = require "spec.support.compat".unpack
 
 local SERVERS = {
   { name = "websockets" },

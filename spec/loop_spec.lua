@@ -6,6 +6,7 @@ local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
+local unpack = require "spec.support.compat".unpack
 
 local CLOSED = "receiver error: closed"
 local SCHEDULER = "openLuup.scheduler"

@@ -8,6 +8,7 @@ local servers = require "spec.support.servers"
 local socket = require "socket"
 local sockets = require "spec.support.sockets"
 local world = require "spec.support.world"
+local unpack = require "spec.support.compat".unpack
 
 local function ignore() end
 

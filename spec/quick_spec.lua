@@ -1,5 +1,6 @@
 -- What wsreceive and wssend begin with is native and looks at little: what it must not pass over.
 
+local compat = require "spec.support.compat"
 local real = require "luws"
 local session = require "spec.support.session"
 
@@ -412,7 +413,7 @@ describe("a finaliser that runs while messages are delivered in a coroutine", fu
       end)
       local done = 0
       local function litter()
-        local proxy = newproxy(true) -- luacheck: ignore
+        local proxy = compat.newproxy(true)
         getmetatable(proxy).__gc = function()
           if done > 5000 then return end
           done = done + 1

@@ -4,6 +4,7 @@ local real = require "luws"
 local scripted = require "spec.support.scripted"
 local session = require "spec.support.session"
 local world = require "spec.support.world"
+local unpack = require "spec.support.compat".unpack
 
 local CLOSED = "receiver error: closed"
 

@@ -7,6 +7,7 @@ local scripted = require "spec.support.scripted"
 local session = require "spec.support.session"
 local source = require "spec.support.source"
 local world = require "spec.support.world"
+local unpack = require "spec.support.compat".unpack
 
 describe("wssend", function()
   local s, luws, conn

@@ -5,6 +5,7 @@ local module = require "luws"
 local servers = require "spec.support.servers"
 local session = require "spec.support.session"
 local sockets = require "spec.support.sockets"
+local unpack = require "spec.support.compat".unpack
 
 describe("options.sink", function()
   local luws, s, logged

@@ -6,6 +6,8 @@ local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
+local compat = require "spec.support.compat"
+local unpack = compat.unpack
 
 local function unhex(digits)
   return digits == "-" and "" or (digits:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
@@ -320,8 +322,8 @@ describe("LuWS's recipe for SockProxy", function()
     local text, count = RECIPE:gsub("2504", port)
     assert.equal(1, count)
     local names = "local socket, NOTIFY_DEVICE, NOTIFY_SERVICE, NOTIFY_ACTION, connect_sockproxy = ...\n"
-    local load = loadstring or load -- luacheck: ignore (Lua 5.1)
-    local chunk = assert(load(names .. text .. "return connect_sockproxy, function() return usingProxy end"))
+    local text_of_all = names .. text .. "return connect_sockproxy, function() return usingProxy end"
+    local chunk = assert(compat.loadstring(text_of_all))
     return chunk(socket, 12, "urn:me:serviceId:X1", "HandleReceive")
   end
 

@@ -6,6 +6,7 @@
 -- which Lua does not allow.
 
 local servers = require "spec.support.servers"
+local unpack = require "spec.support.compat".unpack
 
 local THREADS, ROUNDS = 8, 6
 local STATES = THREADS * ROUNDS

@@ -11,6 +11,8 @@ local servers = require "spec.support.servers"
 local session = require "spec.support.session"
 local socket = require "socket"
 local world = require "spec.support.world"
+local compat = require "spec.support.compat"
+local unpack = compat.unpack
 
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/contract/opening_spec%.lua$" or ""
 
@@ -92,7 +94,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         rawset(_G, "luup", { log = function(text, level) logged[#logged + 1] = level .. " " .. text end })
         for i, name in ipairs { "L_One_LuWS", "L_Two_LuWS" } do
           local stub = assert(loadfile(ROOT .. "lua/L_MyPlugin_LuWS.lua"))
-          local plugin = { got = {}, module = setfenv(stub, setmetatable({}, { __index = _G }))(name) } -- luacheck: ignore
+          local plugin = { got = {}, module = compat.setfenv(stub, setmetatable({}, { __index = _G }))(name) }
           plugins[i] = plugin
           plugin.conn = assert(plugin.module.wsopen(servers.url("demo", scheme, "/echo"), function(c, _, data)
             assert(c == plugin.conn)

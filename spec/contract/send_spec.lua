@@ -8,6 +8,7 @@ local scripted = require "spec.support.scripted"
 local sockets = require "spec.support.sockets"
 local source = require "spec.support.source"
 local world = require "spec.support.world"
+local unpack = require "spec.support.compat".unpack
 
 setup(function() log.spend_warning(real) end)
 

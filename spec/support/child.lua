@@ -6,6 +6,10 @@ local child = {}
 
 local INTERPRETER = os.getenv "LUWS_SPEC_LUA" or "lua5.1"
 
+-- Programs are written for Lua 5.1; its successors are given what they lack of that, on the programs' first line.
+local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/support/child%.lua$" or ""
+local PRELUDE = _VERSION == "Lua 5.1" and "" or ("dofile(%q).install() "):format(ROOT .. "spec/support/compat.lua")
+
 local function quote(word)
   return "'" .. word:gsub("'", "'\\''") .. "'"
 end
@@ -20,7 +24,7 @@ function child.start(arguments)
   if arguments.input then
     script = os.tmpname()
     local file = assert(io.open(script, "w"))
-    assert(file:write(arguments.input))
+    assert(file:write(PRELUDE, arguments.input))
     file:close()
     table.insert(words, 3, quote(script))
   end

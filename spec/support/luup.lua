@@ -8,6 +8,7 @@
 --
 -- It knows how plugins are loaded and called, and nothing of WebSockets.
 
+local compat = require "spec.support.compat"
 local socket = require "socket"
 
 local luup = {}
@@ -28,7 +29,7 @@ end
 local function implementation(xml)
   local environment = setmetatable({}, { __index = _G })
   local function compile(text, name)
-    return setfenv(assert(loadstring(text, "=" .. name)), environment)
+    return compat.setfenv(assert(compat.loadstring(text, "=" .. name)), environment)
   end
   compile(xml:match "<functions>(.-)</functions>", "functions")()
   local actions = {}

@@ -9,6 +9,7 @@
 
 local sockets = require "spec.support.sockets"
 local world = require "spec.support.world"
+local unpack = require "spec.support.compat".unpack
 
 local memory_socket = {}
 

@@ -4,6 +4,7 @@
 local luws = require "luws"
 local servers = require "spec.support.servers"
 local wss = require "spec.support.wss"
+local unpack = require "spec.support.compat".unpack
 
 local ALL = {
   "server", "renewed", "rekeyed", "expired", "future", "wrong-host", "wrong-name", "wrong-address", "wildcard",

@@ -8,6 +8,7 @@ local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
 local sockets = require "spec.support.sockets"
+local unpack = require "spec.support.compat".unpack
 
 local LIMIT, SLACK = 0.04, 0.25 -- seconds
 

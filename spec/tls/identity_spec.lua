@@ -8,6 +8,7 @@ local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local ssl = require "ssl"
 local wss = require "spec.support.wss"
+local unpack = require "spec.support.compat".unpack
 
 local VERSIONS = { "tlsv1_2", "tlsv1_3" }
 

@@ -7,6 +7,7 @@ local luws = require "luws"
 local servers = require "spec.support.servers"
 local ssl = require "ssl"
 local wss = require "spec.support.wss"
+local unpack = require "spec.support.compat".unpack
 
 local OLDEST, NEWEST = "tlsv1", "tlsv1_3"
 

@@ -6,6 +6,7 @@ local openssl = require "spec.support.openssl"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local sockets = require "spec.support.sockets"
+local unpack = require "spec.support.compat".unpack
 
 local VERSIONS = { "tls12", "tls13" }
 

@@ -6,6 +6,7 @@ local openssl = require "spec.support.openssl"
 local poll = require "spec.support.poll"
 local servers = require "spec.support.servers"
 local socket = require "socket"
+local unpack = require "spec.support.compat".unpack
 
 local CLOSED = "receiver error: closed"
 

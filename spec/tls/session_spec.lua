@@ -8,6 +8,7 @@ local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local sockets = require "spec.support.sockets"
+local unpack = require "spec.support.compat".unpack
 
 local CLOSED = "receiver error: closed"
 local VERSIONS = { "tls12", "tls13" }

@@ -47,7 +47,7 @@ local function do_something()
   end
 end
 
-local new_proxy = rawget(_G, "newproxy")
+local new_proxy = rawget(_G, "newproxy") or function() return setmetatable({}, { __gc = true }) end
 
 local function litter()
   local proxy = new_proxy(true)

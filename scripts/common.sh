@@ -1,0 +1,29 @@
+# To be sourced by the other scripts: what they say, and what they must know of each Lua.
+# shellcheck shell=bash
+
+fail() {
+  echo "${0##*/}: $*" >&2
+  exit 1
+}
+
+# say TEXT: for someone who watches, so not in a pipe.
+say() {
+  [[ ! -t 2 ]] || echo "$*" >&2
+}
+
+# lua_version LUA: 5.1 to 5.4; 5.1 for LuaJIT, whose modules are the same. Known interpreters need not be installed.
+lua_version() {
+  local version
+  version=$("$1" -e 'print((_VERSION:gsub("%a+ ", "")))' 2>/dev/null) || case ${1##*/} in
+    luajit) version=5.1 ;;
+    lua5.[1-4] | lua5[1-4]) version=5.${1: -1} ;;
+    *) fail "there is no $1 here; LUA can be lua5.1, luajit, lua5.2, lua5.3, lua5.4, or the path of one" ;;
+  esac
+  [[ $version == 5.[1-4] ]] || fail "$1 is Lua $version; luws is for Lua 5.1 to 5.4 and LuaJIT"
+  echo "$version"
+}
+
+# module_of VERSION: where the module for that version is built. That of 5.1 also serves LuaJIT.
+module_of() {
+  if [[ $1 == 5.1 ]]; then echo build/luws.so; else echo "build/$1/luws.so"; fi
+}

@@ -1,0 +1,84 @@
+-- What scripts/busted.sh shows of a run of the specs: an output handler for busted, which writes to the files of a
+-- folder (LUWS_SPEC_FOLDER) and not to standard output. What specs print goes there, below the names of the tests.
+--
+--   progress   one line, after each test: spec files begun, tests ended, tests failed
+--   failures   each failure as it comes
+--   skipped    each pending test with its reason
+--   totals     one line, at the end of the run
+--
+-- It knows busted's events, and nothing of the specs.
+
+local busted = require "busted"
+local pretty = require "pl.pretty"
+
+local FOLDER = assert(os.getenv "LUWS_SPEC_FOLDER", "LUWS_SPEC_FOLDER is not set; run scripts/busted.sh") .. "/"
+
+-- Temporary files go into the folder, whose end is also theirs: specs may be ended in the middle.
+local made = 0
+os.tmpname = function() -- luacheck: ignore
+  made = made + 1
+  local name = FOLDER .. "tmp_" .. made
+  assert(io.open(name, "w")):close()
+  return name
+end
+
+local function write(name, mode, ...)
+  local file = assert(io.open(FOLDER .. name, mode))
+  file:write(...)
+  file:close()
+end
+
+local function text(message)
+  if message == nil then return "no message" end
+  return type(message) == "string" and message or pretty.write(message)
+end
+
+--- where(trace): the file and the line, with a colon after them, as editors read it.
+local function where(trace)
+  return trace and trace.short_src and ("%s:%d: "):format(trace.short_src, trace.currentline or 0) or ""
+end
+
+return function(options)
+  local handler = require "busted.outputHandlers.base"()
+  local files, tests = 0, 0
+
+  local function failed() return handler.failuresCount + handler.errorsCount end
+  local function progress() write("progress", "w", ("%d %d %d\n"):format(files, tests, failed())) end
+
+  --- Notes a failure, or an error outside of tests.
+  local function failure(element, _, message, trace)
+    local at = element.trace or trace
+    local stack = options.verbose and trace and trace.traceback and "\n" .. trace.traceback or ""
+    write("failures", "a", ("\n%s%s\n%s%s\n"):format(where(at), handler.getFullName(element), text(message), stack))
+    progress()
+    return nil, true
+  end
+
+  busted.subscribe({ "file", "start" }, function()
+    files = files + 1
+    progress()
+    return nil, true
+  end)
+  busted.subscribe({ "test", "start" }, function(element)
+    io.write("== ", where(element.trace), handler.getFullName(element), "\n")
+    io.flush()
+    return nil, true
+  end)
+  busted.subscribe({ "test", "end" }, function()
+    tests = tests + 1
+    progress()
+    return nil, true
+  end)
+  busted.subscribe({ "failure" }, failure)
+  busted.subscribe({ "error" }, failure)
+  busted.subscribe({ "suite", "end" }, function()
+    for _, pending in ipairs(handler.pendings) do
+      local element = pending.element
+      write("skipped", "a", where(element.trace), pending.name, ": ", text(pending.message), "\n")
+    end
+    write("totals", "w", ("%d passed, %d failed, %d skipped\n"):format(handler.successesCount, failed(),
+      handler.pendingsCount))
+    return nil, true
+  end)
+  return handler
+end
