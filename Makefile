@@ -1,83 +1,128 @@
 # luws: the verbs. `make` alone lists them.
 #
-#   LUA=lua5.3       the interpreter to build for (lua5.1 by default; its module serves LuaJIT, too)
+#   LUA=lua5.4       the interpreter to build for (lua5.1 by default; its module serves LuaJIT, too)
 
 LUA ?= lua5.1
 CARGO ?= cargo
-MODULE := build/luws.so
+export CARGO
+
+# The version of LUA, 5.1 for LuaJIT as well. To build for a known one, it need not be installed.
+VERSION = $(or $(shell . scripts/common.sh; lua_version "$(LUA)"),$(error what to build for is not known))
+MODULE = $(shell . scripts/common.sh; module_of "$(VERSION)")
 SERVER := build/luws-demo-server
 
-# The interpreter's version, 5.1 for LuaJIT as well. To build for that, it need not be installed.
-VERSION = $(or $(shell $(LUA) -e 'print((_VERSION:gsub("%a+ ", "")))' 2>/dev/null),$(if \
-  $(filter lua5.1 luajit,$(LUA)),5.1,$(error there is no $(LUA) here, and so no telling what to build for)))
+# The interpreters that `make test` and `make test-lua` run the specs on.
+LUAS ?= lua5.1 luajit lua5.4
+
+# The port of `make server`, which the examples' default URL names.
+PORT ?= 8080
 
 # Where `make install` puts the module and the stub.
-LUA_CPATH_DIR ?= /usr/local/lib/lua/$(VERSION)
-LUA_DIR ?= /usr/local/share/lua/$(VERSION)
+PREFIX ?= /usr/local
+LUA_CPATH_DIR ?= $(PREFIX)/lib/lua/$(VERSION)
+LUA_DIR ?= $(PREFIX)/share/lua/$(VERSION)
 
-.PHONY: help build demo test test-rust test-lua test-rockspec lint install clean setup-demo setup-test setup-lint server \
-	autobahn autobahn-quick setup-autobahn bench bench-docs setup-bench bench-engine bench-ir \
-	bench-ir-baseline setup-bench-ir fuzz fuzz-smoke torture valgrind setup-valgrind
+# Cargo shows how far it is where someone watches.
+QUIET := $(shell [ -t 2 ] || echo --quiet)
+
+SHELL := bash
+
+.PHONY: help build demo test test-rust test-lua test-scripts test-rockspec lint install clean server build-server \
+	build-modules autobahn autobahn-quick bench bench-docs bench-engine bench-ir bench-ir-baseline fuzz fuzz-smoke \
+	torture valgrind
 
 help:
-	@echo "make build      the loadable module, $(MODULE), for $(LUA)"
-	@echo "make demo       a Lua program talks to a WebSocket server, over ws and wss"
-	@echo "make test       every test: engine, module on lua5.1 and luajit, rockspec"
-	@echo "make autobahn   the Autobahn suite, client and server, in full (make autobahn-quick: in two minutes)"
-	@echo "make bench      how fast it is, beside other clients: in ten minutes, with QUICK=1 in two; ROWS='poll,send *'"
-	@echo "                and LUAS=lua5.1 choose, LUWS=FOLDER and AGAINST=FOLDER name other builds"
-	@echo "make bench-docs what the last full run of make bench has found, into docs/"
-	@echo "make bench-engine  how fast the engine is by itself, in bytes per second; FILTER=mask chooses"
-	@echo "make bench-ir   how many instructions each operation of the module needs, beside a baseline; ROWS='poll,send *'"
-	@echo "                chooses (make bench-ir-baseline: what is counted now becomes the baseline)"
-	@echo "make torture    a million finalisers that do anything, on lua5.1 and luajit, over ws and wss"
-	@echo "make valgrind   the same with a few thousand, under valgrind"
-	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=60 (make fuzz-smoke: over its seeds only, as make test does)"
-	@echo "make lint       formatting, clippy, luacheck, and who may depend on whom"
-	@echo "make install    LUA_CPATH_DIR=... (luws.so)  LUA_DIR=... (the stub for plugins)"
-	@echo "make clean      removes what was built"
+	@echo "Use luws:"
+	@echo "  make build         the module for LUA=lua5.1: build/luws.so, also for LuaJIT;"
+	@echo "                     with LUA=lua5.2, lua5.3, lua5.4: build/5.4/luws.so and so on"
+	@echo "  make demo          a Lua program talks to a WebSocket server, over ws and wss"
+	@echo "  make server        a WebSocket server to try the examples with, on PORT=8080"
+	@echo "  make install       for LUA, into PREFIX=/usr/local: LUA_CPATH_DIR=... (luws.so) and"
+	@echo "                     LUA_DIR=... (the stub for plugins); DESTDIR=... goes before both"
+	@echo "  make clean         removes what was built"
+	@echo
+	@echo "Work on luws:"
+	@echo "  make test          every test: engine, module on LUAS=\"lua5.1 luajit lua5.4\", rockspec"
+	@echo "  make test-lua      only the specs; LUAS=\"lua5.2 lua5.3\" and SPECS=FILE choose"
+	@echo "  make lint          formatting, clippy, luacheck, shellcheck, who may depend on whom"
+	@echo "  make autobahn      the Autobahn suite, client and server, in full"
+	@echo "  make autobahn-quick       the same in two minutes"
+	@echo "  make torture       a million finalisers that do anything, over ws and wss"
+	@echo "  make valgrind      the same with a few thousand, under valgrind"
+	@echo "  make fuzz          each fuzz target for FUZZ_SECONDS=60"
+	@echo "  make fuzz-smoke    over its seeds only, as make test does"
+	@echo
+	@echo "Measure luws:"
+	@echo "  make bench         how fast it is beside other clients, in ten minutes; QUICK=1 in two;"
+	@echo "                     ROWS='poll,send *' and LUAS=lua5.1 choose, LUWS=FOLDER and"
+	@echo "                     AGAINST=FOLDER name other builds"
+	@echo "  make bench-docs    what the last full run of make bench has found, into docs/"
+	@echo "  make bench-engine  how fast the engine is by itself, in bytes/s; FILTER=mask chooses"
+	@echo "  make bench-ir      counts each operation's instructions, beside a baseline;"
+	@echo "                     ROWS='poll,send *' chooses"
+	@echo "  make bench-ir-baseline    what is counted now becomes the baseline"
 
 build:
-	$(CARGO) build --quiet --release --lib --features lua$(subst .,,$(VERSION))
-	@mkdir -p build
-	@cp target/release/libluws.so $(MODULE).part 2>/dev/null || cp target/release/libluws.dylib $(MODULE).part
-	@mv $(MODULE).part $(MODULE)
+	@scripts/build.sh module "$(VERSION)"
 
-server:
-	$(CARGO) build --quiet --release --bin luws-demo-server --features demo-server
-	@mkdir -p build
-	@cp target/release/luws-demo-server $(SERVER).part
-	@mv $(SERVER).part $(SERVER)
+build-server:
+	@scripts/build.sh server
 
-setup-demo setup-test setup-lint setup-autobahn setup-bench setup-bench-ir setup-valgrind: setup-%:
-	@scripts/setup.sh $*
+# The module for each of LUAS.
+build-modules:
+	@for version in $$(. scripts/common.sh; for lua in $(LUAS); do lua_version "$$lua"; done | sort -u); do \
+	  scripts/build.sh module "$$version" || exit; \
+	done
+
+SETUPS := setup-demo setup-test setup-specs setup-server setup-lint setup-autobahn setup-bench setup-bench-ir \
+	setup-valgrind
+.PHONY: $(SETUPS)
+$(SETUPS): setup-%:
+	@LUAS="$(LUAS)" scripts/setup.sh $*
 
 demo: setup-demo
-	@echo "building the module and the demo server (the first time, this takes a minute or two) ..."
-	@$(MAKE) --no-print-directory build server
-	@scripts/demo.sh $(LUA)
+	@$(MAKE) --no-print-directory build build-server
+	@scripts/demo.sh "$(LUA)"
+
+server: setup-server
+	@$(MAKE) --no-print-directory build-server
+	@scripts/serve.sh "$(PORT)"
 
 test: setup-test
-	@$(MAKE) --no-print-directory test-rust build server
-	@$(MAKE) --no-print-directory test-lua test-rockspec
+	@$(MAKE) --no-print-directory test-rust
+	@echo "test: building the module and the demo server (a minute or two each, if they are not built)"
+	@$(MAKE) --no-print-directory build-modules build-server
+	@$(MAKE) --no-print-directory test-scripts
+	@echo "test: the specs on $(LUAS) (about five minutes)"
+	@scripts/busted.sh $(LUAS)
+	@$(MAKE) --no-print-directory test-rockspec
+	@echo "test: everything passed"
 
 # The engine needs no Lua.
 test-rust:
-	$(CARGO) test --quiet
+	@echo "test: the engine, in Rust (a minute or two, most of it building)"
+	@$(CARGO) test $(QUIET) --no-run
+	@$(CARGO) test --quiet
 
-test-lua:
-	scripts/busted.sh lua5.1 luajit
+test-lua: setup-specs
+	@$(MAKE) --no-print-directory build-modules build-server
+	@scripts/busted.sh $(LUAS)
+
+test-scripts:
+	@echo "test: the scripts (half a minute)"
+	@scripts/tests/run.sh
 
 test-rockspec:
-	scripts/try-rockspec.sh
+	@echo "test: the rockspec (a minute)"
+	@scripts/try-rockspec.sh
 
 autobahn: setup-autobahn
-	@$(MAKE) --no-print-directory build server
+	@$(MAKE) --no-print-directory build build-server
 	spec/autobahn/run.py client full
 	spec/autobahn/run.py server full
 
 autobahn-quick: setup-autobahn
-	@$(MAKE) --no-print-directory build server
+	@$(MAKE) --no-print-directory build build-server
 	spec/autobahn/run.py client quick
 	spec/autobahn/run.py client core --lua luajit
 	spec/autobahn/run.py server quick
@@ -86,7 +131,7 @@ autobahn-quick: setup-autobahn
 
 # What the module is compared with is a crate of its own. With LUWS, some other build is measured.
 bench: setup-bench
-	@$(MAKE) --no-print-directory $(if $(LUWS),,build) server
+	@$(MAKE) --no-print-directory $(if $(LUWS),,build) build-server
 	$(CARGO) build --quiet --release --locked --manifest-path benches/compare/Cargo.toml --target-dir target/compare
 	@mkdir -p build/bench
 	@cp target/compare/release/libfloor.so build/bench/floor.so
@@ -110,11 +155,11 @@ bench-engine:
 	$(CARGO) bench --quiet --bench engine -- $(FILTER)
 
 torture: setup-test
-	@$(MAKE) --no-print-directory build server
+	@$(MAKE) --no-print-directory build build-server
 	scripts/torture.sh 1000000
 
 valgrind: setup-valgrind
-	@$(MAKE) --no-print-directory build server
+	@$(MAKE) --no-print-directory build build-server
 	scripts/torture.sh 3000 valgrind --quiet --error-exitcode=9
 
 # Without a sanitizer, for those need a nightly Rust; what unsafe code there is, is in other crates.
@@ -134,12 +179,19 @@ lint: setup-lint
 	$(CARGO) fmt --check --manifest-path benches/compare/Cargo.toml
 	$(CARGO) clippy --quiet --all-targets --features lua51,demo-server -- --deny warnings
 	luacheck --quiet lua spec examples benches types
+	shellcheck --external-sources scripts/*.sh scripts/tests/*.sh .ci/run spec/*/*.sh
 	$(CARGO) test --quiet --test dependencies
 
-install: build
-	install -d "$(LUA_CPATH_DIR)" "$(LUA_DIR)"
-	install -m 755 $(MODULE) "$(LUA_CPATH_DIR)/luws.so"
-	install -m 644 lua/L_MyPlugin_LuWS.lua "$(LUA_DIR)/L_MyPlugin_LuWS.lua"
+# What is built and newer than its sources is not built again: to install needs no cargo.
+SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src lua -type f)
+build/luws.so build/5.2/luws.so build/5.3/luws.so build/5.4/luws.so: $(SOURCES)
+	@scripts/build.sh module "$(VERSION)"
+
+.SECONDEXPANSION:
+install: $$(MODULE)
+	install -d "$(DESTDIR)$(LUA_CPATH_DIR)" "$(DESTDIR)$(LUA_DIR)"
+	install -m 755 $(MODULE) "$(DESTDIR)$(LUA_CPATH_DIR)/luws.so"
+	install -m 644 lua/L_MyPlugin_LuWS.lua "$(DESTDIR)$(LUA_DIR)/L_MyPlugin_LuWS.lua"
 
 clean:
 	rm -rf build target fuzz/target

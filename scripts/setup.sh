@@ -4,25 +4,34 @@
 #
 #   scripts/setup.sh build     cargo, a C compiler, OpenSSL's headers
 #   scripts/setup.sh demo      build, and Lua with a test certificate's tool
-#   scripts/setup.sh test      demo, and both interpreters' spec tools, and the servers of spec/interop
+#   scripts/setup.sh test      demo, and the spec tools of each interpreter, and the servers of spec/interop
+#   scripts/setup.sh specs     the same without the servers of spec/interop
+#   scripts/setup.sh server    build
 #   scripts/setup.sh autobahn  build, and both interpreters, and the Autobahn suite
 #   scripts/setup.sh bench     demo, LuaJIT, and what `make bench` compares with and runs by
 #   scripts/setup.sh bench-ir  build, and Lua, and what `make bench-ir` counts by
 #   scripts/setup.sh valgrind  demo, LuaJIT, and valgrind
 #   scripts/setup.sh lint      build, and the linters
 #
-# Several can be given; without one it is test.
+# Several can be given; without one it is test. With --check first, nothing is installed: it says what is missing, and the
+# command that installs it, and fails. LUAS names the interpreters of `test` and `specs` (lua5.1 luajit lua5.4).
 #
 # On Debian and its like it uses apt-get, elsewhere it names what is missing and fails. Rust is never installed here:
 # Debian's is too old, and where to put another is the user's choice.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/common.sh
 
 readonly RUST_NEEDED=1.88 # rust-version in Cargo.toml
+readonly LOCK_PATIENCE=300 # seconds that apt waits for another that runs
+
+LUAS=${LUAS:-lua5.1 luajit lua5.4}
 
 # Debian packages and, in the same order, what to call them elsewhere.
 missing_packages=()
 missing_names=()
+# What no package of Debian provides; each is a sentence.
+problems=()
 
 # need PACKAGE NAME COMMAND...: PACKAGE provides NAME, which is there when COMMAND succeeds.
 need() {
@@ -39,27 +48,48 @@ need_program() { # need_program PACKAGE PROGRAM
     need "$1" "$2" command -v "$2"
 }
 
-fail() {
-    echo "setup.sh: $*" >&2
-    exit 1
+# older VERSION NEEDED: whether it is.
+older() {
+    [[ $(printf '%s\n' "$2" "$1" | sort -V | head -n 1) != "$2" ]]
 }
 
-check_cargo() {
-    local version advice="get it from rustup.rs, or run 'rustup update' if you have that"
-    version=$(cargo --version 2>/dev/null | cut -d ' ' -f 2) || version=
-    [[ -n $version ]] || fail "there is no cargo on the PATH; luws needs Rust $RUST_NEEDED or newer: $advice"
-    if [[ $(printf '%s\n' "$RUST_NEEDED" "$version" | sort -V | head -n 1) != "$RUST_NEEDED" ]]; then
-        fail "cargo is $version, but luws needs Rust $RUST_NEEDED or newer: $advice"
-    fi
+check_rust() {
+    local program version
+    local get="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+    # --version does not read Cargo.toml, at which an old cargo fails.
+    for program in "${CARGO:-cargo}" rustc; do
+        version=$("$program" --version 2>/dev/null | cut -d ' ' -f 2) || version=
+        if [[ -z $version ]]; then
+            problems+=("there is no $program on the PATH; luws needs Rust $RUST_NEEDED or newer; to install it: $get")
+            return
+        fi
+        if older "${version%%-*}" "$RUST_NEEDED"; then
+            local update=$get
+            ! command -v rustup >/dev/null || update="rustup update"
+            problems+=("$program is $version, but luws needs Rust $RUST_NEEDED or newer; to get it: $update")
+            return
+        fi
+    done
+}
+
+# openssl-sys finds OpenSSL by these variables or by pkg-config; macOS has a TLS of its own.
+has_openssl() {
+    [[ -n ${OPENSSL_DIR-} || -n ${OPENSSL_LIB_DIR-} || $(uname) == Darwin ]] || pkg-config --exists openssl
 }
 
 needs_build() {
-    check_cargo
-    need_program gcc cc
-    need libc6-dev "the C library's headers" cc -E -include stdlib.h -x c /dev/null
+    check_rust
+    need gcc "a C compiler" command -v "${CC:-cc}"
+    need libc6-dev "the C library's headers" "${CC:-cc}" -E -include stdlib.h -x c /dev/null
     need_program make make
-    need_program pkg-config pkg-config
-    need libssl-dev "OpenSSL's headers" pkg-config --exists openssl
+    if ! has_openssl; then
+        need_program pkg-config pkg-config
+        need libssl-dev "OpenSSL's headers" has_openssl
+    fi
+}
+
+needs_server() {
+    needs_build
 }
 
 needs_demo() {
@@ -68,24 +98,43 @@ needs_demo() {
     need_program openssl openssl
 }
 
-needs_test() {
+# need_module LUA PACKAGE NAME MODULE
+need_module() {
+    command -v "$1" >/dev/null || return 0 # its own absence is noted already; the package serves every version
+    need "$2" "$3 for $1" "$1" -e "require '$4'"
+}
+
+needs_specs() {
+    local lua
     needs_demo
-    need_program luajit luajit
-    need_program luarocks luarocks
     need_program lua-busted busted
-    need lua-socket "LuaSocket for Lua 5.1" lua5.1 -e 'require "socket"'
-    need lua-sec "LuaSec for Lua 5.1" lua5.1 -e 'require "ssl"'
-    need lua-copas "copas" lua5.1 -e 'require "copas"'
-    need lua-cqueues "cqueues for Lua 5.1" lua5.1 -e 'require "cqueues"'
-    need lua-luv "luv for Lua 5.1" lua5.1 -e 'require "luv"'
-    need liblua5.1-0-dev "Lua 5.1's library and headers" pkg-config --exists lua5.1
-    need libluajit-5.1-dev "LuaJIT's library and headers" pkg-config --exists luajit
+    need_program luarocks luarocks
+    for lua in $LUAS; do
+        need_program "${lua##*/}" "$lua"
+        need_module "$lua" lua-socket LuaSocket socket
+        need_module "$lua" lua-sec LuaSec ssl
+        need_module "$lua" lua-cqueues cqueues cqueues
+        need_module "$lua" lua-luv luv luv
+        need_module "$lua" lua-filesystem LuaFileSystem lfs
+        need_module "$lua" lua-term lua-term term
+        need_module "$lua" lua-system luasystem system
+        case ${lua##*/} in
+            luajit) need libluajit-5.1-dev "LuaJIT's library and headers" pkg-config --exists luajit ;;
+            lua5.1) need liblua5.1-0-dev "Lua 5.1's library and headers" pkg-config --exists lua5.1 ;;
+            lua5.*) need "lib${lua##*/}-dev" "Lua ${lua: -3}'s library and headers" pkg-config --exists "${lua##*/}" ;;
+        esac
+    done
+    need lua-copas copas lua5.1 -e 'require "copas"'
     need_program python3 python3
+    # Debian has it where only root's PATH looks.
+    need nginx nginx env PATH="$PATH:/usr/sbin" nginx -v
+}
+
+needs_test() {
+    needs_specs
     need python3-venv "Python's venv" python3 -c 'import ensurepip, venv'
     need_program nodejs node
     need_program npm npm
-    # Debian has it where only root's PATH looks.
-    need nginx nginx env PATH="$PATH:/usr/sbin" nginx -v
 }
 
 needs_autobahn() {
@@ -121,26 +170,71 @@ needs_valgrind() {
 needs_lint() {
     needs_build
     need_program lua-check luacheck
+    need_program shellcheck shellcheck
+}
+
+# stop_if_missing: says what is missing, each with the command to type, and ends; nothing if nothing is missing.
+stop_if_missing() {
+    ((${#problems[@]} + ${#missing_packages[@]})) || return 0
+    local problem names
+    for problem in "${problems[@]}"; do
+        echo "setup.sh: $problem" >&2
+    done
+    if ((${#missing_packages[@]})); then
+        names=$(printf '%s, ' "${missing_names[@]}")
+        if command -v apt-get >/dev/null; then
+            echo "setup.sh: missing: ${names%, }; to install: $(install_command)" >&2
+        else
+            echo "setup.sh: missing: ${names%, }; please install them (Debian calls them: ${missing_packages[*]})" >&2
+        fi
+    fi
+    exit 1
+}
+
+# install_command: what the user can type.
+install_command() {
+    local command="apt-get install -y --no-install-recommends ${missing_packages[*]}"
+    if ((EUID == 0)); then
+        echo "$command"
+    elif command -v sudo >/dev/null; then
+        echo "sudo $command"
+    else
+        echo "su -c '$command'"
+    fi
+}
+
+# apt ARGUMENTS...: runs apt-get, and waits while another has its lock; `apt-get update` does not wait by itself.
+apt() {
+    local output wait=0 deadline=$((SECONDS + LOCK_PATIENCE))
+    while ! output=$("${as_root[@]}" env LC_ALL=C DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -o "DPkg::Lock::Timeout=$wait" "$@" 2>&1 </dev/null); do
+        if [[ $output != *"Could not get lock"* ]] || ((SECONDS >= deadline)); then
+            echo "$output" >&2
+            return 1
+        fi
+        ((wait)) || echo "setup.sh: another program is installing packages; waiting for it (at most $LOCK_PATIENCE s) ..."
+        wait=$LOCK_PATIENCE
+        sleep 1
+    done
 }
 
 install_packages() {
     ((${#missing_packages[@]})) || return 0
-    local as_root=()
+    as_root=()
     if ((EUID != 0)) && command -v sudo >/dev/null; then
         as_root=(sudo)
     fi
     if ! command -v apt-get >/dev/null || ((EUID != 0 && ${#as_root[@]} == 0)); then
-        local names
-        names=$(printf '%s, ' "${missing_names[@]}")
-        fail "please install what is missing: ${names%, } (as Debian packages: ${missing_packages[*]})"
+        stop_if_missing
     fi
     local i
     for i in "${!missing_packages[@]}"; do
         echo "setup.sh: installing the package ${missing_packages[i]} (${missing_names[i]})"
     done
-    "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "${missing_packages[@]}" >/dev/null
+    # Without the newest lists it may still do.
+    apt update || echo "setup.sh: apt-get update failed; trying to install all the same" >&2
+    apt install -y --no-install-recommends "${missing_packages[@]}" ||
+        fail "apt-get failed; to see for yourself: $(install_command)"
     if [[ " ${missing_packages[*]} " == *" nginx "* ]]; then
         # Debian starts it, and does so again at each boot; the tests only want the program.
         "${as_root[@]}" sh -c 'service nginx stop; update-rc.d nginx disable' >/dev/null 2>&1 || true
@@ -169,7 +263,7 @@ install_interop() {
 check_cargo_linters() {
     local component
     for component in fmt clippy; do
-        cargo "$component" --version >/dev/null 2>&1 && continue
+        "${CARGO:-cargo}" "$component" --version >/dev/null 2>&1 && continue
         local package=${component/fmt/rustfmt}
         command -v rustup >/dev/null || fail "there is no 'cargo $component'; it comes with Rust from rustup.rs"
         echo "setup.sh: installing $package with rustup"
@@ -177,12 +271,22 @@ check_cargo_linters() {
     done
 }
 
+only_check=no
+if [[ ${1-} == --check ]]; then
+    only_check=yes
+    shift
+fi
 groups=("${@:-test}")
 for group in "${groups[@]}"; do
-    [[ $group =~ ^(build|demo|test|autobahn|bench|bench-ir|valgrind|lint)$ ]] ||
-        fail "usage: scripts/setup.sh [build|demo|test|autobahn|bench|bench-ir|valgrind|lint]..."
+    [[ $group =~ ^(build|server|demo|specs|test|autobahn|bench|bench-ir|valgrind|lint)$ ]] ||
+        fail "usage: scripts/setup.sh [--check] [build|server|demo|specs|test|autobahn|bench|bench-ir|valgrind|lint]..."
     "needs_$group"
 done
+# What nobody installs here must not cost the time of installing the rest first.
+if [[ $only_check == yes || ${#problems[@]} != 0 ]]; then
+    stop_if_missing
+    exit 0
+fi
 install_packages
 for group in "${groups[@]}"; do
     case $group in

@@ -1,5 +1,6 @@
 -- guard: turns at what only one coroutine at a time may do, and what counts as broken off.
 
+local compat = require "spec.support.compat"
 local world = require "spec.support.world"
 
 describe("a turn", function()
@@ -36,7 +37,7 @@ describe("a turn", function()
     assert.is_false(guard.take(turn))
     assert.is_false(guard.is_broken_off(turn, true))
     coroutine.wrap(function()
-      local is_bare = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
+      local is_bare = not compat.yields_through_pcall
       turn = guard.turn()
       guard.take(turn)
       local again = guard.take(turn)

@@ -417,7 +417,7 @@ describe("handlers", function()
 end)
 
 -- In PUC Lua 5.1 no yield goes through the call of a handler.
-if rawget(_G, "jit") or _VERSION ~= "Lua 5.1" then
+if compat.yields_through_pcall then
   describe("handlers that yield", function()
     it("on two connections, which take turns again and again, go on to be called", function()
       local w = world.new()

@@ -64,7 +64,7 @@ describe("a finaliser that runs after the module's own", function()
   local ORDERS = {
     { "of an object older than it", "proxy()  load()", "" },
     { "of an object older than it, which collects", "proxy()  load()", "collectgarbage()" },
-    { "of an object younger than it, which collects", "load()  proxy()", "collectgarbage()" },
+    { "of an object younger than it, which collects", "load()  proxy()", "collectgarbage()", "Lua 5.1" },
   }
 
   local CLOSING = "false the Lua state is being closed"
@@ -112,6 +112,12 @@ describe("a finaliser that runs after the module's own", function()
 
   for _, order in ipairs(ORDERS) do
     describe(order[1] .. ",", function()
+      if order[4] and order[4] ~= _VERSION then
+        it(("does any of %d things"):format(#CALLS), function()
+          return pending("in " .. _VERSION .. " nothing is collected any more while the state is being closed")
+        end)
+        return
+      end
       for _, case in ipairs(CALLS) do
         local name, call, expected, times = unpack(case)
         it(name, function()

@@ -163,7 +163,10 @@ describe("the module", function()
     },
   }
   for _, case in ipairs(programs) do
-    it(case[1], function() assert_prints(case[3], case[2]) end)
+    it(case[1], function()
+      if case[2]:find "module%(" and not rawget(_G, "module") then return pending(_VERSION .. " has no module()") end
+      assert_prints(case[3], case[2])
+    end)
   end
 
   describe("lets the interpreter end", function()

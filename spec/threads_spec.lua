@@ -93,7 +93,7 @@ describe("Lua states on several threads", function()
     os.remove(folder)
     assert(os.execute("mkdir " .. folder))
     local source = debug.getinfo(1, "S").source:match "^@(.*)threads_spec%.lua$" .. "support/threads.c"
-    local library = rawget(_G, "jit") and "luajit" or "lua5.1"
+    local library = rawget(_G, "jit") and "luajit" or _VERSION:lower():gsub(" ", "")
     local said, status = run(("cc -O1 -Wall -Wextra -pthread -o %s/threads %s $(pkg-config --cflags --libs %s)")
       :format(folder, source, library))
     assert(status == 0, "the host cannot be built (scripts/setup.sh installs what it needs): " .. said)

@@ -160,7 +160,7 @@ for _, scheme in ipairs { "ws", "wss" } do
       it("wslastping(conn) is the time of the last complete frame, 0 for nil, usable as an os.time() number", function()
         s:open { { "wait" }, { "send", "\137\0" }, { "wait" }, { "send", "\129\9half" }, { "hold" } }
         local opened = luws.wslastping(s.conn)
-        assert.is_true(math.abs(os.difftime(os.time(), opened)) < 2)
+        assert.is_true(math.abs(os.time() - opened) < 2)
         s.peer:go()
         s:poll(function() return luws.wslastping(s.conn) > opened end)
         local heard = luws.wslastping(s.conn)
@@ -259,7 +259,9 @@ for _, scheme in ipairs { "ws", "wss" } do
           luws.wswait(s.conn, 0.1) -- once a second, in a hub
         until more == nil or luws.gettime() > deadline
         assert.same({ 20, 1 }, { count, ends })
-        assert.is_true(os.difftime(os.time(), luws.wslastping(s.conn)) < 90)
+        -- From Lua 5.3 on os.difftime takes whole numbers only, so there it is a subtraction.
+        local since = rawget(math, "type") and function(a, b) return a - b end or os.difftime
+        assert.is_true(since(os.time(), luws.wslastping(s.conn)) < 90)
         local err
         s.conn, err = luws.wsopen(s.peer.url, function() end, { upgrade_headers = {} })
         assert.is_true(s.conn.connected)

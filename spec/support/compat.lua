@@ -13,6 +13,15 @@ local function old(name) return rawget(globals, name) end
 compat.unpack = old "unpack" or table.unpack
 compat.loadstring = old "loadstring" or load
 
+--- Whether a yield goes through pcall, and so through the calls of handlers: everywhere but in PUC Lua 5.1.
+compat.yields_through_pcall = old "jit" ~= nil or _VERSION ~= "Lua 5.1"
+
+--- running(): the running coroutine; nil for the main one, as in Lua 5.1.
+function compat.running()
+  local thread, is_main = coroutine.running()
+  return not is_main and thread or nil
+end
+
 --- newproxy(true): an object whose metatable, which is its own, may be given a finaliser (__gc) later.
 compat.newproxy = old "newproxy" or function()
   -- Only an object whose metatable has this field when it is set is finalised, whatever is there later.

@@ -156,7 +156,7 @@ names=DNS:localhost,IP:127.0.0.1,IP:::1 issue renewed ca server
 names=DNS:localhost,IP:192.0.2.1 issue wrong-address ca server
 names=DNS:other.example,IP:127.0.0.1 issue wrong-name ca server
 names=DNS:other.example issue wrong-host ca server
-names=DNS:*.luws.example issue wildcard ca server
+names="DNS:*.luws.example" issue wildcard ca server
 names=$(printf 'DNS:unit-%04d.building.luws.example,' {1..1000})DNS:localhost issue huge ca server
 cat huge.pem >twice
 cat twice >>huge.pem

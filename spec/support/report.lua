@@ -74,7 +74,9 @@ return function(options)
   busted.subscribe({ "suite", "end" }, function()
     for _, pending in ipairs(handler.pendings) do
       local element = pending.element
-      write("skipped", "a", where(element.trace), pending.name, ": ", text(pending.message), "\n")
+      -- Without the position that busted puts before the reason, which is its own.
+      local reason = text(pending.message):gsub("^%S+:%d+: ", "")
+      write("skipped", "a", where(element.trace), pending.name, " (", reason, ")\n")
     end
     write("totals", "w", ("%d passed, %d failed, %d skipped\n"):format(handler.successesCount, failed(),
       handler.pendingsCount))

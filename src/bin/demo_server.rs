@@ -1,24 +1,7 @@
 //! A small WebSocket server on the engine's server role, for the demo and the specs:
-//! a thread for each connection, blocking sockets, nothing else.
+//! a thread for each connection, blocking sockets, nothing else. `HELP` says what it can do.
 //!
-//! ```text
-//! luws-demo-server [--port N] [--tls-port N] [--cert PEM --key PEM] [--ready FILE] [--until-stdin-closes]
-//! ```
-//!
-//! Compresses for clients that offer it. Listens on 127.0.0.1, by default on free ports, and says on which by the
-//! lines `ws PORT` and (with a certificate) `wss PORT`, in FILE or else on standard output.
-//!
-//! | path | what it does |
-//! |---|---|
-//! | `/echo` | sends every message back with its own opcode |
-//! | `/flood?size=S&count=N` | sends N binary messages of S bytes, then closes |
-//! | `&text=ascii`, `&text=unicode` | ... text messages, with characters of one byte, or of two to four |
-//! | `&fragment=F` | ... in fragments of F bytes |
-//! | `/sink?count=N` | takes N messages, says in a text how many bytes they had, then closes |
-//! | `/drain` | reads what comes, be it frames or not, and drops it |
-//! | `/close?code=C&reason=R` | closes at once with that code and reason |
-//!
-//! With `spin=1` in its query, any of them asks the socket without pause instead of waiting for it, which takes a
+//! With `spin=1` in its query, any path asks the socket without pause instead of waiting for it, which takes a
 //! processor and spares the client the time of waking the server up. It is for measurements.
 
 use std::collections::HashMap;
@@ -52,6 +35,31 @@ const BURST: usize = 256 * 1024;
 const ASCII: &str = "The quick brown fox jumps over the lazy dog. ";
 const UNICODE: &str = "Съешь ещё этих мягких булок. Ξεσκεπάζω την ψυχοφθόρα βδελυγμία. 🌡️ 21 °C 💧 40 % ";
 
+const HELP: &str = "\
+A WebSocket server to try clients with. It compresses for clients that offer it.
+
+usage: luws-demo-server [OPTION]...
+
+  --port N              listen on 127.0.0.1:N for ws (by default on a free port)
+  --cert PEM --key PEM  speak wss as well, with this certificate and its key
+  --tls-port N          ... on 127.0.0.1:N (by default on a free port)
+  --ready FILE          write the ports to FILE and not to standard output, as the lines
+                        `ws PORT` and `wss PORT`, once connections are accepted
+  --until-stdin-closes  end when standard input ends
+  --help                print this text
+
+paths:
+  /echo                   sends every message back
+  /flood?size=S&count=N   sends N binary messages of S bytes (1000 of 1024), then closes
+    &text=ascii           ... text messages with characters of one byte
+    &text=unicode         ... text messages with characters of one to four bytes
+    &fragment=F           ... in fragments of F bytes
+  /sink?count=N           takes N messages (1), says in a text message how many bytes they had,
+                          then closes
+  /drain                  reads whatever comes and drops it
+  /close?code=C&reason=R  closes at once with that code (1000) and reason
+";
+
 fn main() {
     if let Err(error) = run() {
         eprintln!("luws-demo-server: {error}");
@@ -64,22 +72,31 @@ fn run() -> Outcome<()> {
     let mut arguments = env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = match name.as_str() {
+            "--help" | "-h" => {
+                print!("{HELP}");
+                return Ok(());
+            }
             "--until-stdin-closes" => String::new(),
             "--port" | "--tls-port" | "--cert" | "--key" | "--ready" => {
                 arguments.next().ok_or_else(|| format!("{name} needs a value"))?
             }
-            _ => return Err(format!("unknown argument {name}").into()),
+            _ => return Err(format!("unknown argument {name}; --help lists what there is").into()),
         };
         options.insert(name, value);
     }
-    let port = |name| options.get(name).map_or(Ok(0), |port: &String| port.parse::<u16>());
+    let bind = |name: &str| -> Outcome<TcpListener> {
+        let port = options.get(name).map_or("0", String::as_str);
+        let number = port.parse::<u16>().map_err(|_| format!("{name} {port}: not a port (0 to 65535)"))?;
+        TcpListener::bind(("127.0.0.1", number))
+            .map_err(|error| format!("cannot listen on 127.0.0.1:{port}: {error}").into())
+    };
 
-    let plain = TcpListener::bind(("127.0.0.1", port("--port")?))?;
+    let plain = bind("--port")?;
     let mut ready = format!("ws {}\n", plain.local_addr()?.port());
     thread::spawn(move || listen(&plain, None));
     if let (Some(cert), Some(key)) = (options.get("--cert"), options.get("--key")) {
         let acceptor = Acceptor::new(&Identity::from_pem(&fs::read(cert)?, &fs::read(key)?)?)?;
-        let secure = TcpListener::bind(("127.0.0.1", port("--tls-port")?))?;
+        let secure = bind("--tls-port")?;
         ready += &format!("wss {}\n", secure.local_addr()?.port());
         thread::spawn(move || listen(&secure, Some(&acceptor)));
     }

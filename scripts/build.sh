@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Builds what the Makefile's verbs need, into build/. On a terminal it says what it does, and cargo shows how far it is; in
+# a pipe both are silent but for warnings and errors. Cargo's own settings hold (CARGO_TARGET_DIR, .cargo/config.toml).
+#
+#   scripts/build.sh module VERSION    the module for that version of Lua (5.1 to 5.4; 5.1 also serves LuaJIT)
+#   scripts/build.sh server            the demo server
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/common.sh
+
+quiet=()
+[[ -t 2 ]] || quiet=(--quiet)
+
+# build TO WHAT KIND ARGUMENTS...: has cargo build WHAT, and puts the file of that KIND at TO.
+build() {
+  local to=$1 what=$2 kind=$3 messages from
+  shift 3
+  scripts/setup.sh --check build
+  say "building $what (the first time this takes a minute or two) ..."
+  # Cargo says where the file is: that depends on its settings, and its name on the system.
+  messages=$("${CARGO:-cargo}" build "${quiet[@]}" --release --message-format=json-render-diagnostics "$@")
+  from=$(sed -n "/\"reason\":\"compiler-artifact\"/{/\"kind\":\[[^]]*\"$kind\"/p;}" <<<"$messages" |
+    grep -F '"name":"luws' | grep -o '"filenames":\[[^]]*\]' | tail -n 1 | grep -oE '"[^"]+(\.so|\.dylib|server)"' |
+    head -n 1 | tr -d '"')
+  [[ -n $from ]] || fail "cargo has not said where it has put $what"
+  mkdir -p "$(dirname "$to")"
+  # A program that has the old file loaded keeps it. What has not changed stays, but is no older than its sources.
+  if cmp -s "$from" "$to"; then
+    touch "$to"
+  else
+    cp "$from" "$to.part"
+    mv "$to.part" "$to"
+  fi
+  say "built $to"
+}
+
+case ${1-} in
+  module)
+    version=${2:?usage: scripts/build.sh module VERSION}
+    of="Lua $version"
+    [[ $version != 5.1 ]] || of="Lua 5.1 and LuaJIT"
+    build "$(module_of "$version")" "the module for $of" cdylib --lib --features "lua${version/./}"
+    ;;
+  server)
+    build build/luws-demo-server "the demo server" bin --bin luws-demo-server --features demo-server
+    ;;
+  *) fail "usage: scripts/build.sh module VERSION | server" ;;
+esac
