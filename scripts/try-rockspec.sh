@@ -1,20 +1,40 @@
 #!/usr/bin/env bash
-# try-rockspec.sh: `luarocks make` into a temporary tree, then `require` from there, by both names. The
-# repositories that luarocks knows are not asked: the rock needs nothing of them.
+# try-rockspec.sh: `luarocks make` into a temporary tree, then `require` from there, by both names, on Lua 5.1 and LuaJIT,
+# and on Lua 5.4 if that is here. And a source rock is packed, and what it consists of is looked at. The repositories
+# that luarocks knows are not asked: the rock needs nothing of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
+trap 'exit 130' INT
 
-luarocks --lua-version 5.1 --tree "$tree" make rockspec/luws-scm-1.rockspec > "$tree/log" 2>&1 || {
-  cat "$tree/log" >&2
-  exit 1
+# quietly COMMAND...: shows what it says only if it fails.
+quietly() {
+  "$@" >"$tree/log" 2>&1 </dev/null || {
+    cat "$tree/log" >&2
+    exit 1
+  }
 }
-cp "$tree/share/lua/5.1/L_MyPlugin_LuWS.lua" "$tree/share/lua/5.1/L_Renamed_LuWS.lua"
-for lua in lua5.1 luajit; do
-  (cd "$tree" && LUA_PATH="$tree/share/lua/5.1/?.lua" LUA_CPATH="$tree/lib/lua/5.1/?.so" "$lua" -e '
-    local luws, plugin = require "luws", require "L_Renamed_LuWS"
-    assert(type(luws.wsopen) == "function" and luws._VERSION > 20358)
-    assert(plugin == L_Renamed_LuWS and plugin ~= luws and plugin._VERSION == luws._VERSION)')
-done
-echo "rockspec: luarocks make, and require on lua5.1 and luajit: ok"
+
+# try VERSION LUA...: installs, and loads it with each.
+try() {
+  local version=$1 lua folder=$tree/$1
+  shift
+  quietly luarocks --lua-version "$version" --tree "$folder" make rockspec/luws-scm-1.rockspec
+  cp "$folder/share/lua/$version/L_MyPlugin_LuWS.lua" "$folder/share/lua/$version/L_Renamed_LuWS.lua"
+  for lua in "$@"; do
+    (cd "$folder" && LUA_PATH="$folder/share/lua/$version/?.lua" LUA_CPATH="$folder/lib/lua/$version/?.so" "$lua" -e '
+      local luws, plugin = require "luws", require "L_Renamed_LuWS"
+      assert(type(luws.wsopen) == "function" and luws._VERSION > 20358)
+      assert(plugin == L_Renamed_LuWS and plugin ~= luws and plugin._VERSION == luws._VERSION)')
+    echo "rockspec: luarocks make, and require on $lua: ok"
+  done
+}
+
+try 5.1 lua5.1 luajit
+if command -v lua5.4 >/dev/null; then try 5.4 lua5.4; fi
+
+quietly scripts/rock.sh
+(cd "$tree" && quietly luarocks --lua-version 5.1 unpack "$OLDPWD/build/luws-scm-1.src.rock")
+[[ -e $tree/luws-scm-1/luws/Cargo.toml ]]
+echo "rockspec: luarocks pack: ok"
