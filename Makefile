@@ -27,40 +27,41 @@ QUIET := $(shell [ -t 2 ] || echo --quiet)
 
 SHELL := bash
 
-.PHONY: help build demo test test-rust test-lua test-scripts test-rockspec lint install clean server build-server \
+.PHONY: help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server build-server \
 	build-modules autobahn autobahn-quick bench bench-docs bench-engine bench-ir bench-ir-baseline fuzz fuzz-smoke \
 	torture valgrind
 
 help:
 	@echo "Use luws:"
-	@echo "  make build         the module for LUA=lua5.1: build/luws.so, also for LuaJIT;"
-	@echo "                     with LUA=lua5.2, lua5.3, lua5.4: build/5.4/luws.so and so on"
-	@echo "  make demo          a Lua program talks to a WebSocket server, over ws and wss"
-	@echo "  make server        a WebSocket server to try the examples with, on PORT=8080"
-	@echo "  make install       for LUA, into PREFIX=/usr/local: LUA_CPATH_DIR=... (luws.so) and"
-	@echo "                     LUA_DIR=... (the stub for plugins); DESTDIR=... goes before both"
-	@echo "  make clean         removes what was built"
+	@echo "  make build              the module for LUA=lua5.1: build/luws.so, which serves LuaJIT, too;"
+	@echo "                          with LUA=lua5.2, lua5.3, lua5.4: build/5.2/luws.so and so on"
+	@echo "  make demo               a Lua program talks to a WebSocket server, over ws and wss"
+	@echo "  make server             a WebSocket server to try the examples with, on PORT=8080"
+	@echo "  make install            for LUA, into PREFIX=/usr/local; LUA_CPATH_DIR=FOLDER is for luws.so,"
+	@echo "                          LUA_DIR=FOLDER for the plugin stub; DESTDIR=FOLDER goes before them"
+	@echo "  make rock               a source rock of what is committed, for luarocks install"
+	@echo "  make clean              removes what was built"
 	@echo
 	@echo "Work on luws:"
-	@echo "  make test          every test: engine, module on LUAS=\"lua5.1 luajit lua5.4\", rockspec"
-	@echo "  make test-lua      only the specs; LUAS=\"lua5.2 lua5.3\" and SPECS=FILE choose"
-	@echo "  make lint          formatting, clippy, luacheck, shellcheck, who may depend on whom"
-	@echo "  make autobahn      the Autobahn suite, client and server, in full"
-	@echo "  make autobahn-quick       the same in two minutes"
-	@echo "  make torture       a million finalisers that do anything, over ws and wss"
-	@echo "  make valgrind      the same with a few thousand, under valgrind"
-	@echo "  make fuzz          each fuzz target for FUZZ_SECONDS=60"
-	@echo "  make fuzz-smoke    over its seeds only, as make test does"
+	@echo "  make test               every test, with the specs on LUAS=\"lua5.1 luajit lua5.4\""
+	@echo "  make test-lua           only the specs; LUAS=\"lua5.2 lua5.3\" and SPECS=FILE choose"
+	@echo "  make lint               formatting, clippy, luacheck, shellcheck, and who may depend on whom"
+	@echo "  make autobahn           the Autobahn suite, client and server, in full"
+	@echo "  make autobahn-quick     ... in two minutes"
+	@echo "  make torture            a million finalisers that do anything, over ws and wss"
+	@echo "  make valgrind           ... a few thousand, under valgrind"
+	@echo "  make fuzz               each fuzz target for FUZZ_SECONDS=60"
+	@echo "  make fuzz-smoke         ... over its seeds only, as make test does"
 	@echo
 	@echo "Measure luws:"
-	@echo "  make bench         how fast it is beside other clients, in ten minutes; QUICK=1 in two;"
-	@echo "                     ROWS='poll,send *' and LUAS=lua5.1 choose, LUWS=FOLDER and"
-	@echo "                     AGAINST=FOLDER name other builds"
-	@echo "  make bench-docs    what the last full run of make bench has found, into docs/"
-	@echo "  make bench-engine  how fast the engine is by itself, in bytes/s; FILTER=mask chooses"
-	@echo "  make bench-ir      counts each operation's instructions, beside a baseline;"
-	@echo "                     ROWS='poll,send *' chooses"
-	@echo "  make bench-ir-baseline    what is counted now becomes the baseline"
+	@echo "  make bench              how fast it is beside other clients, in ten minutes; QUICK=1 in two;"
+	@echo "                          ROWS='poll,send *' and LUAS=lua5.1 choose; LUWS=FOLDER and"
+	@echo "                          AGAINST=FOLDER name other builds"
+	@echo "  make bench-docs         what the last full run of make bench has found, into docs/"
+	@echo "  make bench-engine       how fast the engine is by itself, in bytes/s; FILTER=mask chooses"
+	@echo "  make bench-ir           counts the instructions of each operation, beside a baseline;"
+	@echo "                          ROWS='poll,send *' chooses"
+	@echo "  make bench-ir-baseline  what is counted now becomes the baseline"
 
 build:
 	@scripts/build.sh module "$(VERSION)"
@@ -192,6 +193,9 @@ install: $$(MODULE)
 	install -d "$(DESTDIR)$(LUA_CPATH_DIR)" "$(DESTDIR)$(LUA_DIR)"
 	install -m 755 $(MODULE) "$(DESTDIR)$(LUA_CPATH_DIR)/luws.so"
 	install -m 644 lua/L_MyPlugin_LuWS.lua "$(DESTDIR)$(LUA_DIR)/L_MyPlugin_LuWS.lua"
+
+rock:
+	@scripts/rock.sh
 
 clean:
 	rm -rf build target fuzz/target

@@ -2,6 +2,7 @@ rockspec_format = "3.0"
 package = "luws"
 version = "scm-1"
 source = {
+  -- The clone that `luarocks make` is called in. `make rock` puts its whole path here, as `luarocks pack` needs it.
   url = "git+file://.",
 }
 description = {
@@ -11,6 +12,7 @@ description = {
     as a native module. A drop-in for LuWS, the WebSocket client for Luup plugins (openLuup).
   ]],
   license = "MIT",
+  labels = { "websocket", "network", "ssl", "luup" },
 }
 supported_platforms = { "unix" }
 dependencies = {

@@ -11,8 +11,8 @@ local compat = require "spec.support.compat"
 local unpack = compat.unpack
 
 -- From Lua 5.3 on tostring itself refuses what a __tostring returns that is no string.
-local refuses, NO_STRING = pcall(tostring, setmetatable({}, { __tostring = function() return {} end }))
-if refuses then NO_STRING = "its __tostring does not return a string" end
+local accepts, NO_STRING = pcall(tostring, setmetatable({}, { __tostring = function() return {} end }))
+if accepts then NO_STRING = "its __tostring does not return a string" end
 
 describe("wssend", function()
   local s, luws, conn
