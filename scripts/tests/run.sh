@@ -1,0 +1,262 @@
+#!/usr/bin/env bash
+# run.sh [NAME]: tests of the scripts and the Makefile, or those with NAME in their name. Each is a function test_..., run
+# in a shell of its own in the project's folder, with a folder for its files in $work.
+#
+# Where a program must be missing or old, PATH has a folder of links and stand-ins only. Nothing is built or installed.
+# shellcheck disable=SC2317,SC2016 # the tests are called by their names; stand-ins expand their own variables
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+unset MAKEFLAGS MAKELEVEL MFLAGS CARGO
+
+fail_test() {
+  echo "    $*"
+  exit 1
+}
+
+# expect TEXT PATTERN: the text has it (a pattern of the shell).
+expect() {
+  # shellcheck disable=SC2053
+  [[ $1 == $2 ]] || fail_test "expected: $2"$'\n'"    but was:  $1"
+}
+
+# failing COMMAND...: what it says, if it fails.
+failing() {
+  local said
+  ! said=$("$@" 2>&1) || fail_test "did not fail: $*"$'\n'"$said"
+  echo "$said"
+}
+
+# only PROGRAM...: from now on the PATH has these and what every script needs, in $work/bin. A program is made by `stand_in`.
+only() {
+  local program path
+  mkdir -p "$work/bin"
+  for program in bash env sh cat cut sed sort head tail grep printf dirname uname tr date mktemp rm mkdir sleep \
+    find touch cmp cp mv chmod install make ln id nproc "$@"; do
+    path=$(type -P "$program") || continue
+    [[ -e $work/bin/$program ]] || ln -s "$path" "$work/bin/$program"
+  done
+  PATH=$work/bin
+}
+
+# stand_in PROGRAM: what it does comes from standard input.
+stand_in() {
+  mkdir -p "$work/bin"
+  rm -f "$work/bin/$1"
+  { echo "#!$(type -P bash)" && cat; } >"$work/bin/$1"
+  chmod +x "$work/bin/$1"
+}
+
+old_rust() {
+  stand_in cargo <<<'[[ $1 != --version ]] || { echo "cargo 1.63.0 (fd9c4297c 2022-07-01)"; exit; }
+    echo "error: feature edition2024 is required"; exit 101'
+  stand_in rustc <<<'echo "rustc 1.63.0 (4b91a6ea7 2022-08-08)"'
+}
+
+new_rust() {
+  stand_in cargo <<<'echo "cargo 1.95.0 (f2d3ce0bd 2026-03-21)"'
+  stand_in rustc <<<'echo "rustc 1.95.0-nightly (f2d3ce0bd 2026-03-21)"'
+}
+
+test_build_says_that_cargo_is_missing() {
+  only gcc cc pkg-config
+  local said
+  said=$(failing make build)
+  expect "$said" "*there is no cargo on the PATH; luws needs Rust 1.88 or newer; to install it: curl *"
+}
+
+test_build_says_that_cargo_is_too_old() {
+  old_rust
+  only gcc cc pkg-config
+  local said
+  said=$(failing make build)
+  expect "$said" "*cargo is 1.63.0, but luws needs Rust 1.88 or newer; to get it: curl *"
+  [[ $said != *edition2024* ]] || fail_test "it got as far as Cargo.toml"
+  stand_in rustup </dev/null
+  expect "$(failing make build)" "*to get it: rustup update*"
+}
+
+test_build_says_that_the_compiler_and_the_headers_are_missing_and_installs_nothing() {
+  new_rust
+  stand_in apt-get <<<'echo called >"'"$work"'/called"'
+  only
+  local said
+  said=$(failing make build)
+  expect "$said" "*missing: a C compiler, the C library's headers, pkg-config, OpenSSL's headers; to install: *"
+  expect "$said" "*apt-get install -y --no-install-recommends gcc libc6-dev pkg-config libssl-dev*"
+  [[ ! -e $work/called ]] || fail_test "apt-get was called"
+}
+
+test_where_there_is_no_apt_the_names_are_told() {
+  new_rust
+  only
+  expect "$(failing make build)" "*missing: a C compiler, *; please install them (Debian calls them: gcc *"
+}
+
+test_openssl_may_be_named_by_a_variable() {
+  new_rust
+  only gcc cc
+  OPENSSL_DIR=/opt/ssl scripts/setup.sh --check build || fail_test "it did not do"
+}
+
+test_setup_waits_for_the_lock_of_apt() {
+  new_rust
+  stand_in apt-get <<<'echo "$*" >>"'"$work"'/calls"
+    [[ $* == *update* || -e "'"$work"'/again" ]] && exit 0
+    touch "'"$work"'/again"
+    echo "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1 (apt-get)"
+    exit 100'
+  stand_in sudo <<<'"$@"'
+  only
+  local said
+  said=$(scripts/setup.sh build 2>&1)
+  expect "$said" "*installing the package gcc (a C compiler)*"
+  expect "$said" "*another program is installing packages; waiting for it (at most 300 s)*"
+  expect "$(<"$work/calls")" "*-o DPkg::Lock::Timeout=300 install -y --no-install-recommends gcc *"
+}
+
+test_setup_shows_why_apt_failed_and_the_command() {
+  new_rust
+  stand_in apt-get <<<'echo "E: Unable to locate package"; exit 100'
+  stand_in sudo <<<'"$@"'
+  only
+  local said
+  said=$(failing scripts/setup.sh build)
+  expect "$said" "*E: Unable to locate package*"
+  expect "$said" "*apt-get failed; to see for yourself: *apt-get install -y --no-install-recommends gcc *"
+}
+
+test_install_of_what_is_built_needs_no_cargo_and_honours_destdir_and_prefix() {
+  only lua5.1
+  # A copy, whose module is newer than its sources, at a path with a space.
+  local copy="$work/a copy"
+  mkdir -p "$copy/build/5.4"
+  cp -R Makefile Cargo.toml Cargo.lock build.rs scripts src lua "$copy"
+  echo module >"$copy/build/luws.so"
+  echo another >"$copy/build/5.4/luws.so"
+  cd "$copy"
+  make install DESTDIR="$work/the root" PREFIX=/usr >/dev/null
+  expect "$(<"$work/the root/usr/lib/lua/5.1/luws.so")" module
+  [[ -s "$work/the root/usr/share/lua/5.1/L_MyPlugin_LuWS.lua" ]] || fail_test "the stub is missing"
+  make install LUA=lua5.4 LUA_CPATH_DIR="$work/c" LUA_DIR="$work/lua" >/dev/null
+  expect "$(<"$work/c/luws.so")" another
+  # What is older than a source is built, and that needs cargo.
+  touch -d '1 hour ago' build/luws.so
+  expect "$(failing make install DESTDIR="$work/root")" "*there is no cargo on the PATH*"
+}
+
+test_an_unknown_lua_is_told() {
+  expect "$(failing make build LUA=lua5.9)" "*there is no lua5.9 here; LUA can be lua5.1, luajit, *"
+}
+
+test_build_finds_the_file_that_cargo_names() {
+  stand_in cargo <<<'[[ $1 != --version ]] || { echo "cargo 1.95.0"; exit; }
+    [[ $* == *"--features lua54"* ]] || exit 1
+    echo "module for 5.4" >"'"$work"'/lib luws.so"
+    echo '\''{"reason":"compiler-artifact","target":{"kind":["custom-build"],"name":"build-script-build"},"filenames":["/x"]}'\''
+    echo '\''{"reason":"compiler-artifact","target":{"kind":["cdylib","rlib"],"crate_types":["cdylib","rlib"],"name":"luws"},"filenames":["'"$work"'/lib luws.so","/x/libluws.rlib"],"fresh":true}'\''
+    echo '\''{"reason":"build-finished","success":true}'\'''
+  stand_in rustc <<<'echo "rustc 1.95.0"'
+  mkdir -p "$work/copy"
+  cp -R Makefile scripts "$work/copy"
+  cd "$work/copy"
+  PATH=$work/bin:$PATH make build LUA=lua5.4 >/dev/null 2>&1
+  expect "$(<build/5.4/luws.so)" "module for 5.4"
+}
+
+test_help_is_at_most_100_columns_wide() {
+  local line
+  while IFS= read -r line; do
+    ((${#line} <= 100)) || fail_test "too wide: $line"
+  done < <(make)
+}
+
+test_busted_says_what_is_not_built_or_installed() {
+  mkdir -p "$work/copy"
+  cp -R scripts "$work/copy"
+  cd "$work/copy"
+  expect "$(failing scripts/busted.sh lua5.1)" "*build/luws.so is not built; to build it: make build LUA=lua5.1"
+  expect "$(failing scripts/busted.sh lua5.9)" "*there is no lua5.9 here; to install it: *"
+}
+
+# specs: a copy of the project with one spec, from standard input, and with a module and a server that nobody uses.
+specs() {
+  mkdir -p "$work/copy/spec/support" "$work/copy/build"
+  cp -R scripts "$work/copy"
+  cp spec/support/report.lua "$work/copy/spec/support"
+  echo exit >"$work/copy/spec/support/pki.sh"
+  touch "$work/copy/build/luws.so" "$work/copy/build/luws-demo-server"
+  cat >"$work/copy/spec/one_spec.lua"
+  cd "$work/copy"
+  mkdir tmp
+  export TMPDIR=$work/copy/tmp
+}
+
+test_busted_shows_totals_failures_and_what_was_skipped_but_no_noise() {
+  specs <<'SPEC'
+    it("passes", function() print "noise" end)
+    it("is not for here", function() return pending "no such thing" end)
+    it("fails", function() assert.equal(1, 2) end)
+SPEC
+  local said
+  said=$(failing scripts/busted.sh lua5.1 luajit)
+  expect "$said" "*specs on lua5.1: 1 passed, 1 failed, 1 skipped, in * s*specs on luajit: 1 passed, 1 failed*"
+  expect "$said" "*skipped: spec/one_spec.lua:2: is not for here (no such thing)*"
+  expect "$said" "*spec/one_spec.lua:3: fails*Expected objects to be equal*"
+  [[ $said != *noise* ]] || fail_test "it shows the noise"
+  grep -A 1 "one_spec.lua:1: passes" build/specs/lua5.1.log | grep -q noise || fail_test "the log has no noise"
+}
+
+test_busted_says_where_an_interpreter_died() {
+  specs <<<'it("dies", function() os.exit(3) end)'
+  expect "$(failing scripts/busted.sh lua5.1)" "*ended with status 3 in the middle of spec/one_spec.lua:1: dies*"
+}
+
+test_ctrl_c_ends_the_specs_at_once_and_leaves_nothing() {
+  specs <<'SPEC'
+    it("waits", function()
+      local name = os.tmpname()
+      io.popen("echo $$ >" .. name .. "; exec sleep 1000", "w") -- a server
+      os.execute("sleep 1000")
+    end)
+SPEC
+  # A process group of its own, which gets the signal as from a terminal.
+  set -m
+  scripts/busted.sh lua5.1 luajit >"$work/said" 2>&1 &
+  local group=$! status=0 server servers
+  set +m
+  local patience=100
+  until servers=$(cat tmp/*/*/tmp_1 2>/dev/null) && [[ $(wc -l <<<"$servers") == 2 && -n $servers ]]; do
+    ((patience--)) || fail_test "it does not begin: $(<"$work/said")"
+    sleep 0.1
+  done
+  sleep 0.2
+  kill -INT -- "-$group"
+  SECONDS=0
+  wait "$group" || status=$?
+  ((SECONDS < 5)) || fail_test "it took $SECONDS s"
+  expect "$status" 130
+  expect "$(<"$work/said")" "*interrupted*"
+  for server in $servers; do
+    ! kill -0 "$server" 2>/dev/null || fail_test "the process $server is left"
+  done
+  expect "$(ls tmp)" ""
+}
+
+failed=0
+for name in $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); do
+  [[ $name == *"${1-}"* ]] || continue
+  work=$(mktemp -d)
+  # Not in a condition, where errors would not end it.
+  set +e
+  said=$(set -euo pipefail; "$name" 2>&1)
+  code=$?
+  set -e
+  if ((code)); then
+    echo "failed: ${name#test_}"
+    echo "$said"
+    failed=1
+  fi
+  rm -rf "$work"
+done
+((failed)) || echo "scripts: everything passed"
+exit "$failed"
