@@ -15,6 +15,7 @@ local PROGRAM = [[
   luup = { log = function() end }
   -- LuaJIT itself can die of an error in a finaliser that its compiled code has run.
   if jit then jit.off() end
+  collectgarbage("setpause", 100) -- or Lua 5.2 may not collect at all before the end
   local luws = require "luws"
   local received, finalised, told, ends, says = 0, 0, nil, 0, nil
   local conn

@@ -140,6 +140,22 @@ describe("the module", function()
       ]], "logged\n",
     },
     {
+      "makes room for itself at any depth of the stack", [[
+        local luws = require "luws"
+        -- Each coroutine has a stack of its own, which is as large as what it calls needs. Memory that is overwritten
+        -- after its end makes the process crash.
+        local function at(depth)
+          if depth == 0 then return luws.instance("L_Deep_LuWS").gettime() > 0 end
+          return (at(depth - 1))
+        end
+        for depth = 0, 150 do
+          assert(coroutine.wrap(at)(depth))
+          if depth % 10 == 0 then collectgarbage() end
+        end
+        print "made"
+      ]], "made\n",
+    },
+    {
       "survives the coroutine in which it was first loaded", [[
         for _ = 1, 3 do
           local luws, conn
