@@ -28,7 +28,7 @@ QUIET := $(shell [ -t 2 ] || echo --quiet)
 SHELL := bash
 
 .PHONY: help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server build-server \
-	build-modules autobahn autobahn-quick bench bench-docs bench-engine bench-ir bench-ir-baseline fuzz fuzz-smoke \
+	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-ir bench-ir-baseline fuzz fuzz-smoke \
 	torture valgrind
 
 help:
@@ -66,23 +66,35 @@ help:
 build:
 	@scripts/build.sh module "$(VERSION)"
 
-build-server:
+# For other verbs: what is built and newer than its sources is not built again. So to install needs no cargo, and cargo,
+# which keeps the library of one Lua only, does not make one after the other anew.
+SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src lua -type f)
+build/luws.so build/5.2/luws.so build/5.3/luws.so build/5.4/luws.so: $(SOURCES)
+	@scripts/build.sh module "$(or $(filter 5.%,$(notdir $(@D))),5.1)"
+
+$(SERVER): $(SOURCES)
 	@scripts/build.sh server
+
+build-server: $(SERVER)
+	@:
+
+.SECONDEXPANSION:
+built: $$(MODULE) $(SERVER)
+	@:
 
 # The module for each of LUAS.
 build-modules:
-	@for version in $$(. scripts/common.sh; for lua in $(LUAS); do lua_version "$$lua"; done | sort -u); do \
-	  scripts/build.sh module "$$version" || exit; \
-	done
+	@$(MAKE) --no-print-directory --silent $(shell . scripts/common.sh; \
+	  for lua in $(LUAS); do module_of "$$(lua_version "$$lua")"; done | sort -u)
 
 SETUPS := setup-demo setup-test setup-specs setup-server setup-lint setup-autobahn setup-bench setup-bench-ir \
 	setup-valgrind
 .PHONY: $(SETUPS)
 $(SETUPS): setup-%:
-	@LUAS="$(LUAS)" scripts/setup.sh $*
+	@LUA="$(LUA)" LUAS="$(LUAS)" scripts/setup.sh $*
 
 demo: setup-demo
-	@$(MAKE) --no-print-directory build build-server
+	@$(MAKE) --no-print-directory built
 	@scripts/demo.sh "$(LUA)"
 
 server: setup-server
@@ -118,12 +130,12 @@ test-rockspec:
 	@scripts/try-rockspec.sh
 
 autobahn: setup-autobahn
-	@$(MAKE) --no-print-directory build build-server
+	@$(MAKE) --no-print-directory built
 	spec/autobahn/run.py client full
 	spec/autobahn/run.py server full
 
 autobahn-quick: setup-autobahn
-	@$(MAKE) --no-print-directory build build-server
+	@$(MAKE) --no-print-directory built
 	spec/autobahn/run.py client quick
 	spec/autobahn/run.py client core --lua luajit
 	spec/autobahn/run.py server quick
@@ -132,7 +144,7 @@ autobahn-quick: setup-autobahn
 
 # What the module is compared with is a crate of its own. With LUWS, some other build is measured.
 bench: setup-bench
-	@$(MAKE) --no-print-directory $(if $(LUWS),,build) build-server
+	@$(MAKE) --no-print-directory $(if $(LUWS),build-server,built)
 	$(CARGO) build --quiet --release --locked --manifest-path benches/compare/Cargo.toml --target-dir target/compare
 	@mkdir -p build/bench
 	@cp target/compare/release/libfloor.so build/bench/floor.so
@@ -156,11 +168,11 @@ bench-engine:
 	$(CARGO) bench --quiet --bench engine -- $(FILTER)
 
 torture: setup-test
-	@$(MAKE) --no-print-directory build build-server
+	@$(MAKE) --no-print-directory built
 	scripts/torture.sh 1000000
 
 valgrind: setup-valgrind
-	@$(MAKE) --no-print-directory build build-server
+	@$(MAKE) --no-print-directory built
 	scripts/torture.sh 3000 valgrind --quiet --error-exitcode=9
 
 # Without a sanitizer, for those need a nightly Rust; what unsafe code there is, is in other crates.
@@ -183,12 +195,6 @@ lint: setup-lint
 	shellcheck --external-sources scripts/*.sh scripts/tests/*.sh .ci/run spec/*/*.sh
 	$(CARGO) test --quiet --test dependencies
 
-# What is built and newer than its sources is not built again: to install needs no cargo.
-SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src lua -type f)
-build/luws.so build/5.2/luws.so build/5.3/luws.so build/5.4/luws.so: $(SOURCES)
-	@scripts/build.sh module "$(VERSION)"
-
-.SECONDEXPANSION:
 install: $$(MODULE)
 	install -d "$(DESTDIR)$(LUA_CPATH_DIR)" "$(DESTDIR)$(LUA_DIR)"
 	install -m 755 $(MODULE) "$(DESTDIR)$(LUA_CPATH_DIR)/luws.so"

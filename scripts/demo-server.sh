@@ -5,6 +5,7 @@ export LUA_CPATH="./build/?.so;;"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
 bash spec/support/pki.sh "$work"
 ca=$work/ca.pem
 

@@ -4,7 +4,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 lua=$1
+source scripts/common.sh
 source scripts/demo-server.sh
+version=$(lua_version "$lua")
+module=$(module_of "$version")
+export LUA_CPATH="./${module%luws.so}?.so;;"
 
 status=0
 run() {

@@ -14,7 +14,8 @@
 #   scripts/setup.sh lint      build, and the linters
 #
 # Several can be given; without one it is test. With --check first, nothing is installed: it says what is missing, and the
-# command that installs it, and fails. LUAS names the interpreters of `test` and `specs` (lua5.1 luajit lua5.4).
+# command that installs it, and fails. LUA names the interpreter of `demo` (lua5.1), LUAS those of `test` and `specs`
+# (lua5.1 luajit lua5.4).
 #
 # On Debian and its like it uses apt-get, elsewhere it names what is missing and fails. Rust is never installed here:
 # Debian's is too old, and where to put another is the user's choice.
@@ -25,6 +26,7 @@ source scripts/common.sh
 readonly RUST_NEEDED=1.88 # rust-version in Cargo.toml
 readonly LOCK_PATIENCE=300 # seconds that apt waits for another that runs
 
+LUA=${LUA:-lua5.1}
 LUAS=${LUAS:-lua5.1 luajit lua5.4}
 
 # Debian packages and, in the same order, what to call them elsewhere.
@@ -94,7 +96,7 @@ needs_server() {
 
 needs_demo() {
     needs_build
-    need_program lua5.1 lua5.1
+    need_program "${LUA##*/}" "$LUA"
     need_program openssl openssl
 }
 
@@ -124,7 +126,11 @@ needs_specs() {
             lua5.*) need "lib${lua##*/}-dev" "Lua ${lua: -3}'s library and headers" pkg-config --exists "${lua##*/}" ;;
         esac
     done
-    need lua-copas copas lua5.1 -e 'require "copas"'
+    # Debian has it for 5.1 and 5.2, and it serves the others, too.
+    for lua in $LUAS; do
+        command -v "$lua" >/dev/null || continue
+        need lua-copas copas env LUA_PATH="/usr/share/lua/5.1/?.lua;;" "$lua" -e 'require "copas"'
+    done
     need_program python3 python3
     # Debian has it where only root's PATH looks.
     need nginx nginx env PATH="$PATH:/usr/sbin" nginx -v
@@ -147,6 +153,7 @@ needs_autobahn() {
 
 needs_bench() {
     needs_demo
+    need_program lua5.1 lua5.1
     need_program luajit luajit
     need lua-socket "LuaSocket for Lua 5.1" lua5.1 -e 'require "socket"'
     need lua-sec "LuaSec for Lua 5.1" lua5.1 -e 'require "ssl"'
@@ -163,6 +170,7 @@ needs_bench-ir() {
 
 needs_valgrind() {
     needs_demo
+    need_program lua5.1 lua5.1
     need_program luajit luajit
     need_program valgrind valgrind
 }
