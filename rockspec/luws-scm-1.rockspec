@@ -23,6 +23,7 @@ build = {
   build_target = "build",
   install_target = "install",
   build_variables = {
+    CFLAGS = "$(CFLAGS)",
     LUA = "$(LUA)",
   },
   install_variables = {

@@ -108,7 +108,7 @@ finish() {
   echo "specs on $name: $total, in $((SECONDS - began[$lua])) s"
   [[ ! -e $folder/skipped ]] || sed 's/^/  skipped: /' "$folder/skipped"
   if [[ $ended != 0 ]]; then
-    status=1
+    failed+=("$name")
     if [[ -e $folder/failures ]]; then cat "$folder/failures"; else tail -n 20 "build/specs/$name.log"; fi
     echo "  what was printed meanwhile: build/specs/$name.log"
   fi
@@ -122,7 +122,7 @@ count=$(find ${SPECS:-spec} -name '*_spec.lua' | wc -l)
 # Specs that run at the same time must not each make the certificates.
 bash spec/support/pki.sh build/pki
 
-status=0
+failed=()
 waiting=("$@")
 most=$(nproc 2>/dev/null || echo 2)
 while ((${#waiting[@]} + ${#running[@]})); do
@@ -145,4 +145,4 @@ while ((${#waiting[@]} + ${#running[@]})); do
     finish "$lua" "$code"
   done
 done
-exit "$status"
+((${#failed[@]} == 0)) || fail "specs failed on ${failed[*]}, see above"

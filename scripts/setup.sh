@@ -76,7 +76,7 @@ check_rust() {
 
 # openssl-sys finds OpenSSL by these variables or by pkg-config; macOS has a TLS of its own.
 has_openssl() {
-    [[ -n ${OPENSSL_DIR-} || -n ${OPENSSL_LIB_DIR-} || $(uname) == Darwin ]] || pkg-config --exists openssl
+    [[ -n ${OPENSSL_DIR-} || -n ${OPENSSL_LIB_DIR-} || $(uname) == Darwin ]] || pkg-config --exists openssl 2>/dev/null
 }
 
 needs_build() {

@@ -96,7 +96,7 @@ describe("what most calls are", function()
         if data == "a" then
           s.peer:go()
           s.peer:at(5)
-          real.wsreceive(conn)
+          repeat local more = real.wsreceive(conn) until not more -- it may stop after 5 ms
           told[#told + 1] = "back"
         end
       end)
