@@ -1,4 +1,4 @@
--- The closing handshake, from both sides, and the end of a connection in every other way.
+-- The closing handshake, started by either side, and every other way in which a connection ends.
 
 local luws = require "luws"
 local scripted = require "spec.support.scripted"
@@ -17,17 +17,17 @@ for _, tls in ipairs { false, true } do
       return { s.conn.connected, s.conn.close_code, s.conn.close_reason, s.conn.was_clean }
     end
 
-    --- The same when nothing lingers any more.
+    --- Returns the result of the peer once nothing lingers any more.
     local function final_state()
       assert.is_true(luws.wswait(s.conn, 5))
       return state()
     end
 
-    --- What our own close frame said.
+    --- Returns what our own close frame said.
     local function sent() return { s.conn.close_code_sent, s.conn.close_reason_sent } end
 
     for name, case in pairs {
-      -- what the peer's close frame says; what is answered (RFC 6455 section 5.5.1); what the user sees of both
+      -- the peer's close frame; our answer (RFC 6455 section 5.5.1); what the user sees of both
       ["with code and reason"] = { payload(4001, "so long"), payload(4001), 4001, "so long", 4001 },
       ["with a code"] = { payload(1001), payload(1001), 1001, "", 1001 },
       ["without a code"] = { "", "", 1005, "", 1005 },
@@ -47,14 +47,14 @@ for _, tls in ipairs { false, true } do
       end)
     end
 
-    it("delivers nothing that comes after a close frame", function()
+    it("delivers nothing that arrives after a close frame", function()
       s:open { { "send", "\136\0\129\5ghost\137\0" }, { "read_frame" } }
       s:poll()
       assert.same({ { false, CLOSED } }, s.told)
     end)
 
     for name, case in pairs {
-      -- what it is given, the code and the reason that are sent
+      -- the arguments; the code and the reason that are sent
       ["1000 by default"] = { {}, 1000, "" },
       ["a code"] = { { 4000 }, 4000, "" },
       ["a code and a reason"] = { { 4000, "enough" }, 4000, "enough" },
@@ -77,10 +77,10 @@ for _, tls in ipairs { false, true } do
       end)
     end
 
-    it("wsclose returns without the peer's answer, and the connection is over then", function()
+    it("wsclose returns without waiting for the peer's answer, and the connection is over", function()
       s:open { { "read_frame" }, { "wait" }, { "send", "\136\2\3\232" }, { "read_to_eof" } }
       assert.is_true(s.conn:getfd() >= 0 and s.conn.socket:getfd() >= 0)
-      luws.wsclose(s.conn, 4000) -- the peer does not answer before it is told to
+      luws.wsclose(s.conn, 4000) -- the peer does not answer until it is told to
       assert.same({ false, 1006, "", false }, state())
       assert.same({ -1, -1, -1 }, { s.conn:getfd(), s.conn:pollfd(), s.conn.socket:getfd() })
       assert.same({ nil, "not connected" }, { luws.wsreceive(s.conn) })
@@ -91,7 +91,7 @@ for _, tls in ipairs { false, true } do
       assert.same({}, s.told)
     end)
 
-    it("wsclose throws away what still comes before the peer's close frame", function()
+    it("wsclose discards whatever arrives before the peer's close frame", function()
       s:open { { "read_frame" }, { "send", "\129\4late\136\2\3\232" }, { "read_to_eof" } }
       luws.wsclose(s.conn)
       assert.same({ false, 1000, "", true }, final_state())
@@ -99,7 +99,7 @@ for _, tls in ipairs { false, true } do
       assert.same({}, s.told)
     end)
 
-    it("what is queued when wsclose is called still leaves, and the close frame after it", function()
+    it("data queued when wsclose is called is still sent, followed by the close frame", function()
       local payloads = { ("x"):rep(2 ^ 22), payload(1000) }
       s:open({ receive_buffer = 4096, { "wait" }, { "read_frame", 2 }, { "send", "\136\2\3\232" }, { "read_to_eof" } },
         { send_timeout = 0, close_timeout = 10, use_masking = false })
@@ -110,7 +110,7 @@ for _, tls in ipairs { false, true } do
       for i, frame in ipairs(s.peer:result().frames) do assert.is_true(frame.payload == payloads[i]) end
     end)
 
-    it("what lingers is over after close_timeout, whatever the peer does not do", function()
+    it("a lingering connection ends after close_timeout, even if the peer does nothing", function()
       s:open({ { "hold" } }, { close_timeout = 0.1 })
       local started = luws.gettime()
       luws.wsclose(s.conn)
@@ -120,7 +120,7 @@ for _, tls in ipairs { false, true } do
       assert.is_true(took >= 0.099 and took < 0.5, took)
     end)
 
-    it("wsclose may be called again, and after the peer's close", function()
+    it("wsclose may be called again, also after the peer has closed", function()
       s:open { { "send", "\136\2\3\232" }, { "read_frame" } }
       s:poll()
       for _ = 1, 3 do luws.wsclose(s.conn) end
@@ -128,7 +128,7 @@ for _, tls in ipairs { false, true } do
       assert.same({ nil, "not connected" }, { luws.wsreceive(s.conn) })
     end)
 
-    it("a close frame of our own, and then the peer's: the user is told once", function()
+    it("when the peer answers our own close frame, the user is notified once", function()
       s:open { { "read_frame" }, { "send", "\129\1x\136\2\3\232" }, { "read_to_eof" } }
       assert.is_true(luws.wssend(s.conn, 8, payload(1000)))
       assert.is_true(s.conn.closing and s.conn.connected)
@@ -140,7 +140,7 @@ for _, tls in ipairs { false, true } do
       assert.equal(1, #s.peer:result().frames) -- one close frame is enough
     end)
 
-    it("close frames that cross each other", function()
+    it("close frames may cross each other", function()
       s:open { { "send", "\136\2\3\233" }, { "read_frame" }, { "read_to_eof" } }
       luws.wswait(s.conn, 5)
       assert.is_true(luws.wssend(s.conn, 8, payload(1000)))
@@ -149,7 +149,7 @@ for _, tls in ipairs { false, true } do
       assert.equal(1, #s.peer:result().frames)
     end)
 
-    it("control_handler can forbid the answer, and give its own", function()
+    it("control_handler can suppress the answer and send its own", function()
       local control = {}
       s:open({ { "send", "\136\2\3\233" }, { "read_frame" }, { "hold" } }, {
         control_handler = function(c, opcode, data)
@@ -168,7 +168,7 @@ for _, tls in ipairs { false, true } do
       assert.same({ 4999, "mine" }, sent())
     end)
 
-    it("a stream that ends without a close frame has no code of ours", function()
+    it("a stream that ends without a close frame is not answered with a code", function()
       s:open { { "close" } }
       s:poll()
       assert.same({ false, 1006, "", false }, state())
@@ -186,7 +186,7 @@ for _, tls in ipairs { false, true } do
 end
 
 describe("wsclose", function()
-  it("is safe on what is no connection", function()
+  it("is safe on a value that is not a connection", function()
     luws.wsclose()
     for _, thing in ipairs { false, 1, "x", {}, print, setmetatable({}, { __index = error }) } do
       luws.wsclose(thing, 1000, "x")

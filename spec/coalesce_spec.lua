@@ -1,4 +1,4 @@
--- The option coalesce and wsflush: small messages leave together, when there is a reason for them to leave.
+-- The option coalesce and wsflush: small messages are held back and sent together.
 
 local real = require "luws"
 local session = require "spec.support.session"
@@ -8,7 +8,7 @@ local world = require "spec.support.world"
 
 local FRAME = 2 + 4 + 5 -- bytes of a masked frame with "Hello"
 
--- Each makes what has the functions of session.lua.
+-- Each creates an object with the functions of session.lua.
 local ROUTES = {
   { "in memory", function() return world.session(), {} end },
   { "over a socket of ours", function() return session.new(real), {} end },
@@ -21,7 +21,7 @@ for _, route in ipairs(ROUTES) do
 
     after_each(function() s:close() end)
 
-    --- A connection to a peer that reads so many frames.
+    --- Opens a connection to a peer that reads this many frames.
     local function open(frames, coalesce)
       local options
       s, options = route[2]()
@@ -31,14 +31,14 @@ for _, route in ipairs(ROUTES) do
 
     local function send(opcode, data) assert.same({ true }, { luws.wssend(conn, opcode, data) }) end
 
-    --- The frames that the peer has got, as opcode and payload.
+    --- Returns the frames that the peer has received, as opcode and payload.
     local function got()
       local frames = {}
       for i, frame in ipairs(s.peer:at(3).frames) do frames[i] = frame.opcode .. " " .. frame.payload end
       return frames
     end
 
-    -- What makes the messages leave, and what the peer gets after them.
+    -- What causes the messages to be sent, and what the peer receives after them.
     for name, case in pairs {
       ["wsflush"] = { function() assert.same({ true }, { luws.wsflush(conn) }) end },
       ["wsreceive"] = { function() assert.same({ false, 0 }, { luws.wsreceive(conn) }) end },
@@ -63,7 +63,7 @@ for _, route in ipairs(ROUTES) do
       end)
     end
 
-    it("true is 16384 bytes", function()
+    it("true means 16384 bytes", function()
       open(2, true)
       send(2, ("x"):rep(16000))
       assert.equal(16000 + 8, conn.bufferedAmount)
@@ -72,7 +72,7 @@ for _, route in ipairs(ROUTES) do
       assert.equal(2, #got())
     end)
 
-    it("messages leave at once without it", function()
+    it("messages are sent at once without it", function()
       for _, coalesce in ipairs { false, 0 } do
         open(1, coalesce)
         send(1, "Hello")
@@ -82,7 +82,7 @@ for _, route in ipairs(ROUTES) do
       end
     end)
 
-    it("is logged frame by frame in debug_mode, as without", function()
+    it("debug_mode logs each frame, as without it", function()
       open(2, 100)
       luws.debug_mode = true
       local print, lines = _G.print, 0
@@ -103,12 +103,12 @@ describe("wsflush", function()
 
   after_each(function() s:close() end)
 
-  it("has nothing to do where nothing is queued", function()
+  it("has nothing to do when nothing is queued", function()
     s:open { { "hold" } }
     assert.same({ true }, { s.luws.wsflush(s.conn) })
   end)
 
-  it("says so where there is no connection, or not any more", function()
+  it("reports that there is no connection, or no longer one", function()
     s:open { { "hold" } }
     s.luws.wsclose(s.conn)
     for _, conn in ipairs { s.conn, {}, 1, "conn" } do
@@ -128,7 +128,7 @@ describe("wsflush", function()
 end)
 
 describe("the option coalesce", function()
-  it("is a boolean or a number of at least 0", function()
+  it("must be a boolean or a number that is not negative", function()
     for _, case in ipairs {
       { "yes", "boolean or number expected, got string" },
       { {}, "boolean or number expected, got table" },

@@ -1,4 +1,4 @@
--- permessage-deflate (RFC 7692) against servers that nobody here wrote, and the option that asks for it.
+-- permessage-deflate (RFC 7692) against third-party servers, and the option that requests it.
 
 local luws = require "luws"
 local poll = require "spec.support.poll"
@@ -64,7 +64,7 @@ for _, server in ipairs { "websockets", "ws", "demo" } do
       end)
     end
 
-    it("of messages in fragments", function()
+    it("works for messages sent in fragments", function()
       open("/echo", { deflate = { threshold = 0 }, max_payload_size = 2 ^ 20, fragment_size = 1000 })
       local chunks, next_chunk = { words(100), "", "tail" }, 0
       local function source()
@@ -78,14 +78,14 @@ for _, server in ipairs { "websockets", "ws", "demo" } do
     end)
 
     if server ~= "demo" then
-      it("of messages that come in fragments", function()
+      it("works for messages received in fragments", function()
         open("/fragments", { deflate = true })
         assert.is_true(luws.wssend(conn, 1, words(500)))
         assert.is_true(poll(luws, conn, function() return #got == 1 end))
         assert.is_true(got[1][2] == words(500))
       end)
 
-      it("does not get a message past max_payload_size", function()
+      it("does not let a message exceed max_payload_size", function()
         open("/big?size=8000000", { deflate = true, max_payload_size = 100000 })
         local _, more, why = poll(luws, conn)
         assert.same({ nil, "message too big (over 100000 bytes; see max_payload_size)" }, { more, why })
@@ -96,7 +96,7 @@ for _, server in ipairs { "websockets", "ws", "demo" } do
 end
 
 describe("the option deflate", function()
-  it("offers nothing unless it is asked to", function()
+  it("offers nothing by default", function()
     local peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "close" } }
     luws.wsclose(assert(luws.wsopen(peer.url, nil, { deflate = false })))
     assert.is_nil(peer:result().headers["sec-websocket-extensions"])
@@ -133,7 +133,7 @@ describe("the option deflate", function()
     ["x-webkit-deflate-frame"] = "the server selected an extension that was not offered: x-webkit-deflate-frame",
     ["permessage-deflate; ="] = 'Sec-WebSocket-Extensions: "" is not a token',
   } do
-    it("does not take the answer " .. answer, function()
+    it("rejects the answer " .. answer, function()
       local peer = scripted.peer { { "upgrade", headers = { "Sec-WebSocket-Extensions: " .. answer } }, { "hold" } }
       assert.same({ false, "upgrade failed; " .. why }, { luws.wsopen(peer.url, nil, { deflate = true }) })
       peer:close()

@@ -1,11 +1,11 @@
--- What benchmarks ask of the demo server: floods of texts and fragments, which are the same frames over and over where
--- nothing is compressed or encrypted, and a drain.
+-- The paths of the demo server that benchmarks use: floods of texts and fragments (the same frames over and over if
+-- nothing is compressed or encrypted), and a drain.
 
 local luws = require "luws"
 local servers = require "spec.support.servers"
 
 describe("the demo server", function()
-  --- Everything that comes before the end: opcodes and data, and the end itself.
+  --- Returns everything that arrives, as opcodes and data, including the end itself.
   local function receive(scheme, path, options)
     local messages, last = {}, nil
     options = options or {}
@@ -32,7 +32,7 @@ describe("the demo server", function()
     end)
   end
 
-  it("sends texts that are not ASCII, of exactly the size asked for", function()
+  it("sends non-ASCII texts of exactly the requested size", function()
     for size = 0, 200 do
       local messages, last = receive("ws", "/flood?text=unicode&count=2&size=" .. size)
       assert.same({ 2, "receiver error: closed" }, { #messages, last })
@@ -41,13 +41,13 @@ describe("the demo server", function()
     end
   end)
 
-  it("sends more than it makes frames for at once", function()
+  it("sends more than it builds frames for at once", function()
     local messages = receive("ws", "/flood?size=100000&count=8")
     assert.equal(8, #messages)
     for _, message in ipairs(messages) do assert.same({ 2, messages[1][2] }, message) end
   end)
 
-  it("spins where that is asked for, and takes what it does not read", function()
+  it("spins on request, and accepts data that it does not read", function()
     local echoed
     local conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo?spin=1"), function(_, _, data) echoed = data end))
     assert(luws.wssend(conn, 1, "hello"))

@@ -1,5 +1,4 @@
--- wsopen at its edges: addresses that cannot be reached, URLs and options that are not what they seem, and what is left
--- of a refusal.
+-- Edge cases of wsopen: unreachable addresses, misleading URLs and options, and how a server's refusal is reported.
 
 local luws = require "luws"
 local scripted = require "spec.support.scripted"
@@ -17,9 +16,9 @@ describe("wsopen", function()
     peer = nil
   end)
 
-  it("fails at once where an address can never be reached, and not at the deadline", function()
+  it("fails at once, not at the deadline, if an address can never be reached", function()
     local started = socket.gettime()
-    -- TCP connects to no group of hosts, with or without a network.
+    -- TCP cannot connect to a multicast address, with or without a network.
     local result, message = luws.wsopen("ws://224.0.0.1:80/", ignore, { connect_timeout = 30 })
     assert.is_false(result)
     assert.matches("^Connection to 224%.0%.0%.1:80 failed: %a", message)
@@ -44,13 +43,13 @@ describe("wsopen", function()
     end
   end)
 
-  it("says which option it is that cannot be the Host header", function()
+  it("names the option that is not a valid Host header", function()
     assert.same({ false, [[bad option 'upgrade_headers' ("a b" cannot be the value of a Host header)]] },
       { luws.wsopen("ws://127.0.0.1:1/", ignore, { upgrade_headers = { Host = "a b" } }) })
   end)
 
-  -- An options table may inherit, and so be another at each reading. What was checked is what counts.
-  describe("is not misled by an option that changes behind the check:", function()
+  -- An options table may inherit and so change with each read. The value that was checked must be the one used.
+  describe("is not misled by an option that changes after the check:", function()
     for name, right in pairs {
       fragment_size = 10, max_payload_size = 1000, receive_chunk_size = 1000, connect_timeout = 5, upgrade_timeout = 5,
       use_masking = true, deflate = true, subprotocols = "chat", upgrade_headers = { ["X-Name"] = "value" },
@@ -79,7 +78,7 @@ describe("wsopen", function()
     end
   end)
 
-  it("raises what reading an option raises, to the caller, and opens nothing", function()
+  it("passes an error raised by reading an option to the caller, and opens nothing", function()
     for _, name in ipairs { "connect", "fragment_size", "ssl", "subprotocols", "deflate", "sockproxy" } do
       local w = world.new()
       local raised = { name }
@@ -91,10 +90,10 @@ describe("wsopen", function()
     end
   end)
 
-  describe("hands on what a refusal means:", function()
+  describe("reports the server's refusal:", function()
     local HEAD = "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    --- What wsopen returns for a server that plays these steps after the request, and when.
+    --- Returns what wsopen returns for a server that plays these steps after the request, and when.
     local function open(steps)
       local w = world.new()
       w:play { { "request" }, unpack(steps) }
@@ -103,7 +102,7 @@ describe("wsopen", function()
       return message, response, w.clock.now()
     end
 
-    -- name, what comes, the body
+    -- name, the response, the body
     for _, case in ipairs {
       { "one chunk", HEAD .. "7\r\nexpired\r\n0\r\n\r\n", "expired" },
       { "several chunks", HEAD .. "4\r\nexpi\r\n00a;x=\"y\"\r\nred or not\r\n0\r\n\r\n", "expired or not" },
@@ -127,7 +126,7 @@ describe("wsopen", function()
       end)
     end
 
-    -- name, what comes byte by byte, the body, and how many bytes before the end it is known to be complete
+    -- name, the response (sent byte by byte), the body, and how many bytes before the end it is known to be complete
     for _, case in ipairs {
       { "chunks that come byte by byte", "3\r\nexp\r\n4\r\nired\r\n0\r\n\r\n", "expired", 3 },
       { "a chunk that is cut off by the end", "4000\r\nexpired", "expired" },

@@ -1,5 +1,5 @@
--- What comes out of order: coroutines that take turns where a user's socket yields, calls in the midst of others, and
--- all of it at random. Every message is delivered whole, in order and once, and the end is told once.
+-- Calls out of order: coroutines that alternate where a user's socket yields, calls made during others, and random
+-- mixtures of these. Every message is delivered whole, in order and once, and the end is reported once.
 
 local log = require "spec.support.log"
 local luws = require "luws"
@@ -11,12 +11,12 @@ local unpack = compat.unpack
 
 local CLOSED = "receiver error: closed"
 
-describe("where the socket yields while the peer's close frame is answered, the end", function()
+describe("if the socket yields while the peer's close frame is answered, the end", function()
   local s = session.new(luws)
 
   after_each(function() s:close() end)
 
-  --- The handler is told of it `times` times, where another coroutine calls this function in the midst of that.
+  --- Checks that the handler is notified `times` times if another coroutine calls this function meanwhile.
   local function check(name, times, says)
     local replaced, came = {}, "\136\2\3\232"
     s:open({ { "hold" } }, { connect = sockets.connecting(replaced) })
@@ -39,17 +39,17 @@ describe("where the socket yields while the peer's close frame is answered, the 
     assert.same(times == 1 and { { false, CLOSED } } or {}, s.told)
   end
 
-  it("is told once, though another coroutine has received it", function() check("wsreceive", 1, "closed") end)
+  it("is reported once, even if another coroutine has received it", function() check("wsreceive", 1, "closed") end)
 
-  it("is not told behind another coroutine's wsclose", function() check("wsclose", 0, "not connected") end)
+  it("is not reported after another coroutine's wsclose", function() check("wsclose", 0, "not connected") end)
 end)
 
-describe("wsreset behind wshandleincoming", function()
+describe("wsreset after wshandleincoming", function()
   local s = session.new(luws)
 
   after_each(function() s:close() end)
 
-  it("and a send that has read half a frame breaks nothing: what follows is delivered", function()
+  it("and a send that has read half a frame breaks nothing: later messages are delivered", function()
     local replaced, room = {}, true
     s:open({ { "hold" } }, { connect = sockets.connecting(replaced), send_timeout = 10 })
     local bytes = scripted.frame { opcode = 2, payload = ("x"):rep(50) } .. scripted.frame { payload = "next" }
@@ -71,7 +71,7 @@ describe("wsreset behind wshandleincoming", function()
     luws.wsreset(s.conn)
     given = bytes:sub(21)
     for _ = 1, 2 do assert.is_false((luws.wsreceive(s.conn))) end
-    -- Whether the frame that came in halves is forgotten is another matter: no wsreceive has taken its first half.
+    -- The frame that came in halves may or may not be forgotten: no wsreceive has taken its first half.
     assert.same({ 1, "i" }, s.told[1])
     assert.same({ 1, "next" }, s.told[#s.told])
     assert.equal("", given)
@@ -89,7 +89,7 @@ describe("options that close the connection when they are read", function()
 
   for _, key in ipairs { "sink", "max_payload_size", "receive_chunk_size" } do
     for _, debugging in ipairs { false, true } do
-      it(("have wsreceive say so: %s%s"):format(key, debugging and ", in debug_mode" or ""), function()
+      it(("make wsreceive report it: %s%s"):format(key, debugging and ", in debug_mode" or ""), function()
         log.start()
         local armed = false
         s:open({ { "wait" }, { "send", "\129\1x" }, { "hold" } }, setmetatable({}, {
@@ -115,7 +115,7 @@ describe("whatever a socket, coroutines and handlers do,", function()
   local MOST = 80 -- messages
   local ENOUGH = 20000 -- turns
 
-  -- Yields do not go through the calls of handlers in PUC Lua 5.1, but through those of control handlers and sinks.
+  -- In PUC Lua 5.1 handlers cannot yield, but control handlers and sinks can.
   local ANYWHERE = compat.yields_through_pcall
 
   local s = session.new(luws)
@@ -129,7 +129,7 @@ describe("whatever a socket, coroutines and handlers do,", function()
 
   after_each(log.stop)
 
-  --- The same numbers from the same seed in every interpreter: random(n) is one of 1 to n.
+  --- Gives the same numbers for the same seed in every interpreter: random(n) returns an integer from 1 to n.
   local function generator(seed)
     local state = seed * 7919 + 12345
     return function(n)
@@ -138,7 +138,7 @@ describe("whatever a socket, coroutines and handlers do,", function()
     end
   end
 
-  --- The bytes of so many messages that begin with their numbers; some are fragmented, around a ping.
+  --- Returns the bytes of this many messages that begin with their numbers; some are fragmented, around a ping.
   local function messages(random, count, longest)
     local frames = {}
     for i = 1, count do
@@ -155,7 +155,7 @@ describe("whatever a socket, coroutines and handlers do,", function()
     return table.concat(frames)
   end
 
-  --- Replaces the methods of a socket by some that take and give in pieces, time out, and maybe yield.
+  --- Replaces the methods of a socket with ones that send and receive in pieces, time out, and may yield.
   local function disturb(replaced, random, bytes, longest, may_yield)
     local at = 1
     function replaced.receive(_, max)
@@ -194,7 +194,7 @@ describe("whatever a socket, coroutines and handlers do,", function()
     end
   end
 
-  --- A factory of sinks for some of the messages; `record` gets them whole.
+  --- Creates sinks for some of the messages; `record` gets each message whole.
   local function some_to_sinks(random, record)
     return function()
       if random(2) == 1 then return nil end
@@ -237,7 +237,7 @@ describe("whatever a socket, coroutines and handlers do,", function()
     end, {
       connect = sockets.connecting(replaced),
       close_timeout = 0,
-      send_timeout = random(4) == 1 and 10 or 0, -- no time in between, lest a game depends on the clock
+      send_timeout = random(4) == 1 and 10 or 0, -- no value in between, so that no game depends on the clock
       receive_chunk_size = random(20000),
       sink = random(3) == 1 and some_to_sinks(random, record) or nil,
       control_handler = random(3) == 1 and act_deeper or nil,
@@ -271,9 +271,9 @@ describe("whatever a socket, coroutines and handlers do,", function()
     assert.same({ { { CLOSED, count } }, count, {} }, { told, #got, logged })
   end
 
-  -- The last one once ended while another coroutine had not delivered all that it had read.
+  -- Regression: the last one ended before another coroutine had delivered everything it had read.
   for _, range in ipairs { { 1, 10 }, { 11, 20 }, { 21, 30 }, { 31, 40 }, { 1100, 1100 } } do
-    it(("each message comes once, in order, and the end once: games %d to %d"):format(unpack(range)), function()
+    it(("each message arrives once and in order, and the end once: games %d to %d"):format(unpack(range)), function()
       for seed = range[1], range[2] do
         local ok, why = pcall(play, seed)
         if not ok then error(("game %d: %s"):format(seed, type(why) == "table" and why.message or tostring(why)), 0) end

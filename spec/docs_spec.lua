@@ -1,15 +1,15 @@
--- The documentation: what it shows runs, where it links to is there, and every option and function is described.
+-- The documentation: its examples run, its links lead somewhere, and every option and function is described.
 
 local child = require "spec.support.child"
 local scripted = require "spec.support.scripted"
 
--- Texts in that file that no client is ever told.
+-- Texts in that file that a client never reports.
 local OF_SERVERS = {
   "unmasked frame from a client", "the method is not GET", "the HTTP version is not 1.1", "no Host header",
   "not a WebSocket upgrade", "Sec-WebSocket-Version is not 13", "Sec-WebSocket-Key is not 16 bytes in base64",
 }
 
--- Texts in that file that say what luws has prevented before.
+-- Texts in that file for errors that luws prevents earlier.
 local PREVENTED = {
   " cannot be asked for", "the subprotocol ", " cannot be sent (1 text, 2 binary, 8 close, 9 ping, 10 pong)",
   "a control frame cannot be fragmented",
@@ -17,7 +17,7 @@ local PREVENTED = {
 
 local MOST_COLUMNS, README_LINES = 120, 120
 
--- How long the server echoes until it closes, and how long a block may take, in seconds.
+-- How long the server echoes before it closes, and how long a block may take, in seconds.
 local ECHOES, PATIENCE = 1, 8
 
 local function read(path)
@@ -42,14 +42,14 @@ end
 
 -- Pages
 
---- The anchor that GitHub makes of a heading.
+--- Returns the anchor that GitHub generates for a heading.
 local function slug(heading)
   local text = heading:gsub("!?%[([^%]]*)%]%b()", "%1"):gsub("<[^>]*>", "")
   return (text:lower():gsub("[^%w%s_\128-\255-]", ""):gsub("%s", "-"))
 end
 
---- A page: its lines, the blocks of code (language, mark, first line, text), the anchors (by name, the line),
--- those that stand there as ids (in order), and the links.
+--- Parses a page: its lines, the blocks of code (language, mark, first line, text), the anchors (line by name), the
+-- explicit ids (in order), and the links.
 local function parse(path)
   local page = { path = path, lines = {}, blocks = {}, anchors = {}, ids = {}, links = {}, repeated = {} }
   local block, mark, section
@@ -80,7 +80,7 @@ local function parse(path)
         local count = taken[name]
         taken[name] = (count or 0) + 1
         if count then name = name .. "-" .. count end
-        -- An id just before a heading may be what GitHub makes of it, too.
+        -- An id just before a heading may equal the anchor that GitHub generates for it.
         if page.anchors[name] ~= number - 1 then anchor(name, number) end
       end
       local plain = line:gsub("`[^`]*`", "")
@@ -109,7 +109,7 @@ local function page_at(path)
   return by_path[path]
 end
 
---- A path relative to a page, from the root of the project.
+--- Resolves a path relative to a page to one from the root of the project.
 local function resolved(page, path)
   local parts = {}
   local whole = path:find "^/" and path:sub(2) or (page.path:match "^(.*/)" or "") .. path
@@ -126,7 +126,7 @@ end
 local function at(page, number) return ("%s:%d"):format(page.path, number) end
 
 describe("the documentation", function()
-  it("links to what is there", function()
+  it("has no broken links", function()
     local problems = {}
     for _, page in ipairs(pages) do
       for _, link in ipairs(page.links) do
@@ -143,7 +143,7 @@ describe("the documentation", function()
     assert.same({}, problems)
   end)
 
-  it("has each anchor once in a page", function()
+  it("has no duplicate anchors in a page", function()
     local problems = {}
     for _, page in ipairs(pages) do
       for _, name in ipairs(page.repeated) do problems[#problems + 1] = page.path .. "#" .. name end
@@ -154,7 +154,7 @@ describe("the documentation", function()
   it("has no line wider than 120 columns, and a README of at most 120 lines", function()
     local problems = {}
     for _, page in ipairs(pages) do
-      local generated = false -- as a part of docs/speed.md is, by make bench-docs
+      local generated = false -- `make bench-docs` generates part of docs/speed.md
       for number, line in ipairs(page.lines) do
         if line == "<!-- the table, by `make bench-docs` -->" then generated = true end
         if line == "<!-- the end of the table -->" then generated = false end
@@ -167,10 +167,10 @@ describe("the documentation", function()
   end)
 end)
 
--- What there is to describe
+-- Options and functions to describe
 
---- Where each option is registered: the names of wsopen's options, and by option those of its settings. Read off the
--- source, where they stand as { "name", ... in a list, one to a line.
+--- Returns the names of wsopen's options, and for each option those of its settings. They are read from the source,
+-- which lists them as { "name", ... one to a line.
 local function registered()
   local top, inner, tls = {}, {}, {}
   for path in output "ls lua/luws/*.lua":gmatch "[^\n]+" do
@@ -207,8 +207,7 @@ describe("the reference", function()
     return result
   end
 
-  --- Of these ids the ones that are in none of the pages. `prefix`: what may stand before them, with a dot or an
-  -- underscore.
+  --- Returns those of these ids that are in none of the pages. `prefix` may precede them, with a dot or an underscore.
   local function missing(names, paths, prefix)
     local result = {}
     for _, name in ipairs(names) do
@@ -224,7 +223,7 @@ describe("the reference", function()
     return result
   end
 
-  --- The ids in the section of a page that are not known.
+  --- Returns the unknown ids in the section of a page.
   local function unknown(path, section, is_known)
     local result = {}
     for _, id in ipairs(by_path[path] and by_path[path].ids or {}) do
@@ -242,7 +241,7 @@ describe("the reference", function()
     end
   end)
 
-  it("describes no option that is not there", function()
+  it("describes no option that does not exist", function()
     local known = set(top)
     assert.same({}, unknown("docs/api.md", "Options of wsopen", function(name) return known[name] end))
     assert.same({}, unknown("docs/tls.md", "Options", function(name) return known[name] end))
@@ -258,7 +257,7 @@ describe("the reference", function()
     assert.same({}, unknown("docs/api.md", "Functions", function(name) return known[name] end))
   end)
 
-  it("has every text of the engine's errors", function()
+  it("has the text of each engine error", function()
     local path, problems, unseen = "src/protocol/error.rs", {}, {}
     for _, texts in ipairs { OF_SERVERS, PREVENTED } do
       for _, text in ipairs(texts) do unseen[text] = true end
@@ -266,7 +265,7 @@ describe("the reference", function()
     local errors = read "docs/errors.md"
     local code, checked = read(path):gsub("//[^\n]*", ""):gsub('\\"', "\1"), 0
     for literal in code:gmatch '"([^"]*)"' do
-      -- What stands between placeholders.
+      -- The text between placeholders.
       for text in (literal:gsub("{[^{}]*}", "\2") .. "\2"):gmatch "([^\2]*)\2" do
         text = text:gsub("\1", '"')
         if #text > 10 and not unseen[text] then

@@ -1,5 +1,5 @@
--- Whatever a function is given, what it raises or returns as a reason is a string: programs do `"..." .. err`, and
--- Lua's own handlers print nothing useful of a userdata. And nothing ends the process.
+-- Whatever its arguments, a function raises or returns errors as strings: programs do `"..." .. err`, and Lua's own
+-- handlers print nothing useful for a userdata. And no argument ends the process.
 
 local luws = require "luws"
 local scripted = require "spec.support.scripted"
@@ -8,7 +8,7 @@ local unpack = require "spec.support.compat".unpack
 
 local function ignore() end
 
--- What no argument should be; and numbers, for what becomes an integer or a time.
+-- Values that no argument should have; and numbers, for arguments that become an integer or a time.
 local VALUES = {
   { "nil", nil }, { "true", true }, { "false", false }, { "1", 1 }, { '"x"', "x" }, { "a table", {} },
   { "a function", function() end }, { "a coroutine", coroutine.create(ignore) }, { "io.stdout", io.stdout },
@@ -17,7 +17,7 @@ local VALUES = {
   { "infinity", math.huge }, { "-infinity", -math.huge }, { "NaN", 0 / 0 }, { '"4000"', "4000" },
 }
 
--- Good arguments, of which one after the other is replaced. What waits is never let.
+-- Good arguments, which are replaced one at a time. Functions that wait are given no time to.
 local CALLS = {
   wsopen = function(_, url) return url, ignore, {} end,
   wssend = function(conn) return conn, 1, "data" end,
@@ -34,7 +34,7 @@ local CALLS = {
   sleep = function() return 0 end,
 }
 
--- The same for the methods of conn.socket.
+-- Good arguments for the methods of conn.socket.
 local METHODS = { getfd = {}, setoption = { "keepalive", true }, close = {} }
 
 local OPTIONS = {
@@ -48,7 +48,7 @@ local FIELDS = {
   "bufferedAmount", "subprotocol", "close_code", "close_reason", "was_clean", "close_code_sent", "close_reason_sent",
 }
 
---- Whether sleeping for so long would take long.
+--- Returns whether sleeping for this time would take long.
 local function long(value) return (tonumber(value) or 0) > 0 end
 
 describe("without userdata:", function()
@@ -56,7 +56,7 @@ describe("without userdata:", function()
 
   setup(function()
     refused, refused_tls = scripted.refused(), scripted.refused { tls = true }
-    _G.luup = { log = ignore } -- handlers that are none are logged as errors
+    _G.luup = { log = ignore } -- invalid handlers are logged as errors
   end)
 
   teardown(function()
@@ -71,7 +71,7 @@ describe("without userdata:", function()
     for _, conn in ipairs(conns) do pcall(luws.wsclose, conn) end
   end)
 
-  --- An open connection, on which there is always something to read.
+  --- Opens a connection on which there is always something to read.
   local function connect()
     local last = conns[#conns]
     if last and last.connected == true and last.closing == false then return last end
@@ -83,7 +83,7 @@ describe("without userdata:", function()
     if #problems < 10 then problems[#problems + 1] = string.format(...) end
   end
 
-  --- Notes what is wrong with what pcall returned.
+  --- Records what is wrong with the results of pcall.
   local function check(name, ...)
     local ok, first, second = ...
     if not ok and type(first) ~= "string" then
@@ -96,7 +96,7 @@ describe("without userdata:", function()
     end
   end
 
-  --- Calls f with one argument after the other replaced, and with all of them.
+  --- Calls f with each argument replaced in turn, and with all of them replaced.
   local function try(name, f, good, value)
     local count = math.max(good.n, 1)
     for i = 1, count + 1 do
@@ -116,7 +116,7 @@ describe("without userdata:", function()
   end)
 
   for name, arguments in pairs(CALLS) do
-    it(name .. " given anything", function()
+    it(name .. " accepts any arguments", function()
       for _, case in ipairs(VALUES) do
         local shown, value = unpack(case)
         if not (name == "sleep" and long(value)) then
@@ -127,7 +127,7 @@ describe("without userdata:", function()
     end)
   end
 
-  it("wsopen given anything that is no URL, but for what LuWS says of it", function()
+  it("wsopen accepts any value that is not a URL, and raises LuWS's error", function()
     for _, case in ipairs(VALUES) do
       local ok, why = pcall(luws.wsopen, case[2])
       assert.is_false(ok, case[1])
@@ -136,7 +136,7 @@ describe("without userdata:", function()
     end
   end)
 
-  it("wsopen that fails returns two values, and three only for what a server has answered", function()
+  it("wsopen returns two values if it fails, and three only if a server has answered", function()
     local nobody = scripted.refused()
     for _, args in ipairs {
       { nobody.url }, { (nobody.url:gsub("^ws", "wss")) }, { nobody.url, 1 }, { nobody.url, ignore, { connect = 1 } },
@@ -149,7 +149,7 @@ describe("without userdata:", function()
     peer:close()
   end)
 
-  it("wsopen given options that are anything", function()
+  it("wsopen accepts any values as options", function()
     for _, name in ipairs(OPTIONS) do
       for _, case in ipairs(VALUES) do
         local shown, value = unpack(case)
@@ -170,7 +170,7 @@ describe("without userdata:", function()
     end
   end
 
-  it("connections whose options have become anything", function()
+  it("options of a connection may be replaced with any values", function()
     for _, name in ipairs(OPTIONS) do
       for _, case in ipairs(VALUES) do
         local conn = connect()
@@ -181,7 +181,7 @@ describe("without userdata:", function()
     assert.same({}, problems)
   end)
 
-  it("connections whose fields have become anything", function()
+  it("fields of a connection may be replaced with any values", function()
     for _, name in ipairs(FIELDS) do
       for _, case in ipairs(VALUES) do
         local conn = connect()
@@ -193,7 +193,7 @@ describe("without userdata:", function()
   end)
 
   for name, good in pairs(METHODS) do
-    it(("conn.socket:%s given anything"):format(name), function()
+    it(("conn.socket:%s accepts any arguments"):format(name), function()
       for _, case in ipairs(VALUES) do
         local socket = connect().socket
         try(("conn.socket.%s given %s"):format(name, case[1]), socket[name], pack(socket, unpack(good)), case[2])
@@ -205,7 +205,7 @@ describe("without userdata:", function()
     end)
   end
 
-  it("conn.socket has no methods that would take bytes from the connection, or wait", function()
+  it("conn.socket has no methods that consume the connection's bytes or wait", function()
     local socket = connect().socket
     for _, name in ipairs { "send", "receive", "settimeout", "wait", "shutdown", "connect", "dirty" } do
       assert.is_nil(socket[name], name)

@@ -1,8 +1,8 @@
--- Connections in the event loops that programs really run: cqueues' controller and copas's dispatcher. What is promised
--- is that a thread that waits there is woken by what comes, at once, and by nothing else; there is no interval.
+-- Connections in the event loops that programs really run: cqueues' controller and copas's dispatcher. A thread that
+-- waits there must be woken at once by incoming data, and by nothing else; no polling interval is involved.
 --
--- The same is asked of both where both can do it. What the methods say that loops call is in loop_spec.lua, and
--- copas_loop.lua as a user runs it in examples_spec.lua.
+-- Both loops get the same tests where both support the feature. The methods that loops call are tested in loop_spec.lua,
+-- and copas_loop.lua, as a user runs it, in examples_spec.lua.
 
 local copas = require "copas" -- before anything that loads LuaSocket's own http
 local cqueues = require "cqueues"
@@ -10,11 +10,11 @@ local luws = require "luws"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 
-local PATIENCE = 10 -- seconds; also what a turn of a loop waits at most, so a loop that is not woken fails by it
+local PATIENCE = 10 -- seconds; also the longest wait of one turn of a loop, so a loop that is not woken fails
 
--- start, stop: around each test. spawn(f): a thread in the loop, which runs until it first waits. receive(conn): in a
--- thread, waits until something has come, and returns what wsreceive then does. turn(seconds): one turn of the loop,
--- that waits for at most so long; whether anything came.
+-- start, stop: called around each test. spawn(f): starts a thread in the loop, which runs until it first waits.
+-- receive(conn): called in a thread, waits until something has arrived, and returns the results of wsreceive.
+-- turn(seconds): runs one turn of the loop, which waits at most this long; returns whether anything arrived.
 local loops = { cqueues = {}, copas = {} }
 
 do
@@ -37,7 +37,7 @@ do
   end
 
   function loop.turn(seconds)
-    -- A step may also end because of a descriptor that no thread waits for any more, which it then forgets.
+    -- A step may also end because of a descriptor that no thread waits for any more; the step then forgets it.
     local before, deadline, steps = woken, luws.gettime() + seconds, 0
     repeat
       assert(controller:step(math.max(0, deadline - luws.gettime())))
@@ -50,7 +50,7 @@ end
 do
   local loop, failed = loops.copas, nil
 
-  function loop.start() failed = nil end -- there is one dispatcher, which forgets connections that are over
+  function loop.start() failed = nil end -- there is one dispatcher, and it forgets connections that are over
   function loop.stop() end
 
   function loop.spawn(f)
@@ -82,7 +82,7 @@ after_each(function()
   for _, peer in ipairs(peers) do peer:close() end
 end)
 
---- A connection to a peer of its own, and that peer. conn.seen is what its handler gets.
+--- Opens a connection to a new peer; returns both. conn.seen collects what its handler gets.
 local function open(script, options)
   local peer = scripted.peer(script)
   peers[#peers + 1] = peer
@@ -103,18 +103,18 @@ for name, loop in pairs(loops) do
       before_each(loop.start)
       after_each(loop.stop)
 
-      --- Turns the loop until that is so; each turn has to bring something.
+      --- Turns the loop until the condition holds; each turn has to bring something.
       local function run(done)
         while not done() do assert.is_true(loop.turn(PATIENCE), "the loop was not woken") end
       end
 
-      --- Turns the loop until nothing more comes.
+      --- Turns the loop until nothing more arrives.
       local function settle()
         local deadline = luws.gettime() + PATIENCE
         while loop.turn(0) do assert.is_true(luws.gettime() < deadline, "the loop is woken by nothing") end
       end
 
-      --- Has a thread receive on a connection for ever.
+      --- Starts a thread that receives on a connection until it ends.
       local function reader(conn)
         loop.spawn(function()
           while loop.receive(conn) ~= nil do end -- luacheck: ignore 542
@@ -124,7 +124,7 @@ for name, loop in pairs(loops) do
 
       local function seen(conn, count) return function() return #conn.seen == count end end
 
-      it("is woken by each message, also by those that were read already, and otherwise never", function()
+      it("is woken by each message, even if it was already read, and never otherwise", function()
         local conn, peer = open({ tls = tls, { "upgrade", tail = "\129\5first\129\6second" }, { "wait" },
           { "send", "\129\5third" }, { "wait" }, { "send", "\130\126\39\16" .. ("x"):rep(10000) }, { "hold" } },
           { receive_chunk_size = 1000 })
@@ -140,7 +140,7 @@ for name, loop in pairs(loops) do
         settle()
       end)
 
-      it("waits for its own connection, whatever comes on another", function()
+      it("waits for its own connection, whatever arrives on another", function()
         local pair = {}
         for i = 1, 2 do
           local conn, peer = open { tls = tls, { "upgrade" }, { "wait" }, { "send", "\129\1" .. i }, { "hold" } }
@@ -191,7 +191,7 @@ for name, loop in pairs(loops) do
         assert.same({ 10, "ping" }, { frames[#frames].opcode, frames[#frames].payload })
       end)
 
-      it("is told of the end, and may open the next connection at once", function()
+      it("is notified of the end, and may open the next connection at once", function()
         local told = {}
         loop.spawn(function()
           for i = 1, 3 do
@@ -232,7 +232,7 @@ for _, tls in ipairs { false, true } do
       while not ended do assert.is_true(loops.cqueues.turn(PATIENCE), "the loop was not woken") end
     end
 
-    it("tells which of several connections something came on", function()
+    it("tells which of several connections has received something", function()
       local first = open { tls = tls, { "upgrade" }, { "hold" } }
       local second = open { tls = tls, { "upgrade" }, { "send", "\129\5Hello" }, { "hold" } }
       run(function()
@@ -245,7 +245,7 @@ for _, tls in ipairs { false, true } do
       assert.same({ {}, { { 1, "Hello" } } }, { first.seen, second.seen })
     end)
 
-    it("waits for room as well while something is still to be sent", function()
+    it("also waits for room while something is still to be sent", function()
       local size, header = 2 ^ 23, 14
       local conn, peer = open({ tls = tls, receive_buffer = 4096, { "upgrade" }, { "wait" }, { "read", size + header },
         { "send", "\129\2ok" }, { "hold" } }, { send_timeout = 0 })
@@ -257,7 +257,7 @@ for _, tls in ipairs { false, true } do
       assert.same({ 0, { { 1, "ok" } } }, { conn.bufferedAmount, conn.seen })
     end)
 
-    it("ends when receive_timeout is over", function()
+    it("ends when receive_timeout has passed", function()
       local conn = open({ tls = tls, { "upgrade" }, { "hold" } }, { receive_timeout = 0.1 })
       run(function()
         local more, why

@@ -1,4 +1,4 @@
--- The examples as a user runs them: what they print and with which status they end, so that what is shown works.
+-- The examples as a user runs them: their output and their exit status.
 
 local child = require "spec.support.child"
 local scripted = require "spec.support.scripted"
@@ -36,7 +36,7 @@ close:  the server answered 4000, cleanly
     end)
   end
 
-  -- what the server is, a peer, the output: a pattern with %URL and %HOST, and the status
+  -- what the server does, a peer, the output (a pattern with %URL and %HOST), and the status
   local function answering(bytes)
     return function() return scripted.peer { { "upgrade" }, { "read_frame" }, { "send", bytes }, { "read_to_eof" } } end
   end
@@ -85,10 +85,10 @@ close:  the server answered 4000, cleanly
 end)
 
 describe("examples/polling_plugin.lua", function()
-  local SECONDS = 2.5 -- that each of them runs: the third turn, at one a second, is the last
+  local SECONDS = 2.5 -- for which each of them runs: the third turn, at one a second, is the last
   local peer, results
 
-  -- They do nothing most of the time, so they run together.
+  -- They are idle most of the time, so they run together.
   setup(function()
     local close_frame = scripted.frame { opcode = "close", payload = scripted.close_payload(1001) }
     peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "wait" }, { "send", close_frame }, { "read_to_eof" } }
@@ -118,7 +118,7 @@ describe("examples/polling_plugin.lua", function()
     assert_ran(results.echo, "connected to URL\nreceived: hello from the plugin\ndone\n")
   end)
 
-  it("connects again when it loses its connection", function()
+  it("reconnects when it loses its connection", function()
     assert_ran(results.closing, [[
 connected to URL
 lost: receiver error: closed
@@ -126,7 +126,7 @@ connected to URL
 done
 ]])
     assert.equal(2, peer:connections())
-    peer:go() -- the second script has nobody to talk to any more
+    peer:go() -- the second script has no peer any more
     for i = 1, 2 do assert.equal("hello from the plugin", peer:result(i).frames[1].payload) end
   end)
 
@@ -145,14 +145,14 @@ describe("examples/select_loop.lua", function()
     local seen = {}
     for line in output:gmatch "[^\n]+" do seen[#seen + 1] = line end
     assert.equal("done", table.remove(seen))
-    table.sort(seen) -- in which order they are answered is the server's affair
+    table.sort(seen) -- the server may answer them in any order
     local expected = {}
     for i = 1, 3 do expected[i] = ("connection %d received: hello from connection %d"):format(i, i) end
     assert.same(expected, seen)
     assert.equal(0, status)
   end)
 
-  it("does so at once, and ends with its last connection", function()
+  it("receives at once, and ends with its last connection", function()
     local close_frame = scripted.frame { opcode = "close", payload = scripted.close_payload(1001) }
     local peer = scripted.peer {
       { "upgrade" }, { "read_frame" }, { "wait" }, { "send", "\129\4news" .. close_frame }, { "read_to_eof" },
@@ -204,7 +204,7 @@ describe("examples/copas_loop.lua", function()
       { "read_frame" }, { "send", "\129\1b" }, { "read_frame" }, { "send", "\129\1c" }, { "hold" },
     }
     local finish = child.start { "examples/copas_loop.lua", peer.url }
-    for i = 1, 2 do peer:at(3, i) end -- the second has sent, though the first was not answered
+    for i = 1, 2 do peer:at(3, i) end -- the second has sent before the first was answered
     for _ = 1, 2 do peer:go() end
     local output, status = finish()
     assert.equal("", (output:gsub("received: %a\n", ""):gsub("done\n", "")))
@@ -212,8 +212,8 @@ describe("examples/copas_loop.lua", function()
     peer:close()
   end)
 
-  it("says what failed, with status 1", function()
-    local peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "close" } }
+  it("reports what failed, with status 1", function()
+      local peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "close" } }
     local refused = scripted.refused()
     local output, status = child.run { "examples/copas_loop.lua", peer.url }
     for _, name in ipairs { "one", "two" } do -- in either order
@@ -233,7 +233,7 @@ describe("examples/copas_loop.lua", function()
 end)
 
 describe("examples/luv_loop.lua", function()
-  it("sends and receives, also more than the socket has room for", function()
+  it("sends and receives, even more than the socket has room for", function()
     for _, scheme in ipairs { "ws", "wss" } do
       local output, status = child.run { "examples/luv_loop.lua", servers.url("demo", scheme, "/echo") }
       local expected = {}
@@ -243,8 +243,8 @@ describe("examples/luv_loop.lua", function()
     end
   end)
 
-  it("says what failed, with status 1", function()
-    local peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "close" } }
+  it("reports what failed, with status 1", function()
+      local peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "close" } }
     assert.same({ "lost: receiver error: closed\n", 1 }, { child.run { "examples/luv_loop.lua", peer.url } })
     peer:close()
     local url = scripted.refused().url
@@ -293,7 +293,7 @@ describe("examples/ltn12_upload.lua", function()
     peer:close()
   end)
 
-  it("says what is wrong, with status 1", function()
+  it("reports what is wrong, with status 1", function()
     local silent = scripted.peer { { "upgrade" }, { "read_frame" }, { "close" } }
     local refused = scripted.refused()
     local host = refused.url:match "//(.*)/"
@@ -316,7 +316,7 @@ describe("examples/ltn12_upload.lua", function()
 end)
 
 describe("examples/sockproxy.lua", function()
-  it("connects through SockProxy in both ways", function()
+  it("connects through SockProxy both ways", function()
     local proxy = scripted.peer {
       { "send", "OK TOGGLEDBITS-SOCKPROXY 1.1 99\n" }, { "read_until", "\n" }, { "send", "OK CONN 99\n" },
       { "upgrade" }, { "read_frame" }, { "send", "\129\5hello" }, { "read_to_eof" },
@@ -342,9 +342,9 @@ built in: received hello
     proxy:close()
   end)
 
-  it("connects directly where there is none", function()
+  it("connects directly if there is none", function()
     local refused = scripted.refused()
-    -- something else listens there, or it cannot connect
+    -- either something else listens there, or it cannot connect
     local other = scripted.peer { { "send", "220 mail.example.com ESMTP\r\n" }, { "read_to_eof" } }
     local failing = scripted.peer {
       { "send", "OK TOGGLEDBITS-SOCKPROXY 1.1 99\n" }, { "read_until", "\n" },
@@ -367,7 +367,7 @@ built in: received hello
     end
   end)
 
-  it("says why it cannot connect, with status 1", function()
+  it("reports why it cannot connect, with status 1", function()
     local refused = scripted.refused()
     local output, status = child.run { "examples/sockproxy.lua", refused.url, tostring(refused.port) }
     local failure = ("cannot open %s: Connection to %s failed: connection refused\n")

@@ -1,6 +1,6 @@
--- Garbage collection in the middle of luws: what allocates may run anybody's finaliser, and that may raise an error or
--- call luws. No process ends of it. Each message is delivered exactly once and in order, or the connection is over and
--- says so.
+-- Garbage collection in the middle of luws: any allocation may run any finaliser, which may raise an error or call
+-- luws. The process survives. Each message is delivered exactly once and in order, or the connection is over and
+-- reports it.
 --
 -- Finalisers of connections themselves are in module_spec.lua, those between a handler's arguments in
 -- handlers_spec.lua, those of a Lua state that is being closed in hosts_spec.lua.
@@ -8,14 +8,14 @@
 local child = require "spec.support.child"
 local servers = require "spec.support.servers"
 
--- Receives all of a flood, while each turn leaves garbage whose finaliser does something to the connection, or to
--- others. Everything is in a pcall, for the finalisers may also run, and fail, in the program's own code.
+-- Receives a whole flood, while each turn leaves garbage whose finaliser does something to this connection or to
+-- others. Everything is in a pcall, because the finalisers may also run, and fail, in the program's own code.
 local PROGRAM = [[
   local url, echo, deed, count, route = ...
   luup = { log = function() end }
-  -- LuaJIT itself can die of an error in a finaliser that its compiled code has run.
+  -- LuaJIT itself can crash on an error in a finaliser that its compiled code has run.
   if jit then jit.off() end
-  collectgarbage("setpause", 100) -- or Lua 5.2 may not collect at all before the end
+  collectgarbage("setpause", 100) -- otherwise Lua 5.2 may not collect at all before the end
   local luws = require "luws"
   local received, finalised, told, ends, says = 0, 0, nil, 0, nil
   local conn
@@ -49,7 +49,7 @@ local PROGRAM = [[
     local ok, more, why = pcall(luws.wsreceive, conn)
     if ok and more == nil then says = why end
     if ok and more == false then pcall(luws.wswait, conn, 1) end
-    -- PUC Lua leaves its collector at twice the memory when a finaliser raises an error.
+    -- When a finaliser raises an error, PUC Lua does not collect again until memory use has doubled.
     collectgarbage "restart"
   end
   local deadline = os.time() + 30
@@ -68,7 +68,7 @@ local ALL = "finalised 1 all receiver error: closed closed\n"
 
 for _, route in ipairs { "ws", "wss", "luasocket" } do
   local scheme = route == "wss" and "wss" or "ws"
-  describe("a flood over " .. route .. " is received exactly once, or its end is told,", function()
+  describe("a flood over " .. route .. " is received exactly once, or its end is reported,", function()
     for deed, may_end in pairs {
       ["raises an error"] = true,
       ["raises a table"] = true,
@@ -82,7 +82,7 @@ for _, route in ipairs { "ws", "wss", "luasocket" } do
         local echo = servers.url("demo", scheme, "/echo")
         local output, status = child.program(PROGRAM, url, echo, deed, tostring(COUNT), route)
         assert.equal(0, status, output)
-        -- Where an error is raised between taking a message and delivering it, the connection is over; in a method of
+        -- If an error is raised between taking a message and delivering it, the connection is over; in a method of
         -- the user's socket it is that socket's error.
         local ended = may_end and output:match "^finalised 1 some receiver error: (%a+)"
         if ended == "interrupted" or ended and route == "luasocket" then return end
@@ -92,8 +92,8 @@ for _, route in ipairs { "ws", "wss", "luasocket" } do
   end)
 end
 
--- Of objects that are garbage in the same cycle, the youngest is finalised first: an object that is older than its
--- connection finds all that is native in that finalised.
+-- Of objects that become garbage in the same cycle, the youngest is finalised first: an object that is older than its
+-- connection finds the native parts of that connection already finalised.
 describe("a finaliser of an object that is older than its connection, both garbage at the same time,", function()
   local FINALISER = [[
     luup = { log = function() end }
@@ -116,7 +116,7 @@ describe("a finaliser of an object that is older than its connection, both garba
     collectgarbage()
     collectgarbage()
     io.write(table.concat(said, " "), "\n")
-    -- The rest of the program goes on.
+    -- The rest of the program continues.
     local told
     local conn = assert(luws.wsopen(url, function(_, _, data) told = data end))
     luws.wssend(conn, 1, "hello")
@@ -139,7 +139,7 @@ describe("a finaliser of an object that is older than its connection, both garba
     ["conn:getfd(), conn:pollfd(), conn:dirty(), conn:events(), conn:timeout()"] = "-1 -1 false r",
   } do
     for _, scheme in ipairs { "ws", "wss" } do
-      it(("finds it over: %s, over %s"):format(call, scheme), function()
+      it(("finds the connection closed: %s, over %s"):format(call, scheme), function()
         local program = FINALISER:format(("say(%s)"):format(call))
         local output, status = child.program(program, servers.url("demo", scheme, "/echo"), servers.ca_file())
         assert.equal(expected .. "\nhello\n", output)

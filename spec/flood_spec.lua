@@ -1,5 +1,5 @@
--- Peers that send more than a program can take at once: one call of wsreceive ends soon, whatever has piled up, says
--- that there is more, and loses nothing. Handlers that raise an error for each message do not flood the log.
+-- Peers that send more than a program can take at once: each wsreceive returns soon, however much has piled up,
+-- reports that there is more, and loses nothing. Handlers that raise an error for each message do not flood the log.
 
 local log = require "spec.support.log"
 local world = require "spec.support.world"
@@ -11,7 +11,7 @@ describe("a flood", function()
 
   before_each(function() w = world.new() end)
 
-  --- Has `frames` come while a wssend waits for room, so that they are all read ahead.
+  --- Makes `frames` arrive while a wssend waits for room, so that they are all read ahead.
   local function read_ahead(frames, options, handler)
     options = options or {}
     options.send_timeout = 1
@@ -27,7 +27,7 @@ describe("a flood", function()
     assert.same({ 0.2, "" }, { w.clock.now(), line.other.inbox })
   end
 
-  --- Calls wsreceive until there is no more: how many calls that took, the most events of one, the bytes, all events.
+  --- Calls wsreceive until there is no more. Returns the number of calls, the most events of one, the bytes, all events.
   local function drain(count_events)
     local calls, most, bytes, before = 0, 0, 0, 0
     local more
@@ -60,7 +60,7 @@ describe("a flood", function()
     end)
   end
 
-  it("of fragments without an end is followed a piece at a time, without a limit to its frames", function()
+  it("of endless fragments is read a piece at a time, with no limit on the number of frames", function()
     local frames = "\2\0" .. ("\0\0"):rep(3000 * MOST) .. "\128\1x"
     conn, peer = w:open()
     peer:raw(frames)
@@ -69,7 +69,7 @@ describe("a flood", function()
     assert.same({ { 2, "x" } }, w.told)
   end)
 
-  it("that a handler is slow with is left after 5 milliseconds", function()
+  it("whose handler is slow is interrupted after 5 milliseconds", function()
     local got = 0
     conn, peer = w:open(nil, nil, function()
       got = got + 1
@@ -78,13 +78,13 @@ describe("a flood", function()
     peer:raw(("\130\1x"):rep(10))
     assert.same({ true, 30 }, { w.luws.wsreceive(conn) })
     assert.equal(3, got)
-    assert.is_true(conn:dirty()) -- for event loops, which look at the descriptor otherwise
+    assert.is_true(conn:dirty()) -- for event loops, which otherwise look at the descriptor
     for _ = 1, 3 do assert.same({ true, 0 }, { w.luws.wsreceive(conn) }) end
     assert.equal(10, got)
-    assert.same({ false, 0 }, { w.luws.wsreceive(conn) }) -- only now it has been read whether there is more
+    assert.same({ false, 0 }, { w.luws.wsreceive(conn) }) -- only now has a read shown whether there is more
   end)
 
-  it("before the end of the stream is delivered before the end is told", function()
+  it("before the end of the stream is delivered before the end is reported", function()
     conn, peer = w:open(nil, { receive_chunk_size = 100000 })
     peer:raw(("\130\1x"):rep(2500))
     peer:finish()
@@ -94,19 +94,19 @@ describe("a flood", function()
     assert.same({ false, "receiver error: closed" }, w.told[2501])
   end)
 
-  it("grows no queue: nothing is read while events wait", function()
+  it("does not grow a queue: nothing is read while events wait", function()
     conn, peer = w:open(nil, { receive_chunk_size = 3000 })
     for _ = 1, 20 do
       peer:raw(("\130\0"):rep(3000))
       w.luws.wsreceive(conn)
     end
-    -- What is not delivered yet is still the peer's, but for one read.
+    -- Everything not yet delivered is still with the peer, except for one read.
     assert.is_true(#peer.line.other.inbox >= 20 * 6000 - 2 * told() - 3000)
     drain(told)
     assert.equal(60000, told())
   end)
 
-  it("at a handler that raises errors puts ten tracebacks a second into the log, and then a count", function()
+  it("whose handler raises errors logs ten tracebacks a second, and then a count", function()
     local logged = log.start()
     finally(log.stop)
     conn, peer = w:open(nil, nil, function() error "no" end)
