@@ -17,7 +17,7 @@ for _, tls in ipairs { false, true } do
       return { s.conn.connected, s.conn.close_code, s.conn.close_reason, s.conn.was_clean }
     end
 
-    --- Returns the result of the peer once nothing lingers any more.
+    --- Returns the state once the connection no longer lingers.
     local function final_state()
       assert.is_true(luws.wswait(s.conn, 5))
       return state()
@@ -168,7 +168,7 @@ for _, tls in ipairs { false, true } do
       assert.same({ 4999, "mine" }, sent())
     end)
 
-    it("a stream that ends without a close frame is not answered with a code", function()
+    it("no code is sent when a stream ends without a close frame", function()
       s:open { { "close" } }
       s:poll()
       assert.same({ false, 1006, "", false }, state())

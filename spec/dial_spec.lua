@@ -108,8 +108,8 @@ describe("wsopen", function()
       { "several chunks", HEAD .. "4\r\nexpi\r\n00a;x=\"y\"\r\nred or not\r\n0\r\n\r\n", "expired or not" },
       { "line ends within a chunk", HEAD .. "9\r\n\r\n0\r\n\r\nab\r\n0\r\n\r\n", "\r\n0\r\n\r\nab" },
       { "no bytes", HEAD .. "0\r\n\r\n", "" },
-      { "fields behind the last chunk", HEAD .. "2\r\nno\r\n0\r\nX-Trailer: x\r\n\r\n", "no" },
-      { "another response behind it", HEAD .. "2\r\nno\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "no" },
+      { "fields after the last chunk", HEAD .. "2\r\nno\r\n0\r\nX-Trailer: x\r\n\r\n", "no" },
+      { "another response after it", HEAD .. "2\r\nno\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "no" },
       { "what is no chunk", HEAD .. "2\r\nno\r\nexpired", "no" },
       {
         "a length that does not count, beside chunks",

@@ -1,8 +1,8 @@
 -- Connections in the event loops that programs really run: cqueues' controller and copas's dispatcher. A thread that
 -- waits there must be woken at once by incoming data, and by nothing else; no polling interval is involved.
 --
--- Both loops get the same tests where both support the feature. The methods that loops call are tested in loop_spec.lua,
--- and copas_loop.lua, as a user runs it, in examples_spec.lua.
+-- Both loops get the same tests where both support the feature. The methods that loops call are in loop_spec.lua, and
+-- copas_loop.lua, as a user runs it, is in examples_spec.lua.
 
 local copas = require "copas" -- before anything that loads LuaSocket's own http
 local cqueues = require "cqueues"

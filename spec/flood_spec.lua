@@ -27,7 +27,7 @@ describe("a flood", function()
     assert.same({ 0.2, "" }, { w.clock.now(), line.other.inbox })
   end
 
-  --- Calls wsreceive until there is no more. Returns the number of calls, the most events of one, the bytes, all events.
+  --- Calls wsreceive until there is no more. Returns calls, most events in one, bytes, all events.
   local function drain(count_events)
     local calls, most, bytes, before = 0, 0, 0, 0
     local more

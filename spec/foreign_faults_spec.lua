@@ -1,5 +1,5 @@
--- options.connect: a socket that is a table with nothing behind it, and does only what LuaSocket promises: parts of
--- what it is asked for, "timeout", "wantread" and "wantwrite" at any time, and errors together with bytes.
+-- options.connect: a socket that is a table with no real socket behind it and does only what LuaSocket promises:
+-- partial reads and writes, "timeout", "wantread" and "wantwrite" at any time, and errors together with bytes.
 
 local log = require "spec.support.log"
 local memory_socket = require "spec.support.memory_socket"
@@ -9,7 +9,7 @@ local unpack = compat.unpack
 
 local PUC = not compat.yields_through_pcall -- PUC Lua 5.1
 
-describe("a socket that is a table with nothing behind it", function()
+describe("a socket that is a table with no real socket behind it", function()
   local w, luws, conn, got
 
   local function handler(_, opcode, data) got[#got + 1] = { opcode, data } end
@@ -24,7 +24,7 @@ describe("a socket that is a table with nothing behind it", function()
     return memory
   end
 
-  --- Receives and waits until done(), or until no more will come; what the last wsreceive returned.
+  --- Receives and waits until done(), or until no more will come. Returns the results of the last wsreceive.
   local function receive_until(done)
     local more, bytes
     repeat
@@ -48,7 +48,7 @@ describe("a socket that is a table with nothing behind it", function()
     luws = w.luws
   end)
 
-  --- A fault that does these one after the other, and again: functions, or lists of what to return.
+  --- Creates a fault that cycles through these: functions, or lists of values to return.
   local function turns(list)
     local turn = 0
     return function(...)
@@ -70,7 +70,7 @@ describe("a socket that is a table with nothing behind it", function()
   end
   local NOTHING = {}
 
-  -- what the socket does; whether it takes all of our close frame at once, and gives all of the peer's
+  -- the socket's behaviour; whether it takes our close frame whole, and returns the peer's whole
   for _, case in ipairs {
     { "does all at once", {}, true, true },
     { "sends single bytes and says so", { send = one }, true, true },
@@ -100,7 +100,7 @@ describe("a socket that is a table with nothing behind it", function()
       local expected = { { 2, "" }, { 2, "Hello" }, { 2, ("\0\255"):rep(60) }, { 2, ("x"):rep(126) }, { 9, "ping" } }
       for i = 1, 4 do echo(expected[i][2]) end -- to the limit of the shortest form of a frame, and beyond
       assert.is_true(luws.wssend(conn, 9, "ping"))
-      -- What it took so far is seen by the peer once, and in order.
+      -- The peer sees what the socket has taken so far once, and in order.
       assert.same(expected, memory.peer.events)
       luws.wsclose(conn)
       assert.same({ 1, 0, false, -1 }, { memory.closed, memory.late, conn.connected, conn:getfd() })
@@ -111,7 +111,7 @@ describe("a socket that is a table with nothing behind it", function()
     end)
   end
 
-  it("delivers what came with the error, and then the error", function()
+  it("delivers the bytes that came with the error, and then the error", function()
     for _, why in ipairs { "closed", "connection reset by peer", "something of its own" } do
       local memory = open()
       memory.peer:raw "\129\5Hello\129\9cut"
@@ -136,7 +136,7 @@ describe("a socket that is a table with nothing behind it", function()
     end
   end)
 
-  describe("that returns what no socket does has failed with that, and is closed all the same:", function()
+  describe("that returns invalid values has failed, and is closed nevertheless:", function()
     local unspeakable = setmetatable({}, { __tostring = function() error("no") end })
     for _, case in ipairs {
       { "its receive returned a table", function() return {} end },
@@ -180,14 +180,14 @@ describe("a socket that is a table with nothing behind it", function()
 
   describe("whose send has raised an error", function()
     for _, place in ipairs { "the main coroutine", "a coroutine" } do
-      it("in " .. place .. " is sent nothing again, though the error is no longer raised", function()
+      it("in " .. place .. " is never sent anything again, even if the error is no longer raised", function()
         local memory = open()
         function memory.faults.send(_, bytes)
           memory:take(bytes:sub(1, 3))
           error("it broke", 0)
         end
         local function say() return pcall(luws.wssend, conn, 1, "first") end
-        -- In PUC Lua 5.1 a coroutine's error goes on to the caller, for it may yield there and not be caught.
+        -- In PUC Lua 5.1 a coroutine's error reaches the caller, because code that may yield cannot be under pcall.
         local caught = place == "the main coroutine" or not PUC
         local results = { (caught and say or coroutine.wrap(say))() }
         if not caught then
@@ -207,7 +207,7 @@ describe("a socket that is a table with nothing behind it", function()
     end
   end)
 
-  -- A coroutine that is given up inside a method, or ended there by an error, has taken or given nobody knows what.
+  -- If a coroutine is abandoned inside a method, or ended there by an error, the number of bytes moved is unknown.
   for _, work in ipairs { "send", "receive" } do
     for _, how in ipairs { "given up", "under a pcall" } do
       it(("whose %s yields and is never resumed, %s, is over: interrupted"):format(work, how), function()
@@ -216,7 +216,7 @@ describe("a socket that is a table with nothing behind it", function()
         if work == "receive" then memory.peer:raw "\129\1x" end
         memory.faults[work] = function() coroutine.yield() end
         coroutine.wrap(function()
-          -- PUC Lua 5.1 ends this by an error, which LuaJIT does not.
+          -- PUC Lua 5.1 ends this with an error, unlike LuaJIT.
           if how == "under a pcall" then pcall(luws[name], conn, 1, "first") else luws[name](conn, 1, "first") end
         end)()
         memory.faults[work] = nil
@@ -238,7 +238,7 @@ describe("a socket that is a table with nothing behind it", function()
     end
   end
 
-  it("whose close fails is in the log, and keeps nobody from hearing of the end", function()
+  it("whose close fails is logged, and the end is still reported", function()
     local warned = log.start()
     finally(log.stop)
     local memory = open { close = function() error({}) end }
@@ -261,7 +261,7 @@ describe("a socket that is a table with nothing behind it", function()
     assert.equal(2, #warned)
   end)
 
-  it("is not asked without end where it takes nothing", function()
+  it("is not called endlessly if it takes nothing", function()
     local memory = open({}, { send_timeout = 0.1 })
     function memory.faults.send() return nil, "timeout", 0 end
     local sends, receives, started = memory.sends, memory.receives, w.clock.now()
@@ -272,14 +272,14 @@ describe("a socket that is a table with nothing behind it", function()
     assert.equal(11, conn.bufferedAmount)
     assert.same({ false, "send error: timeout; none of it was sent" }, { luws.wssend(conn, 1, "second") })
     assert.equal(11, conn.bufferedAmount)
-    -- What was queued goes out first, and whole.
+    -- Queued data goes out first, and whole.
     memory.faults.send = nil
     assert.is_true(luws.wssend(conn, 1, "third"))
     receive_until(function() return got[2] end)
     assert.same({ { 1, "first" }, { 1, "third" } }, got)
   end)
 
-  it("is asked once or twice, and not waited for, with a send_timeout of 0", function()
+  it("is called once or twice, without waiting, with a send_timeout of 0", function()
     local memory = open({}, { send_timeout = 0 })
     function memory.faults.send() return nil, "timeout", 0 end
     local sends, started = memory.sends, w.clock.now()
@@ -288,7 +288,7 @@ describe("a socket that is a table with nothing behind it", function()
     assert.is_true(memory.sends - sends <= 2, memory.sends - sends)
   end)
 
-  it("is never made to wait by wsreceive, and in steps of 0.2 s by wswait", function()
+  it("never waits in wsreceive, and waits in steps of 0.2 s in wswait", function()
     local memory = open()
     memory.timeouts, memory.receives = {}, 0
     local started = w.clock.now()
@@ -306,7 +306,7 @@ describe("a socket that is a table with nothing behind it", function()
     assert.same({ { 1, "x" } }, got)
   end)
 
-  it("that returns from a wait at once is asked every 2 ms, and not without end", function()
+  it("that returns from a wait at once is called every 2 ms, and not endlessly", function()
     local memory = open { receive = function(memory, max) return nil, "timeout", memory:give(max) end }
     local started = w.clock.now()
     memory.receives = 0
@@ -315,7 +315,7 @@ describe("a socket that is a table with nothing behind it", function()
     assert.is_true(memory.receives <= 60, memory.receives)
   end)
 
-  it("whose peer sends no more and takes nothing is waited for, and not asked without end", function()
+  it("whose peer sends no more and takes nothing is waited for, and not called endlessly", function()
     local memory = open({}, { send_timeout = 1 })
     function memory.faults.send() return nil, "timeout", 0 end
     function memory.faults.receive() return nil, "closed", "" end
@@ -325,7 +325,7 @@ describe("a socket that is a table with nothing behind it", function()
     assert.is_true(memory.sends - sends <= 600, memory.sends - sends)
   end)
 
-  it("that can send no more is at its end for wsreceive, too, once it brings nothing", function()
+  it("that cannot send any more has also ended for wsreceive, once it has no more data", function()
     local memory = open()
     function memory.faults.send() return nil, "no buffer space", 0 end
     memory.peer:raw "\129\1x"

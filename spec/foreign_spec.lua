@@ -1,4 +1,4 @@
--- options.connect: sockets that are the user's, of LuaSocket, of LuaSec, or made of tables, over ws and wss.
+-- options.connect: the user's own sockets (LuaSocket's, LuaSec's, or tables), over ws and wss.
 
 local luws = require "luws"
 local poll = require "spec.support.poll"
@@ -12,7 +12,7 @@ local unpack = compat.unpack
 
 local function direct(host, port) return socket.connect(host, port) end
 
---- What LuaSec makes of a connection; verified, for that is the user's choice here.
+--- Wraps a connection with LuaSec. It is verified: here that is up to the user.
 local function with_tls(host, port)
   local plain = assert(socket.connect(host, port))
   local secure = assert(ssl.wrap(plain, { mode = "client", protocol = "any", verify = "none" }))
@@ -21,8 +21,8 @@ local function with_tls(host, port)
   return secure
 end
 
---- A table with the four methods and no more, over a socket. `calls` gets their names in order; `before`, if given, is
--- called in each of them.
+--- Creates a table with only the four methods, over a socket. `calls` gets their names in order; `before`, if given,
+-- is called in each of them.
 local function table_over(inner, calls, before)
   local outer = {}
   for _, name in ipairs { "send", "receive", "settimeout", "close" } do
@@ -48,7 +48,7 @@ local got
 
 local function handler(_, opcode, data) got[#got + 1] = { opcode, data } end
 
---- A connection whose socket raises an error when it is to receive, as long as it is unplugged; and what sets that.
+--- Opens a connection whose socket raises an error in receive while unplugged. Returns it and a setter for that.
 local function pluggable()
   local is_unplugged = false
   local conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
@@ -148,7 +148,7 @@ describe("options.connect", function()
       return { conn.close_code, conn.close_reason, conn.was_clean, conn.close_code_sent, conn.close_reason_sent }
     end
 
-    it("is given the close frame and closed before wsclose returns, which waits for no answer: " .. scheme, function()
+    it("is sent the close frame and closed before wsclose returns, not awaiting an answer: " .. scheme, function()
       peer = scripted.peer {
         tls = tls, { "upgrade" }, { "read_frame", 2 }, { "wait" }, { "send", ANSWER }, { "read_to_eof" },
       }
@@ -171,7 +171,7 @@ describe("options.connect", function()
       assert.same({}, got)
     end)
 
-    it("has ended cleanly if one receive brings the peer's answer: " .. scheme, function()
+    it("ends cleanly if one receive returns the peer's answer: " .. scheme, function()
       peer = scripted.peer { tls = tls, { "upgrade" }, { "read_frame" }, { "send", ANSWER }, { "hold" } }
       local is_closing = false
       conn = assert(luws.wsopen(peer.url, handler, {
@@ -182,7 +182,7 @@ describe("options.connect", function()
           end,
         },
       }))
-      luws.wsreceive(conn) -- TLS may have had its tickets to deliver
+      luws.wsreceive(conn) -- to read any TLS session tickets
       is_closing = true
       luws.wsclose(conn)
       assert.same({ 4001, "bye", true, 1000, "" }, state())
@@ -190,7 +190,7 @@ describe("options.connect", function()
     end)
   end
 
-  it("takes what it takes at once, and is closed with the rest of it unsent", function()
+  it("takes what it can at once, and is closed with the rest unsent", function()
     peer = scripted.peer { { "upgrade" }, { "read_to_eof" } }
     local room, calls = math.huge, {}
     conn = assert(luws.wsopen(peer.url, handler, {
@@ -219,8 +219,8 @@ describe("options.connect", function()
   end)
 
   for _, tls in ipairs { false, true } do
-    it("loses nothing of what LuaSocket's own buffer holds: " .. (tls and "wss" or "ws"), function()
-      -- a preamble and the bytes after it in one write; the 101 and a frame, too
+    it("loses no bytes held in LuaSocket's own buffer: " .. (tls and "wss" or "ws"), function()
+      -- a preamble and the bytes after it in one write; likewise the 101 and a frame
       peer = scripted.peer {
         { "read", 1 }, { "send", "READY\r\n" }, tls and { "tls" } or { "upgrade", tail = "\129\5Hello" },
         tls and { "upgrade", tail = "\129\5Hello" } or { "hold" }, { "hold" },
@@ -239,8 +239,8 @@ describe("options.connect", function()
     end)
   end
 
-  it("loses nothing of what came in one piece with the line that connect has read", function()
-    -- Here the server speaks before it is asked; the accept hash does not matter, the bytes of the response do.
+  it("loses no bytes that arrived together with the line that connect has read", function()
+    -- Here the server responds before the request; the accept hash does not matter, the bytes of the response do.
     peer = scripted.peer { { "send", "READY\r\nHTTP/1.1 403 Buffered\r\nContent-Length: 2\r\n\r\nno" }, { "hold" } }
     local own
     local ok, why, response = luws.wsopen(peer.url, handler, {
@@ -256,7 +256,7 @@ describe("options.connect", function()
     assert.equal("closed", (select(2, own:receive(1))))
   end)
 
-  it("is kept alive with the connection, and closed once by wsclose; then nothing is called any more", function()
+  it("is kept alive with the connection, and closed once by wsclose; then it is not called again", function()
     local calls, alive = {}, setmetatable({}, { __mode = "k" })
     conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
       connect = function(...)
@@ -269,7 +269,7 @@ describe("options.connect", function()
     collectgarbage()
     assert.equal(conn.socket, (next(alive)))
     echo(conn, "Hello")
-    conn.socket = nil -- the user's to overwrite
+    conn.socket = nil -- the user may overwrite it
     collectgarbage()
     collectgarbage()
     assert.is_truthy(next(alive))
@@ -285,7 +285,7 @@ describe("options.connect", function()
     assert.equal(1, count(calls, "close"))
   end)
 
-  it("is closed once, too, where wsopen fails after it, and at the peer's end", function()
+  it("is also closed once if wsopen fails after connect, and when the peer ends the connection", function()
     for _, case in ipairs {
       { { { "upgrade", status = "HTTP/1.1 403 Forbidden" }, { "close" } }, "upgrade failed; HTTP/1.1 403 Forbidden" },
       { { { "close" } }, "upgrade failed; the peer closed the connection (is it wss?)" },
@@ -316,7 +316,7 @@ describe("options.connect", function()
     end
   end)
 
-  it("fails with the function's own words, or with ours where it has none", function()
+  it("fails with the function's own error text, or with ours if it gives none", function()
     local named = setmetatable({}, { __tostring = function() return "as a table" end })
     for _, case in ipairs {
       { "Connection to 127.0.0.1:1 failed: connect returned no socket", nil },
@@ -341,7 +341,7 @@ describe("options.connect", function()
     end
   end)
 
-  it("raises its errors in wsopen's caller, just as they are", function()
+  it("passes its errors unchanged to wsopen's caller", function()
     local err = { code = 7 }
     for _, value in ipairs { err, "as text", setmetatable({}, { __tostring = error }) } do
       local ok, why = pcall(luws.wsopen, "ws://127.0.0.1:1/", handler, { connect = function() error(value, 0) end })
@@ -354,7 +354,7 @@ end)
 describe("in a coroutine,", function()
   before_each(function() got = {} end)
 
-  --- Runs f in a coroutine that is resumed at each yield; how many there were, and what they handed out.
+  --- Runs f in a coroutine that is resumed at each yield. Returns the number of yields and the yielded values.
   local function drive(f)
     local yields, thread = {}, coroutine.create(f)
     local deadline = luws.gettime() + 20
@@ -426,7 +426,7 @@ describe("in a coroutine,", function()
     end
   end)
 
-  it("a method that raises an error has failed with that, once and for all", function()
+  it("a method that raises an error has failed for good", function()
     local conn, unplug = pluggable()
     unplug(true)
     assert.same({ nil, "unplugged" }, { luws.wsreceive(conn) })
@@ -434,7 +434,7 @@ describe("in a coroutine,", function()
     luws.wsclose(conn)
   end)
 
-  it("one may send while another receives, each method call by itself", function()
+  it("one may send while another receives, in separate method calls", function()
     local inside, most = {}, 0
     local conn
     drive(function()
@@ -497,10 +497,10 @@ describe("in a coroutine,", function()
       assert.equal(thread, running[name], name)
     end
     luws.wsclose(conn)
-    assert.is_nil(running.send) -- the main one
+    assert.is_nil(running.send) -- the main coroutine
   end)
 
-  it("an error of a method is caught where that can be had together with yields; else it is the caller's", function()
+  it("an error of a method is caught where yields can cross pcall; otherwise the caller gets it", function()
     local conn, unplug = pluggable()
     unplug(true)
     local results = {}

@@ -1,4 +1,4 @@
--- guard: turns at what only one coroutine at a time may do, and what counts as broken off.
+-- guard: turns at work that only one coroutine at a time may do, and when such a turn counts as broken off.
 
 local compat = require "spec.support.compat"
 local world = require "spec.support.world"
@@ -11,7 +11,7 @@ describe("a turn", function()
     turn = guard.turn()
   end)
 
-  --- Has a coroutine take the turn and then yield, or end.
+  --- Makes a coroutine take the turn and then yield, or end.
   local function taken_by_another(yields)
     local thread = coroutine.create(function()
       assert(guard.take(turn) == true)
@@ -21,7 +21,7 @@ describe("a turn", function()
     return thread
   end
 
-  it("is ours if nobody has it, and again once it is given back", function()
+  it("is ours if no coroutine has it, and again once it has been given back", function()
     for _ = 1, 2 do
       assert.is_true(guard.take(turn))
       turn.inside = true -- in the user code that it is for
@@ -32,7 +32,7 @@ describe("a turn", function()
     end
   end)
 
-  it("that we have already is ours to finish, but in coroutines of PUC Lua 5.1, where errors are not caught", function()
+  it("that we have is ours to finish, except in coroutines of PUC Lua 5.1, which catch no errors", function()
     guard.take(turn)
     assert.is_false(guard.take(turn))
     assert.is_false(guard.is_broken_off(turn, true))
@@ -49,7 +49,7 @@ describe("a turn", function()
     end)()
   end)
 
-  it("is of the coroutine that has taken it", function()
+  it("belongs to the coroutine that has taken it", function()
     assert.is_false(guard.is_ours(turn))
     guard.take(turn)
     assert.is_true(guard.is_ours(turn))
@@ -58,7 +58,7 @@ describe("a turn", function()
     assert.is_false(guard.is_ours(turn))
   end)
 
-  it("is not ours while another coroutine is at it", function()
+  it("is not ours while another coroutine has it", function()
     local thread = taken_by_another(true)
     assert.is_false(guard.take(turn))
     assert.is_false(guard.is_broken_off(turn, true))
@@ -72,7 +72,7 @@ describe("a turn", function()
     assert.is_true(guard.is_broken_off(turn, false))
   end)
 
-  it("was broken off if the coroutine that had it was given up and collected", function()
+  it("was broken off if the coroutine that had it was abandoned and collected", function()
     taken_by_another(true)
     collectgarbage()
     collectgarbage()
@@ -90,7 +90,7 @@ describe("a turn", function()
 end)
 
 describe("what can be called", function()
-  it("is a function or a table whose metatable says so, though it may be hidden", function()
+  it("is a function or a table with __call in its metatable, even a hidden one", function()
     local guard = world.new().import "guard"
     for _, case in ipairs {
       { print, true },

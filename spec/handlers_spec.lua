@@ -1,4 +1,4 @@
--- Handlers: what they are given, what they may do to the connection from within, and what becomes of their errors.
+-- Handlers: their arguments, the calls that they may make on the connection, and how their errors are handled.
 
 local compat = require "spec.support.compat"
 local module = require "luws"
@@ -22,7 +22,7 @@ describe("handlers", function()
   end
 
   before_each(function()
-    luws = module.instance("handlers") -- which logs so many errors in a second, whatever others have logged
+    luws = module.instance("handlers") -- with its own limit on errors logged per second
     logged = {}
     rawset(_G, "luup", { log = function(text, level) logged[#logged + 1] = { text, level } end })
   end)
@@ -34,7 +34,7 @@ describe("handlers", function()
     conn, peer = nil, nil
   end)
 
-  --- All that came, as { conn, opcode, data, ... } with its length in n.
+  --- All handler calls, as { conn, opcode, data, ... } with the length in n.
   local function recorder()
     local calls = {}
     return calls, function(...) calls[#calls + 1] = { n = select("#", ...), ... } end
@@ -131,7 +131,7 @@ describe("handlers", function()
       assert.same({ "a", "b" }, { frames[1].payload, frames[2].payload })
     end)
 
-    it("are told of pongs, which call for nothing", function()
+    it("are called for pongs, which need no reply", function()
       local calls, handler = recorder()
       open({ { "send", "\138\1x" }, { "hold" } }, nil, { control_handler = handler })
       poll(luws, conn, function() return calls[1] end)
@@ -164,7 +164,7 @@ describe("handlers", function()
       end)
     end
 
-    it("nor do they keep the end from being dealt with", function()
+    it("the end is still handled", function()
       open({ { "send", "\136\2\3\232" }, { "read_frame" } }, function() error("it broke") end)
       local _, more, why = poll(luws, conn)
       assert.same({ nil, "closed" }, { more, why })
@@ -173,7 +173,7 @@ describe("handlers", function()
     end)
   end)
 
-  describe("whose errors are many have ten of them logged in a second, and the others counted:", function()
+  describe("that raise many errors have ten of them logged per second, and the others counted:", function()
     local w, other_peer
 
     before_each(function()
@@ -182,7 +182,7 @@ describe("handlers", function()
       w:open(other_peer, nil, function() error("it broke", 0) end)
     end)
 
-    --- So many messages come, and so many errors.
+    --- Makes this many messages arrive, each of which raises an error.
     local function fail(count)
       for _ = 1, count do other_peer:send(1, "x") end
       w:receive_all()
@@ -214,7 +214,7 @@ describe("handlers", function()
       assert.equal(11, #logged)
     end)
 
-    it("each instance of the module counts its own", function()
+    it("each instance of the module counts its own errors", function()
       fail(11)
       local other, peer_of_other = w.luws.instance("other"), w:peer()
       local conn_of_other = other.wsopen("ws://peer.test/", function() error("it broke", 0) end)
@@ -234,7 +234,7 @@ describe("handlers", function()
       assert.same({ "aa", "bb" }, { frames[1].payload, frames[2].payload })
     end)
 
-    it("close: no handler is called any more, and wsreceive says so", function()
+    it("close: no handler is called any more, and wsreceive reports it", function()
       for _, place in ipairs { "message", "control" } do
         local calls = 0
         local function handler(c)
@@ -249,7 +249,7 @@ describe("handlers", function()
       end
     end)
 
-    it("close when they are told of the end", function()
+    it("close when they are notified of the end", function()
       for _, steps in ipairs {
         { { "close" } },
         { { "send", "\136\0" }, { "read_frame" } },
@@ -284,7 +284,7 @@ describe("handlers", function()
       assert.is_true(deepest > 1)
     end)
 
-    it("receive so deep that the C stack would not do: nothing is lost", function()
+    it("receive recursively beyond the C stack's limit: nothing is lost", function()
       local count, got = 1000, {}
       open({ { "send", "\129\1x", times = count }, { "hold" } }, function(c, _, data)
         got[#got + 1] = data
@@ -295,7 +295,7 @@ describe("handlers", function()
       assert.same({}, logged)
     end)
 
-    it("receive so deep from control_handler and from sink, in a coroutine or not", function()
+    it("receive as deep from control_handler and from sink, in a coroutine or not", function()
       for _, option in ipairs { "control_handler", "sink" } do
         for _, run in ipairs { function(f) f() end, function(f) coroutine.wrap(f)() end } do
           local calls, ended = 0, false
@@ -319,7 +319,7 @@ describe("handlers", function()
       end
     end)
 
-    it("receive so deep over several connections in turn", function()
+    it("receive as deep over several connections in turn", function()
       local count, got, others = 300, 0, {}
       local function receive_all(_, _, _)
         got = got + 1
@@ -335,7 +335,7 @@ describe("handlers", function()
           other.peer:close()
         end
       end)
-      -- What a handler leaves on another connection is that one's next wsreceive's.
+      -- Messages that a handler leaves on another connection are delivered by that connection's next wsreceive.
       local deadline = luws.gettime() + 10
       repeat
         for _, other in ipairs(others) do luws.wsreceive(other.conn) end
@@ -344,7 +344,7 @@ describe("handlers", function()
       assert.same({}, logged)
     end)
 
-    it("are called whatever finalisers do meanwhile", function()
+    it("be called, whatever finalisers do meanwhile", function()
       local other = scripted.peer { { "upgrade" }, { "send", "\129\1y", times = 3000 }, { "hold" } }
       local seen = {}
       local second = assert(luws.wsopen(other.url, function(_, _, data) seen[#seen + 1] = data end))
@@ -352,7 +352,7 @@ describe("handlers", function()
         luws.wsclose(second)
         other:close()
       end)
-      -- A finaliser that receives on another connection, at any time: one comes with each table that is dropped.
+      -- A finaliser that receives on another connection at any time: each dropped table has one.
       local function drop()
         local proxy = compat.newproxy(true)
         getmetatable(proxy).__gc = function() luws.wsreceive(second) end
@@ -370,7 +370,7 @@ describe("handlers", function()
       assert.same({}, logged)
     end)
 
-    it("receive when they are told of the end", function()
+    it("receive when they are notified of the end", function()
       local told = {}
       open({ { "close" } }, function(c, opcode, data)
         told[#told + 1] = { opcode, data, luws.wsreceive(c) }
@@ -379,7 +379,7 @@ describe("handlers", function()
       assert.same({ { false, CLOSED, nil, "closed" } }, told)
     end)
 
-    it("open another one, and use it", function()
+    it("open another connection, and use it", function()
       local inner
       open({ { "send", "\129\1a" }, { "hold" } }, function()
         inner = assert(luws.wsopen(peer.url, nil, { close_timeout = 0 }))
@@ -392,7 +392,7 @@ describe("handlers", function()
       assert.same({}, logged)
     end)
 
-    it("replace conn.options by anything", function()
+    it("replace conn.options with anything", function()
       local count = 0
       open({ { "send", "\129\1a\137\0\129\1b" }, { "read_frame" }, { "hold" } }, function(c)
         count = count + 1
@@ -416,10 +416,10 @@ describe("handlers", function()
   end)
 end)
 
--- In PUC Lua 5.1 no yield goes through the call of a handler.
+-- In PUC Lua 5.1 handlers cannot yield.
 if compat.yields_through_pcall then
   describe("handlers that yield", function()
-    it("on two connections, which take turns again and again, go on to be called", function()
+    it("on two connections that alternate repeatedly are still called", function()
       local w = world.new()
       local told = 0
       local function handler(_, opcode)
@@ -451,7 +451,7 @@ if compat.yields_through_pcall then
   end)
 end
 
-describe("no handler is called after wsclose, though the connection was closed", function()
+describe("no handler is called after wsclose, even if the connection was closed", function()
   local w, conn, called
 
   before_each(function()
@@ -463,7 +463,7 @@ describe("no handler is called after wsclose, though the connection was closed",
 
   local function count() called = called + 1 end
 
-  --- Receives a message and a ping, after which nothing may have been called.
+  --- Receives a message and a ping; no handler may have been called for them.
   local function check(peer)
     peer:send(1, "a")
     peer:send(9, "p")
@@ -480,7 +480,7 @@ describe("no handler is called after wsclose, though the connection was closed",
     check(peer)
   end)
 
-  it("by options, when they were read", function()
+  it("by options, as they were read", function()
     for _, name in ipairs { "handler_args", "control_handler" } do
       local peer, armed
       local options = setmetatable({}, {

@@ -1,5 +1,5 @@
--- Hosts that are not a program at its ease: those without coroutines yet, Lua states that are being closed, and users
--- who press Ctrl-C. Each is an interpreter of its own.
+-- Unusual hosts: those without coroutines yet, Lua states that are being closed, and users who press Ctrl-C. Each test
+-- runs in an interpreter of its own.
 
 local child = require "spec.support.child"
 local scripted = require "spec.support.scripted"
@@ -12,7 +12,7 @@ local INTERPRETER = os.getenv "LUWS_SPEC_LUA" or "lua5.1"
 local function urls() return servers.url("demo", "ws", "/echo"), servers.url("demo", "wss", "/echo") end
 
 it("the module loads, and an echo comes back, where coroutines cannot be made yet", function()
-  -- OpenResty has its own in place of these four, and they raise errors in the phases in which it loads modules.
+  -- OpenResty replaces these four with its own, which raise errors in the phases in which it loads modules.
   local output, status = child.program([[
     for _, name in ipairs { "create", "resume", "wrap", "yield" } do
       coroutine[name] = function() error("API disabled in the context of init_by_lua*", 2) end
@@ -34,8 +34,8 @@ it("the module loads, and an echo comes back, where coroutines cannot be made ye
 end)
 
 -- When a Lua state is closed, it runs all finalisers, the youngest object's first, and frees the libraries like any
--- other object. So a finaliser may find everything of the module's gone but what the program still refers to. Which of
--- the values that a function may return it returns then is no promise; but it returns one of them, at once.
+-- other object. So a finaliser may find that everything of the module is gone except what the program still refers to.
+-- A function then returns at once, with one of its documented values; which of them is not promised.
 describe("a finaliser that runs after the module's own", function()
   local PRELUDE = [[
     local ws, wss, ca_file = ...
@@ -59,8 +59,8 @@ describe("a finaliser that runs after the module's own", function()
     end
   ]]
 
-  -- When the finaliser's turn comes: after the module's, for the object is older; or first, and it has the rest
-  -- finalised meanwhile. What it does meanwhile must not matter where the rest is gone already.
+  -- When the finaliser runs: after the module's, because the object is older; or first, then it makes the others run
+  -- meanwhile. Doing that must not matter if the others have already run.
   local ORDERS = {
     { "of an object older than it", "proxy()  load()", "" },
     { "of an object older than it, which collects", "proxy()  load()", "collectgarbage()" },
@@ -69,8 +69,8 @@ describe("a finaliser that runs after the module's own", function()
 
   local CLOSING = "false the Lua state is being closed"
 
-  -- name, what is called, what it says: one of these lines, each time; how often, if `conn` is to be one over ws, and
-  -- then one over wss
+  -- name, the call, its output (one of these lines each time), and how often, if `conn` is to be a connection over ws
+  -- and then one over wss
   local CALLS = {
     { "cannot open a connection", "say(luws.wsopen(ws))", { CLOSING } },
     { "cannot open one to what is no URL, either", "say(luws.wsopen '@')  say(luws.wsopen(5))", { CLOSING } },
@@ -140,13 +140,13 @@ describe("a finaliser that runs after the module's own", function()
 end)
 
 for _, scheme in ipairs { "ws", "wss" } do
-  it("a Lua state that is closed lets what is queued leave first, and the close frame: " .. scheme, function()
+  it("a Lua state that is closed first sends queued data and the close frame: " .. scheme, function()
     local size = 2 ^ 22 -- more than the sockets have room for
     local peer = scripted.peer {
       tls = scheme == "wss", receive_buffer = 4096,
       { "upgrade" }, { "wait" }, { "read_frame", 2 }, { "read_to_eof" },
     }
-    local closed = scripted.peer { { "request" }, { "close" } } -- is told when wsclose has returned
+    local closed = scripted.peer { { "request" }, { "close" } } -- connected to when wsclose has returned
     local finish = child.start { input = [[
       local url, size, closed, ca_file = ...
       local luws = require "luws"
@@ -168,9 +168,9 @@ for _, scheme in ipairs { "ws", "wss" } do
   end)
 end
 
--- The interpreters make an error of the signal, which is raised when they run again.
+-- The interpreters turn the signal into an error, which is raised when they run again.
 describe("Ctrl-C ends", function()
-  local SOON = 5 -- seconds; much less than what is waited for
+  local SOON = 5 -- seconds; much less than the interrupted waits
 
   local peer
 
@@ -179,7 +179,7 @@ describe("Ctrl-C ends", function()
     peer = nil
   end)
 
-  --- What a process is at: "S" where it sleeps in the system, "Z" after its end, until it is waited for.
+  --- Returns the state of a process: "S" while it sleeps in a system call, "Z" after its end, until it is waited for.
   local function doing(pid)
     local file = io.open(("/proc/%d/stat"):format(pid))
     if not file then return "Z" end
@@ -188,7 +188,7 @@ describe("Ctrl-C ends", function()
     return state
   end
 
-  --- Whether a process gets there within so many seconds.
+  --- Returns whether a process reaches this state within the given seconds.
   local function gets_to(pid, state, seconds)
     local deadline = socket.gettime() + seconds
     repeat
@@ -198,14 +198,14 @@ describe("Ctrl-C ends", function()
     return false
   end
 
-  --- Runs a program that says "waiting" when it is about to wait, and interrupts it when it does, after `ready`, which
-  -- waits for what must come first: whether it ended soon, and what else it said.
+  --- Runs a program that prints "waiting" when it is about to wait, and interrupts it once it waits and `ready`, which
+  -- waits for any preconditions, has returned. Returns whether it ended soon, and the rest of its output.
   local function interrupt(program, ready, ...)
     local script = os.tmpname()
     local file = assert(io.open(script, "w"))
     file:write(program)
     file:close()
-    -- The shell becomes the interpreter, so this is the number of that.
+    -- The shell becomes the interpreter, so this is the interpreter's process number.
     local command = "echo $$; exec %s %s %s 2>&1 </dev/null"
     local pipe = assert(io.popen(command:format(INTERPRETER, script, table.concat({ ... }, " "))))
     local pid, said = tonumber((pipe:read "*l")), pipe:read "*l"
@@ -220,7 +220,7 @@ describe("Ctrl-C ends", function()
     return ended, output
   end
 
-  -- name, the peer's script, what is done before and what is interrupted; the step that the peer must be at first.
+  -- name, the peer's script, the code before, the code to interrupt, and the step that the peer must reach first.
   -- `open(options)` opens a connection.
   local OPEN = "local conn = assert(open())"
   local CASES = {
@@ -229,7 +229,7 @@ describe("Ctrl-C ends", function()
     { "sleep", nil, "", "luws.sleep(30)" },
     {
       "wsopen while the upgrade is not answered", { { "request" }, { "hold" } }, "", "open { upgrade_timeout = 30 }",
-      2, -- lest it is TLS that is waited for
+      2, -- so that it does not wait in the TLS handshake
     },
     { "wsopen while the address does not answer", "silent", "", "open { connect_timeout = 30 }" },
     {
@@ -277,9 +277,9 @@ describe("Ctrl-C ends", function()
     end
   end
 
-  -- LuaSocket goes on waiting after a signal, so each wait is a short one. The interpreter's error may then be raised
-  -- within the socket's method, and is that method's.
-  it("wswait with a socket of the program's, or is the error of that", function()
+  -- LuaSocket continues to wait after a signal, so each wait is short. The interpreter's error may be raised within
+  -- the socket's method, and counts as that method's.
+  it("wswait with the program's own socket, or is reported as that socket's error", function()
     peer = scripted.peer { { "upgrade" }, { "hold" } }
     local ended, output = interrupt([[
       local luws, socket = require "luws", require "socket"

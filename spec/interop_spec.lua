@@ -1,6 +1,5 @@
--- The module against servers that nobody here wrote: Python's `websockets` and npm's `ws`, over ws and wss, so that an
--- error in our reading of RFC 6455 is not one that both ends share. Our own demo server has the same to do, as far as
--- its paths go.
+-- The module against third-party servers: Python's `websockets` and npm's `ws`, over ws and wss, so that both ends
+-- cannot share a misreading of RFC 6455. Our own demo server gets the same tests for the paths that it has.
 
 local luws = require "luws"
 local poll = require "spec.support.poll"
@@ -11,11 +10,11 @@ local unpack = require "spec.support.compat".unpack
 local SERVERS = {
   { name = "websockets" },
   { name = "ws" },
-  -- Its answer to a close frame has the code alone, as RFC 6455 section 5.5.1 asks.
+  -- Its answer to a close frame has only the code, as RFC 6455 section 5.5.1 asks.
   { name = "demo", without_reason = true, only = { ["/echo"] = true, ["/close"] = true, ["/nowhere"] = true } },
 }
 
--- Functions, because the certificates are made when first asked for.
+-- Functions, because the certificates are made on first use.
 local TRANSPORTS = {
   { name = "ws", scheme = "ws", options = function() return {} end },
   { name = "wss, unverified", scheme = "wss", options = function() return { ssl_verify = "none" } end },
@@ -28,7 +27,7 @@ local TRANSPORTS = {
 local MIB = 1024 * 1024
 local TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
--- So many bytes, no two neighbours alike, and of a period that divides no power of two.
+-- Returns this many bytes, no two neighbours equal, with a period that does not divide a power of two.
 local PATTERN = {}
 for i = 0, 250 do PATTERN[i + 1] = string.char(i) end
 PATTERN = table.concat(PATTERN)
@@ -46,7 +45,7 @@ local MESSAGES = {
   { "text of 1 to 4 bytes a character", TEXT, "z\195\164\226\130\172\240\159\152\128" },
   { "text with NUL, CR and LF", TEXT, "a\0b\r\nc" },
 }
--- the lengths where the header changes its form (RFC 6455 section 5.2), and a large one
+-- the lengths at which the header changes its form (RFC 6455 section 5.2), and a large one
 for _, size in ipairs { 1, 125, 126, 127, 65535, 65536, 65537, MIB } do
   MESSAGES[#MESSAGES + 1] = { size .. " bytes", BINARY, bytes(size) }
 end
@@ -62,7 +61,7 @@ for _, server in ipairs(SERVERS) do
     describe(("with %s over %s, luws"):format(server.name, transport.name), function()
       local conn, messages, controls, ends
 
-      --- Opens a connection, whose messages become { opcode, data }, and the texts of its end `ends`.
+      --- Opens a connection that collects messages as { opcode, data }, and the texts of its end in `ends`.
       local function open(path, more)
         messages, controls, ends = {}, {}, {}
         local options = transport.options()
@@ -80,14 +79,14 @@ for _, server in ipairs(SERVERS) do
         return poll(luws, conn, function() return #list >= count end)
       end
 
-      --- The one message that comes.
+      --- Returns the only message that arrives.
       local function message(name)
         assert.is_true(awaiting(messages, 1), name)
         assert.equal(1, #messages, name)
         return table.remove(messages)
       end
 
-      --- The end that the server begins: told once, and for good.
+      --- Awaits the end that the server begins; it is reported once, and is final.
       local function assert_ended()
         assert.is_true(awaiting(ends, 1))
         for _ = 1, 3 do assert.same({ nil, "closed" }, { luws.wsreceive(conn) }) end
@@ -96,7 +95,7 @@ for _, server in ipairs(SERVERS) do
         assert.same({ false, "not connected" }, { luws.wssend(conn, TEXT, "late") })
       end
 
-      --- A spec of one path, if the server has it.
+      --- Defines the spec of one path, if the server has it.
       local function on(path, name, body)
         if server.only and not server.only[path:match "^[^?]*"] then return end
         it(name, function()
@@ -119,7 +118,7 @@ for _, server in ipairs(SERVERS) do
             assert.is_true(luws.wssend(conn, opcode, data), name)
             local got = message(name)
             assert.equal(opcode, got[1], name)
-            assert.is_true(data == got[2], name) -- a difference in a MiB is no text to print
+            assert.is_true(data == got[2], name) -- a difference in 1 MiB is too long to print
           end
           assert.same({}, ends)
         end)
@@ -174,7 +173,7 @@ for _, server in ipairs(SERVERS) do
         { "/close?code=1001&reason=%F0%9F%98%80", 1001, "\240\159\152\128" },
         { "/close?code=3000&reason=" .. ("r"):rep(123), 3000, ("r"):rep(123) },
       } do
-        on(case[1], ("is told of a close by the server, code %d"):format(case[2]), function(path)
+        on(case[1], ("is notified of a close by the server, code %d"):format(case[2]), function(path)
           assert(open(path))
           assert_ended()
           assert.same({ case[2], case[3], true }, { conn.close_code, conn.close_reason, conn.was_clean })
@@ -215,10 +214,10 @@ for _, server in ipairs(SERVERS) do
       on("/headers", "sends the user's headers, and Host with the port", function(path)
         local port = servers.start(server.name)[transport.scheme]
         local host = transport.scheme == "wss" and "localhost" or "127.0.0.1"
-        -- headers, what stands in the server's JSON
+        -- headers, their form in the server's JSON
         for _, case in ipairs {
           {
-            -- LuWS's users add the line end that it forgot
+            -- users of LuWS add the line end that LuWS forgot
             { ["X-Token"] = "a b", ["User-Agent"] = "hub/1", ["X-Line"] = "value\r\n" },
             { '"x-token":"a b"', '"user-agent":"hub/1"', '"x-line":"value"', ('"host":"%s:%d"'):format(host, port) },
           },
@@ -289,13 +288,13 @@ describe("TLS", function()
   end
 
   for _, server in ipairs(SERVERS) do
-    it("is refused when nobody known has signed the certificate of " .. server.name, function()
+    it("is refused when no known authority has signed the certificate of " .. server.name, function()
       local missing = servers.missing(server.name)
       if missing then return pending(missing) end
       assert_refused(servers.url(server.name, "wss", "/echo"), { ssl_verify = "peer" })
     end)
 
-    it("knows the certificate's addresses, too, of " .. server.name, function()
+    it("also accepts the addresses in the certificate of " .. server.name, function()
       local missing = servers.missing(server.name)
       if missing then return pending(missing) end
       local url = servers.url(server.name, "wss", "/echo"):gsub("localhost", "127.0.0.1")
@@ -303,21 +302,21 @@ describe("TLS", function()
     end)
   end
 
-  -- where the server listens and what the certificate, for localhost, 127.0.0.1 and ::1, makes of that
+  -- the server's address, and the result with a certificate for localhost, 127.0.0.1 and ::1
   it("is refused when the certificate is for another host", function()
     local peer = scripted.peer { tls = true, address = "127.0.0.2", { "upgrade" }, { "hold" } }
     assert_refused(peer.url, verified())
-    assert.is_nil(peer:result().head) -- nothing was said to the wrong host
+    assert.is_nil(peer:result().head) -- nothing was sent to the wrong host
     peer:close()
     peer = scripted.peer { tls = true, address = "127.0.0.2", { "upgrade" }, { "read_frame" }, { "close" } }
-    luws.wsclose(assert(luws.wsopen(peer.url, nil, { ssl_verify = "none" }))) -- which was not to be verified
+    luws.wsclose(assert(luws.wsopen(peer.url, nil, { ssl_verify = "none" }))) -- without verification
     assert.is_nil(peer:result().error)
     peer:close()
   end)
 
   -- RFC 6066 section 3: names only, no addresses
   for host, sni in pairs { ["localhost"] = "localhost", ["LOCALHOST"] = "localhost", ["127.0.0.1"] = false } do
-    it(("shows the server which host is wanted: %s"):format(host), function()
+    it(("tells the server which host is wanted: %s"):format(host), function()
       local peer = scripted.peer { tls = true, { "upgrade" }, { "read_frame" }, { "close" } }
       luws.wsclose(assert(luws.wsopen(peer.url:gsub("localhost", host), nil, verified())))
       assert.equal(sni or nil, peer:result().sni)

@@ -1,6 +1,6 @@
--- Errors that a debug hook raises in the middle of luws, as programs limit what a script may do, and as Ctrl-C works,
--- at every instruction of a call. Whatever the point: each message goes out and comes in exactly once and in order,
--- or the connection is over and says "interrupted", once; and the peer is never blamed.
+-- Errors that a debug hook raises at every instruction of a call into luws, as hooks that limit a script and Ctrl-C do.
+-- Wherever that is, each message is sent and received exactly once and in order, or the connection is over and
+-- reports "interrupted", once; and the peer is never blamed.
 --
 -- Ctrl-C while something waits is in hosts_spec.lua.
 
@@ -23,7 +23,7 @@ describe("a debug hook that raises an error at any instruction of", function()
 
   before_each(function()
     log.start()
-    if compiler then -- in what it compiles no hook is called
+    if compiler then -- compiled code calls no hooks
       compiler.off()
       compiler.flush()
     end
@@ -35,9 +35,9 @@ describe("a debug hook that raises an error at any instruction of", function()
     log.stop()
   end)
 
-  --- Calls f and has an error raised after so many instructions, if that is in the driver; otherwise at the next that
-  -- is. What is raised in handlers, sockets and peers (and the wire in memory, which is theirs) is their own error.
-  -- Whether that was before the end of f.
+  --- Calls f and raises an error after this many instructions, or at the next one after that in the driver: an error in
+  -- handlers, sockets and peers (and the wire in memory, which belongs to them) would be their own. Returns whether the
+  -- error was raised before the end of f.
   local function interrupt(count, f)
     local raised, passed = false, 0
     local function hook()
@@ -60,7 +60,7 @@ describe("a debug hook that raises an error at any instruction of", function()
     return raised, passed
   end
 
-  --- The data of the messages that the peer has got.
+  --- Returns the data of the messages that the peer has received.
   local function messages_at(peer)
     local data = {}
     for _, event in ipairs(peer.events) do
@@ -71,7 +71,7 @@ describe("a debug hook that raises an error at any instruction of", function()
     return data
   end
 
-  -- Each opens a connection in a world; whether it is over a socket of the user's.
+  -- Each opens a connection in a world; with whether it uses the user's own socket.
   local ROUTES = {
     { "a wire in memory", function(w) return w:open(nil, { close_timeout = 0 }, handler) end },
     { "a socket of the user's", function(w)
@@ -82,14 +82,14 @@ describe("a debug hook that raises an error at any instruction of", function()
     end, true },
   }
 
-  -- The coroutine lives on after the error, as one does that catches errors of its own.
+  -- The coroutine survives the error, like one that catches errors itself.
   local PLACES = {
     { "the main coroutine", function(f) return f() end },
     { "another coroutine", function(f) return coroutine.wrap(f)() end },
   }
 
-  --- What has been told from the connection's side must be all of these messages; or the first of them, and the end.
-  -- Whether the connection is alive.
+  --- Checks that the handler was given all of these messages, or the first of them and the end. Returns whether the
+  -- connection is alive.
   local function check_told(l, conn, expected, at, has_socket, has_source)
     local more, why
     repeat more, why = l.wsreceive(conn) until not more
@@ -99,12 +99,12 @@ describe("a debug hook that raises an error at any instruction of", function()
       assert.is_true(conn.connected)
       return true
     end
-    -- A message that cannot be ended because the socket has failed: wssend has said so, and closed the connection.
+    -- A message that cannot be finished because the socket has failed: wssend reported it and closed the connection.
     if has_socket and has_source and why == "not connected" then
       assert.same({}, told, at)
       return false
     end
-    -- What is raised while a method of the user's socket is called is taken for that socket's own error.
+    -- An error raised during a method of the user's socket is taken for that socket's own error.
     if not (has_socket and why == "too long") then assert.same({ nil, "interrupted" }, { more, why }, at) end
     assert.same({ false, "receiver error: " .. why }, told[#told], at)
     assert.is_true(#told <= #expected + 1, at)
@@ -114,7 +114,7 @@ describe("a debug hook that raises an error at any instruction of", function()
     return false
   end
 
-  -- name; what is called, which may send messages (they are returned); what the peer sends before
+  -- name; the call, which may send messages (and returns them); what the peer sends before it
   local CALLS = {
     { "wssend", function(l, conn, n) l.wssend(conn, 1, "sent " .. n) end, sends = true },
     { "wsreceive with nothing to receive", function(l, conn) l.wsreceive(conn) end },
@@ -141,7 +141,7 @@ describe("a debug hook that raises an error at any instruction of", function()
   for _, call in ipairs(CALLS) do
     for _, route in ipairs(ROUTES) do
       for _, place in ipairs(PLACES) do
-        it(("%s loses and doubles nothing: %s, in %s"):format(call[1], route[1], place[1]), function()
+        it(("%s loses and duplicates nothing: %s, in %s"):format(call[1], route[1], place[1]), function()
           local alive, over, n, raised, passed = 0, 0, 0, nil, 0
           local w = world.new()
           local l = w.luws
@@ -160,7 +160,7 @@ describe("a debug hook that raises an error at any instruction of", function()
               raised, passed = interrupt(n, function() call[2](l, conn, n) end)
               local at = "interrupted at instruction " .. n
 
-              -- An event loop asks `dirty` what the descriptor does not tell of (and a user's socket may hide).
+              -- An event loop calls `dirty` for what the descriptor does not show (and a user's socket may hide).
               for _ = 1, 20 do
                 if conn:dirty() then l.wsreceive(conn) end
               end
@@ -170,7 +170,7 @@ describe("a debug hook that raises an error at any instruction of", function()
               peer:send(1, "more")
               expected[#expected + 1] = "more"
               repeat local more = l.wsreceive(conn) until not more
-              -- What was injected is there or not, but not twice.
+              -- Injected data is there or not, but not twice.
               if call.injects and told[1] and told[1][2] == "last" then table.remove(told, 1) end
               local is_alive = check_told(l, conn, expected, at, route[3], call.has_source)
               if is_alive then alive = alive + 1 else over = over + 1 end
@@ -184,7 +184,7 @@ describe("a debug hook that raises an error at any instruction of", function()
             until not raised
           end)
           assert.is_true(alive > 30, ("%d alive, %d over"):format(alive, over))
-          -- Between a user's socket and the session bytes can be lost.
+          -- Bytes can be lost between a user's socket and the session.
           if route[3] and not call.injects then assert.is_true(over > 0) end
         end)
       end
@@ -196,7 +196,7 @@ describe("a debug hook that raises an error at any instruction of", function()
       ["a socket of ours"] = false,
       ["a socket of LuaSocket"] = function(host, port) return socket.connect(host, port) end,
     } do
-      it(("wssend and wsreceive leaves each echo to come once: %s, in %s"):format(name, place[1]), function()
+      it(("wssend and wsreceive lets each echo arrive once: %s, in %s"):format(name, place[1]), function()
         local over, n, raised, passed, points = 0, 0, nil, 0, 0
         place[2](function()
           local conn

@@ -1,5 +1,5 @@
--- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: handlers, the end, what was
--- found broken in LuWS, and how programs are known to call it. The closing handshake is in ../close_spec.lua.
+-- The promises that a plugin written for LuWS relies on, over ws and over wss: handlers, the end, bugs of LuWS that are
+-- fixed here, and how real programs call it. The closing handshake is in ../close_spec.lua.
 
 local child = require "spec.support.child"
 local log = require "spec.support.log"
@@ -16,7 +16,7 @@ for _, scheme in ipairs { "ws", "wss" } do
   describe(("a plugin written for LuWS relies on this over %s:"):format(scheme), function()
     local s = session.new(luws, { tls = scheme == "wss" })
 
-    --- The first frames that the peer gets, when it has got to that step, as { opcode, payload }.
+    --- Returns the first frames that the peer receives, once it has reached that step, as { opcode, payload }.
     local function frames_at(step)
       local list = {}
       for i, frame in ipairs(s.peer:at(step).frames) do list[i] = { frame.opcode, frame.payload } end
@@ -36,7 +36,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         s:poll()
         assert.same({
           { 1, "a" }, { 2, "\0\255" }, { 2, "bcd" },
-          { 1, "e" }, { 1, "" }, -- an empty first fragment is the first fragment, too
+          { 1, "e" }, { 1, "" }, -- an empty first fragment still is the first
           { 1, "" }, { false, CLOSED },
         }, s.told)
       end)
@@ -70,7 +70,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         assert.same({ { 1, "first" } }, frames_at(4))
       end)
 
-      it("default for close: marked closing, the code echoed, then the handler; told of the end once", function()
+      it("default for close: marked closing, the code echoed, then the handler; notified of the end once", function()
         s:open { { "send", "\136\6\15\161four" }, { "read_frame" }, { "close" } }
         local recorder, state = s.conn.msghandler, nil
         s.conn.msghandler = function(c, ...)
@@ -85,7 +85,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         assert.same({ { 8, "\15\161" } }, frames_at(4))
       end)
 
-      it("1006 where no close frame came", function()
+      it("1006 if no close frame came", function()
         for _, ending in ipairs { { "close" }, { "reset" }, { "send", "\131\0" } } do
           s:open { ending, ending[1] == "send" and { "hold" } or nil }
           s:poll()
@@ -116,14 +116,14 @@ for _, scheme in ipairs { "ws", "wss" } do
         end
       end)
 
-      it("wsclose does not block, however long what is left to do for the peer may take", function()
+      it("wsclose does not block, however long the peer may take", function()
         s:open({ { "wait" } }, { send_timeout = 0, close_timeout = 30 })
-        luws.wssend(s.conn, 2, ("x"):rep(12 * 1024 * 1024)) -- more than the sockets hold, and nobody reads
+        luws.wssend(s.conn, 2, ("x"):rep(12 * 1024 * 1024)) -- more than the sockets hold, and the peer does not read
         local started = luws.gettime()
         luws.wsclose(s.conn)
         assert.is_true(luws.gettime() - started < 1)
         assert.is_false(s.conn.connected)
-        assert.is_false(luws.wswait(s.conn, 0)) -- it is still at it
+        assert.is_false(luws.wswait(s.conn, 0)) -- it is still sending
       end)
 
       it("a connection that is simply dropped frees its socket: garbage-collected, or the Lua state closed", function()
@@ -133,7 +133,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         collectgarbage()
         assert.is_truthy(s.peer:result().eof)
         local output, status = child.program([[
-          luup = { log = function() end } -- warnings are not what is looked at
+          luup = { log = function() end } -- warnings do not matter here
           print(require "luws".wsopen(arg[1]) and "open")
         ]], s.peer.url)
         assert.same({ "open\n", 0 }, { output, status })
@@ -167,7 +167,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         s.peer:go()
         luws.wswait(s.conn, 5)
         luws.wsreceive(s.conn)
-        assert.equal(heard, luws.wslastping(s.conn)) -- half a frame is none
+        assert.equal(heard, luws.wslastping(s.conn)) -- half a frame does not count
         assert.equal(0, luws.wslastping(nil))
       end)
 
@@ -212,7 +212,7 @@ for _, scheme in ipairs { "ws", "wss" } do
       end)
 
       it("fragments were concatenated in quadratic time", function()
-        -- 40,000 fragments of 100 bytes: copying what came at each of them would move 80 GB
+        -- 40,000 fragments of 100 bytes: copying the message so far at each of them would move 80 GB
         local count, piece = 40000, ("y"):rep(100)
         s:open({ { "hold" } }, { max_payload_size = count * 100 })
         assert(luws.wshandleincoming("\2\0", s.conn))

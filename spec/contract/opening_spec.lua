@@ -1,6 +1,6 @@
--- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: loading and wsopen. The
--- names of the tests are the promises. The other files of this folder hold those on options, on messages, on handlers
--- and on what was found broken in LuWS; the hard cases are in the specs of the parts.
+-- The promises that a plugin written for LuWS relies on, over ws and over wss: loading and wsopen. The names of the
+-- tests are the promises. The other files of this folder cover options, messages, handlers and bugs of LuWS that are
+-- fixed here; the hard cases are in the specs of the parts.
 
 local log = require "spec.support.log"
 local luws = require "luws"
@@ -18,7 +18,7 @@ local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/contract/opening_spe
 
 local function ignore() end
 
---- A connect function that goes to this peer, whatever the URL says; `asked` gets what it was asked for.
+--- Creates a connect function that connects to this peer, whatever the URL says; `asked` records its arguments.
 local function connect_to(peer, asked)
   return function(host, port)
     asked.host, asked.port = host, port
@@ -105,7 +105,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         local one, two = unpack(plugins)
         one.module.debug_mode = true
         for i, plugin in ipairs(plugins) do assert(plugin.module.wssend(plugin.conn, 1, "hello " .. i)) end
-        one.module.wssend, one.module.extra = nil, true -- of its own copy
+        one.module.wssend, one.module.extra = nil, true -- only in its own copy
         for i, plugin in ipairs(plugins) do
           assert.is_true(poll(plugin.module, plugin.conn, function() return plugin.got[1] ~= nil end))
           assert.same({ "hello " .. i }, plugin.got)
@@ -138,7 +138,7 @@ for _, scheme in ipairs { "ws", "wss" } do
             luws.debug_mode = false
             logged = {}
             s:poll(function() return logged[1] end)
-            luws.wsclose(s.conn, 1006) -- which no close frame may say
+            luws.wsclose(s.conn, 1006) -- a code that no close frame may carry
           end)
           _G.print, luws.debug_mode = real_print, false
           assert.is_true(ok, why)
@@ -236,7 +236,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         end
       end)
 
-      -- behind the scheme; the host and the port that are dialled, the target, the Host header, and Authorization
+      -- after the scheme; the host and the port to connect to, the target, the Host header, and Authorization
       local default = tls and 443 or 80
       for name, case in pairs {
         ["ports default to 80/443, an empty path is /"] = { "hub.example", "hub.example", default, "/", "hub.example" },
@@ -266,13 +266,13 @@ for _, scheme in ipairs { "ws", "wss" } do
         end)
       end
 
-      it("frames right behind the response are delivered by the next wsreceive", function()
+      it("frames that directly follow the response are delivered by the next wsreceive", function()
         s:open { { "upgrade", tail = "\129\1a\130\1b" }, { "hold" } }
         assert.same({ false, 6 }, { luws.wsreceive(s.conn) })
         assert.same({ { 1, "a" }, { 2, "b" } }, s.told)
       end)
 
-      it("key and mask bytes are not those of math.random: nothing repeats when it is seeded alike", function()
+      it("key and mask bytes do not come from math.random: equal seeds repeat nothing", function()
         local keys, masks, count = {}, {}, 8
         s:new_peer { { "upgrade" }, { "read_frame" }, { "hold" } }
         for i = 1, count do
@@ -287,7 +287,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         end
       end)
 
-      it(("time-outs are by default %s, also with a socket of the user's"):format(
+      it(("time-outs are by default %s, also with the user's own socket"):format(
         tls and "15 s for the connection" or "5 s for the upgrade"), function()
         for _, of_users in ipairs { false, true } do
           local m = world.session()

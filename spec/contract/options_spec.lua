@@ -1,6 +1,5 @@
--- What a plugin written for LuWS relies on, promise by promise, each over ws and over wss: the options of wsopen. Which
--- sockets a connect function may return is in ../foreign_spec.lua, LuWS's recipe for SockProxy in
--- ../sockproxy_spec.lua.
+-- The promises that a plugin written for LuWS relies on, over ws and wss: the options of wsopen. Sockets that a
+-- connect function may return are in ../foreign_spec.lua, LuWS's recipe for SockProxy is in ../sockproxy_spec.lua.
 
 local child = require "spec.support.child"
 local log = require "spec.support.log"
@@ -57,7 +56,7 @@ for _, scheme in ipairs { "ws", "wss" } do
     end)
 
     for _, case in ipairs { { nil, 16384, "16384 by default" }, { 1000, 1000, "as given" } } do
-      it("receive_chunk_size: most bytes read by one wsreceive, in one socket read; " .. case[3], function()
+      it("receive_chunk_size: maximum bytes read by one wsreceive, in one socket read; " .. case[3], function()
         local bytes, reads, inner = 0, 0, nil
         local text = ("x"):rep(60000)
         s:open({ { "wait" }, { "send", scripted.frame { payload = text } }, { "hold" } }, {
@@ -73,7 +72,7 @@ for _, scheme in ipairs { "ws", "wss" } do
             })
           end,
         })
-        luws.wsreceive(s.conn) -- TLS may have had its tickets to deliver
+        luws.wsreceive(s.conn) -- to read any TLS session tickets
         s.peer:go()
         local most, full = 0, 0
         repeat
@@ -95,7 +94,7 @@ for _, scheme in ipairs { "ws", "wss" } do
     end
 
     for name, case in pairs {
-      -- what comes, the options, and the message that gets through or what is said of the limit and the length
+      -- the peer's bytes, the options, and the message delivered, or the error about the limit and the length
       ["65535 by default, which is taken"] = { scripted.frame { payload = ("x"):rep(65535) }, {}, ("x"):rep(65535) },
       ["65536 is too big"] = {
         scripted.frame { payload = ("x"):rep(65536) }, {}, { "65535 bytes: it has 65536" },
@@ -113,9 +112,9 @@ for _, scheme in ipairs { "ws", "wss" } do
         ("a"):rep(100),
       },
     } do
-      it("max_payload_size: most bytes of one message, then message too big, close 1009: " .. name, function()
+      it("max_payload_size: maximum bytes of one message, then message too big, close 1009: " .. name, function()
         local header = case[2].deflate and { "Sec-WebSocket-Extensions: permessage-deflate" } or nil
-        case[2].close_timeout = 5 -- for what is still to come when it is known to be too much
+        case[2].close_timeout = 5 -- for the data still to come once it is known to be too much
         s:open({ { "upgrade", headers = header }, { "send", case[1] }, { "read_frame" }, { "hold" } }, case[2])
         local value, more, why = s:await(1)
         if type(case[3]) == "string" then
@@ -176,8 +175,8 @@ for _, scheme in ipairs { "ws", "wss" } do
       assert.same({ "a b", "value", "http://hub", "7" },
         { seen["x-token"], seen["x-old"], seen.origin, seen["x-number"] })
       assert.equal(1, #s.peer:so_far().heads)
-      s:await(1) -- the request had an end
-      assert.equal("value\r\n", headers["X-Old"]) -- the caller's own
+      s:await(1) -- the request was complete
+      assert.equal("value\r\n", headers["X-Old"]) -- the caller's table is unchanged
     end)
 
     it("upgrade_headers: CR, LF and NUL, and names that are not tokens, are rejected", function()
@@ -202,14 +201,14 @@ for _, scheme in ipairs { "ws", "wss" } do
         url = servers.url("demo", scheme, "/echo")
       end)
 
-      it("an error raised by it goes through to the caller of wsopen", function()
+      it("an error that it raises reaches the caller of wsopen", function()
         local raised = { code = 7 }
         local ok, err = pcall(luws.wsopen, url, handler, { connect = function() error(raised, 0) end })
         assert.is_false(ok)
         assert.is_true(rawequal(raised, err))
       end)
 
-      it("nil, err is said; nil or false without a message still gives false and a message", function()
+      it("nil, err is reported; nil or false without a message still gives false and a message", function()
         local port = servers.start("demo")[scheme]
         local none = ("Connection to %s:%d failed: connect returned no socket")
           :format(tls and "localhost" or "127.0.0.1", port)
@@ -250,18 +249,18 @@ for _, scheme in ipairs { "ws", "wss" } do
   end)
 end
 
-describe("the options ssl_ that a plugin written for LuWS gives:", function()
+describe("the ssl_ options that a plugin written for LuWS gives:", function()
   local trusted = servers.ca_file()
 
   -- the options, and nil or how the failure begins
   for _, case in ipairs {
-    { {} }, -- the certificate is signed by nobody known
+    { {} }, -- the certificate is not signed by a known authority
     { { ssl_protocol = "any" } },
     { { ssl_protocol = "all" } },
     { { ssl_protocol = "sslv23" } },
     { { ssl_protocol = "tlsv1_2" } },
     { { ssl_protocol = "tlsv1_3" } },
-    { { ssl_protocol = "tlsv1" }, "Failed SSL negotation: " }, -- the server has none older than 1.2
+    { { ssl_protocol = "tlsv1" }, "Failed SSL negotation: " }, -- the server supports nothing older than 1.2
     { { ssl_protocol = "tlsv1_1" }, "Failed SSL negotation: " },
     { { ssl_verify = "none" } },
     { { ssl_verify = "peer" }, "Failed SSL negotation: " },
@@ -296,7 +295,7 @@ describe("the options ssl_ that a plugin written for LuWS gives:", function()
   end
 
   it("ssl_verify peer loads the system's roots, sends the host's name, and checks it", function()
-    -- OpenSSL is told by its environment where this system's roots are
+    -- environment variables tell OpenSSL where this system's roots are
     local program = [[
       local luws = require "luws"
       for _, url in ipairs(arg) do

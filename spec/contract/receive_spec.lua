@@ -1,5 +1,5 @@
--- What a plugin written for LuWS relies on, promise by promise, each in memory and over wss: wsreceive. How it tells of
--- the end and of time-outs, and that it never blocks, is in ../receive_spec.lua and ../close_spec.lua.
+-- The promises that a plugin written for LuWS relies on, in memory and over wss: wsreceive. How it reports the end and
+-- time-outs, and that it never blocks, is in ../receive_spec.lua and ../close_spec.lua.
 
 local log = require "spec.support.log"
 local memory_socket = require "spec.support.memory_socket"
@@ -30,7 +30,7 @@ for place, new in pairs(world.places) do
       log.stop()
     end)
 
-    --- A connect function for the peer, whose sockets have some methods replaced.
+    --- Creates a connect function for the peer whose sockets have some methods replaced.
     local function connecting(replaced)
       if s.world then return memory_socket.connecting(s, replaced) end
       return sockets.connecting(replaced)
@@ -38,7 +38,7 @@ for place, new in pairs(world.places) do
 
     it("nothing waiting: false, 0; some data: false, n; over TLS nb counts decrypted bytes", function()
       s:open { { "wait" }, { "send", "\129\5Hello" }, { "hold" } }
-      luws.wsreceive(s.conn) -- TLS may have had its tickets to deliver
+      luws.wsreceive(s.conn) -- to read any TLS session tickets
       assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
       s.peer:go()
       local _, more, nb = s:await(1)
@@ -52,7 +52,7 @@ for place, new in pairs(world.places) do
       luws.wsreceive(s.conn)
       s.peer:go()
       luws.wswait(s.conn, 5)
-      assert.same({ true, 100 }, { luws.wsreceive(s.conn) }) -- over TLS, of plaintext
+      assert.same({ true, 100 }, { luws.wsreceive(s.conn) }) -- over TLS, bytes of plaintext
       s:await(1)
       assert.same({ { 2, ("x"):rep(1000) } }, s.told)
     end)
@@ -65,7 +65,7 @@ for place, new in pairs(world.places) do
       assert.same({ { false, "receiver error: unplugged" } }, s.told)
     end)
 
-    it("a text message is checked to be UTF-8 across fragments, as early as possible", function()
+    it("a text message is checked for valid UTF-8 across fragments, as early as possible", function()
       s:open { { "send", "\1\1\226\0\1\130\128\2\172!" }, { "hold" } }
       s:await(1)
       assert.same({ { 1, "\226\130\172!" } }, s.told) -- a character in three fragments
@@ -101,7 +101,7 @@ for place, new in pairs(world.places) do
       assert.truthy(lines[1]:find('"quiet"', 1, true) and lines[2]:find(CLOSED, 1, true))
     end)
 
-    it("a handler's error never escapes: it is logged with its traceback, and the loop goes on", function()
+    it("a handler's error never escapes: it is logged with its traceback, and the loop continues", function()
       local count = 0
       s:open({ { "send", "\129\1a\1\1b\128\1c\137\1p\136\2\3\232" }, { "read_frame", 2 }, { "hold" } }, {
         control_handler = function() error "control" end,
@@ -204,9 +204,9 @@ describe("wsreceive, as a plugin written for LuWS relies on it, over wss:", func
 
   after_each(function() s:close() end)
 
-  it("over TLS a full chunk is of plaintext, of a record of 5,000 bytes", function()
+  it("over TLS a full chunk counts plaintext bytes, here of a 5,000-byte record", function()
     s:open({ { "wait" }, { "send", "\130\126\19\132" .. ("x"):rep(4996) }, { "hold" } }, { receive_chunk_size = 2048 })
-    real.wsreceive(s.conn) -- TLS may have had its tickets to deliver
+    real.wsreceive(s.conn) -- to read any TLS session tickets
     s.peer:go()
     for i, expected in ipairs { { true, 2048 }, { true, 2048 }, { false, 904 } } do
       real.wswait(s.conn, 5)
@@ -216,13 +216,13 @@ describe("wsreceive, as a plugin written for LuWS relies on it, over wss:", func
   end)
 
   for _, chunk in ipairs { 1000, 16384, 1000000 } do
-    it("what the TLS layer holds is drained before it says false; a chunk of " .. chunk, function()
+    it("data held in the TLS layer is drained before it returns false; a chunk of " .. chunk, function()
       local count, size = 5, 15000
       s:open({ { "send", scripted.frame { payload = ("x"):rep(size) }:rep(count) }, { "hold" } },
         { receive_chunk_size = chunk })
       while not s.told[count] do
         local more = real.wsreceive(s.conn)
-        -- Only the descriptor is asked, as by a program that was told false.
+        -- Only the descriptor is checked, as a program does after false.
         if more == false and not s.told[count] then
           assert.equal(1, #socket.select({ s.conn.socket }, nil, 5))
         end
@@ -233,7 +233,7 @@ describe("wsreceive, as a plugin written for LuWS relies on it, over wss:", func
 end)
 
 describe("wsreceive, as a plugin written for LuWS relies on it, in time:", function()
-  it("of a flood of handlers' errors 10 are logged in a second, and then how many more there were", function()
+  it("of a flood of handler errors 10 are logged per second, and then the number of the others", function()
     local s = world.session()
     local logged = log.start()
     finally(function()
@@ -256,7 +256,7 @@ describe("wsreceive, as a plugin written for LuWS relies on it, in time:", funct
     assert.matches("its mistake with b", logged[12][2], 1, true)
   end)
 
-  it("what a flood has left to say is said at the end of the connection at the latest", function()
+  it("the rest of such a flood is reported at the end of the connection at the latest", function()
     local s = world.session()
     local logged = log.start()
     finally(log.stop)

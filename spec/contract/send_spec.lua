@@ -1,5 +1,5 @@
--- What a plugin written for LuWS relies on, promise by promise, each in memory and over wss: wssend. What it takes in
--- time is in memory only; that real sockets are full is in ../send_spec.lua.
+-- The promises that a plugin written for LuWS relies on, in memory and over wss: wssend. Its timing is tested in memory
+-- only; full sockets of the system are in ../send_spec.lua.
 
 local log = require "spec.support.log"
 local memory_socket = require "spec.support.memory_socket"
@@ -27,13 +27,13 @@ for place, new in pairs(world.places) do
       log.stop()
     end)
 
-    --- A connect function for the peer, whose sockets have some methods replaced.
+    --- Creates a connect function for the peer whose sockets have some methods replaced.
     local function connecting(replaced)
       if s.world then return memory_socket.connecting(s, replaced) end
       return sockets.connecting(replaced)
     end
 
-    --- Opens, sends these one after the other, and returns the frames that the peer got: fin, opcode, payload.
+    --- Opens, sends these one after the other, and returns the frames that the peer received: fin, opcode, payload.
     local function frames_of(count, sends, options)
       s:open({ { "read_frame", count }, { "hold" } }, options)
       for _, args in ipairs(sends) do assert.same({ true }, { luws.wssend(s.conn, unpack(args, 1, 2)) }) end
@@ -54,11 +54,11 @@ for place, new in pairs(world.places) do
       assert.same({
         { false, 1, "a" }, { false, 0, "" }, { true, 0, "b" }, -- an empty chunk is legal
         { true, 2, "one" },
-        { true, 1, "" }, -- a source that yields nothing sends one empty message
+        { true, 1, "" }, -- a source without chunks sends one empty message
       }, frames_of(5, { { 1, source { "a", "", "b" } }, { 2, source { "one" } }, { 1, source {} } }))
     end)
 
-    it("an error from the source is false, err; one raised goes through to the caller; nothing is sent", function()
+    it("an error from the source gives false, err; one raised reaches the caller; nothing is sent", function()
       s:open { { "read_frame" }, { "hold" } }
       assert.same({ false, "no disk" }, { luws.wssend(s.conn, 1, source({}, nil, "no disk")) })
       local raised = { "raised" }
@@ -69,7 +69,7 @@ for place, new in pairs(world.places) do
       assert.equal("goes on", s.peer:at(3).frames[1].payload)
     end)
 
-    it("a source that fails midway leaves the stream unfinishable: close the connection and say so", function()
+    it("a source that fails midway leaves the stream unfinishable: the connection closes with an error", function()
       for _, case in ipairs {
         { source({ "a", "b" }, nil, "no disk"), { true, false, "no disk" } },
         { source({ "a", "b", "\255" }), { true, false, "send error: a text message must be valid UTF-8" } },
@@ -104,7 +104,7 @@ for place, new in pairs(world.places) do
       assert.same({ false, "closing" }, { luws.wssend(s.conn, 1, "x") })
     end)
 
-    it("sends what tostring makes of any value, and warns once where that says nothing", function()
+    it("sends the tostring of any value, and warns once if that is meaningless", function()
       local named = setmetatable({}, { __tostring = function() return "named" end })
       s:open { { "read_frame" }, { "read_frame" }, { "read_frame" }, { "read_frame" }, { "read_frame" }, { "hold" } }
       local bare = {}
@@ -155,11 +155,11 @@ for place, new in pairs(world.places) do
       assert.same({ false, "send error: unplugged" }, { luws.wssend(s.conn, 1, "x") })
     end)
 
-    it("a frame is never cut off: what could not be written stays queued and goes out first", function()
+    it("a frame is never cut off: unwritten bytes stay queued and go out first", function()
       local message = ("x"):rep(100000)
       local replaced = {}
       s:open({ { "read_frame", 3 }, { "hold" } }, { connect = connecting(replaced), send_timeout = 0.02 })
-      local room = 70000 -- bytes that the socket still takes
+      local room = 70000 -- bytes that the socket still accepts
       function replaced.send(inner, bytes)
         if room == 0 then return nil, "timeout", 0 end
         local last, why, partial = inner:send(bytes:sub(1, room))
@@ -214,7 +214,7 @@ describe("wssend, as a plugin written for LuWS relies on it, in time:", function
     assert.equal(5, clock.now())
   end)
 
-  it("it blocks for as long while a socket of the user's is full", function()
+  it("it blocks for the same time while the user's own socket is full", function()
     s:open({ { "hold" } }, { connect = memory_socket.connecting(s, { send = nil }) })
     s.peer.connections[1].line.capacity = 0
     assert.same({ false, "send error: timeout" }, { luws.wssend(s.conn, 2, ("x"):rep(100)) })
@@ -222,8 +222,8 @@ describe("wssend, as a plugin written for LuWS relies on it, in time:", function
   end)
 
   for name, of_users in pairs { ["its own"] = false, ["the user's"] = true } do
-    it("while it waits for room it goes on reading what the peer sends, bounded: no deadlock; " .. name, function()
-      -- There is room only when all that the peer sends was read: up to the bound by wssend, then by wsreceive.
+    it("while it waits for room it continues to read from the peer, up to a limit: no deadlock; " .. name, function()
+      -- There is room only once everything the peer sends has been read: up to the limit by wssend, then by wsreceive.
       for _, case in ipairs { { 5, true }, { 40, false } } do
         local size, count, all = 65000, unpack(case)
         local frame = scripted.frame { opcode = 2, payload = ("y"):rep(size) }
