@@ -1,4 +1,4 @@
--- What wsreceive and wssend begin with is native and looks at little: what it must not pass over.
+-- wsreceive and wssend begin with a native fast path that checks little. These are the cases it must not miss.
 
 local child = require "spec.support.child"
 local real = require "luws"
@@ -7,7 +7,7 @@ local session = require "spec.support.session"
 
 local TEXT = "\129\1x"
 
-describe("what most calls are", function()
+describe("the fast path of wsreceive and wssend", function()
   local s
 
   before_each(function() s = session.new(real) end)
@@ -15,18 +15,18 @@ describe("what most calls are", function()
 
   local function ignore() end
 
-  --- Has the peer go on, and waits for what it sends.
+  --- Lets the peer continue, and waits for what it sends.
   local function go()
     s.peer:go()
     real.wswait(s.conn, 5)
   end
 
-  --- A poll that finds nothing, after which the next begin natively.
+  --- Polls once and finds nothing; the calls after that begin natively.
   local function settle()
     for _ = 1, 3 do assert.same({ false, 0 }, { real.wsreceive(s.conn) }) end
   end
 
-  it("does not hide the end where control_handler has left the answer to the close frame to the user", function()
+  it("does not hide the end if control_handler leaves answering the close frame to the user", function()
     s:open({ { "wait" }, { "send", "\136\2\3\232" }, { "hold" } }, {
       control_handler = function(_, opcode) return opcode ~= 8 end,
     })
@@ -48,7 +48,7 @@ describe("what most calls are", function()
     assert.equal(300, #s.told)
   end)
 
-  it("reads by the options that have replaced others, after the next read at the latest", function()
+  it("obeys replaced options after the next read at the latest", function()
     s:open({ { "wait" }, { "send", TEXT:rep(300) }, { "hold" } }, { receive_chunk_size = 100 })
     settle()
     go()
@@ -59,7 +59,7 @@ describe("what most calls are", function()
     assert.same({ false, 600 }, { real.wsreceive(s.conn) })
   end)
 
-  it("tells in order what messages and control frames have come together", function()
+  it("reports messages and control frames that came together in order", function()
     local stream, control = "\129\1a\137\1p\129\1b\1\1c\138\0\128\1d\130\1e\136\2\3\232", {}
     s:open({ { "wait" }, { "send", stream }, { "read_to_eof" } }, {
       control_handler = function(_, opcode, data)
@@ -75,7 +75,7 @@ describe("what most calls are", function()
     assert.same({ 10, "p", 8 }, { replies[1].opcode, replies[1].payload, replies[2].opcode })
   end)
 
-  it("notes when a frame has come, also one that is no whole message", function()
+  it("notes the time of each frame, also one that is not a whole message", function()
     s:open { { "wait" }, { "send", "\1\1a" }, { "wait" }, { "send", "\128\1b" }, { "hold" } }
     settle()
     s.conn.lastMessage, s.conn.lastPing = 0, 0
@@ -89,7 +89,7 @@ describe("what most calls are", function()
     assert.is_true(s.conn.lastMessage > 0 and s.conn.lastMessage >= s.conn.lastPing)
   end)
 
-  it("delivers what a wsreceive of the handler's has read, once and in order", function()
+  it("delivers what a wsreceive in the handler has read, once and in order", function()
     local told = {}
     s:open({ { "wait" }, { "send", "\129\1a\129\1b" }, { "wait" }, { "send", "\129\1c\129\1d" }, { "hold" } }, nil,
       function(conn, _, data)
@@ -121,7 +121,7 @@ describe("what most calls are", function()
     assert.is_true(most <= 1000)
   end)
 
-  it("hears of the peer in a turn that ends before all is told", function()
+  it("notes the time of the peer in a call that ends before everything is delivered", function()
     s:open({ { "wait" }, { "send", TEXT:rep(1500) }, { "hold" } }, { receive_timeout = 0.1 })
     settle()
     real.sleep(0.15)
@@ -132,7 +132,7 @@ describe("what most calls are", function()
     for _, told in ipairs(s.told) do assert.equal(1, told[1]) end
   end)
 
-  it("hears of the peer where the handler has left something to be sent", function()
+  it("notes the time of the peer if the handler has left something to send", function()
     local steps = { { "wait" }, { "send", TEXT }, { "wait" }, { "send", TEXT }, { "hold" } }
     s:open(steps, { receive_timeout = 0.2, coalesce = true }, function(conn, opcode, data)
       s.told[#s.told + 1] = data
@@ -150,7 +150,7 @@ describe("what most calls are", function()
     assert.same({ "x", "x" }, s.told)
   end)
 
-  it("hears of the peer before the handler is called", function()
+  it("notes the time of the peer before the handler is called", function()
     s:open({ { "wait" }, { "send", TEXT }, { "hold" } }, { receive_timeout = 0.3 }, function(conn, opcode, data)
       s.told[#s.told + 1] = data
       if opcode then s.nested = { real.wsreceive(conn) } end
@@ -163,7 +163,7 @@ describe("what most calls are", function()
     assert.same({ { false, 0 }, { "x" } }, { s.nested, s.told })
   end)
 
-  it("takes what a handler has set for the next wsreceive, whatever has come meanwhile", function()
+  it("applies a handler's settings from the next wsreceive on, whatever has come meanwhile", function()
     local stream = "\129\3one\137\1p\129\3two"
     for _, name in ipairs { "max_payload_size", "sink" } do
       local value = name == "sink" and function() return function() return 1 end end or 2
@@ -191,7 +191,7 @@ describe("what most calls are", function()
     assert.same({ { 1, "i" }, { 1, "a" }, { 1, "b" } }, s.told)
   end)
 
-  it("takes over what was set since: max_payload_size, a sink, debug_mode", function()
+  it("obeys later settings: max_payload_size, a sink, debug_mode", function()
     s:open { { "wait" }, { "send", "\129\3abc" }, { "hold" } }
     settle()
     s.conn.options.max_payload_size = 2
@@ -226,7 +226,7 @@ describe("what most calls are", function()
     assert.same({ { 1, "abc" } }, s.told)
   end)
 
-  it("takes options that are not there for empty ones", function()
+  it("treats missing options as empty", function()
     for _, options in ipairs { false, 0, "x" } do
       s:open { { "wait" }, { "send", TEXT }, { "hold" } }
       s.conn.options = options or nil
@@ -238,7 +238,7 @@ describe("what most calls are", function()
     end
   end)
 
-  it("tells of receive_timeout when it is over, not before", function()
+  it("reports receive_timeout when it has passed, not before", function()
     s:open({ { "hold" } }, { receive_timeout = 0.05 })
     settle()
     local deadline = real.gettime() + 5
@@ -247,7 +247,7 @@ describe("what most calls are", function()
     assert.same({ nil, "message timeout", { { false, "message timeout" } } }, { more, why, s.told })
   end)
 
-  it("gives a handler the handler_args that it has set itself, from the next message on", function()
+  it("passes handler_args that the handler has set itself from the next message on", function()
     local seen = {}
     s:open({ { "wait" }, { "send", TEXT:rep(3) }, { "hold" } }, nil, function(conn, _, _, context)
       seen[#seen + 1] = tostring(context)
@@ -258,7 +258,7 @@ describe("what most calls are", function()
     assert.same({ "nil", "1", "2" }, seen)
   end)
 
-  it("calls the handler that has taken the place of another, from the next message on", function()
+  it("calls a replaced handler's successor from the next message on", function()
     local seen = {}
     local function other(_, _, data) seen[#seen + 1] = "other " .. data end
     s:open({ { "wait" }, { "send", TEXT:rep(3) }, { "hold" } }, nil, function(conn, _, data)
@@ -270,7 +270,7 @@ describe("what most calls are", function()
     assert.same({ "first x", "other x", "other x" }, seen)
   end)
 
-  it("goes on where there is no handler (any more)", function()
+  it("continues without a handler, also if it was removed", function()
     s:open({ { "wait" }, { "send", TEXT:rep(3) }, { "hold" } }, nil, function(conn)
       s.told[#s.told + 1] = true
       conn.msghandler = nil
@@ -280,7 +280,7 @@ describe("what most calls are", function()
     assert.same({ true }, s.told)
   end)
 
-  it("says by dirty that gathered messages wait, until somebody has tried to send them", function()
+  it("reports coalesced messages as dirty until a send of them was tried", function()
     s:open({ { "read_frame" }, { "hold" } }, { coalesce = true })
     settle()
     assert.is_false(s.conn:dirty())
@@ -291,8 +291,8 @@ describe("what most calls are", function()
     assert.equal("x", s.peer:at(3).frames[1].payload)
   end)
 
-  it("does not hide what is left of a message that is sent while the handler has another", function()
-    -- The socket takes less than that, so wssend reads meanwhile, with a message in the handler's hands.
+  it("does not hide the rest of a message that is sent while the handler has another", function()
+    -- The socket takes less than that, so wssend reads meanwhile, while the handler still has a message.
     local size, got = 4 * 1024 * 1024, 0
     local steps = { receive_buffer = 4096, { "wait" }, { "send", TEXT:rep(20000) }, { "hold" } }
     s:open(steps, nil, function(conn, opcode, data)
@@ -310,7 +310,7 @@ describe("what most calls are", function()
     assert.equal(20000, got)
   end)
 
-  it("ends with a handler that raises an error no more than its message", function()
+  it("loses only the message whose handler raises an error", function()
     local got = 0
     s:open({ { "wait" }, { "send", TEXT:rep(3) }, { "hold" } }, nil, function()
       got = got + 1
@@ -325,7 +325,7 @@ describe("what most calls are", function()
   end)
 end)
 
--- In a program of its own, where nothing else is in the collector's way. It prints whether many finalisers ran, how
+-- Runs in a program of its own, where nothing else disturbs the collector. It prints whether many finalisers ran, how
 -- many messages came, and what the handler was told at the end.
 local FINALISERS = [[
   local luws, url, case = require "luws", ...
@@ -348,7 +348,7 @@ local FINALISERS = [[
   if case == "handler_args" then options.handler_args = { 1, 2 } end
   if case == "inherited options" then options = setmetatable(options, { __index = { handler_args = { 1 } } }) end
   conn = assert(luws.wsopen(url, case == "callable table" and callable or handler, options))
-  luws.sleep(0.6) -- silence, to those who did not look
+  luws.sleep(0.6) -- looks like silence to code that did not read
   collectgarbage("setpause", 20)
   collectgarbage("setstepmul", 400)
   for _ = 1, 20 do litter() end
@@ -360,14 +360,14 @@ local FINALISERS = [[
 
 describe("a finaliser that receives at any time", function()
   for _, case in ipairs { "nothing else", "handler_args", "inherited options", "callable table" } do
-    it("interrupts nothing, and hears of no silence that is over: " .. case, function()
+    it("interrupts nothing, and reports no silence that is over: " .. case, function()
       local url = servers.url("demo", "ws", "/flood?size=200&count=20000")
       assert.same({ "true\t20000\treceiver error: closed\n", 0 }, { child.program(FINALISERS, url, case) })
     end)
   end
 end)
 
--- In a coroutine handlers may yield, and so they are called in another way.
+-- In a coroutine handlers may yield, so they are called in another way.
 local IN_A_COROUTINE = [[
   local luws, url, deed, count = require "luws", ...
   count = tonumber(count)
@@ -381,7 +381,7 @@ local IN_A_COROUTINE = [[
     getmetatable(proxy).__gc = function()
       if done then return end
       calls = calls + 1
-      -- Once the connection is closed there is little left to be tried.
+      -- Once the connection is closed, there is little left to test.
       if deed == "wssend" then luws.wssend(conn, 9, "p") elseif deed ~= "wsclose" or calls > 5 then luws[deed](conn) end
       litter()
     end
@@ -404,7 +404,7 @@ describe("a finaliser that runs while messages are delivered in a coroutine", fu
   for deed, case in pairs {
     wsreceive = { "/flood?size=200&count=20000", 20000, "true\t20000\n" },
     wsclose = { "/flood?size=200&count=20000", 20000, "true\tfalse\n" },
-    -- A server that closes while there is something to be read breaks the connection, so this one must read.
+    -- A server that closes with unread bytes resets the connection, so this one must read.
     wssend = { "/echo", 3000, "true\t3000\n" },
   } do
     it("may call " .. deed, function()

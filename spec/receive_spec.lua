@@ -1,4 +1,4 @@
--- wsreceive: the situations of the contract's table, one by one, in memory and over wss; and its time, in memory.
+-- wsreceive: each situation in the contract's table, in memory and over wss; and its timing, in memory.
 
 local real = require "luws"
 local scripted = require "spec.support.scripted"
@@ -8,7 +8,7 @@ local unpack = require "spec.support.compat".unpack
 
 local CLOSED = "receiver error: closed"
 
---- Receives in chunks of 1000 bytes what comes at once, and is this: 10000 bytes in one message.
+--- Receives 10000 bytes, which come at once in one message, in chunks of 1000 bytes.
 local function assert_chunks(s)
   s:open({ { "wait" }, { "send", "\130\126\39\16" .. ("x"):rep(10000) }, { "hold" } }, { receive_chunk_size = 1000 })
   s.peer:go()
@@ -16,7 +16,7 @@ local function assert_chunks(s)
   repeat
     s.luws.wswait(s.conn, 5)
     local more, nb = s.luws.wsreceive(s.conn)
-    if nb > 0 then results[#results + 1] = { more, nb } end -- TLS may have something of its own to say
+    if nb > 0 then results[#results + 1] = { more, nb } end -- TLS may have sent records of its own
   until s.told[1]
   for i = 1, 10 do expected[i] = { true, 1000 } end
   expected[11] = { false, 4 }
@@ -61,7 +61,7 @@ for name, new in pairs(world.places) do
       assert.same({ { 2, "abc" } }, s.told)
     end)
 
-    it("tells the handler once that the peer has closed, and stays closed", function()
+    it("tells the handler only once that the peer has closed, and stays closed", function()
       s:open { { "close" } }
       local _, more, why = s:poll()
       assert.same({ nil, "closed" }, { more, why })
@@ -83,14 +83,14 @@ for name, new in pairs(world.places) do
       assert.same({ { 1, "last" }, { false, CLOSED } }, s.told)
     end)
 
-    it("takes half a frame and then the end for the end", function()
+    it("treats the end of the stream within a frame as the end", function()
       s:open { { "send", "\129\10half" }, { "close" } }
       local _, more, why = s:poll()
       assert.same({ nil, "closed" }, { more, why })
       assert.same({ { false, CLOSED } }, s.told)
     end)
 
-    it("takes an end without TLS's goodbye for the end, too", function()
+    it("treats an end without close_notify as the end, too", function()
       s:open { { "send", "\129\1a" }, { "close", notify = false } }
       local _, more, why = s:poll()
       assert.same({ nil, "closed" }, { more, why })
@@ -98,7 +98,7 @@ for name, new in pairs(world.places) do
       assert.same({ 1006, false }, { s.conn.close_code, s.conn.was_clean })
     end)
 
-    it("takes a reset for the end", function()
+    it("treats a reset as the end", function()
       s:open { { "send", "\129\1a" }, { "wait" }, { "reset" } }
       s:await(1)
       s.peer:go()
@@ -107,14 +107,14 @@ for name, new in pairs(world.places) do
       assert.same({ { 1, "a" }, { false, CLOSED } }, s.told)
     end)
 
-    it("notes when it heard from the peer", function()
+    it("notes when it last heard from the peer", function()
       s:open { { "wait" }, { "send", "\1\1a" }, { "wait" }, { "send", "\128\1b" }, { "hold" } }
       local opened = luws.wslastping(s.conn)
       assert.equal(s.conn.lastPing, opened)
       luws.sleep(0.01)
       s.peer:go()
       s:poll(function() return luws.wslastping(s.conn) > opened end)
-      assert.is_true(s.conn.lastMessage == opened) -- a fragment is no message
+      assert.is_true(s.conn.lastMessage == opened) -- a fragment is not a message
       luws.sleep(0.01)
       s.peer:go()
       s:await(1)
@@ -123,7 +123,7 @@ for name, new in pairs(world.places) do
       assert.is_true(math.abs(clock.time() - luws.wslastping(s.conn)) < 5)
     end)
 
-    it("fails the connection where a rule is broken: 1002, 1007, 1009", function()
+    it("fails the connection if a rule is broken: 1002, 1007, 1009", function()
       local frame = scripted.frame
       for _, case in ipairs {
         { frame { opcode = 1, payload = "x", mask = true }, 1002, "masked frame from a server" },
@@ -149,7 +149,7 @@ for name, new in pairs(world.places) do
       end
     end)
 
-    it("takes a message of exactly max_payload_size, and reads the option live", function()
+    it("accepts a message of exactly max_payload_size, and reads the option live", function()
       local ten = scripted.frame { opcode = 2, payload = ("x"):rep(10) }
       local eleven = scripted.frame { opcode = 2, payload = ("x"):rep(11) }
       s:open({ { "send", ten }, { "wait" }, { "send", eleven }, { "wait" }, { "send", eleven }, { "hold" } },
@@ -167,7 +167,7 @@ for name, new in pairs(world.places) do
       assert.same({ false, "message too big (over 10 bytes: it has 11; see max_payload_size)" }, s.told[3])
     end)
 
-    it("forgets a message that has come in part, but not what is still to come of it: wsreset", function()
+    it("forgets the part of a message that has come, but not the part still to come: wsreset", function()
       s:open { { "send", "\2\20\129\2no" }, { "wait" }, { "send", ("x"):rep(16) .. "\128\1y\129\2ok" }, { "hold" } }
       luws.wswait(s.conn, 5)
       luws.wsreceive(s.conn)
@@ -177,7 +177,7 @@ for name, new in pairs(world.places) do
       assert.same({ { 1, "ok" } }, s.told)
     end)
 
-    it("takes bytes by another way: wshandleincoming", function()
+    it("accepts bytes from the program: wshandleincoming", function()
       s:open { { "hold" } }
       assert.is_true(luws.wshandleincoming("\129\2h", s.conn))
       assert.same({}, s.told)
@@ -191,7 +191,7 @@ for name, new in pairs(world.places) do
         { luws.wshandleincoming(nil, s.conn) })
     end)
 
-    it("takes them by max_payload_size as it is then, before any wsreceive, too: wshandleincoming", function()
+    it("applies the current max_payload_size to them, even before any wsreceive: wshandleincoming", function()
       local big = "message too big (over 2 bytes: it has 4; see max_payload_size)"
       for limit, case in pairs { [2] = { { nil, big }, { false, big } }, [4] = { { true }, { 1, "abcd" } } } do
         s:open({ { "hold" } }, { max_payload_size = 3 })
@@ -215,7 +215,7 @@ describe("wsreceive's receive_timeout", function()
 
   after_each(function() s:close() end)
 
-  --- Receives until done(), 10 ms after 10 ms; the last results of wsreceive, and the time.
+  --- Receives every 10 ms until done(); returns the last results of wsreceive, and the time.
   local function receive_until(done)
     local more, why
     repeat
@@ -225,7 +225,7 @@ describe("wsreceive's receive_timeout", function()
     return more, why, clock.now()
   end
 
-  it("is over when no message has come for that long, which is no end", function()
+  it("passes when no message has come for that long, which does not end the connection", function()
     s:open({ { "wait" }, { "send", "\129\2ok" }, { "hold" } }, { receive_timeout = 0.25 })
     clock.sleep(0.24)
     assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
@@ -233,7 +233,7 @@ describe("wsreceive's receive_timeout", function()
     assert.same({ nil, "message timeout" }, { luws.wsreceive(s.conn) })
     assert.same({ { false, "message timeout" } }, s.told)
     assert.is_true(s.conn.connected)
-    -- It is told again only when the time has passed again.
+    -- It is reported again only when the time has passed again.
     assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
     clock.sleep(0.26)
     assert.same({ nil, "message timeout" }, { luws.wsreceive(s.conn) })
@@ -242,7 +242,7 @@ describe("wsreceive's receive_timeout", function()
     assert.same({ 1, "ok" }, s.told[3])
   end)
 
-  it("is over for a peer that drips bytes and never ends a frame, too", function()
+  it("also passes for a peer that drips bytes and never completes a frame", function()
     s:open({ { "drip", "\130\126\1\0" .. ("x"):rep(200), 0.02 }, { "hold" } }, { receive_timeout = 0.205 })
     local more, why, now = receive_until(function() return s.told[1] end)
     assert.same({ nil, "message timeout" }, { more, why })
@@ -250,7 +250,7 @@ describe("wsreceive's receive_timeout", function()
     assert.near(0.21, now, 1e-6)
   end)
 
-  it("is what wswait wakes for, once, while half a frame waits for the rest", function()
+  it("wakes wswait, once, while half a frame waits for the rest", function()
     s:open({ { "send", "\137\125xyz" }, { "hold" } }, { receive_timeout = 0.5 })
     assert.is_true(luws.wswait(s.conn, 5))
     assert.same({ false, 5 }, { luws.wsreceive(s.conn) })
@@ -274,7 +274,7 @@ describe("wsreceive's receive_timeout", function()
     assert.near(0.9, now, 0.011)
   end)
 
-  it("counts with a real clock and a real socket as well", function()
+  it("also works with a real clock and a real socket", function()
     local t = session.new(real)
     t:open({ { "hold" } }, { receive_timeout = 0.01 })
     local more, why
@@ -288,7 +288,7 @@ describe("wsreceive's receive_timeout", function()
 end)
 
 describe("wsreceive", function()
-  --- Each call of it: what it returns, and how much has been told then.
+  --- Records of each call what it returns, and how much has been delivered by then.
   local function check_calls(s, calls)
     for i, expected in ipairs(calls) do
       local more, bytes = s.luws.wsreceive(s.conn)
@@ -296,7 +296,7 @@ describe("wsreceive", function()
     end
   end
 
-  it("lets no time pass, whatever is still missing", function()
+  it("never waits, whatever is still missing", function()
     for _, bytes in ipairs { "", "\129", "\129\126\1", "\129\9part", "\1\1a", "\137\4pi" } do
       local s = world.session()
       s:open { { "send", bytes }, { "hold" } }
@@ -311,7 +311,7 @@ describe("wsreceive", function()
     local s = world.session()
     s:open { { "wait" }, { "send", "\129\1x", times = 1500 }, { "hold" } }
     s.peer:go()
-    -- The second call has what the first has left, and does not look for more.
+    -- The second call delivers what the first has left, and does not read more.
     check_calls(s, { { true, 4500, 1000 }, { true, 0, 1500 }, { false, 0, 1500 } })
   end)
 
@@ -332,7 +332,7 @@ describe("wsreceive", function()
       { "send", "\129\1a" }, { "sleep", 0.001 }, { "send", "\129\1b" }, { "read_frame" }, { "hold" },
     }, nil, function(conn, _, data)
       s.told[#s.told + 1] = data
-      if data == "a" then assert(s.luws.wssend(conn, 2, ("x"):rep(100))) end -- until there is room
+      if data == "a" then assert(s.luws.wssend(conn, 2, ("x"):rep(100))) end -- waits for room
     end)
     assert.is_false((s.luws.wsreceive(s.conn)))
     assert.same({ "a", "b" }, s.told)
@@ -348,7 +348,7 @@ describe("wsreceive", function()
     { "a close", { "send", "\129\1a" }, { "wait" }, { "close" } },
     { "a reset", { "send", "\129\1a" }, { "wait" }, { "reset" } },
   } do
-    it("takes " .. steps[1] .. " of a real socket without TLS for the end, too", function()
+    it("treats " .. steps[1] .. " of a real socket without TLS as the end, too", function()
       local s = session.new(real)
       s:open { unpack(steps, 2) }
       s:await(1)
@@ -360,7 +360,7 @@ describe("wsreceive", function()
     end)
   end
 
-  it("says that what is no connection is not connected", function()
+  it("says that a value that is not a connection is not connected", function()
     for _, thing in ipairs { false, 1, "x", {}, print, setmetatable({}, { __index = error }) } do
       assert.same({ nil, "not connected" }, { real.wsreceive(thing) })
     end

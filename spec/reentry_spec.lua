@@ -1,5 +1,5 @@
--- Handlers that send, receive, or call wshandleincoming while they are being called: each call ends by itself, however
--- much there is to come, and nothing is lost.
+-- Handlers that send, receive, or call wshandleincoming: each call ends by itself, however much is still to come, and
+-- nothing is lost.
 
 local log = require "spec.support.log"
 local luws = require "luws"
@@ -11,10 +11,10 @@ local world = require "spec.support.world"
 local CLOSED = "receiver error: closed"
 local PATIENCE = 10 -- seconds
 local DEEPEST = 25 -- events within events
-local ENOUGH = 1000 -- where what should have stopped by itself is stopped
+local ENOUGH = 1000 -- the point at which a spec stops a chain that should have stopped by itself
 
---- What receive of a socket does on which these bytes wait, and after them this error. With a `unit` no receive goes
--- beyond the end of each so many bytes: that is all that there is at the time.
+--- Returns the receive function of a socket that holds these bytes, and after them this error. With a `unit`, no receive
+-- crosses a multiple of that many bytes, as if no more had come yet.
 local function receiving(bytes, why, unit)
   local at = 1
   return function(_, max)
@@ -25,7 +25,7 @@ local function receiving(bytes, why, unit)
   end
 end
 
-describe("wsreceive whose handler sends where there is no room at first, so that it reads meanwhile,", function()
+describe("wsreceive whose handler sends when there is no room at first, and so reads meanwhile,", function()
   local s = session.new(luws)
   local SIZE, COUNT = 1024, 2500
   local CHUNK = 2 * SIZE
@@ -79,7 +79,7 @@ describe("wsreceive whose handler sends where there is no room at first, so that
   end
 end)
 
-describe("wshandleincoming by what it calls, again and again,", function()
+describe("wshandleincoming called again and again by what it calls", function()
   local s = session.new(luws)
   local logged
 
@@ -117,7 +117,7 @@ describe("wshandleincoming by what it calls, again and again,", function()
           again(...)
         end
 
-        -- The sink wants nothing, so that the handler gets the messages.
+        -- The sink factory declines, so the handler gets the messages.
         s:open({ { "hold" } }, {
           control_handler = option == "control_handler" and record_and_again or nil,
           sink = option == "sink" and again or nil,
@@ -140,7 +140,7 @@ describe("wshandleincoming by what it calls, again and again,", function()
   end
 end)
 
-describe("as deep in handlers as they go", function()
+describe("at the deepest level of nested handlers", function()
   it("connections can still be opened, closed and waited for", function()
     local w = world.new()
     local peer = w:peer()
@@ -194,7 +194,7 @@ describe("A chain of calls over the connections of four instances", function()
       it(("of %s ends, and loses nothing, in %s"):format(name, place), function()
         local instances, came, got, depth, deepest, most = {}, 0, 0, 0, 0, ENOUGH
 
-        --- What receive of a socket does on which there is always one more message.
+        --- Stands in for the receive method of a socket that always has one more message.
         local function one_more()
           if came >= most then return nil, "timeout" end
           came = came + 1
@@ -248,12 +248,12 @@ describe("an error that a debug hook raises during wshandleincoming or wsreceive
     log.stop()
   end)
 
-  -- As programs limit what a script may do, and as Ctrl-C works.
+  -- Programs limit scripts this way, and Ctrl-C works this way.
   for name, run in pairs {
     ["in the main coroutine"] = function(work) return pcall(work) end,
     ["in another"] = function(work) return coroutine.resume(coroutine.create(work)) end,
   } do
-    it("makes it neither deaf nor repeat itself: it goes on, or ends with \"interrupted\", " .. name, function()
+    it("neither stops it from receiving nor makes it repeat: it goes on, or ends with \"interrupted\", " .. name, function()
       local raised, interrupted = 0, 0
       for count = 1, 400 do
         local conn = w:open(nil, { sink = function() end })

@@ -1,5 +1,5 @@
--- wssend: what goes on the wire, what is refused without harm, and what happens when the peer does not read: in memory,
--- but for what only real sockets show.
+-- wssend: what goes on the wire, what is refused without harm, and what happens when the peer does not read. In memory,
+-- except for behaviour that only real sockets show.
 
 local memory_socket = require "spec.support.memory_socket"
 local real = require "luws"
@@ -10,7 +10,7 @@ local world = require "spec.support.world"
 local compat = require "spec.support.compat"
 local unpack = compat.unpack
 
--- From Lua 5.3 on tostring itself refuses what a __tostring returns that is no string.
+-- From Lua 5.3 on, tostring itself rejects a __tostring that does not return a string.
 local accepts, NO_STRING = pcall(tostring, setmetatable({}, { __tostring = function() return {} end }))
 if accepts then NO_STRING = "its __tostring does not return a string" end
 
@@ -24,7 +24,7 @@ describe("wssend", function()
 
   after_each(function() s:close() end)
 
-  --- A connection to a peer that reads so many frames, and then to the end.
+  --- Returns a connection to a peer that reads `frames` frames, and then to the end.
   local function open(frames, options)
     conn = s:open({ { "read_frame", frames }, { "hold" } }, options)
   end
@@ -88,7 +88,7 @@ describe("wssend", function()
     end)
 
     it("with a fresh masking key for each frame", function()
-      local t = session.new(real) -- in memory they are always the same
+      local t = session.new(real) -- in memory the keys are always the same
       t:open { { "read_frame", 20 }, { "hold" } }
       for _ = 1, 20 do real.wssend(t.conn, 1, "same") end
       local keys, count = {}, 0
@@ -123,7 +123,7 @@ describe("wssend", function()
       ["bad argument #3 to 'wssend' (the source returned a table)"] = { 1, source { {} } },
       ["the disk is gone"] = { 1, source({}, nil, "the disk is gone") },
       ["the disk is full"] = { 1, function() return false, "the disk is full" end },
-      -- Whether the first chunk is the last as well must be known before it can be sent.
+      -- Before the first chunk can be sent, it must be known whether it is also the last.
       ["the second chunk is gone"] = { 1, source({ "a" }, nil, "the second chunk is gone") },
       ["bad argument #3 to 'wssend' (the source returned a boolean)"] = { 1, source { "a", true } },
       ["bad argument #3 to 'wssend' (no text)"] = {
@@ -140,7 +140,7 @@ describe("wssend", function()
     end
   end)
 
-  it("closes the connection when a source fails midway: the message could never be ended", function()
+  it("closes the connection when a source fails midway, because the message could never be completed", function()
     conn = s:open { { "read_frame", 3 }, { "close" } }
     assert.same({ false, "the disk is gone" }, { luws.wssend(conn, 1, source({ "a", "b" }, nil, "the disk is gone")) })
     assert.is_false(conn.connected)
@@ -148,7 +148,7 @@ describe("wssend", function()
     assert.same({ "a", "b", 8 }, { frames[1].payload, frames[2].payload, frames[3].opcode })
   end)
 
-  it("closes it also when a chunk cannot be sent, or the source raises an error: which is let through", function()
+  it("also closes it when a chunk cannot be sent, or the source raises an error, which is passed on", function()
     for name, case in pairs {
       ["is not UTF-8"] = {
         source { "a", "\255", "c" },
@@ -170,7 +170,7 @@ describe("wssend", function()
     end
   end)
 
-  it("lets a source's error midway through in a coroutine, too: the connection is over", function()
+  it("passes on a source's error midway, also in a coroutine, and ends the connection", function()
     open(1)
     local chunks = source { "a", "b" }
     local results = { coroutine.wrap(function()
@@ -179,7 +179,7 @@ describe("wssend", function()
     assert.same({ false, "raised" }, results)
     assert.same({ false, "not connected" }, { luws.wssend(conn, 1, "late") })
     assert.is_false(conn.connected)
-    -- PUC Lua 5.1 cannot catch what may yield, so the driver was broken off there.
+    -- PUC Lua 5.1 cannot catch errors in code that may yield, so the driver was aborted there.
     if compat.yields_through_pcall then
       assert.same({ nil, "not connected" }, { luws.wsreceive(conn) })
       assert.same({}, s.told)
@@ -190,7 +190,7 @@ describe("wssend", function()
     assert.same({ { false, 1, "a" } }, sent(1))
   end)
 
-  it("takes a source that yields", function()
+  it("accepts a source that yields", function()
     open(3)
     local chunks = source { "a", "b", "c" }
     local thread = coroutine.create(function()
@@ -209,7 +209,7 @@ describe("wssend", function()
     assert.same({ { false, 1, "a" }, { false, 0, "b" }, { true, 0, "c" } }, sent(3))
   end)
 
-  it("says closing behind a close frame, and not connected behind the end", function()
+  it("says closing after a close frame, and not connected after the end", function()
     open(1)
     assert.is_true(luws.wssend(conn, 8, scripted.close_payload(4000, "bye")))
     assert.is_true(conn.closing)
@@ -221,13 +221,13 @@ describe("wssend", function()
     end
   end)
 
-  it("waits for at most send_timeout, loses nothing and cuts nothing off", function()
+  it("waits for at most send_timeout, and loses or truncates nothing", function()
     local message, clock = ("0123456789"):rep(1000), s.world.clock
     conn = s:open({ receive_buffer = 1000, { "wait" }, { "read_frame", 3 }, { "hold" } }, { send_timeout = 0.1 })
     assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 2, message) })
     assert.equal(0.1, clock.now())
     assert.equal(#message + 8 - 1000, conn.bufferedAmount)
-    -- What would be piled upon it is not taken.
+    -- Further messages on top of it are refused.
     assert.same({ false, "send error: timeout; none of it was sent" }, { luws.wssend(conn, 1, "not sent") })
     assert.equal(0.2, clock.now())
     assert.equal(#message + 8 - 1000, conn.bufferedAmount)
@@ -252,7 +252,7 @@ describe("wssend", function()
     assert.equal(3, s.world.clock.now())
   end)
 
-  it("needs no room for a source's only chunk, as for a string", function()
+  it("needs no room for a source's only chunk, just as for a string", function()
     local message = ("x"):rep(5000)
     conn = s:open({ receive_buffer = 1000, { "wait" }, { "read_frame", 2 }, { "hold" } }, { send_timeout = 0.1 })
     assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 2, source { message }) })
@@ -263,7 +263,7 @@ describe("wssend", function()
   end)
 
   for _, tls in ipairs { false, true } do
-    it("finds real sockets full, and loses nothing for that, over " .. (tls and "wss" or "ws"), function()
+    it("loses nothing when a real socket is full, over " .. (tls and "wss" or "ws"), function()
       local t = session.new(real, { tls = tls })
       local message = ("x"):rep(6 * 1024 * 1024) -- more than the sockets hold
       local count = 2 + 8 + #message + 2 + #"following" -- without masks
@@ -282,18 +282,18 @@ describe("wssend", function()
     end)
   end
 
-  it("reads while real sockets are full, so that two who send to each other get on", function()
+  it("reads while real sockets are full, so that two peers sending to each other make progress", function()
     local t = session.new(real, { tls = true })
     local size, times, got = 65536, 128, {}
     local message = ("x"):rep(6 * 1024 * 1024)
-    -- The peer reads nothing before it has sent everything, which is more than the sockets hold, as our message is.
+    -- The peer reads nothing until it has sent everything; both that and our message are larger than the sockets hold.
     t:open({
       receive_buffer = 65536, { "send", scripted.frame { opcode = 2, payload = ("y"):rep(size) }, times = times },
       { "read", 10 + #message }, { "send", "\129\4done" }, { "hold" },
     }, { max_payload_size = size, send_timeout = 0.05, use_masking = false }, function(_, opcode, data)
       got[#got + 1] = opcode == 2 and #data or data
     end)
-    -- The bound on what is read ahead is reached: receiving makes room.
+    -- The limit on reading ahead is reached: receiving makes room.
     assert.same({ false, "send error: timeout" }, { real.wssend(t.conn, 2, message) })
     t:poll(function() return got[times + 1] end)
     t:close()
@@ -301,8 +301,8 @@ describe("wssend", function()
   end)
 
   describe("when there is no room for a source's", function()
-    -- The bytes of the frames that the socket refuses so long as no more are queued, and what the peer gets at last:
-    -- each is two bytes, a key of four, and the payload.
+    -- The bytes of the frames that the socket refuses as long as no more are queued, and what the peer gets in the end.
+    -- Each frame is two bytes, a key of four, and the payload.
     local following = { true, 1, "following" }
     local ended = { true, 8, scripted.close_payload(1011) }
     for name, case in pairs {
@@ -342,10 +342,10 @@ describe("wssend", function()
     end
   end)
 
-  it("reads while it waits, so that two who send to each other get on", function()
+  it("reads while it waits, so that two peers sending to each other make progress", function()
     local size, count, got = 1000, 100, 0
     local frame = scripted.frame { opcode = 2, payload = ("y"):rep(size) }
-    -- The peer reads nothing before it has sent everything, which is more than there is room for, as our message is.
+    -- The peer reads nothing until it has sent everything; both that and our message are larger than the room.
     conn = s:open({
       receive_buffer = 2000, send_buffer = 3000, { "send", frame, times = count }, { "read_frame" }, { "hold" },
     }, nil, function(_, opcode) if opcode then got = got + 1 end end)

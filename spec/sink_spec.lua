@@ -1,4 +1,4 @@
--- options.sink: messages that go to an LTN12 sink as they come, however large.
+-- options.sink: messages of any size that go to an LTN12 sink as they come.
 
 local log = require "spec.support.log"
 local module = require "luws"
@@ -11,7 +11,7 @@ describe("options.sink", function()
   local luws, s, logged
 
   before_each(function()
-    luws = module.instance("sink") -- which logs so many errors in a second, whatever others have logged
+    luws = module.instance("sink") -- its limit of errors logged per second is its own
     s = session.new(luws)
     logged = log.start()
   end)
@@ -21,7 +21,7 @@ describe("options.sink", function()
     log.stop()
   end)
 
-  --- A sink factory that takes messages of these opcodes, and all that its sinks were given.
+  --- Returns a sink factory that accepts messages of these opcodes, and a record of everything its sinks were given.
   local function recorder(...)
     local wanted, fed = {}, {}
     for _, opcode in ipairs { ... } do wanted[opcode] = true end
@@ -36,7 +36,7 @@ describe("options.sink", function()
     end
   end
 
-  it("gets the pieces as they come, and nil at the end; what it does not want is the handler's", function()
+  it("gets the pieces as they come, and nil at the end; the handler gets the messages it declines", function()
     local fed, sink = recorder(2)
     s:open({
       { "send", "\129\5first\130\6bin" }, { "wait" }, { "send", "ary\137\1p\129\1x\2\1a" }, { "wait" },
@@ -62,7 +62,7 @@ describe("options.sink", function()
   end)
 
   for _, deflate in ipairs { false, true } do
-    it("takes a message larger than any limit, in bounded pieces" .. (deflate and ", inflated" or ""), function()
+    it("accepts a message larger than any limit, in bounded pieces" .. (deflate and ", inflated" or ""), function()
       local size, most, total, ended = 20 * 1024 * 1024, 0, 0, false
       s.conn = assert(luws.wsopen(servers.url("websockets", "ws", "/big?size=" .. size), nil, {
         deflate = deflate,
@@ -80,7 +80,7 @@ describe("options.sink", function()
     end)
   end
 
-  it("is told why, when the message is never completed", function()
+  it("is told why the message is never completed", function()
     for why, ending in pairs {
       ["closed"] = { { "close" } },
       ["reserved opcode 3"] = { { "send", "\131\0" }, { "hold" } },
@@ -145,7 +145,7 @@ describe("options.sink", function()
     end
   end)
 
-  it("that is none, or cannot be had, is logged, and the handler gets the message", function()
+  it("that is invalid, or whose factory fails, is logged, and the handler gets the message", function()
     for _, choose in ipairs { function() return "sink" end, function() error("no sink") end } do
       s:open({ { "send", "\129\1a" }, { "hold" } }, { sink = choose })
       s:await(1)
@@ -156,7 +156,7 @@ describe("options.sink", function()
     end
   end)
 
-  it("holds as it is for what wshandleincoming takes, before any wsreceive, too", function()
+  it("is also used as currently set by wshandleincoming, even before any wsreceive", function()
     local fed, sink = recorder(2)
     s:open({ { "hold" } }, { sink = sink })
     assert.is_true(luws.wshandleincoming("\130\3abc\129\1x", s.conn))
@@ -169,14 +169,14 @@ describe("options.sink", function()
     assert.same({ "begin 2", "e", "end nil" }, { unpack(fed, 4) })
   end)
 
-  it("is asked for once for each message, though it calls wsreset", function()
+  it("is asked for once for each message, even if the factory calls wsreset", function()
     for _, wanted in ipairs { true, false } do
       for _, injected in ipairs { true, false } do
         local asked, fed, sink = 0, recorder(wanted and 1 or nil)
         s:open(injected and { { "hold" } } or { { "send", "\1\1a\128\1b\129\1c" }, { "hold" } }, {
           sink = function(c, opcode)
             asked = asked + 1
-            if asked <= 10 then luws.wsreset(c) end -- which would be asked for ever
+            if asked <= 10 then luws.wsreset(c) end -- without end if it were asked again
             return sink(c, opcode)
           end,
         })
@@ -191,7 +191,7 @@ describe("options.sink", function()
     end
   end)
 
-  it("that comes too late gets nothing: the option sink itself has received its message", function()
+  it("that comes too late gets nothing, because its factory has itself received the message", function()
     local asked, fed = 0, {}
     s:open({ { "hold" } }, {
       sink = function(conn)
@@ -211,8 +211,8 @@ describe("options.sink", function()
     assert.matches("came too late", logged[1][2])
   end)
 
-  it("that fails in a compressed message leaves what follows as it is", function()
-    local large, calls = ("0123456789"):rep(100 * 1024), 0 -- of which there are many pieces
+  it("that fails in a compressed message leaves the following messages intact", function()
+    local large, calls = ("0123456789"):rep(100 * 1024), 0 -- which comes in many pieces
     local handler = s:recorder()
     s.conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
       deflate = { threshold = 0 },
@@ -237,12 +237,12 @@ describe("options.sink", function()
     end
   end)
 
-  describe("that is at the last piece of its message while others are received", function()
-    -- What the socket gives, one piece at each receive: the second message is in two frames.
+  describe("that has the last piece of its message while other messages are received", function()
+    -- What the socket returns, one piece per receive. The second message is in two frames.
     local PIECES = { "\130\5first", "\2\3sec", "\128\3ond", "\130\5third" }
     local SECOND, THIRD = { "sec", "ond", "end" }, { "third", "end" }
 
-    -- The receive of the first message, and, where its sink yields, so many others meanwhile.
+    -- How the first message is received and, where its sink yields, how many others are received meanwhile.
     local WAYS = {
       ["because it calls wsreceive"] = function() luws.wsreceive(s.conn) end,
       ["because it yields"] = function(times)

@@ -1,5 +1,5 @@
 -- options.sockproxy, and LuWS's own recipe for SockProxy as options.connect: against a stand-in for the daemon
--- (support/sockproxy.py) that is good, or wrong in each way there is.
+-- (support/sockproxy.py) that behaves well or fails in a chosen way.
 
 local luws = require "luws"
 local poll = require "spec.support.poll"
@@ -13,7 +13,7 @@ local function unhex(digits)
   return digits == "-" and "" or (digits:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
 end
 
---- What has come to the stand-in since the last call: mode, state, pid, conn, before, between of each connection.
+--- Returns what the stand-in received since the last call: mode, state, pid, conn, before, between of each connection.
 local function record()
   local control = assert(socket.connect("127.0.0.1", servers.start("sockproxy").control))
   control:settimeout(20)
@@ -27,7 +27,7 @@ local function record()
   return seen
 end
 
---- options.sockproxy for a mode of the stand-in.
+--- Returns options.sockproxy for a mode of the stand-in.
 local function proxy(mode, fields)
   local result = { port = servers.start("sockproxy")[mode] }
   for name, value in pairs(fields or {}) do result[name] = value end
@@ -45,7 +45,7 @@ local function assert_echo(conn, text)
   assert.same({ 1, text }, got)
 end
 
--- The log is of interest only where a test says so.
+-- The log matters only where a test says so.
 local logged
 local function with_luup(f)
   logged = {}
@@ -87,7 +87,7 @@ describe("options.sockproxy", function()
     end)
   end
 
-  it("says what is asked of SockProxy in the CONN line", function()
+  it("states its settings in the CONN line", function()
     for _, case in ipairs {
       { {}, "RTIM=0 PACE=0" },
       { { rtim = 5000, pace = 2 }, "RTIM=5000 PACE=2" },
@@ -104,7 +104,7 @@ describe("options.sockproxy", function()
     end
   end)
 
-  it("takes the proxy's host, and gives it the server's name to look up", function()
+  it("uses the proxy's host, and lets the proxy look up the server's name", function()
     local url = servers.url("demo", "ws", "/echo"):gsub("127%.0%.0%.1", "localhost")
     conn = assert(luws.wsopen(url, handler, { sockproxy = proxy("good", { host = "localhost" }) }))
     assert.is_true(conn.proxied)
@@ -121,7 +121,7 @@ describe("options.sockproxy", function()
     assert.same({}, record())
   end)
 
-  it("is named when the server seems to break a rule, for SockProxy can lose bytes", function()
+  it("is named when the server seems to break a rule, because SockProxy can lose bytes", function()
     local broken = scripted.peer { { "upgrade" }, { "send", "\193\0" }, { "hold" } }
     conn = assert(luws.wsopen(broken.url, handler, { sockproxy = proxy "good", close_timeout = 0 }))
     assert.is_true(conn.proxied)
@@ -136,7 +136,7 @@ describe("options.sockproxy", function()
     assert.same({}, logged)
   end)
 
-  it("true stands for all defaults, with which the connection comes about whether there is a proxy or not", function()
+  it("true stands for all defaults, and connects whether or not there is a proxy", function()
     conn = assert(quietly(servers.url("demo", "ws", "/echo"), { sockproxy = true }))
     assert_echo(conn, "there")
   end)
@@ -157,7 +157,7 @@ describe("options.sockproxy", function()
     end
   end)
 
-  -- mode, what became of the connection there, and what wsopen says where the proxy is required
+  -- mode, the fate of the connection there, and what wsopen says if the proxy is required
   local refused = scripted.refused()
   for _, case in ipairs {
     { "silent", "left", "SockProxy failed: timeout" },
@@ -179,7 +179,7 @@ describe("options.sockproxy", function()
       return { sockproxy = given, close_timeout = 0 }
     end
 
-    it("connects directly, by a new socket, where the proxy is " .. mode, function()
+    it("connects directly, with a new socket, if the proxy is " .. mode, function()
       local peer = scripted.peer { { "upgrade" }, { "send", "\129\2hi" }, { "hold" } }
       conn = assert(quietly(peer.url, options()))
       assert.same({ false, nil }, { conn.proxied, conn.sockproxy_pid })
@@ -197,7 +197,7 @@ describe("options.sockproxy", function()
       peer:close()
     end)
 
-    it("fails instead if it is required, where the proxy is " .. mode, function()
+    it("fails if it is required and the proxy is " .. mode, function()
       local peer = scripted.peer { { "upgrade" }, { "hold" } }
       local started = luws.gettime()
       local results = { luws.wsopen(peer.url, handler, options(true)) }
@@ -209,7 +209,7 @@ describe("options.sockproxy", function()
     end)
   end
 
-  it("says what the proxy says of a server that refuses", function()
+  it("passes on what the proxy says about a server that refuses", function()
     local nobody = scripted.refused()
     local ok, why = luws.wsopen(nobody.url, handler, { sockproxy = proxy("good", { required = true }) })
     assert.is_false(ok)
@@ -218,7 +218,7 @@ describe("options.sockproxy", function()
     assert.same({ false, ("Connection to 127.0.0.1:%d failed: connection refused"):format(nobody.port) }, { ok, why })
   end)
 
-  it("does not try a second time when it is the server that refuses the upgrade, or fails in TLS", function()
+  it("does not try again when the server itself refuses the upgrade or fails in TLS", function()
     local peer = scripted.peer { { "upgrade", status = "HTTP/1.1 403 Forbidden" }, { "close" } }
     local ok, why, response = luws.wsopen(peer.url, handler, { sockproxy = proxy("good") })
     assert.same({ false, "upgrade failed; HTTP/1.1 403 Forbidden" }, { ok, why:match("^[^\r\n]*") })
@@ -233,13 +233,13 @@ describe("options.sockproxy", function()
     peer:close()
   end)
 
-  it("waits for a slow proxy as long as its timeout says, whatever connect_timeout is", function()
+  it("waits for a slow proxy for its own timeout, whatever connect_timeout is", function()
     local url = servers.url("demo", "ws", "/echo")
     conn = assert(luws.wsopen(url, handler, { connect_timeout = 0.3, sockproxy = proxy("slow", { timeout = 5 }) }))
     assert.is_true(conn.proxied)
   end)
 
-  it("goes directly where SockProxy's grammar has no words for it", function()
+  it("connects directly if SockProxy's grammar cannot express the request", function()
     local six = scripted.peer { address = "::1", { "upgrade" }, { "hold" } }
     conn = assert(quietly(six.url, { sockproxy = proxy("good"), close_timeout = 0 }))
     assert.is_false(conn.proxied)
@@ -250,7 +250,7 @@ describe("options.sockproxy", function()
     six:close()
   end)
 
-  it("refuses what its grammar would take for something else, by name, whether it is required or not", function()
+  it("rejects by name values that its grammar would misread, whether or not it is required", function()
     for name, words in pairs {
       host = { "a b", "\255", "" },
       service = { "a b", "a/b", "", "\255", "a\0", "a\n" },
@@ -269,7 +269,7 @@ describe("options.sockproxy", function()
     assert.same({}, record())
   end)
 
-  it("does not go with a connect function, which is a route of its own", function()
+  it("cannot be combined with a connect function, which is a route of its own", function()
     assert.same({ false, "bad option 'sockproxy' (cannot be combined with connect)" },
       { luws.wsopen(servers.url("demo", "ws", "/echo"), handler, { sockproxy = true, connect = socket.connect }) })
   end)
@@ -317,7 +317,7 @@ end
 describe("LuWS's recipe for SockProxy", function()
   local conn
 
-  --- The recipe with the port of the stand-in: the function, and one that says whether it uses the proxy.
+  --- Returns the recipe with the port of the stand-in, and a function that says whether it uses the proxy.
   local function recipe(port)
     local text, count = RECIPE:gsub("2504", port)
     assert.equal(1, count)
@@ -361,7 +361,7 @@ describe("LuWS's recipe for SockProxy", function()
     end)
   end
 
-  it("gets its own message passed on where it uses the same socket twice, which cannot work", function()
+  it("has its own message passed on when it uses the same socket twice, which cannot work", function()
     local url = servers.url("demo", "ws", "/echo")
     for _, mode in ipairs { "wrong", "refuses" } do
       local ok, why = quietly(url, { connect = (recipe(servers.start("sockproxy")[mode])) })

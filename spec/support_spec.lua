@@ -1,6 +1,6 @@
--- What the other specs take for granted of the scripted server: that it sends exactly the bytes that a script says, in
--- the writes that it says, ends connections as it says, and records what came. LuaSocket is the client; no luws here.
--- The same with TLS: support_tls_spec.lua.
+-- What the other specs take for granted about the scripted server: that it sends exactly the bytes of its script, in the
+-- writes that the script states, ends connections as stated, and records what came. The client is LuaSocket, not luws.
+-- Its TLS is tested in support_tls_spec.lua.
 
 local scripted = require "spec.support.scripted"
 local socket = require "socket"
@@ -18,7 +18,7 @@ local function connect(peer)
   return client
 end
 
--- What one read gives once there is something to read.
+-- Returns what one read yields once there is something to read.
 local function one_read(client)
   assert.equal(client, (socket.select({ client }, nil, 10))[1], "nothing to read")
   client:settimeout(0)
@@ -49,7 +49,7 @@ describe("scripted.peer", function()
     assert.equal(1, peer:connections())
   end)
 
-  it("sends bytes behind the 101 in the same segment", function()
+  it("sends bytes after the 101 in the same segment", function()
     local tail = "\129\5Hello\0\255\r\n"
     for _ = 1, 20 do -- two segments would not come together each time
       local peer, client = open { { "upgrade", tail = tail }, { "hold" } }
@@ -96,7 +96,7 @@ describe("scripted.peer", function()
     end)
   end
 
-  it("records frames, whole and begun, and the end of the stream", function()
+  it("records whole and partial frames, and the end of the stream", function()
     local sent = {
       { opcode = 1, fin = false, rsv = 4, payload = "Hel", masked = true, key = "\1\2\3\4" },
       { opcode = 9, fin = true, rsv = 0, payload = "", masked = true, key = "\0\255\0\255" },
@@ -140,7 +140,7 @@ describe("scripted.peer", function()
     assert.is_false(seen.eof)
   end)
 
-  it("closes half: the client's bytes still come", function()
+  it("closes its half: the client's bytes still arrive", function()
     local peer, client = open { { "request" }, { "shutdown" }, { "read_to_eof" } }
     assert.same({ nil, "closed", "" }, { client:receive(1) })
     assert.equal(5, client:send "still")
@@ -158,7 +158,7 @@ describe("scripted.peer", function()
     assert.same({ nil, "closed", 0 }, { client:send "x" })
   end)
 
-  it("closes with a FIN, although bytes of the client were not waited for", function()
+  it("closes with a FIN, even if it did not wait for the client's bytes", function()
     local peer, client = open { { "request" }, { "send", "last" }, { "wait" }, { "close" } }
     assert.equal("last", client:receive(4))
     assert(client:send "unread")
@@ -169,7 +169,7 @@ describe("scripted.peer", function()
     assert.equal(REQUEST .. "unread", seen.raw)
   end)
 
-  it("sends in pieces, drop by drop and many times over", function()
+  it("sends in pieces, byte by byte, and repeatedly", function()
     local peer, client = open {
       { "read_until", "\r\n" }, { "pieces", "abcde", 2, 0.001 }, { "drip", "fgh", 0.001 },
       { "send", "xy", times = 1000 }, { "read", #REQUEST - #"GET /chat?x=1 HTTP/1.1\r\n" }, { "sleep", 0.001 },
@@ -178,7 +178,7 @@ describe("scripted.peer", function()
     assert.is_nil(peer:result().error)
   end)
 
-  it("echoes messages and pings until the time is over or the client closes", function()
+  it("echoes messages and pings until the time is up or the client closes", function()
     local function masked(opcode, payload) return scripted.frame { opcode = opcode, payload = payload, mask = true } end
     local long = ("x"):rep(70000)
     local sent = masked("text", "a") .. masked("ping", "b") .. masked("pong", "c") .. masked("binary", long)
@@ -247,7 +247,7 @@ describe("scripted.peer", function()
     assert.equal("step 2 (read_frame): the peer ended the stream", peer:result().error)
   end)
 
-  it("tells the spec of its own mistakes", function()
+  it("reports the spec's own mistakes", function()
     local cases = {
       { { { "sing" } }, "no step is called 'sing'" },
       { { { "send", "x", tims = 2 } }, "step 'send': unknown option 'tims'" },
@@ -298,7 +298,7 @@ describe("scripted.frame", function()
     { { opcode = "ping", payload = "Hello" }, "\137\5Hello" },
     { { opcode = 2, payload = ("x"):rep(256) }, "\130\126\1\0" .. ("x"):rep(256) },
     { { opcode = "binary", payload = ("x"):rep(65536) }, "\130\127\0\0\0\0\0\1\0\0" .. ("x"):rep(65536) },
-    -- wrong ones
+    -- invalid frames
     { { payload = "Hello", length_form = 16 }, "\129\126\0\5Hello" },
     { { payload = "Hello", length_form = 64 }, "\129\127\0\0\0\0\0\0\0\5Hello" },
     { { length = 2 ^ 63 }, "\129\127\128\0\0\0\0\0\0\0" },
@@ -306,7 +306,7 @@ describe("scripted.frame", function()
     { { opcode = "close", payload = scripted.close_payload(1000, "bye") }, "\136\5\3\232bye" },
   }
   for i, case in ipairs(cases) do
-    it("makes the bytes of case " .. i, function()
+    it("produces the bytes of case " .. i, function()
       assert.equal(case[2], scripted.frame(case[1]))
     end)
   end

@@ -1,6 +1,6 @@
--- What the other specs take for granted of the scripted server's TLS: that it has the certificate, the versions and the
--- protocols that it is told to have, wants certificates of clients as it is told to, and records what came of it.
--- LuaSec is the client; no luws here. Without TLS: support_spec.lua.
+-- What the other specs take for granted about the scripted server's TLS: that it has the certificate, versions and
+-- protocols of its script, asks for client certificates as the script says, and records the outcome. The client is
+-- LuaSec, not luws. The server without TLS is tested in support_spec.lua.
 
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
@@ -19,7 +19,7 @@ local function connect(peer)
 end
 
 describe("scripted.peer with TLS", function()
-  -- Without a name of its own for the server it is localhost. What options has goes to LuaSec.
+  -- The server's name is localhost unless one is given. The options go to LuaSec.
   local function attempt(client, name, options)
     local parameters = {
       mode = "client", protocol = "any", verify = "peer", cafile = servers.ca_file(), alpn = { "http/1.1" },
@@ -37,7 +37,7 @@ describe("scripted.peer with TLS", function()
     return client
   end
 
-  it("has a certificate of the test authority, and records name, protocol and goodbye", function()
+  it("has a certificate of the test authority, and records name, protocol and close_notify", function()
     local peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "read_to_eof" }, tls = true }
     assert.equal(("wss://localhost:%d/"):format(peer.port), peer.url)
     local client = handshake(connect(peer), "localhost")
@@ -53,12 +53,12 @@ describe("scripted.peer with TLS", function()
     assert.is_true(seen.close_notify)
   end)
 
-  it("tells a goodbye from a stream that was cut", function()
+  it("tells a close_notify from a truncated stream", function()
     local peer = scripted.peer { { "read_to_eof" }, tls = true }
     local plain = connect(peer)
     local fd = plain:getfd()
     local client = handshake(plain, "localhost")
-    plain:setfd(fd) -- LuaSec took the descriptor; this ends the stream behind its back
+    plain:setfd(fd) -- LuaSec took the descriptor; this ends the stream without its knowledge
     plain:shutdown "send"
     local seen = peer:result()
     assert.is_number(seen.eof)
@@ -67,20 +67,20 @@ describe("scripted.peer with TLS", function()
     client:close()
   end)
 
-  it("ends with a goodbye or without", function()
+  it("ends with or without a close_notify", function()
     local cases = { { "close" }, { "shutdown" }, { "close", notify = false }, { "shutdown", notify = false } }
     for _, case in ipairs(cases) do
       local peer = scripted.peer { { "send", "last" }, case, tls = true }
       local client = handshake(connect(peer), "localhost")
       assert.equal("last", client:receive(4))
-      -- LuaSec names a goodbye "closed", and a cut stream as OpenSSL does.
+      -- LuaSec calls a close_notify "closed", and a truncated stream what OpenSSL calls it.
       local _, problem = client:receive(1)
       assert.equal(case.notify ~= false, problem == "closed", problem)
       client:close()
     end
   end)
 
-  it("shows the certificate that it is told to, by its name", function()
+  it("presents the certificate that the script names", function()
     local cases = {
       { "server" },
       { "chain" },
@@ -102,7 +102,7 @@ describe("scripted.peer with TLS", function()
     end
   end)
 
-  it("speaks the versions that it is told to, and records which was selected", function()
+  it("speaks the versions that the script allows, and records which was selected", function()
     local old = "ALL:@SECLEVEL=0"
     for _, version in ipairs { "tlsv1", "tlsv1_1", "tlsv1_2", "tlsv1_3" } do
       local peer = scripted.peer { { "read_to_eof" }, tls = { least = version, newest = version } }
@@ -111,7 +111,7 @@ describe("scripted.peer with TLS", function()
       local other = version == "tlsv1_2" and "tlsv1_3" or "tlsv1_2"
       local client, ok, problem = attempt(connect(peer), nil, { protocol = other })
       assert.is_false(ok)
-      -- Who of the two finds it out depends on which is the older.
+      -- Which of the two notices depends on which is the older.
       assert.truthy(problem:find "alert protocol version" or problem:find "unsupported protocol", problem)
       client:close()
       local seen = peer:result(2)
@@ -130,7 +130,7 @@ describe("scripted.peer with TLS", function()
     end
   end)
 
-  it("wants certificates of clients, and records whose they were", function()
+  it("asks for client certificates, and records whose they were", function()
     local cases = {
       { "optional" },
       { "optional", "client", client = "commonName=luws client" },
@@ -148,7 +148,7 @@ describe("scripted.peer with TLS", function()
           certificate = case[2] and servers.pki(case[2] .. ".pem"),
           key = case[2] and servers.pki "client.key",
         })
-        -- With TLS 1.3 the client's handshake has ended before the server has looked at its certificate.
+        -- With TLS 1.3, the client's handshake ends before the server has looked at the client's certificate.
         if case.problem then assert.is_nil((client:receive(1))) end
         client:close()
         local seen = peer:result()

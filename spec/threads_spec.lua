@@ -1,8 +1,8 @@
--- Several Lua states in one process, on several threads: each with a module and connections of its own, all at work at
--- the same time, and nothing left of them when they are closed.
+-- Several Lua states in one process, on several threads: each has a module and connections of its own, all work at the
+-- same time, and closing them leaves nothing behind.
 --
 -- A host in C (spec/support/threads.c) is built for the library of this run's interpreter; it runs the program below in
--- each state. What sanitizers would find is not looked for here; neither is one state used by two threads at a time,
+-- each state. It does not look for what sanitizers would find, and no state is used by two threads at a time,
 -- which Lua does not allow.
 
 local servers = require "spec.support.servers"
@@ -11,7 +11,7 @@ local unpack = require "spec.support.compat".unpack
 local THREADS, ROUNDS = 8, 6
 local STATES = THREADS * ROUNDS
 
--- Everything here is the state's own: `print`, the module with its debug_mode, the handlers and what they were told.
+-- Everything here belongs to the state: `print`, the module with its debug_mode, the handlers and what they received.
 local PROGRAM = [[
 local thread, round, ca_file, ws, wss = ...
 local lines, told = 0, {}
@@ -34,7 +34,7 @@ local function open(url)
   return conn
 end
 
--- Each message says whose it is, and the echo of it has to come back here, and nothing else.
+-- Each message says whose it is. Its echo must come back here, and nothing else may.
 local function converse(conn, phase)
   for i, size in ipairs { 0, 1000, 50000 } do
     local text = ("%s %s %d"):format(conn.name, phase, i) .. ("x"):rep(size)
@@ -57,7 +57,7 @@ for _, conn in ipairs(conns) do converse(conn, "first") end
 
 return function()
   for _, conn in ipairs(conns) do converse(conn, "later") end
-  -- One is closed. The other stays as it is, with an answer under way, or lingers, and it is either kind's turn.
+  -- One is closed. The other stays open with an answer on its way, or lingers; the two cases alternate.
   local left, closed = conns[1 + round % 2], conns[2 - round % 2]
   assert(luws.wssend(left, 2, ("x"):rep(50000)))
   luws.wsclose(closed)
@@ -70,7 +70,7 @@ end
 describe("Lua states on several threads", function()
   local folder
 
-  --- Runs a command: what it printed (both streams), and its status.
+  --- Runs a command. Returns what it printed (both streams), and its status.
   local function run(command)
     local pipe = assert(io.popen(command .. " 2>&1 </dev/null; echo \"status $?\""))
     local output, status = pipe:read("*a"):match "^(.*)status (%d+)\n$"
@@ -78,12 +78,12 @@ describe("Lua states on several threads", function()
     return output, tonumber(status)
   end
 
-  --- Runs a program in the host, with `keep` or `pass`: what it printed, and its status.
+  --- Runs a program in the host, with `keep` or `pass`. Returns what it printed, and its status.
   local function host(program, mode, threads, rounds, ...)
     local file = assert(io.open(folder .. "/program.lua", "w"))
     file:write(program)
     file:close()
-    -- To read the system's certificates for each state would take most of the time, and they are not used.
+    -- Reading the system's certificates in each state would take most of the time, and they are not used.
     local command = ("SSL_CERT_FILE=/dev/null %s/threads %s/program.lua "):format(folder, folder)
     return run(command .. table.concat({ mode, threads, rounds, ... }, " "))
   end
@@ -115,7 +115,7 @@ describe("Lua states on several threads", function()
     end)
   end
 
-  describe("run in a host that tells of", function()
+  describe("run in a host that reports", function()
     for _, case in ipairs {
       { "an error of a state", "keep", 2, 2, [[
         local thread, round = ...
@@ -126,7 +126,7 @@ describe("Lua states on several threads", function()
         return function() assert(thread == 1, "on purpose") end
       ]], "^thread 2, round 1, passed on: [^\n]*on purpose\nstates 1\ndescriptors (%d+) %1\n$" },
       { "a descriptor that a state left open", "keep", 1, 1, [[
-        debug.setmetatable(io.open "/dev/null", nil) -- takes its finaliser away
+        debug.setmetatable(io.open "/dev/null", nil) -- removes its finaliser
       ]], "^states 1\ndescriptors %d+ %d+\n$" },
     } do
       local what, mode, threads, rounds, program, expected = unpack(case)

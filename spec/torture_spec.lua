@@ -1,4 +1,4 @@
--- Finalisers that do anything at any time do not take the process down. The long run is `make torture`.
+-- Finalisers that do anything at any time must not crash the process. The long run is `make torture`.
 
 local child = require "spec.support.child"
 local servers = require "spec.support.servers"
@@ -17,7 +17,7 @@ for _, scheme in ipairs { "ws", "wss" } do
 end
 
 it("a finaliser may open a connection while another is being opened", function()
-  -- Once the end of PUC Lua 5.1: each was inside a protected call of the binding, and they took each other's function.
+  -- This once crashed PUC Lua 5.1: both were inside a protected call of the binding and took each other's function.
   local output, status = child.program [[
     luup = { log = function() end }
     local luws = require "luws"

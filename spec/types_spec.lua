@@ -1,5 +1,5 @@
--- types/luws.lua against the driver: the same functions, options, defaults, methods and fields, and nothing else. What
--- the driver has is asked of itself where it can be, and else read from its source.
+-- types/luws.lua against the driver: the same functions, options, defaults, methods and fields, and nothing else. The
+-- driver itself is queried where possible; otherwise its source is read.
 
 local luws = require "luws"
 local servers = require "spec.support.servers"
@@ -14,8 +14,8 @@ local function text_of(path)
   return text
 end
 
---- The classes in types/luws.lua: of each its fields with their text, and its functions. `local NAME = {}` belongs to
--- the class before it.
+--- Reads the classes in types/luws.lua: the fields of each with their text, and its functions. `local NAME = {}` belongs
+-- to the class before it.
 local function read_types()
   local classes, variables = {}, {}
   local class, comment = nil, ""
@@ -55,7 +55,7 @@ local function sorted_keys(...)
   return names
 end
 
---- A table of options without any, and the set of the names that it is asked about.
+--- Returns an empty table of options, and the set of names that are looked up in it.
 local function recorder()
   local asked = {}
   return setmetatable({}, {
@@ -66,7 +66,7 @@ local function recorder()
   }), asked
 end
 
---- The default that the text of a field states, as a value of Lua; nil for "none".
+--- Returns the default that the text of a field states, as a Lua value; nil for "none".
 local function stated_default(name, text)
   local quoted = text:match 'Default: "([^"]*)"'
   if quoted then return quoted end
@@ -90,7 +90,7 @@ describe("the annotations in types/luws.lua", function()
     local defaults = complete {}
     for _, name in ipairs(names) do
       local stated = stated_default(name, types[class].fields[name])
-      -- A reader may turn what is stated into something else, as that of coalesce does.
+      -- A reader may convert the stated default, as that of coalesce does.
       local read = stated ~= nil and complete({ [name] = stated })[name] or stated
       assert.equal(defaults[name], read, class .. ": the default of " .. name)
     end
@@ -103,7 +103,7 @@ describe("the annotations in types/luws.lua", function()
     assert_defaults(class, names, complete)
   end
 
-  --- The names of the TLS options, as LuaSec has them.
+  --- Returns the names of the TLS options, as LuaSec has them.
   local function tls_names()
     local tls, known = w.import "tls", {}
     local given, asked = recorder()
@@ -125,7 +125,7 @@ describe("the annotations in types/luws.lua", function()
     local tls = { ssl = true }
     for name in pairs(tls_names()) do tls["ssl_" .. name] = true end
     assert.same(sorted_keys(asked, tls), sorted_keys(types["luws.Options"].fields))
-    -- Those of TLS have their defaults in the engine, where the specs of TLS try them.
+    -- The TLS options have their defaults in the engine; the TLS specs test those.
     assert_defaults("luws.Options", names, function(values) return assert(options.opening(values)) end)
   end)
 
@@ -166,7 +166,7 @@ describe("the annotations in types/luws.lua", function()
     assert.same(sorted_keys(fields), sorted_keys(types.luws.fields))
   end)
 
-  it("have what the stub adds to the module", function()
+  it("have the stub's additions to the module", function()
     local stub = assert(loadfile(ROOT .. "lua/L_MyPlugin_LuWS.lua"))("L_Types_LuWS")
     _G.L_Types_LuWS = nil -- luacheck: ignore 122 (the stub sets it)
     local added, plugin = {}, types["luws.PluginModule"]
@@ -186,13 +186,13 @@ describe("the annotations in types/luws.lua", function()
     assert.same(sorted_keys(debug.getmetatable(socket).__index), sorted_keys(types["luws.Socket"].functions))
   end)
 
-  it("have the fields that connections are given", function()
+  it("have the fields of connections", function()
     local given = { bufferedAmount = true } -- computed, in Connection:__index
     local body = assert(text_of("lua/luws.lua"):match "local conn = setmetatable%({\n(.-)\n  }, Connection%)")
     for name in body:gmatch "%f[^\n%z]    ([%a_]+) = " do given[name] = true end
     for name in text_of("lua/luws/linger.lua"):gmatch 'rawset%(conn, "([%w_]+)"' do given[name] = true end
     assert.same(sorted_keys(given), sorted_keys(types["luws.Connection"].fields))
-    -- What a connection has when it is over is all among them.
+    -- All fields of a connection that has ended are among them.
     local conn, peer = w:open(w:peer { subprotocol = "one" }, { subprotocols = "one" })
     peer:answer_close()
     w.luws.wsclose(conn, 1000, "bye")
@@ -201,7 +201,7 @@ describe("the annotations in types/luws.lua", function()
     assert.same({ 1000, true, "one" }, { conn.close_code_sent, conn.was_clean, conn.subprotocol })
   end)
 
-  it("have what is known of a server over wss", function()
+  it("have the fields that describe a server over wss", function()
     local conn = assert(luws.wsopen(servers.url("demo", "wss", "/echo"), nil, {}))
     local fields = types["luws.TlsInfo"].fields
     for name in pairs(conn.tls) do assert.truthy(fields[name], name) end
@@ -211,7 +211,7 @@ describe("the annotations in types/luws.lua", function()
     assert.same(sorted_keys(set), sorted_keys(fields))
   end)
 
-  it("have what is known of a response that refused the upgrade", function()
+  it("have the fields that describe a response that refused the upgrade", function()
     local _, _, response = luws.wsopen(servers.url("demo", "ws", "/nowhere"))
     assert.same(sorted_keys(response), sorted_keys(types["luws.Response"].fields))
   end)

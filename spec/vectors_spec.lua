@@ -1,5 +1,5 @@
--- The vectors of spec/vectors that are for a client, through the whole module: as bytes that the program hands over,
--- and as bytes that a server sends, before the upgrade and behind it.
+-- Plays the vectors of spec/vectors that are for a client through the whole module: as bytes that the program hands
+-- over, and as bytes that a server sends, before and after the upgrade.
 
 local luws = require "luws"
 local format = require "spec.vectors.format"
@@ -7,7 +7,7 @@ local scripted = require "spec.support.scripted"
 
 local CLOSED = "receiver error: closed"
 
---- The options for what a header of permessage-deflate says.
+--- Returns the options for a header of permessage-deflate.
 local function deflate_options(header)
   if not header then return nil end
   local options = {}
@@ -17,7 +17,7 @@ local function deflate_options(header)
   return options
 end
 
---- The handler and the options of wsopen for a vector that ends the connection or does not, and what will be seen.
+--- Returns the handler and the options of wsopen for a vector that may end the connection, and what will be seen.
 local function watched(vector, over)
   local seen = {}
   local function handler(_, opcode, data)
@@ -46,12 +46,12 @@ local function watched(vector, over)
     max_payload_size = vector.limit,
     deflate = deflate_options(wish),
     subprotocols = vector.subprotocols,
-    -- The scripts do not answer a close frame, but end when they have got one that is the last.
+    -- The scripts do not answer a close frame, but end once they have received one as the last frame.
     close_timeout = over and 1 or 0,
   }, seen
 end
 
---- What the handlers are to see, and the frames that the peer is to get, as hex of opcode and payload.
+--- Returns what the handlers must see, and the frames that the peer must get, as hex of opcode and payload.
 local function wanted(vector)
   local events, frames, over = {}, {}, false
   for _, event in ipairs(vector.events) do
@@ -73,7 +73,7 @@ local function wanted(vector)
   return events, frames, over
 end
 
---- What the peer has got, in the same form.
+--- Returns what the peer has got, in the same form.
 local function got(record)
   local frames = {}
   for i, frame in ipairs(record.frames) do
@@ -84,7 +84,7 @@ local function got(record)
   return frames
 end
 
---- Receives until so many bytes have come, or the connection is over.
+--- Receives until the given number of bytes has come, or the connection has ended.
 local function receive(conn, count)
   local deadline = luws.gettime() + 10
   repeat
@@ -92,7 +92,7 @@ local function receive(conn, count)
     local more, bytes = luws.wsreceive(conn)
     count = count - (more ~= nil and bytes or 0)
   until more == nil or count <= 0 or luws.gettime() > deadline
-  while conn:dirty() do luws.wsreceive(conn) end -- what was too much for one call
+  while conn:dirty() do luws.wsreceive(conn) end -- the rest, too much for one call
 end
 
 local function extensions(vector)
@@ -107,7 +107,7 @@ for _, vector in ipairs(format.all()) do
 end
 
 describe("vectors, handed over", function()
-  local peers = {} -- by what was agreed upon: one for many connections
+  local peers = {} -- by the negotiated parameters: one peer for many connections
 
   local function peer_for(vector)
     local agreed = vector.deflate or ""
@@ -131,7 +131,7 @@ describe("vectors, handed over", function()
         local more
         for at = 1, #vector.input, size do
           more = luws.wshandleincoming(vector.input:sub(at, at + size - 1), conn)
-          while conn:dirty() do luws.wsreceive(conn) end -- what was too much for one call
+          while conn:dirty() do luws.wsreceive(conn) end -- the rest, too much for one call
         end
         assert.same(events, seen)
         assert.same({ not over or nil, not over }, { more, conn.connected })
@@ -146,8 +146,8 @@ describe("vectors, from a server", function()
   for i, vector in ipairs(open) do
     it(vector.name, function()
       local events, frames, over = wanted(vector)
-      -- In three pieces, or every other one at once; always at once where it ends with a close frame, for a server that
-      -- goes on sending behind that may be reset before it reads the answer.
+      -- Every other vector is sent in three pieces, the rest at once. One that ends with a close frame is always sent
+      -- at once: a server that keeps sending after it may be reset before it reads the answer.
       local at_once = i % 2 == 0 or (events[#events] or ""):match "^close"
       local size = at_once and #vector.input or math.ceil(#vector.input / 3)
       local peer = scripted.peer {
@@ -184,7 +184,7 @@ describe("vectors, before the upgrade", function()
         else
           assert.is_truthy(conn, why)
           assert.equal(value ~= "" and value or nil, conn.subprotocol)
-          peer:at(2) -- all is sent
+          peer:at(2) -- everything is sent
           repeat
             local more, bytes = luws.wsreceive(conn)
           until not more and bytes == 0 or more == nil

@@ -1,5 +1,5 @@
--- Whom wss trusts: which of the certificates that a server may have are good enough, for which host, and what is said
--- of the others. spec/support/pki.sh says what each is.
+-- Whom wss trusts: which server certificates are accepted, for which host, and how the others are reported.
+-- spec/support/pki.sh describes each certificate.
 
 local luws = require "luws"
 local servers = require "spec.support.servers"
@@ -15,7 +15,7 @@ local ALL = {
 local AUTHORITY, SELF_SIGNED = "unable to get local issuer certificate", "self.signed certificate"
 local HOST, ADDRESS = "hostname mismatch", "ip address mismatch"
 
---- Opens a connection that must be opened, or fail for that reason.
+--- Opens a connection, which must succeed or fail for the given reason.
 local function check(server, options, reason)
   local seen = wss.open(luws, server, options)
   if not reason then
@@ -26,7 +26,7 @@ local function check(server, options, reason)
   assert.is_false(seen.opened)
   assert.matches("^Failed SSL negotation: ", seen.message)
   assert.matches(reason, seen.message:lower())
-  -- The server is told, by an alert, and of the request nothing has come.
+  -- The server is told by an alert, and has received nothing of the request.
   assert.matches("^step 0 %(tls%): .*ALERT", seen.error)
   assert.equal("", seen.raw)
   return seen
@@ -114,7 +114,7 @@ describe("with verification", function()
     { "trusts nothing but a folder", { "self-signed" }, { cafile = false, capath = "trusted" }, SELF_SIGNED },
     { "trusts a folder and a file: the folder's", { "unknown" }, { cafile = "ca.pem", capath = "trusted" } },
     { "trusts a folder and a file: the file's", { "self-signed" }, { cafile = "self-signed.pem", capath = "trusted" } },
-    -- ca comes with the server's own certificate, which does not make it trusted.
+    -- The server sends ca with its own certificate, which does not make ca trusted.
     { "trusts the system's authorities, not ours", { "server" }, { cafile = false }, "certificate" },
 
     -- sni
@@ -178,7 +178,7 @@ describe("the files of authorities", function()
   end)
 end)
 
-describe("the name that the server is shown (SNI)", function()
+describe("the name sent to the server (SNI)", function()
   local cases = {
     { "is the host's", {}, {}, "localhost" },
     { "is never an address", { address = "127.0.0.1" }, {} },

@@ -1,4 +1,4 @@
--- TLS in the company of others, and with peers that mean harm.
+-- TLS beside another TLS library in the process, and with hostile peers.
 
 local luws = require "luws"
 local poll = require "spec.support.poll"
@@ -15,7 +15,7 @@ local function resident()
 end
 
 describe("a wss connection", function()
-  it("does not take the errors of LuaSec, in the same thread, for its own", function()
+  it("does not mistake LuaSec's errors in the same thread for its own", function()
     local got
     local conn = assert(luws.wsopen(servers.url("websockets", "wss", "/echo"), function(_, ...) got = { ... } end,
       { close_timeout = 5 }))
@@ -33,7 +33,7 @@ describe("a wss connection", function()
     assert.is_true(conn.was_clean)
   end)
 
-  it("costs no memory when the peer sends on after a failure", function()
+  it("costs no memory when the peer keeps sending after a failure", function()
     local peer = scripted.peer {
       tls = true,
       { "upgrade" }, { "send", "\131\0" }, { "send", ("x"):rep(65536), times = 2000 },

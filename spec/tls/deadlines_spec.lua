@@ -1,4 +1,4 @@
--- wsopen's deadlines for wss: whoever is silent, slow, or stops half-way, it says so in time, and keeps no descriptor.
+-- wsopen's deadlines for wss: if a server is silent, slow, or stops half-way, wsopen fails in time and leaks nothing.
 -- The servers speak real TLS, so the time is real. The defaults, and servers that get nowhere near TLS, are in
 -- ../open_spec.lua on a virtual clock.
 
@@ -12,11 +12,11 @@ local unpack = require "spec.support.compat".unpack
 
 local LIMIT, SLACK = 0.04, 0.25 -- seconds
 
---- wsopen fails with this message, no earlier than the deadline and soon after it.
+--- Checks that wsopen fails with this message, no earlier than the deadline and soon after it.
 local function assert_in_time(message, url, options)
-  servers.start "openssl" -- which is not what takes time
+  servers.start "openssl" -- starting it must not count
   local best
-  -- A machine may stop for longer than the slack; to do so each time it would take a wrong deadline.
+  -- A busy machine may exceed the slack once, but only a wrong deadline exceeds it every time.
   for _ = 1, 3 do
     local before, started = sockets.count(), luws.gettime()
     local result, why = luws.wsopen(url, nil, options)

@@ -1,6 +1,6 @@
--- The files that TLS options name: certificates, keys and folders of them, in good and in bad condition. What is wrong
--- is said of the right option and the right file; what has no end, or is no file, is not waited for; and a name may be
--- any bytes. Whom they make trusted, and who is known by them, is in certificates_spec.lua and identity_spec.lua.
+-- The files that TLS options name: certificates, keys and folders of them, intact and damaged. Errors name the right
+-- option and file; endless files, and things that are not files, are not waited for; names may be any bytes. Trust and
+-- client identity are tested in certificates_spec.lua and identity_spec.lua.
 
 local child = require "spec.support.child"
 local luws = require "luws"
@@ -13,7 +13,7 @@ local LARGEST = 4 * 1024 * 1024 -- bytes of a file that is read
 local folder -- for the files of a spec
 
 local function shell(command)
-  -- Lua 5.1 has the status, its successors whether it is 0.
+  -- Lua 5.1 returns the status, later versions whether it is 0.
   local status = os.execute(command)
   assert(status == 0 or status == true, command)
 end
@@ -33,7 +33,7 @@ local function read(name)
   return text
 end
 
---- Makes a file of that name in the folder; its path.
+--- Makes a file of that name in the folder, and returns its path.
 local function write(name, text)
   local path = folder .. "/" .. name
   local file = assert(io.open(path, "wb"))
@@ -42,7 +42,7 @@ local function write(name, text)
   return path
 end
 
---- What is in PEM of that tag in one of the test certificates' files, in DER.
+--- Returns the PEM block with that tag from a file of the test certificates, as DER.
 local function der(name, tag)
   local base64 = assert(read(name):match("BEGIN " .. tag .. "%-+\n(.-)%-"))
   return (mime.unb64(base64))
@@ -53,13 +53,13 @@ local function pem(tag, contents)
   return ("-----BEGIN %s-----\n%s\n-----END %s-----\n"):format(tag, lines, tag)
 end
 
---- Checks that wsopen refuses these options for what that one's file is; `words` are in the message.
+--- Checks that wsopen refuses these options because of the file of one of them; `words` are in the message.
 local function refused(options, name, path, ...)
   local message = wss.message(luws, options)
   assert.equal("bad option 'ssl_" .. name, message:match "^[^']*'[^']*", message)
   assert.equal(("(%s)"):format(path), message:sub(-#path - 2), message)
   for _, word in ipairs { ... } do assert.truthy(message:find(word, 1, true), message) end
-  -- OpenSSL's way of saying it is for its own developers.
+  -- OpenSSL's own wording is meant for its developers.
   assert.is_nil(message:find("error:", 1, true), message)
   return message
 end
@@ -71,7 +71,7 @@ local function shown(options)
   assert.equal("commonName=luws client", seen.client)
 end
 
--- What happens to contents in a frame that is whole.
+-- Damage to the contents, while the PEM frame around them is intact.
 local damages = {
   ["cut off"] = function(contents) return contents:sub(1, -20) end,
   ["half there"] = function(contents) return contents:sub(1, math.floor(#contents / 2)) end,
@@ -91,7 +91,7 @@ describe("a damaged certificate is named:", function()
         "certificate", bad, "not valid")
     end)
 
-    it("the client's own, its key being good, " .. how, function()
+    it("the client's own, with an intact key, " .. how, function()
       local key = servers.pki "client.key"
       local bad = pem("CERTIFICATE", damage(der("client.pem", "CERTIFICATE")))
       for _, text in ipairs { bad, read "client.pem" .. bad } do
@@ -110,7 +110,7 @@ describe("a damaged certificate is named:", function()
   end)
 end)
 
-describe("a damaged key is named, its certificate being good:", function()
+describe("a damaged key is named although its certificate is intact:", function()
   for _, case in ipairs {
     { "PKCS#8", "PRIVATE KEY", "client.key", "client.pem" },
     { "PKCS#8 (RSA)", "PRIVATE KEY", "client-rsa.key", "client-rsa.pem" },
@@ -121,7 +121,7 @@ describe("a damaged key is named, its certificate being good:", function()
       it(case[1] .. ", " .. how, function()
         local path = write("bad.key", pem(case[2], damage(der(case[3], case[2]))))
         local message = refused({ ssl_certificate = servers.pki(case[4]), ssl_key = path }, "key", path, "not a valid")
-        -- What is to be done about old archives is of no use here.
+        -- Advice about old archives is of no use here.
         assert.is_nil(message:find("PKCS#12", 1, true) or message:find("pkcs12", 1, true), message)
       end)
     end
@@ -129,7 +129,7 @@ describe("a damaged key is named, its certificate being good:", function()
 end)
 
 describe("wsopen says how to convert", function()
-  --- Runs the line of openssl in a message, and puts what it makes in place of that option.
+  --- Runs the openssl command in a message, and sets that option to the file it makes.
   local function converted(message, options, name)
     local line = message:match "openssl (.- )FILE"
     assert.truthy(line, message)
@@ -154,7 +154,7 @@ describe("wsopen says how to convert", function()
   end
 end)
 
-describe("a PKCS#12 archive is named that", function()
+describe("the message names a PKCS#12 archive that", function()
   it("has no key, or no certificate", function()
     local path, inputs = folder .. "/half.p12", { "-nokeys -in @client.pem", "-nocerts -inkey @client.key" }
     for _, input in ipairs(inputs) do
@@ -172,7 +172,7 @@ describe("a PKCS#12 archive is named that", function()
   end)
 end)
 
-describe("ssl_password is refused, and nowhere to be read, with", function()
+describe("ssl_password is refused, and never shown, with", function()
   for title, password in pairs {
     ["a NUL in it"] = "secret\0geheim", ["a NUL at its end"] = "secret\0", ["a NUL alone"] = "\0",
     ["what is not UTF-8"] = "geheim\255", ["half a letter"] = "geheim\195",
@@ -200,7 +200,7 @@ describe("ssl_password is refused, and nowhere to be read, with", function()
 end)
 
 describe("wsopen does not read", function()
-  --- Checks it for each option that names a file; at once, which is long before anything like that can end.
+  --- Checks this for each option that names a file. The refusal must come at once, not after reading.
   local function refused_everywhere(path, why)
     local certificate, key = wss.paths("client.pem", "client.key")
     local started = luws.gettime()
@@ -224,7 +224,7 @@ describe("wsopen does not read", function()
 
   it("a folder", function() refused_everywhere(folder, "not a regular file") end)
 
-  it("what is not there", function()
+  it("files that do not exist", function()
     shell("ln -s nowhere " .. folder .. "/link")
     for _, name in ipairs { "nothing", "link", "nothing/ca.pem" } do
       refused_everywhere(folder .. "/" .. name, "No such file")
@@ -241,7 +241,7 @@ describe("wsopen does not read", function()
 end)
 
 it("files of 4 MiB are read", function()
-  --- That one with blanks behind it.
+  --- Returns the given contents padded with blanks.
   local function padded(name)
     local text = read(name)
     return write(name, text .. (" "):rep(LARGEST - #text))
@@ -258,7 +258,7 @@ describe("a folder of authorities", function()
       ln -s /dev/zero zero.pem && truncate -s 4G large.pem]]):format(folder))
   end
 
-  it("may have other things in it, which are passed over", function()
+  it("may have other things in it, which are skipped", function()
     litter()
     write("zzz", read "ca.pem") -- the name does not matter
     local started = luws.gettime()
@@ -273,7 +273,7 @@ describe("a folder of authorities", function()
     refused({ ssl_capath = folder }, "capath", folder, "no PEM certificate")
     litter()
     refused({ ssl_capath = folder }, "capath", folder, "no PEM certificate")
-    -- A file does not make up for it: both were asked for.
+    -- A good file does not make up for it: both were asked for.
     refused({ ssl_cafile = servers.ca_file(), ssl_capath = folder }, "capath", folder, "no PEM certificate")
   end)
 end)
@@ -293,13 +293,13 @@ it("names of files may be any bytes", function()
 end)
 
 it("a client's chain of 80 KB is sent like any other", function()
-  -- What it has to do with the client does not matter to a server that trusts the first.
+  -- A server that trusts the first certificate does not care how the rest relates to the client.
   local chain = write("chain.pem", read "client.pem" .. read "huge.pem" .. servers.leaf "huge.pem")
   assert.is_true(#read(chain) * 3 / 4 > 80 * 1024)
   shown { ssl_certificate = chain, ssl_key = servers.pki "client.key" }
 end)
 
-it("environment variables that cannot be read make wsopen fail by a string", function()
+it("environment variables that cannot be read make wsopen return an error message", function()
   local path = write("\255.pem", read "ca.pem")
   shell(("mkdir '%s/\255'"):format(folder))
   local program = [[
@@ -311,7 +311,7 @@ it("environment variables that cannot be read make wsopen fail by a string", fun
   for name, value in pairs { SSL_CERT_FILE = path, SSL_CERT_DIR = folder .. "/\255" } do
     local output, status = child.run { environment = ("%s='%s'"):format(name, value), input = program, path }
     assert.equal(0, status, output)
-    -- What the TLS library has to say to this on its own is there, too.
+    -- The TLS library's own message is there, too.
     local count = 0
     for result, why in output:gmatch "result\t(%S+)\t([^\n]+)" do
       count = count + 1
@@ -323,7 +323,7 @@ it("environment variables that cannot be read make wsopen fail by a string", fun
 end)
 
 describe("ssl_cafile and ssl_capath", function()
-  it("are read anew for each connection, for they may have changed", function()
+  it("are read again for each connection, because they may have changed", function()
     for _, name in ipairs { "ssl_cafile", "ssl_capath" } do
       local path = write("authority.pem", "")
       for _, case in ipairs { { "ca.pem", true }, { "ca.pem", true }, { "other-ca.pem", false }, { "ca.pem", true } } do

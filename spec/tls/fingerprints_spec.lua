@@ -1,5 +1,5 @@
--- That ssl_fingerprint holds for as long as the connection lasts, before the client has said who it is, and for
--- certificates that nobody else would read. The ways to write one, and whom it fits, are in identity_spec.lua.
+-- ssl_fingerprint holds as long as the connection lasts, before the client has identified itself, and for certificates
+-- that other checks would reject. The ways to write a fingerprint, and what it matches, are in identity_spec.lua.
 
 local luws = require "luws"
 local mime = require "mime"
@@ -9,7 +9,7 @@ local servers = require "spec.support.servers"
 local sockets = require "spec.support.sockets"
 local wss = require "spec.support.wss"
 
---- The fingerprint of a certificate, and that of its public key as curl has it.
+--- Returns the fingerprint of a certificate, and that of its public key as curl writes it.
 local function fingerprint(name)
   return (wss.openssl("x509 -in @" .. name .. ".pem -noout -sha256 -fingerprint"):gsub("%s+$", ""))
 end
@@ -30,7 +30,7 @@ describe("a renegotiation (TLS 1.2)", function()
   local function open(certificate, options, size)
     seen = {}
     options.receive_chunk_size = size
-    -- b comes after the wish for the handshake, in the same piece; c after the handshake.
+    -- b comes after the request for the handshake, in the same piece; c after the handshake.
     local url = openssl.url("tls12", { "upgrade", { "seal", "\129\1a" }, { "certificate", certificate }, "renegotiate",
       { "seal", "\129\1b" }, "push", "handshake", { "seal", "\129\1c" }, "push", "echo=1", "tell", "echo" })
     conn = assert(luws.wsopen(url, function(_, opcode, data) seen[#seen + 1] = { opcode, data } end, options))
@@ -52,7 +52,7 @@ describe("a renegotiation (TLS 1.2)", function()
   }
   for _, case in ipairs(good) do
     it(("that brings %s loses no message: %s"):format(case[1], case[2]), function()
-      for _, size in ipairs { 16384, 1 } do -- in the midst of it there is no certificate at all
+      for _, size in ipairs { 16384, 1 } do -- during the handshake there is no certificate at all
         open(case[1], case[3], size)
         poll(luws, conn, function() return #seen >= 3 end)
         assert.is_true(luws.wssend(conn, 1, "echo"))
@@ -76,7 +76,7 @@ describe("a renegotiation (TLS 1.2)", function()
     { "wrong-host", "another host", peer, "certificate verify failed" },
   }
   for _, case in ipairs(bad) do
-    it(("that brings %s ends the connection, and nothing behind it comes: %s"):format(case[1], case[2]), function()
+    it(("that brings %s ends the connection, and nothing after it arrives: %s"):format(case[1], case[2]), function()
       for _, size in ipairs { 16384, 1 } do
         open(case[1], case[3], size)
         local _, more, why = poll(luws, conn)
@@ -84,7 +84,7 @@ describe("a renegotiation (TLS 1.2)", function()
         if case[4] then
           assert.equal(case[4], why)
         else
-          -- The text has what to write instead, once it is clear that this is the right server.
+          -- The message says what to write instead, once the user knows that this is the right server.
           assert.equal(("certificate fingerprint mismatch: it is %s, that of its public key %s"):format(
             fingerprint(case[1]):match "=(.*)", (public_key(case[1]):gsub("//", "/"))), why)
         end
@@ -115,7 +115,7 @@ describe("a client that knows its server by a fingerprint", function()
   end
 
   for _, clients in ipairs { "required", "optional" } do
-    it("does not say to another who it is, with TLS 1.3: a certificate is " .. clients, function()
+    it("does not identify itself to another server, with TLS 1.3: a certificate is " .. clients, function()
       local server = { clients = clients, least = "tlsv1_3" }
       local seen = wss.open(luws, server, (recorded { ssl_fingerprint = SERVER }))
       assert.same({ true, "commonName=luws client" }, { seen.opened, seen.client })
@@ -125,8 +125,8 @@ describe("a client that knows its server by a fingerprint", function()
       assert.is_false(seen.opened)
       assert.matches("certificate fingerprint mismatch", seen.message)
       assert.is_nil(seen.client)
-      assert.is_nil(seen.version) -- for the server the handshake never came to its end
-      -- All that has left is one record of handshake, the ClientHello.
+      assert.is_nil(seen.version) -- the server never completed the handshake
+      -- Only one handshake record was sent, the ClientHello.
       local bytes = table.concat(sent)
       local kind, _, _, high, low = bytes:byte(1, 5)
       assert.same({ 22, 5 + 256 * high + low }, { kind, #bytes })
@@ -135,7 +135,7 @@ describe("a client that knows its server by a fingerprint", function()
 end)
 
 describe("ssl_fingerprint", function()
-  it("may be a public key's as curl has it, with two slashes", function()
+  it("may be that of a public key as curl writes it, with two slashes", function()
     assert.is_true(wss.open(luws, {}, { ssl_fingerprint = PUBLIC }).opened)
     assert.is_true(wss.open(luws, { certificate = "renewed" }, { ssl_fingerprint = { OTHER, PUBLIC } }).opened)
     assert.is_false(wss.open(luws, { certificate = "rekeyed" }, { ssl_fingerprint = PUBLIC }).opened)
@@ -143,7 +143,7 @@ describe("ssl_fingerprint", function()
     assert.truthy(message:find("bad option 'ssl_fingerprint'", 1, true), message)
   end)
 
-  it("of a public key holds for a certificate that is against the rules for others", function()
+  it("of a public key matches a certificate that other checks would reject", function()
     local file = assert(io.open(servers.pki "server.pem"))
     local base64 = file:read("*a"):match "%-\n(.-)%-%-%-"
     file:close()

@@ -1,5 +1,5 @@
--- Which hosts a wss URL may have: TLS libraries take some of what URL parsers let through for a pattern, which would
--- match the certificates of others, and some for no name to be checked at all. And the forms of a name that is one.
+-- Which hosts a wss URL may have. URL parsers accept some hosts that TLS libraries would treat as a pattern, which would
+-- match other servers' certificates, or would not check at all. Also the valid forms of a host name.
 
 local luws = require "luws"
 local servers = require "spec.support.servers"
@@ -25,7 +25,7 @@ local no_names = {
   { "a name of 254 bytes and a dot", LONGEST .. "y." },
 }
 
---- The error that wsopen raises; nothing may be dialled before.
+--- Returns the error that wsopen raises; nothing may be dialled before.
 local function raised(url)
   local dialled = false
   local options = { ssl_verify = "peer", connect = function() dialled = true end }
@@ -34,7 +34,7 @@ local function raised(url)
   return message
 end
 
-describe("wsopen takes for no URL one whose host is", function()
+describe("wsopen rejects a URL whose host is", function()
   local others = {
     { "the root, escaped", "%2e" },
     { "a pattern, escaped", "%2A.example" },
@@ -80,7 +80,7 @@ it("the longest names that there are, and those with an underscore, are looked u
 end)
 
 describe("a name in full, with a dot at its end,", function()
-  --- Not every system's look-up finds localhost so.
+  --- Not every system's resolver finds localhost in this form.
   local function connect(_, port) return socket.connect("127.0.0.1", port) end
 
   -- title, the server, and what is wrong with its certificate

@@ -1,6 +1,6 @@
--- Who is who without an authority, or besides it: the certificates by which a client is known to servers, the
--- fingerprints by which a server is known to it, what a connection tells of its server, and the warning about those
--- that were not verified. spec/support/pki.sh says what each certificate is.
+-- Identity without an authority, or in addition to one: client certificates, server fingerprints, what a connection
+-- reports about its server, and the warning about servers that were not verified. spec/support/pki.sh describes each
+-- certificate.
 
 local child = require "spec.support.child"
 local luws = require "luws"
@@ -79,7 +79,7 @@ describe("a client's certificate", function()
     assert.is_nil(wss.open(luws, { clients = "required", certificate = "unknown" }, options).client)
   end)
 
-  -- title, the options, and what the server says, which is one thing with TLS 1.2 and another with TLS 1.3
+  -- title, the options, and the server's message, which differs between TLS 1.2 and TLS 1.3
   local refusals = {
     { "is missed", {}, { "handshake failure", "certificate required" } },
     { "is another authority's", { "client-unknown.pem", "client-unknown.key" }, { "unknown ca", "unknown ca" } },
@@ -87,7 +87,7 @@ describe("a client's certificate", function()
   for _, case in ipairs(refusals) do
     for i, version in ipairs(VERSIONS) do
       it(case[1] .. ", and the server says so with " .. version, function()
-        -- With TLS 1.3 the handshake is over for the client when the server looks at this.
+        -- With TLS 1.3, the client's handshake is over when the server checks this.
         for _ = 1, 5 do
           local seen = wss.open(luws, { clients = "required", newest = version }, identity(unpack(case[2])))
           assert.is_false(seen.opened)
@@ -127,7 +127,7 @@ describe("wsopen says what is wrong with a client's certificate:", function()
       local message = wss.message(luws, identity(unpack(case[2], 1, 3)))
       assert.equal(("bad option 'ssl_%s'"):format(case[3]), message:match "^bad option '[%w_]+'", message)
       for i = 4, 5 do assert.truthy(message:find(case[i], 1, true), message) end
-      -- OpenSSL's way of saying it is for its own developers.
+      -- OpenSSL's own wording is meant for its developers.
       assert.is_nil(message:find("error:", 1, true), message)
     end)
   end
@@ -160,7 +160,7 @@ end)
 
 local public_keys = {} -- a public key in PEM: its fingerprint, for many certificates have the same
 
---- The fingerprints of a certificate and of its public key, by others than luws.
+--- Returns the fingerprints of a certificate and of its public key, computed without luws.
 local function fingerprints(name)
   local certificate = assert(ssl.loadcertificate(servers.leaf(name .. ".pem")))
   local key = certificate:pubkey()
@@ -169,7 +169,7 @@ local function fingerprints(name)
   return certificate:digest "sha256":upper():gsub("%x%x", ":%0"):sub(2), public_keys[key]
 end
 
---- A fingerprint as SHA-256 in hexadecimal, or the other way round.
+--- Converts a fingerprint to hexadecimal SHA-256, or back.
 local function hexadecimal(base64)
   local digits = wss.openssl("base64 -d -A <<'END' | od -An -v -tx1\n" .. base64:gsub("^sha256/", "") .. "\nEND")
   return (digits:gsub("%s+", ":"):gsub("^:", ""):gsub(":$", ""))
@@ -194,7 +194,7 @@ describe("a server's fingerprint", function()
     { "in an array", { certificate } },
   }
   for _, form in ipairs(forms) do
-    it("makes sure who it is, " .. form[1], function()
+    it("verifies its identity, " .. form[1], function()
       for _, version in ipairs(VERSIONS) do
         local seen = wss.open(luws, { newest = version }, { ssl_fingerprint = form[2] })
         assert.is_true(seen.opened, seen.message)
@@ -210,7 +210,7 @@ describe("a server's fingerprint", function()
     assert.is_false(wss.open(luws, { certificate = "renewed" }, { ssl_fingerprint = certificate }).opened)
   end)
 
-  it("makes sure of those whom no authority would trust", function()
+  it("verifies servers that no authority would trust", function()
     for _, name in ipairs { "self-signed", "self-signed-v1", "expired", "wrong-host", "unknown", "no-intermediate" } do
       local own = fingerprints(name)
       local seen = wss.open(luws, { certificate = name }, { ssl_fingerprint = own })
@@ -233,13 +233,13 @@ describe("a server's fingerprint", function()
     it("ends it before the request, " .. case[1], function()
       local seen = wss.open(luws, case[2], case[3])
       assert.is_false(seen.opened)
-      -- The text has what to write instead, once it is clear that this is the right server.
+      -- The message says what to write instead, once the user knows that this is the right server.
       assert.matches("^Failed SSL negotation: .*fingerprint", seen.message)
       for _, own in ipairs { fingerprints(case[2].certificate or "server") } do
         assert.truthy(seen.message:find(own, 1, true), seen.message)
       end
       assert.equal("", seen.raw)
-      -- In TLS 1.3 the client's end of the handshake is still unsaid, and with it who the client is.
+      -- In TLS 1.3 the client has not yet sent its part of the handshake, and so has not identified itself.
       assert.equal(case[2].newest, seen.version)
     end)
   end
@@ -258,7 +258,7 @@ end)
 describe("conn.tls", function()
   local OURS = "CN=luws test CA"
   local LONG = "CN=localhost,O=Söhne\\, Hub & Co.,C=DE"
-  -- the certificate: its subject, its issuer, and the end of its time, where that is known
+  -- the certificate: its subject, its issuer, and its expiry time, where known
   local cases = {
     server = { "CN=localhost", OURS },
     renewed = { "CN=localhost", OURS },
@@ -317,7 +317,7 @@ describe("the warning about servers that are not verified", function()
   local POLITE = { { "upgrade" }, { "read_frame" }, { "close" } }
   local certificate = fingerprints "server"
 
-  it("is given once in a process", function()
+  it("is given once per process", function()
     local ws, secure = scripted.peer(POLITE), scripted.peer { tls = true, unpack(POLITE) }
     local again = scripted.peer { tls = true, unpack(POLITE) }
     local function run(how, ...)

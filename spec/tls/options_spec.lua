@@ -1,7 +1,7 @@
--- The TLS options of wsopen: LuaSec's words for them, in every form in which they may be given; what they come to on
--- the wire; and that none is passed over in silence.
+-- The TLS options of wsopen: LuaSec's names and values, in every form in which they may be given; their effect on the
+-- wire; and that none is silently ignored.
 --
--- What is not about certificates: for that see certificates_spec.lua and identity_spec.lua.
+-- Options for certificates are in certificates_spec.lua and identity_spec.lua.
 
 local luws = require "luws"
 local servers = require "spec.support.servers"
@@ -18,13 +18,13 @@ local function refused(options, ...)
   for _, word in ipairs { ... } do assert.truthy(message:find(word, 1, true), message .. "\nlacks: " .. word) end
 end
 
---- Checks that wsopen has nothing against these options: it dials, in vain.
+--- Checks that wsopen accepts these options: it dials, in vain.
 local function accepted(options)
   assert.equal("Connection to 127.0.0.1:1 failed: connection refused", wss.message(luws, options))
 end
 
 describe("the version of TLS", function()
-  -- the server's versions, the options, and what they agree upon; nil: on nothing
+  -- the server's versions, the options, and the version they agree on; nil: none
   local both = { "tlsv1_2", "tlsv1_3" }
   local cases = {
     { both, {}, "tlsv1_3" },
@@ -93,7 +93,7 @@ describe("the version of TLS", function()
     end)
   end
 
-  it("is left to none: refused", function()
+  it("is refused if no version is left", function()
     for _, options in ipairs {
       { ssl_options = "no_tlsv1_2,no_tlsv1_3" }, { ssl_protocol = "tlsv1_2", ssl_options = { "no_tlsv1_2" } },
       { ssl = { protocol = "tlsv1_3", options = "no_tlsv1_3" } },
@@ -104,7 +104,7 @@ describe("the version of TLS", function()
 end)
 
 describe("wsopen accepts LuaSec's", function()
-  it("verify words, each of which verifies but none", function()
+  it("verify words, each of which verifies except none", function()
     for words, verified in pairs {
       none = false, peer = true, client_once = true, fail_if_no_peer_cert = true, ["peer,fail_if_no_peer_cert"] = true,
     } do
@@ -117,7 +117,7 @@ describe("wsopen accepts LuaSec's", function()
     assert.is_true(wss.open(luws, { certificate = "unknown" }, { ssl_verify = {} }).opened)
   end)
 
-  it("options that are so anyway, or mean nothing to a client", function()
+  it("options that are in effect anyway, or mean nothing to a client", function()
     for _, word in ipairs {
       "all", "allow_unsafe_legacy_renegotiation", "cipher_server_preference", "cookie_exchange",
       "dont_insert_empty_fragments", "ephemeral_rsa", "legacy_server_connect", "microsoft_big_sslv3_buffer",
@@ -130,13 +130,13 @@ describe("wsopen accepts LuaSec's", function()
     end
   end)
 
-  -- These would be restrictions, or would change what is sent; the TLS library cannot be told.
+  -- These would restrict or change what is sent, but the TLS library has no setting for them.
   local refused_words = {
     cleanse_plaintext = true, no_encrypt_then_mac = true, no_extended_master_secret = true, no_renegotiation = true,
     no_ssl_mask = true,
   }
 
-  it("options, all that this LuaSec has, but for those that would be passed over in silence", function()
+  it("options, all that this LuaSec has, except those that would be silently ignored", function()
     local count = 0
     for word in pairs(ssl.config.options) do
       count = count + 1
@@ -322,7 +322,7 @@ describe("wsopen refuses", function()
     end)
   end
 
-  it("what is wrong for ws, too", function()
+  it("wrong options for ws, too", function()
     for option, value in pairs {
       ssl_cafile = missing, ssl_ciphers = "ALL", ssl_verify = "maybe", ssl = { depth = 1 },
     } do
@@ -332,7 +332,7 @@ describe("wsopen refuses", function()
     end
   end)
 
-  it("what is damaged, by the name of its file", function()
+  it("damaged files, by name", function()
     local file = io.open(servers.ca_file())
     local pem = file:read "*a"
     file:close()

@@ -1,5 +1,5 @@
--- What TLS does beneath an open connection while messages go to and fro, none of which may get lost: key updates,
--- tickets, renegotiations, and records that come in other pieces than they were made. The peers are OpenSSL itself.
+-- What TLS does beneath an open connection while messages go both ways, none of which may get lost: key updates,
+-- tickets, renegotiations, and records split or joined in transit. The peers are OpenSSL itself.
 
 local luws = require "luws"
 local openssl = require "spec.support.openssl"
@@ -23,7 +23,7 @@ end
 
 local function seen_all(count) return function() return #seen >= count end end
 
---- A text message that tells the server to go on.
+--- Sends a text message that tells the server to go on.
 local function go() assert.is_true(luws.wssend(conn, 1, "go")) end
 
 --- One wsreceive, once there is something to be read.
@@ -56,7 +56,7 @@ describe("TLS 1.3:", function()
     go()
     poll(luws, conn, seen_all(2 * turns + 1))
     local updates = table.remove(seen)[2]:match("^TLSv1.3 1 (%d+)$")
-    assert.is_true(tonumber(updates) > 0, updates) -- OpenSSL may answer several by one
+    assert.is_true(tonumber(updates) > 0, updates) -- OpenSSL may answer several with one
     assert.same(expected, seen)
     luws.wsclose(conn)
     assert.is_true(luws.wswait(conn, 5))
@@ -88,7 +88,7 @@ describe("TLS 1.3:", function()
     assert.same({ { 1, "a" }, { 1, "TLSv1.3 1 2000" } }, seen)
   end)
 
-  it("key updates are not answered without end where nobody reads the answers", function()
+  it("answers to key updates are limited when nobody reads them", function()
     local stuck, sends = false, 0
     assert(open("tls13", { "upgrade", "frame", { "update", 1, 4000 }, "push", "hold" }, {
       close_timeout = 0,
@@ -140,7 +140,7 @@ describe("TLS 1.2:", function()
     local steps, turns = { "upgrade" }, 10
     for turn = 1, turns do
       local letter = string.char(64 + turn)
-      -- after the wish in the same piece, and after the client's answer to it
+      -- after the request in the same piece, and after the client's answer to it
       for _, step in ipairs { { "seal", "\129\1a" }, "renegotiate", { "seal", "\129\1" .. letter }, "push", "peek",
         { "seal", "\129\1c" }, "push", "echo=1" } do
         steps[#steps + 1] = step
@@ -152,7 +152,7 @@ describe("TLS 1.2:", function()
     local got = {}
     for turn = 1, turns do
       poll(luws, conn, seen_all(4 * turn - 2))
-      -- The new handshake may be under way: this is for after it.
+      -- The new handshake may be in progress: this is sent after it.
       assert.is_true(luws.wssend(conn, 1, "number " .. turn))
       poll(luws, conn, seen_all(4 * turn))
       for at = 4 * turn - 3, 4 * turn do got[#got + 1] = seen[at][2] end
@@ -167,7 +167,7 @@ describe("TLS 1.2:", function()
     assert.is_true(conn.was_clean)
   end)
 
-  it("a renegotiation that the server does not go on with: what is sent waits, and nothing hangs", function()
+  it("a renegotiation that the server does not continue: sent messages wait, and nothing hangs", function()
     assert(open("tls12", { "upgrade", "frame", "renegotiate", { "seal", "\129\1a" }, "push", "peek",
       { "seal", "\129\1b" }, "push", "hold" }, { send_timeout = 0.1, close_timeout = 0.1 }))
     go()
@@ -178,14 +178,14 @@ describe("TLS 1.2:", function()
     assert.is_true(conn.bufferedAmount > 0)
     assert.same({ false, "send error: timeout; none of it was sent" }, { luws.wssend(conn, 1, "y") })
     assert.same({ false, 0 }, { luws.wsreceive(conn) })
-    -- Nothing could be written, so there is nothing to wait for but the server.
+    -- Nothing could be written, so the only thing to wait for is the server.
     assert.same({ "r", false }, { conn:events(), luws.wswait(conn, 0.05) })
     luws.wsclose(conn)
     assert.is_true(luws.gettime() - started < 2)
     assert.same({ 1006, false }, { conn.close_code, conn.was_clean })
   end)
 
-  it("a renegotiation in the middle of a large message, to either side", function()
+  it("a renegotiation in the middle of a large message, in either direction", function()
     local large = ("0123456789abcdef"):rep(65536)
     assert(open("tls12", { "upgrade", "frame", "renegotiate", "push", "echo=1", "renegotiate", "push", "echo=1", "tell",
       "echo" }, { max_payload_size = 2 ^ 21 }))
@@ -196,12 +196,12 @@ describe("TLS 1.2:", function()
       assert.is_true(seen[turn][2] == large)
     end
     poll(luws, conn, seen_all(3))
-    -- When the client begins another handshake is up to it.
+    -- The client decides when to begin another handshake.
     assert.matches("^TLSv1.2 [23] 0$", seen[3][2])
   end)
 end)
 
-describe("records in other pieces than they were made,", function()
+describe("records split or joined in transit,", function()
   for _, port in ipairs { "bytes12", "bytes13" } do
     it("all in segments of a byte: " .. port, function()
       for _, size in ipairs { 16384, 1 } do
@@ -234,7 +234,7 @@ describe("records in other pieces than they were made,", function()
         go()
         assert.same({ false, 0 }, { receive() })
         assert.same({ false, 0 }, { luws.wsreceive(conn) })
-        -- What TLS holds is of no use yet: nobody may be told that it is.
+        -- The partial record in TLS is of no use yet, and must not be reported as readable.
         assert.same({ false, nil, turn - 1 }, { conn:dirty(), conn:timeout(), #seen })
         assert.is_false(luws.wswait(conn, 0))
         go()
@@ -267,7 +267,7 @@ describe("records in other pieces than they were made,", function()
           total = total + count
           assert.is_true(count <= size, count)
           if count == size then assert.is_true(more) end
-          -- Where there may be no more, TLS holds nothing of which the descriptor would not tell.
+          -- When this is false, TLS holds nothing that the descriptor would not report.
           if not more then assert.is_false(conn:dirty()) end
         until #seen == 20 or luws.gettime() > deadline
         assert.equal(20 * #frame, total)

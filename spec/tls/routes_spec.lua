@@ -1,5 +1,5 @@
--- wss over other routes than our own socket: sockets that are the user's, tables that send and receive in bits, and
--- SockProxy. What a route may do to bytes, TLS must not notice; where the stream is cut, the route must not hide it.
+-- wss over routes other than our own socket: the user's sockets, tables that send and receive in small pieces, and
+-- SockProxy. TLS must not be affected by how a route splits bytes, and a route must not hide a truncated stream.
 
 local luws = require "luws"
 local openssl = require "spec.support.openssl"
@@ -16,8 +16,8 @@ local function handler(_, opcode, data) seen[#seen + 1] = { opcode, data } end
 
 local function direct(host, port) return socket.connect(host, port) end
 
---- A table over a socket, which does no more than LuaSocket promises: at most so many bytes at a time, with "timeout"
--- for the rest of them, and now and then only that (each time costs a pause).
+--- Returns a table over a socket that does no more than LuaSocket promises: a limited number of bytes at a time, with
+-- "timeout" for the rest, and now and then only "timeout" (each of which costs a pause).
 local function in_bits(most)
   return function(host, port)
     local inner, outer, sends, receives = assert(direct(host, port)), {}, 0, 0
@@ -48,7 +48,7 @@ end
 
 local function through_proxy() return { port = servers.start("sockproxy").good, required = true } end
 
--- The size of the large message is what each takes in a moment.
+-- The large message has a size that each route handles quickly.
 local routes = {
   -- spec/foreign_spec.lua has messages over this
   { name = "a socket of LuaSocket", options = function() return { connect = direct } end },
@@ -74,7 +74,7 @@ for _, route in ipairs(routes) do
 
       after_each(function() luws.wsclose(conn) end)
 
-      --- Closes the connection; where it is over a socket of the program's, nobody waits for the server's answer.
+      --- Closes the connection; over the program's own socket, nothing waits for the server's answer.
       local function close_cleanly(code)
         luws.wsclose(conn, code)
         assert.is_true(luws.wswait(conn, 5))
@@ -122,7 +122,7 @@ for _, route in ipairs(routes) do
         assert.matches("bad record mac", seen[2][2])
       end)
 
-      it("news of TLS between messages", function()
+      it("TLS records of its own between messages", function()
         local news = version == "tls12" and "renegotiate" or { "update", 1 }
         open { "upgrade", news, "push", "echo=1", news, "push", "echo=1", news, "push", "echo" }
         for turn = 1, 4 do

@@ -1,6 +1,5 @@
--- The end of a wss connection that is not WebSocket's: streams that are cut, in each phase and at each place, and
--- servers that say something else than they should. The peers are OpenSSL itself, or no TLS at all. Which certificates
--- are good enough is not asked here.
+-- Ends of a wss connection below WebSocket: streams truncated in each phase and at each place, and servers that send
+-- something other than they should. The peers are OpenSSL itself, or do not speak TLS. Certificates are not tested here.
 
 local luws = require "luws"
 local openssl = require "spec.support.openssl"
@@ -34,7 +33,7 @@ end)
 
 describe("a wss connection whose stream is cut", function()
   local first, second = { "seal", "\129\4last" }, { "seal", "\129\5Hello" }
-  -- where; the server's steps behind the upgrade; the close code that the user sees, and whether it was clean
+  -- where; the server's steps after the upgrade; the close code that the user sees, and whether it was clean
   local cases = {
     { "in a frame, between records", { { "seal", "\129\4last\129\10half" }, "push", "cut" } },
     { "in a message, between frames", { { "seal", "\129\4last\1\4half" }, "push", "cut" } },
@@ -54,7 +53,7 @@ describe("a wss connection whose stream is cut", function()
         for _, size in ipairs { 16384, 1 } do
           assert(open(version, { "upgrade", unpack(case[2]) }, { receive_chunk_size = size }))
           poll(luws, conn, seen_all(1))
-          -- The reset waits for this, lest it overtake; the others do not read it.
+          -- The reset waits for this message, so as not to overtake data; the other cases do not read it.
           luws.wssend(conn, 1, "go")
           local _, more, why = poll(luws, conn)
           assert.same({ nil, "closed" }, { more, why })
@@ -104,18 +103,18 @@ describe("a wss connection whose stream is cut", function()
   end)
 end)
 
-describe("what a wss server says instead of going on reaches the user,", function()
+describe("an error from a wss server reaches the user,", function()
   local PREFIX = "^Failed SSL negotation: "
 
-  --- wsopen fails with this, well before its time is over.
+  --- Checks that wsopen fails with this message, well before its deadline.
   local function assert_failed(pattern, result, message)
     assert.is_false(result)
     assert.matches(pattern, message)
     assert.is_nil(message:find("timeout", 1, true))
   end
 
-  -- What the bytes are, and in which words OpenSSL tells of them, if these do not depend on its version. The alerts
-  -- have the numbers of RFC 8446 section 6.
+  -- The bytes, and OpenSSL's message for them, if that does not depend on its version. The alerts have the numbers
+  -- of RFC 8446 section 6.
   for name, case in pairs {
     ["alert: handshake_failure"] = { "\21\3\3\0\2\2\40", "handshake failure" },
     ["alert: protocol_version"] = { "\21\3\1\0\2\2\70", "protocol version" },
@@ -136,7 +135,7 @@ describe("what a wss server says instead of going on reaches the user,", functio
     end)
   end
 
-  it("where it wants a certificate and gets none, in the handshake or (TLS 1.3) behind it", function()
+  it("when it wants a certificate and gets none, in the handshake or (TLS 1.3) after it", function()
     assert_failed(PREFIX .. ".*handshake failure", open("mutual12"))
     assert_failed(PREFIX .. ".*certificate required", open("mutual13"))
   end)
@@ -154,7 +153,7 @@ describe("what a wss server says instead of going on reaches the user,", functio
         assert_failed(PREFIX .. ".*" .. case[2], open(version, { case[1], "hold" }))
       end)
 
-      it(("in the open phase, behind what came before: %s (%s)"):format(name, version), function()
+      it(("in the open phase, after earlier messages: %s (%s)"):format(name, version), function()
         assert(open(version, { "upgrade", { "seal", "\129\4last" }, "push", case[1], "hold" }))
         local _, more, why = poll(luws, conn)
         assert.is_nil(more)
@@ -183,8 +182,8 @@ describe("what a wss server says instead of going on reaches the user,", functio
     assert.equal("\21\3\3", sent:sub(1, 3))
   end)
 
-  it("though it came in one piece with the response to the upgrade, or byte by byte while something waits", function()
-    --- The bytes of one record.
+  it("even if it came together with the upgrade response, or byte by byte during a wait", function()
+    --- Returns the bytes of one record.
     local function receive_record(inner)
       local header = assert(inner:receive(5))
       return header .. assert(inner:receive(header:byte(4) * 256 + header:byte(5)))
@@ -211,7 +210,7 @@ describe("what a wss server says instead of going on reaches the user,", functio
       }))
       if not is_together then
         assert.is_true(luws.wssend(conn, 1, "go"))
-        is_waiting = true -- each receive that may bring something is a wait's
+        is_waiting = true -- each receive that may return something belongs to a wait
       end
       local _, more, why = poll(luws, conn, nil, 5)
       assert.is_nil(more)
@@ -221,7 +220,7 @@ describe("what a wss server says instead of going on reaches the user,", functio
     end
   end)
 
-  it("also when wssend reads it while there is no room; nothing more is waited for then", function()
+  it("also when wssend reads it while there is no room, and then stops waiting", function()
     local stuck = false
     assert(open("tls13", { "upgrade", "frame", { "raw", record }, "hold" }, {
       send_timeout = 20,
@@ -249,7 +248,7 @@ describe("what a wss server says instead of going on reaches the user,", functio
     it("where the other scheme was meant: " .. name, function()
       local missing = servers.missing(name)
       if missing then return pending(missing) end
-      -- A server that waits for the end of a line waits for ever.
+      -- A server that waits for the end of a line would wait forever.
       local result, message = luws.wsopen(servers.url(name, "ws", "/echo"):gsub("^ws", "wss"), handler,
         { connect_timeout = 0.5 })
       assert.is_false(result)

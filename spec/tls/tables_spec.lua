@@ -1,5 +1,5 @@
--- The tables in which TLS options come: whatever they inherit counts like what they have themselves, so that no
--- restriction gets lost with the table that has it; and what they say is asked for once, for it may change.
+-- The tables that hold TLS options: inherited values count like their own, so that no restriction gets lost; and each
+-- value is read only once, because it may change.
 
 local luws = require "luws"
 local scripted = require "spec.support.scripted"
@@ -7,19 +7,19 @@ local servers = require "spec.support.servers"
 local socket = require "socket"
 local wss = require "spec.support.wss"
 
---- A table that inherits from that one, which may be a function, as many times as said.
+--- Returns a table that inherits, through the given number of generations, from a table or a function.
 local function heir(parent, generations)
   for _ = 1, generations or 1 do parent = setmetatable({}, { __index = parent }) end
   return parent
 end
 
---- Checks that these options are refused by that name.
+--- Checks that wsopen refuses these options, naming that one.
 local function refused(options, name)
   local message = wss.message(luws, options)
   assert.equal(("bad option '%s'"):format(name), message:match "^bad option '.-'", message)
 end
 
---- Checks that with these options there is no connection to a server whom no authority knows.
+--- Checks that these options do not connect to a server that no authority has signed.
 local function not_opened(options)
   local peer = scripted.peer { tls = { certificate = "unknown" }, { "upgrade" }, { "read_frame" }, { "close" } }
   local conn, message = luws.wsopen(peer.url, nil, options)
@@ -38,7 +38,7 @@ describe("an unknown option that is inherited is refused by its name:", function
         refused(heir({ [full] = value }, generations), full)
         refused({ ssl = heir({ [name] = value }, generations) }, full)
         refused(heir({ ssl = heir({ [name] = value }, generations) }, generations), full)
-        -- Neighbours that are right do not make up for it.
+        -- Valid neighbours do not make up for it.
         local options = heir({ [full] = value, ssl_verify = "none" }, generations)
         options.ssl_mode, options.receive_timeout = "client", 1
         refused(options, full)
@@ -54,12 +54,12 @@ describe("an unknown option that is inherited is refused by its name:", function
     end
   end)
 
-  it("behind a metatable that is not shown", function()
+  it("behind a hidden metatable", function()
     refused(setmetatable({}, { __index = { ssl_verfy = "x" }, __metatable = false }), "ssl_verfy")
     refused({ ssl = setmetatable({}, { __index = { verfy = "x" }, __metatable = "secret" }) }, "ssl_verfy")
   end)
 
-  it("even if its heir has another value for it", function()
+  it("even if the inheriting table overrides its value", function()
     local options = heir { ssl_verfy = "x" }
     options.ssl_verfy = false
     refused(options, "ssl_verfy")
@@ -87,7 +87,7 @@ describe("options that are known may be inherited", function()
     end)
   end
 
-  it("but not from tables that go round in a circle: Lua's error is the caller's", function()
+  it("but not from tables that inherit in a circle: the caller gets Lua's error", function()
     local one, other = {}, {}
     setmetatable(one, { __index = other })
     setmetatable(other, { __index = one })
@@ -120,7 +120,7 @@ describe("the table ssl has no other keys than names:", function()
 end)
 
 describe("nobody is trusted unverified because of tables that", function()
-  --- A function for __index that gives these answers for that name one after the other, the last again and again.
+  --- Returns an __index function that gives these answers for that name one after the other, then repeats the last.
   local function answers(name, ...)
     local values, asked = { n = select("#", ...), ... }, 0
     return function(_, key)
@@ -151,7 +151,7 @@ describe("nobody is trusted unverified because of tables that", function()
     ["raise over ssl"] = heir(function(_, name) if name == "ssl" then raise() end end),
     ["raise in the table ssl"] = { ssl = heir(raise) },
   } do
-    it(title .. ": the error is the caller's, just as it is, and nobody is connected to", function()
+    it(title .. ": the caller gets the error unchanged, and nothing is dialled", function()
       local peer = scripted.peer { tls = { certificate = "unknown" }, { "upgrade" } }
       local ok, why = pcall(luws.wsopen, peer.url, nil, options)
       assert.is_false(ok)
@@ -188,7 +188,7 @@ describe("an array that inherits its elements", function()
   end)
 
   for _, name in ipairs { "verify", "options", "protocol" } do
-    it("is not passed over in silence: " .. name, function()
+    it("is not silently ignored: " .. name, function()
       refused({ ["ssl_" .. name] = heir { "nonsense" } }, "ssl_" .. name)
     end)
   end

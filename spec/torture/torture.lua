@@ -1,14 +1,13 @@
 -- Finalisers that do anything at any time: receive, send, reset, inject, close, raise errors, while the same
--- connections receive a flood. What is tested is that the process survives; what is delivered and told is for
--- finalisers_spec.lua.
+-- connections receive a flood. This tests only that the process survives; finalisers_spec.lua tests what is delivered.
 --
---   LUA torture.lua URL SEED COUNT: until so many finalisers have run. Prints what happened, and "survived".
+--   LUA torture.lua URL SEED COUNT: until COUNT finalisers have run. Prints what happened, and "survived".
 --
 -- Run by torture_spec.lua (few), by `make torture` (a million) and by `make valgrind`.
 
 local url, seed, count = arg[1], tonumber(arg[2]), tonumber(arg[3])
 luup = { log = function() end } -- luacheck: ignore
--- LuaJIT itself can die of an error in a finaliser that its compiled code has run.
+-- LuaJIT itself can crash on an error in a finaliser that its compiled code has run.
 if rawget(_G, "jit") then jit.off() end -- luacheck: ignore
 local luws = require "luws"
 
@@ -22,7 +21,7 @@ local conns = {}
 
 local function pick() return conns[math.random(CONNECTIONS)] end
 
--- What a finaliser does, and how often in comparison.
+-- The actions of a finaliser, with their relative frequencies.
 local DEEDS = {
   { 1, function() error("boom", 0) end },
   { 1, function() error({}) end },
