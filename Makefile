@@ -67,7 +67,7 @@ build:
 	@scripts/build.sh module "$(VERSION)"
 
 # For other verbs: what is built and newer than its sources is not built again. So to install needs no cargo, and cargo,
-# which keeps the library of one Lua only, does not make one after the other anew.
+# which keeps the library of one Lua only, does not rebuild it for one after the other.
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src lua -type f)
 build/luws.so build/5.2/luws.so build/5.3/luws.so build/5.4/luws.so: $(SOURCES)
 	@scripts/build.sh module "$(or $(filter 5.%,$(notdir $(@D))),5.1)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds what the Makefile's verbs need, into build/. On a terminal it says what it does, and cargo shows how far it is; in
-# a pipe both are silent but for warnings and errors. Cargo's own settings hold (CARGO_TARGET_DIR, .cargo/config.toml).
+# Builds what the Makefile's verbs need, into build/. On a terminal it says what it does, and cargo shows its progress; in
+# a pipe both are silent except for warnings and errors. Cargo's own settings apply (CARGO_TARGET_DIR, .cargo/config.toml).
 #
 #   scripts/build.sh module VERSION    the module for that version of Lua (5.1 to 5.4; 5.1 also serves LuaJIT)
 #   scripts/build.sh server            the demo server
@@ -11,20 +11,20 @@ source scripts/common.sh
 quiet=()
 [[ -t 2 ]] || quiet=(--quiet)
 
-# build TO WHAT KIND ARGUMENTS...: has cargo build WHAT, and puts the file of that KIND at TO.
+# build TO WHAT KIND ARGUMENTS...: builds WHAT with cargo, and puts the file of that KIND at TO.
 build() {
   local to=$1 what=$2 kind=$3 messages from
   shift 3
   scripts/setup.sh --check build
   say "building $what (the first time this takes a minute or two) ..."
-  # Cargo says where the file is: that depends on its settings, and its name on the system.
+  # Cargo reports where the file is: its place depends on the settings, and its name on the system.
   messages=$("${CARGO:-cargo}" build "${quiet[@]}" --release --message-format=json-render-diagnostics "$@")
   from=$(sed -n "/\"reason\":\"compiler-artifact\"/{/\"kind\":\[[^]]*\"$kind\"/p;}" <<<"$messages" |
     grep -F '"name":"luws' | grep -o '"filenames":\[[^]]*\]' | tail -n 1 | grep -oE '"[^"]+(\.so|\.dylib|server)"' |
     head -n 1 | tr -d '"')
   [[ -n $from ]] || fail "cargo has not said where it has put $what"
   mkdir -p "$(dirname "$to")"
-  # A program that has the old file loaded keeps it. What has not changed stays, but is no older than its sources.
+  # A program that has the old file loaded keeps it. An unchanged file stays, but gets a newer time than its sources.
   if cmp -s "$from" "$to"; then
     touch "$to"
   else

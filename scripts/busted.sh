@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# busted.sh INTERPRETER...: the specs under each of the interpreters, side by side. `make test` builds what they need.
+# busted.sh INTERPRETER...: runs the specs under each of the interpreters, in parallel. `make test` builds what they need.
 #
 # SPECS names what to run (spec): SPECS=spec/open_spec.lua runs one file.
 #
-# On a terminal a line shows how far they are. At the end of each comes its total, with what failed and what was skipped.
-# What specs and the module print meanwhile goes to build/specs/INTERPRETER.log, below the name of the test.
+# On a terminal a line shows their progress. Each ends with its total, and with what failed and what was skipped.
+# Output of the specs and the module goes to build/specs/INTERPRETER.log, below the name of the test.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
@@ -49,7 +49,7 @@ prepare() {
   done
 }
 
-# in_environment VERSION COMMAND...: with the modules of that Lua. Ours comes from build/ and nowhere else. copas, of which
+# in_environment VERSION COMMAND...: runs COMMAND with the modules of that Lua. Ours comes from build/ and nowhere else. copas, of which
 # Debian has no file for 5.3 and 5.4, is the same for all.
 in_environment() {
   local version=$1 folder=build share=/usr/local/share/lua/$1 system=/usr/share/lua/$1
@@ -65,8 +65,8 @@ start() {
   local lua=$1 name=${names[$1]} version
   version=$(lua_version "$lua")
   mkdir -p "$work/$name"
-  # A job that is started with job control has a process group of its own, which Ctrl-C does not reach: Lua would make an
-  # error in the spec of it.
+  # A job that is started with job control has a process group of its own, which Ctrl-C does not reach: Lua would turn
+  # it into an error in the spec.
   set -m
   # busted is a Lua program, so each interpreter can run it.
   # shellcheck disable=SC2086
@@ -95,7 +95,7 @@ show_line() {
   printf '\r\033[K%.*s' "$(($(tput cols 2>/dev/null || echo 80) - 1))" "$line"
 }
 
-# finish LUA STATUS: what there is to say of one that has ended.
+# finish LUA STATUS: reports on an interpreter that has ended.
 finish() {
   local lua=$1 ended=$2 name=${names[$1]} folder=$work/${names[$1]} total
   if [[ -e $folder/totals ]]; then
@@ -141,7 +141,7 @@ while ((${#waiting[@]} + ${#running[@]})); do
   for lua in "${done_now[@]}"; do
     code=0
     wait "${jobs[$lua]}" || code=$?
-    kill -TERM -- "-${jobs[$lua]}" 2>/dev/null || true # what it may have left
+    kill -TERM -- "-${jobs[$lua]}" 2>/dev/null || true # processes it may have left
     finish "$lua" "$code"
   done
 done

@@ -1,4 +1,4 @@
-# To be sourced by the other scripts: what they say, and what they must know of each Lua.
+# To be sourced by the other scripts: their messages, and facts about each Lua.
 # shellcheck shell=bash
 
 fail() {
@@ -6,7 +6,7 @@ fail() {
   exit 1
 }
 
-# say TEXT: for someone who watches, so not in a pipe.
+# say TEXT: prints progress on a terminal only.
 say() {
   [[ ! -t 2 ]] || echo "$*" >&2
 }
@@ -23,7 +23,7 @@ lua_version() {
   echo "$version"
 }
 
-# module_of VERSION: where the module for that version is built. That of 5.1 also serves LuaJIT.
+# module_of VERSION: the path of the module for that version. The one for 5.1 also serves LuaJIT.
 module_of() {
   if [[ $1 == 5.1 ]]; then echo build/luws.so; else echo "build/$1/luws.so"; fi
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# To be sourced, from the project's folder: starts the project's own server. Its ports are in $ws and $wss then, and the
-# authority of its certificate in $ca. `stop_server` ends it, and so does the end of the shell.
+# To be sourced, from the project's folder: starts the project's own server. It sets $ws and $wss to its ports, and $ca
+# to the authority of its certificate. `stop_server` ends it, and so does the end of the shell.
 export LUA_CPATH="./build/?.so;;"
 
 work=$(mktemp -d)

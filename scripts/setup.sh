@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a verb of the Makefile needs and what is missing of it, saying so in a line each; says nothing when
+# Installs the missing requirements of a verb of the Makefile, with a line for each; says nothing when
 # nothing is missing. It knows packages by what they provide, so it also checks systems that it can't install on.
 #
 #   scripts/setup.sh build     cargo, a C compiler, OpenSSL's headers
@@ -17,14 +17,14 @@
 # command that installs it, and fails. LUA names the interpreter of `demo` (lua5.1), LUAS those of `test` and `specs`
 # (lua5.1 luajit lua5.4).
 #
-# On Debian and its like it uses apt-get, elsewhere it names what is missing and fails. Rust is never installed here:
+# On Debian and its derivatives it uses apt-get; elsewhere it names what is missing and fails. Rust is never installed here:
 # Debian's is too old, and where to put another is the user's choice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
 
 readonly RUST_NEEDED=1.88 # rust-version in Cargo.toml
-readonly LOCK_PATIENCE=300 # seconds that apt waits for another that runs
+readonly LOCK_PATIENCE=300 # seconds that apt waits for another process
 
 LUA=${LUA:-lua5.1}
 LUAS=${LUAS:-lua5.1 luajit lua5.4}
@@ -32,7 +32,7 @@ LUAS=${LUAS:-lua5.1 luajit lua5.4}
 # Debian packages and, in the same order, what to call them elsewhere.
 missing_packages=()
 missing_names=()
-# What no package of Debian provides; each is a sentence.
+# Requirements that no Debian package provides; each is a sentence.
 problems=()
 
 # need PACKAGE NAME COMMAND...: PACKAGE provides NAME, which is there when COMMAND succeeds.
@@ -181,7 +181,7 @@ needs_lint() {
     need_program shellcheck shellcheck
 }
 
-# stop_if_missing: says what is missing, each with the command to type, and ends; nothing if nothing is missing.
+# stop_if_missing: if anything is missing, says what, with the command to type, and ends.
 stop_if_missing() {
     ((${#problems[@]} + ${#missing_packages[@]})) || return 0
     local problem names
@@ -239,7 +239,7 @@ install_packages() {
     for i in "${!missing_packages[@]}"; do
         echo "setup.sh: installing the package ${missing_packages[i]} (${missing_names[i]})"
     done
-    # Without the newest lists it may still do.
+    # It may still work without the newest lists.
     apt update || echo "setup.sh: apt-get update failed; trying to install all the same" >&2
     apt install -y --no-install-recommends "${missing_packages[@]}" ||
         fail "apt-get failed; to see for yourself: $(install_command)"
@@ -290,7 +290,7 @@ for group in "${groups[@]}"; do
         fail "usage: scripts/setup.sh [--check] [build|server|demo|specs|test|autobahn|bench|bench-ir|valgrind|lint]..."
     "needs_$group"
 done
-# What nobody installs here must not cost the time of installing the rest first.
+# Requirements that are never installed here are checked before time is spent on installing the rest.
 if [[ $only_check == yes || ${#problems[@]} != 0 ]]; then
     stop_if_missing
     exit 0

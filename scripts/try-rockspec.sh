@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # try-rockspec.sh: `luarocks make` into a temporary tree, then `require` from there, by both names, on Lua 5.1 and LuaJIT,
-# and on Lua 5.4 if that is here. And a source rock is packed, and what it consists of is looked at. The repositories
-# that luarocks knows are not asked: the rock needs nothing of them.
+# and on Lua 5.4 if that is here. It also packs a source rock and checks its contents. The
+# repositories that luarocks knows are not used: the rock needs nothing from them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 trap 'exit 130' INT
 
-# quietly COMMAND...: shows what it says only if it fails.
+# quietly COMMAND...: shows its output only if it fails.
 quietly() {
   "$@" >"$tree/log" 2>&1 </dev/null || {
     cat "$tree/log" >&2

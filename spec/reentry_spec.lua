@@ -13,7 +13,7 @@ local PATIENCE = 10 -- seconds
 local DEEPEST = 25 -- events within events
 local ENOUGH = 1000 -- the point at which a spec stops a chain that should have stopped by itself
 
---- Returns the receive function of a socket that holds these bytes, and after them this error. With a `unit`, no receive
+--- Returns the receive function of a socket that holds these bytes, and after them this error. With a `unit`, no call
 -- crosses a multiple of that many bytes, as if no more had come yet.
 local function receiving(bytes, why, unit)
   local at = 1
@@ -253,7 +253,7 @@ describe("an error that a debug hook raises during wshandleincoming or wsreceive
     ["in the main coroutine"] = function(work) return pcall(work) end,
     ["in another"] = function(work) return coroutine.resume(coroutine.create(work)) end,
   } do
-    it("neither stops it from receiving nor makes it repeat: it goes on, or ends with \"interrupted\", " .. name, function()
+    it("neither deafens it nor makes it repeat: it goes on, or ends with \"interrupted\", " .. name, function()
       local raised, interrupted = 0, 0
       for count = 1, 400 do
         local conn = w:open(nil, { sink = function() end })

@@ -1,4 +1,4 @@
--- What the other specs take for granted about the scripted server: that it sends exactly the bytes of its script, in the
+-- What the other specs assume about the scripted server: that it sends exactly the bytes of its script, in the
 -- writes that the script states, ends connections as stated, and records what came. The client is LuaSocket, not luws.
 -- Its TLS is tested in support_tls_spec.lua.
 

@@ -14,8 +14,8 @@ local function text_of(path)
   return text
 end
 
---- Reads the classes in types/luws.lua: the fields of each with their text, and its functions. `local NAME = {}` belongs
--- to the class before it.
+--- Reads the classes in types/luws.lua: the fields of each with their text, and its functions. `local NAME = {}`
+-- belongs to the class before it.
 local function read_types()
   local classes, variables = {}, {}
   local class, comment = nil, ""

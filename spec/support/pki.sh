@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Certificates for the specs, right and wrong ones, made anew when less than a day is left to them or this file changes:
+# Certificates for the specs, valid and invalid, made again when they expire within a day or this file changes:
 #
 #   pki.sh DIR    makes DIR/NAME.pem and DIR/NAME.key
 #
@@ -13,7 +13,7 @@
 #                 trusted/            a folder with ca under a name such as OpenSSL's c_rehash gives, other-ca, and a
 #                                     file that is no certificate
 #   Servers       server              for localhost, 127.0.0.1 and ::1 and for nothing else, so that any other loopback
-#                                     address is a wrong host; with ca behind it
+#                                     address is a wrong host; followed by ca
 #                 renewed             the same names and the same key, another certificate
 #                 expired, future     ended in 2020; begins in 2099
 #                 wrong-host          for other.example
@@ -32,7 +32,7 @@
 #                                     (PKCS#8), client-traditional.key (encrypted, too). All in one: client-both.pem
 #                                     (certificate and key), client.p12, client-empty.p12 (its password is empty),
 #                                     client-legacy.p12 (RC2, where openssl still can)
-#                 client-chain        the same key, signed by intermediate, which is behind it; client-chain.p12
+#                 client-chain        the same key, signed by intermediate, which follows it; client-chain.p12
 #                 client-rsa          RSA, PKCS#8, CN=luws RSA client; its key again: client-rsa-pkcs1.key
 #                 client-unknown      signed by other-ca
 set -euo pipefail
@@ -40,7 +40,7 @@ set -euo pipefail
 dir=${1:?usage: pki.sh DIR}
 stamp=$(cksum <"${BASH_SOURCE[0]}")
 mkdir -p "$dir"
-dir=$(cd "$dir" && pwd) # for the work is done inside it
+dir=$(cd "$dir" && pwd) # absolute, because the work is done inside it
 if command -v flock >/dev/null; then # two runs at once must not mix their files
     exec 9>"$dir/lock"
     flock 9
@@ -104,7 +104,7 @@ extendedKeyUsage = clientAuth
 subjectAltName = $ENV::names
 END
 
-# What the extensions `server`, `own` and `wrong_purpose` say that the certificate is for.
+# The purposes that the extensions `server`, `own` and `wrong_purpose` state.
 export names=DNS:localhost
 
 quietly() {
@@ -176,7 +176,7 @@ cat server.pem ca.pem >>false-authority.pem
 cat ca.pem >>server.pem
 
 # Clients
-# What ecparam writes has the curve before the key, as many keys out there do.
+# ecparam writes the curve before the key, as in many existing keys.
 quietly openssl ecparam -name prime256v1 -genkey -out client-sec1.key
 quietly openssl pkey -in client-sec1.key -out client.key
 quietly openssl pkcs8 -topk8 -in client.key -passout pass:secret -out client-encrypted.key
@@ -207,4 +207,4 @@ echo "The certificates that are trusted here." >trusted/README
 rm {ca,other-ca,intermediate}.key
 rm -rf "$dir/trusted"
 mv ./*.pem ./*.key ./*.p12 trusted "$dir/"
-echo "$stamp" >"$dir/stamp" # the last: what was cut short is made again
+echo "$stamp" >"$dir/stamp" # written last, so that an interrupted run is repeated

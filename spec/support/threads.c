@@ -33,10 +33,10 @@ static const char *program;
 static int passing, threads, rounds, argument_count;
 static char **arguments;
 
-static lua_State *made[MOST_THREADS]; /* by each thread in this round; only the barrier orders the accesses */
+static lua_State *made[MOST_THREADS]; /* one state per thread in this round; only the barrier orders the accesses */
 static pthread_barrier_t barrier;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of these two and of the lines that are printed */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards these two and the printed lines */
 static int succeeded, failed;
 
 static int descriptors(void)
@@ -50,7 +50,7 @@ static int descriptors(void)
     while (readdir(directory) != NULL)
         count++;
     closedir(directory);
-    return count - 3; /* ".", ".." and that of the directory */
+    return count - 3; /* ".", ".." and the descriptor of the directory */
 }
 
 static void report(lua_State *L, int thread, int round, const char *when)

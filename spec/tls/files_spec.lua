@@ -241,7 +241,7 @@ describe("wsopen does not read", function()
 end)
 
 it("files of 4 MiB are read", function()
-  --- Returns the given contents padded with blanks.
+  --- Writes a copy of that file padded with blanks to the largest size, and returns its path.
   local function padded(name)
     local text = read(name)
     return write(name, text .. (" "):rep(LARGEST - #text))

@@ -1,5 +1,5 @@
--- Which hosts a wss URL may have. URL parsers accept some hosts that TLS libraries would treat as a pattern, which would
--- match other servers' certificates, or would not check at all. Also the valid forms of a host name.
+-- Which hosts a wss URL may have. URL parsers accept some hosts that TLS libraries would treat as a pattern, which
+-- would match other servers' certificates, or would not check at all. Also the valid forms of a host name.
 
 local luws = require "luws"
 local servers = require "spec.support.servers"

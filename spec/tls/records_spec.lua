@@ -26,7 +26,7 @@ local function seen_all(count) return function() return #seen >= count end end
 --- Sends a text message that tells the server to go on.
 local function go() assert.is_true(luws.wssend(conn, 1, "go")) end
 
---- One wsreceive, once there is something to be read.
+--- Calls wsreceive once, when there is something to read.
 local function receive()
   assert.is_true(luws.wswait(conn, 10))
   return luws.wsreceive(conn)
@@ -267,7 +267,7 @@ describe("records split or joined in transit,", function()
           total = total + count
           assert.is_true(count <= size, count)
           if count == size then assert.is_true(more) end
-          -- When this is false, TLS holds nothing that the descriptor would not report.
+          -- When `more` is false, TLS holds nothing that the descriptor would not report.
           if not more then assert.is_false(conn:dirty()) end
         until #seen == 20 or luws.gettime() > deadline
         assert.equal(20 * #frame, total)

@@ -1,12 +1,13 @@
 -- wss against `openssl s_server`, the usual server for trying out TLS. With -www it answers every request with a page,
--- which is a refused upgrade; by then the TLS handshake is complete. What else OpenSSL can do beneath an open connection
--- is tested in records_spec.lua and session_spec.lua.
+-- which is a refused upgrade; by then the TLS handshake is complete. What else OpenSSL can do beneath an open
+-- connection is tested in records_spec.lua and session_spec.lua.
 
 local luws = require "luws"
 local servers = require "spec.support.servers"
 local wss = require "spec.support.wss"
 
---- Starts a server for one connection, which ends after a minute at the latest. Returns its URL and a function to end it.
+--- Starts a server for one connection, which ends after a minute at the latest. Returns its URL and a
+-- function to end it.
 local function start(arguments)
   local command = ("exec timeout 60 openssl s_server -accept 127.0.0.1:0 -naccept 1 -www %s 2>&1 </dev/null")
     :format(arguments:gsub("@([%w-]+%.%w+)", servers.pki))

@@ -1,5 +1,5 @@
 -- Ends of a wss connection below WebSocket: streams truncated in each phase and at each place, and servers that send
--- something other than they should. The peers are OpenSSL itself, or do not speak TLS. Certificates are not tested here.
+-- something other than they should. The peers are OpenSSL itself, or do not speak TLS.
 
 local luws = require "luws"
 local openssl = require "spec.support.openssl"
