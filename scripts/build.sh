@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds what the Makefile's verbs need, into build/. On a terminal it says what it does, and cargo shows its progress; in
-# a pipe both are silent except for warnings and errors. Cargo's own settings apply (CARGO_TARGET_DIR, .cargo/config.toml).
+# Builds what the Makefile's verbs need, into build/. On a terminal it says what it does, and cargo shows its
+# progress; in a pipe both are silent except for warnings and errors. Cargo's own settings apply (CARGO_TARGET_DIR,
+# .cargo/config.toml).
 #
 #   scripts/build.sh module VERSION    the module for that version of Lua (5.1 to 5.4; 5.1 also serves LuaJIT)
 #   scripts/build.sh server            the demo server

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# busted.sh INTERPRETER...: runs the specs under each of the interpreters, in parallel. `make test` builds what they need.
+# busted.sh INTERPRETER...: runs the specs under each of the interpreters, in parallel. `make test` builds what they
+# need.
 #
 # SPECS names what to run (spec): SPECS=spec/open_spec.lua runs one file.
 #
@@ -49,8 +50,8 @@ prepare() {
   done
 }
 
-# in_environment VERSION COMMAND...: runs COMMAND with the modules of that Lua. Ours comes from build/ and nowhere else. copas, of which
-# Debian has no file for 5.3 and 5.4, is the same for all.
+# in_environment VERSION COMMAND...: runs COMMAND with the modules of that Lua. Ours comes from build/ and nowhere
+# else. copas, of which Debian has no file for 5.3 and 5.4, is the same for all.
 in_environment() {
   local version=$1 folder=build share=/usr/local/share/lua/$1 system=/usr/share/lua/$1
   [[ $version == 5.1 ]] || folder=build/$version

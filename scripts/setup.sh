@@ -13,12 +13,12 @@
 #   scripts/setup.sh valgrind  demo, LuaJIT, and valgrind
 #   scripts/setup.sh lint      build, and the linters
 #
-# Several can be given; without one it is test. With --check first, nothing is installed: it says what is missing, and the
-# command that installs it, and fails. LUA names the interpreter of `demo` (lua5.1), LUAS those of `test` and `specs`
-# (lua5.1 luajit lua5.4).
+# Several can be given; without one it is test. With --check first, nothing is installed: it says what is missing, and
+# the command that installs it, and fails. LUA names the interpreter of `demo` (lua5.1), LUAS those of `test` and
+# `specs` (lua5.1 luajit lua5.4).
 #
-# On Debian and its derivatives it uses apt-get; elsewhere it names what is missing and fails. Rust is never installed here:
-# Debian's is too old, and where to put another is the user's choice.
+# On Debian and its derivatives it uses apt-get; elsewhere it names what is missing and fails. Rust is never installed
+# here: Debian's is too old, and where to put another is the user's choice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh

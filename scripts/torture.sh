@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# torture.sh COUNT [WRAPPER...]: runs spec/torture until COUNT finalisers have run, on lua5.1 and luajit, over ws and wss, each
-# interpreter started by WRAPPER (valgrind). `make torture` and `make valgrind` build what this needs.
+# torture.sh COUNT [WRAPPER...]: runs spec/torture until COUNT finalisers have run, on lua5.1 and luajit, over ws and
+# wss, each interpreter started by WRAPPER (valgrind). `make torture` and `make valgrind` build what this needs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 count=$1

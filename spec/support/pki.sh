@@ -7,7 +7,7 @@
 # differ in what they say and not in whose they are. All passwords are `secret`. The authorities' keys are thrown away.
 #
 #   Authorities   ca                  the one to trust
-#                 other-ca            another one, which it does not know
+#                 other-ca            another one, unrelated to ca
 #                 intermediate        signed by ca
 #                 ca-text             ca with text around it, in lines as Windows writes them
 #                 trusted/            a folder with ca under a name such as OpenSSL's c_rehash gives, other-ca, and a
