@@ -106,7 +106,7 @@ test: setup-test
 	@echo "test: building the module and the demo server (a minute or two each, if they are not built)"
 	@$(MAKE) --no-print-directory build-modules build-server
 	@$(MAKE) --no-print-directory test-scripts
-	@echo "test: the specs on $(LUAS) (about five minutes)"
+	@echo "test: the specs on $(LUAS) (two minutes)"
 	@scripts/busted.sh $(LUAS)
 	@$(MAKE) --no-print-directory test-rockspec
 	@echo "test: everything passed"
@@ -126,7 +126,7 @@ test-scripts:
 	@scripts/tests/run.sh
 
 test-rockspec:
-	@echo "test: the rockspec (a minute)"
+	@echo "test: the rockspec (half a minute)"
 	@scripts/try-rockspec.sh
 
 autobahn: setup-autobahn

@@ -112,6 +112,7 @@ needs_specs() {
     need_program lua-busted busted
     need_program luarocks luarocks
     for lua in $LUAS; do
+        lua_version "$lua" >/dev/null # says so if there is no such Lua
         need_program "${lua##*/}" "$lua"
         need_module "$lua" lua-socket LuaSocket socket
         need_module "$lua" lua-sec LuaSec ssl

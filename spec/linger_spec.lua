@@ -1,5 +1,5 @@
--- What becomes of a connection after wsclose, and after every other end: it lingers in the module until the peer has
--- answered and ended, and nobody waits for that.
+-- After wsclose, or after any other end, a connection lingers in the module until the peer has answered and ended the
+-- stream. The program does not wait for that.
 
 local child = require "spec.support.child"
 local luws = require "luws"
@@ -17,7 +17,7 @@ describe("after wsclose a connection", function()
 
   local function final() return { conn.close_code, conn.close_reason, conn.was_clean } end
 
-  --- The opcodes of what the peer has got.
+  --- Returns the opcodes of the frames that the peer received.
   local function got()
     local opcodes = {}
     for i, event in ipairs(peer.events) do opcodes[i] = event[1] end
@@ -36,7 +36,7 @@ describe("after wsclose a connection", function()
     assert.same({}, w.told)
   end)
 
-  it("learns what the peer has answered, without a handler being called", function()
+  it("learns the peer's answer without calling a handler", function()
     peer:answer_close()
     w.luws.wsclose(conn, 4000)
     peer.on_event = nil
@@ -88,11 +88,11 @@ describe("after wsclose a connection", function()
     assert.is_true(math.abs(w.clock.now() - before - 0.2) < 1e-9)
     assert.is_true(w.luws.wswait(conn, 5))
     assert.is_true(math.abs(w.clock.now() - before - 0.5) < 1e-9)
-    assert.is_true(w.luws.wswait(conn)) -- and nothing is left to wait for
+    assert.is_true(w.luws.wswait(conn)) -- nothing is left to wait for
     assert.is_true(math.abs(w.clock.now() - before - 0.5) < 1e-9)
   end)
 
-  it("lingers, too, if its program has dropped it", function()
+  it("also lingers if its program has dropped it", function()
     peer.line.capacity = 0
     w.luws.wsclose(conn)
     conn, w.conn = nil, nil
@@ -104,7 +104,7 @@ describe("after wsclose a connection", function()
     assert.same({ 8 }, got())
   end)
 
-  it("is closed by the collector when its time is over and luws is not called any more", function()
+  it("is closed by the collector when its time is up and luws is no longer called", function()
     w.luws.wsclose(conn)
     w.clock.sleep(1)
     assert.is_nil(peer.line.finished)
@@ -120,13 +120,13 @@ describe("after wsclose a connection", function()
     assert.same({ 4001, "so long", true }, final())
     w.luws.gettime()
     assert.equal("closed", peer.line.finished) -- our end of the stream
-    assert.is_nil(peer.line.broken) -- but the peer can still send what nobody reads
+    assert.is_nil(peer.line.broken) -- but the peer can still send, although nobody reads it
     peer:finish()
     w.luws.gettime()
     assert.equal("closed", peer.line.broken)
   end)
 
-  it("gives a peer that has broken a rule the time to read why, though it goes on sending", function()
+  it("gives a peer that has broken a rule time to read why, even if it keeps sending", function()
     peer.on_event = function(_, event) if event == 8 then peer:raw(("\129\1x"):rep(1000)) end end
     peer:raw "\131\0"
     assert.same({ nil, "reserved opcode 3" }, { w.luws.wsreceive(conn) })
@@ -141,7 +141,7 @@ describe("after wsclose a connection", function()
     assert.same({ { false, "reserved opcode 3" } }, w.told)
   end)
 
-  it("finds the peer's close frame after however many messages", function()
+  it("finds the peer's close frame after any number of messages", function()
     conn.options.close_timeout = 30
     for _ = 1, 10000 do peer:send(1, "x") end
     peer:close(4001)
@@ -152,7 +152,7 @@ describe("after wsclose a connection", function()
     assert.same({ before, 4001, true }, { w.clock.now(), conn.close_code, conn.was_clean })
   end)
 
-  it("is closed though its options cannot be read any more", function()
+  it("is closed even if its options can no longer be read", function()
     setmetatable(conn.options, { __index = function() error "no" end })
     w.luws.wsclose(conn)
     assert.is_false(conn.connected)
@@ -160,7 +160,7 @@ describe("after wsclose a connection", function()
     assert.is_true(w.luws.wswait(conn, 0.2)) -- close_timeout as it was
   end)
 
-  it("may be closed again in every phase, and keeps what it has learnt", function()
+  it("may be closed again in every phase, and keeps what it has learned", function()
     peer:answer_close()
     for _ = 1, 3 do w.luws.wsclose(conn, 4000) end
     assert.is_true(w.luws.wswait(conn, 5))
@@ -174,7 +174,7 @@ describe("a connection that lingers after wsclose", function()
 
   before_each(function() w = world.new() end)
 
-  --- A connection that is closed by us, to a peer that answers and ends when it is next seen to, and so has not yet.
+  --- Returns a connection that we have closed. The peer answers and ends only when it next runs, so it has not yet.
   local function closed()
     local peer = w:peer()
     function peer:on_event()
@@ -206,13 +206,13 @@ describe("a connection that lingers after wsclose", function()
     end)
   end
 
-  it("is moved on by the collector, if no function is called any more", function()
+  it("is moved on by the collector if no function is called", function()
     local conn = closed()
     for _ = 1, 4 do collectgarbage() end
     assert.same({ 4001, "bye", true }, { conn.close_code, conn.close_reason, conn.was_clean })
   end)
 
-  it("is given up after close_timeout, which is 0.5 s by default", function()
+  it("is abandoned after close_timeout, which is 0.5 s by default", function()
     for timeout, expected in pairs { [0.5] = false, [3] = 3 } do
       local conn, peer = w:open(w:peer(), { close_timeout = expected or nil })
       local began = w.clock.now()
@@ -225,7 +225,7 @@ describe("a connection that lingers after wsclose", function()
     end
   end)
 
-  it("is given up for the next when 64 linger already: the oldest", function()
+  it("is abandoned for the next one if it is the oldest of 64 that linger", function()
     local conns, peers = {}, {}
     for i = 1, 66 do
       conns[i], peers[i] = w:open(w:peer(), { close_timeout = 1000 })
@@ -237,7 +237,7 @@ describe("a connection that lingers after wsclose", function()
     end
   end)
 
-  it("is not given up because an older one, which is over, is collected", function()
+  it("is not abandoned when an older one that has ended is collected", function()
     do
       local older = w:open(w:peer():answer_close())
       w.luws.wsclose(older)
@@ -286,8 +286,8 @@ describe("over real sockets", function()
       assert.equal(before, sockets.count())
     end)
 
-    -- Whoever ends just after wsclose still has sent what was queued.
-    it("what is queued when the Lua state is closed reaches a peer that reads it: " .. scheme, function()
+    -- A program that ends right after wsclose has still sent what was queued.
+    it("bytes queued when the Lua state is closed reach a peer that reads them: " .. scheme, function()
       local size = 16 * 1024 * 1024
       local peer = scripted.peer { tls = tls, receive_buffer = 65536, { "upgrade" }, { "wait" }, { "read_frame", 2 } }
       finally(function() peer:close() end)
@@ -330,13 +330,13 @@ describe("over real sockets", function()
       assert.same({ 16 * 1024 * 1024, scripted.close_payload(4001) }, { #frames[1].payload, frames[2].payload })
     end)
 
-    it("a Lua state that is closed waits no longer than close_timeout for all that linger: " .. scheme, function()
+    it("closing a Lua state waits no longer than close_timeout for all lingering connections: " .. scheme, function()
       local peer = scripted.peer { tls = tls, receive_buffer = 65536, { "upgrade" }, { "wait" } }
       finally(function() peer:close() end)
       local output, status = child.program([[
         local luws, url = require "luws", ...
         local first = luws.gettime()
-        local proxy = newproxy(true) -- older than all that lingers, so its finaliser comes last
+        local proxy = newproxy(true) -- older than all lingering connections, so its finaliser runs last
         getmetatable(proxy).__gc = function()
           local took = os.time() - first
           io.write(took < 3 and "soon" or took, "\n")

@@ -1,5 +1,5 @@
--- Connections in other people's event loops: what the methods that such a loop calls say at each moment, LuaSocket's
--- select, and luws.watch in a stand-in for openLuup's scheduler.
+-- Connections in other event loops: what the methods that a loop calls return at each moment, LuaSocket's select, and
+-- luws.watch in a stand-in for openLuup's scheduler.
 
 local luws = require "luws"
 local poll = require "spec.support.poll"
@@ -24,10 +24,10 @@ end
 
 local function seen_all(count) return function() return #seen >= count end end
 
---- Whether select says within so many seconds that this can be read.
+--- Returns whether select reports within the given number of seconds that this can be read.
 local function readable(what, seconds) return socket.select({ what }, nil, seconds or 5)[1] == what end
 
---- What the methods say of a connection that is over.
+--- What the methods return for a connection that has ended.
 local function assert_over()
   assert.same({ -1, -1, false, "r", 0 },
     { conn:getfd(), conn:pollfd(), conn:dirty(), conn:events(), conn:timeout() })
@@ -52,7 +52,7 @@ end)
 
 for _, tls in ipairs { false, true } do
   describe(("a connection's methods for event loops, over %s:"):format(tls and "wss" or "ws"), function()
-    it("nothing has come, something has, it was received", function()
+    it("before anything has come, when something has, and after it was received", function()
       open { tls = tls, { "upgrade" }, { "wait" }, { "send", "\129\5Hello" }, { "hold" } }
       luws.wsreceive(conn) -- TLS may have had its tickets to deliver
       local fd = conn:getfd()
@@ -73,7 +73,7 @@ for _, tls in ipairs { false, true } do
       assert.same({ nil, "not connected" }, { conn:receive() })
     end)
 
-    it("bytes behind the 101, which the descriptor may not tell of", function()
+    it("bytes after the 101, which the descriptor may not report", function()
       open { tls = tls, { "upgrade", tail = "\129\5Hello\129\3you" }, { "hold" } }
       assert.same({ true, 0, "r" }, { conn:dirty(), conn:timeout(), conn:events() })
       assert.is_true(readable(conn, 0))
@@ -87,7 +87,7 @@ for _, tls in ipairs { false, true } do
       assert.is_nil(conn:timeout())
     end)
 
-    it("bytes that came while something was being sent, and what could not be sent", function()
+    it("bytes that came during a send, and bytes that could not be sent", function()
       open({ tls = tls, receive_buffer = 4096, { "upgrade" }, { "read", 100000 }, { "send", "\129\5Hello" }, { "wait" },
         { "hold" } }, { send_timeout = 0.5 })
       assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 2, ("x"):rep(2 ^ 24)) })
@@ -99,7 +99,7 @@ for _, tls in ipairs { false, true } do
       assert.same({ false, "rw" }, { conn:dirty(), conn:events() })
     end)
 
-    it("the end, which the descriptor tells of", function()
+    it("the end, which the descriptor reports", function()
       for _, ending in ipairs { { "close" }, { "send", "\136\2\3\232" }, { "send", "\131\0" } } do
         seen = {}
         open { tls = tls, { "upgrade" }, { "wait" }, ending, { "hold" } }
@@ -118,7 +118,7 @@ for _, tls in ipairs { false, true } do
       end
     end)
 
-    it("how long receive_timeout lets one wait", function()
+    it("how long receive_timeout allows a wait to be", function()
       open({ tls = tls, { "upgrade" }, { "hold" } }, { receive_timeout = 60 })
       local left = conn:timeout()
       assert.is_true(left > 50 and left <= 60, left)
@@ -134,7 +134,7 @@ for _, tls in ipairs { false, true } do
 end
 
 describe("a connection's methods for event loops", function()
-  --- Values of all kinds; `harmless`: none that raises an error when it is looked into.
+  --- Returns values of all kinds; with `harmless`, none that raises an error when indexed.
   local function junk(harmless)
     local fails = harmless and {}
       or setmetatable({}, { __index = error, __newindex = error, __call = error, __tostring = error })
@@ -144,7 +144,7 @@ describe("a connection's methods for event loops", function()
       { getfd = function() return math.huge end } }
   end
 
-  it("never raise an error, whatever has become of the fields", function()
+  it("never raise an error, whatever the fields hold", function()
     for _, field in ipairs { "socket", "options", "msghandler", "connected", "closing", "ip", "port", "lastPing" } do
       open { { "upgrade" }, { "hold" } }
       local fd = conn:getfd()
@@ -164,7 +164,7 @@ describe("a connection's methods for event loops", function()
     end
   end)
 
-  it("say of what is no connection that it is over", function()
+  it("report a value that is not a connection as ended", function()
     open { { "upgrade" }, { "hold" } }
     local values = junk()
     values[#values + 1] = io.stdout
@@ -175,7 +175,7 @@ describe("a connection's methods for event loops", function()
     end
   end)
 
-  it("keep select from descriptors that it has no room for", function()
+  it("keep descriptors that are too large from select", function()
     open { { "upgrade" }, { "hold" } }
     conn.socket = { getfd = function() return 1024 end }
     assert.same({ -1, 1024 }, { conn:getfd(), conn:pollfd() })
@@ -186,7 +186,7 @@ describe("a connection's methods for event loops", function()
     assert.same({ false, "the connection has no descriptor that select can take" }, { luws.watch(conn) })
   end)
 
-  it("tell of the bytes in the user's own socket", function()
+  it("report the bytes in the user's own socket", function()
     local url = servers.url("demo", "ws", "/echo")
     conn = assert(luws.wsopen(url, handler, { connect = function(host, port) return socket.connect(host, port) end }))
     assert.same({ conn.socket:getfd(), false }, { conn:getfd(), conn:dirty() })
@@ -203,7 +203,7 @@ describe("a connection's methods for event loops", function()
 end)
 
 describe("a connection's close", function()
-  -- copas.close hands on what it is given; copas before 4 calls it by itself, with nothing.
+  -- copas.close passes its arguments on; copas before 4 calls it without any.
   for _, case in ipairs {
     { "sends the code and the reason that it is given", "\15\160bye", 4000, "bye" },
     { "sends the code that it is given", "\15\160", 4000 },
@@ -222,7 +222,7 @@ end)
 describe("luws.watch", function()
   local scheduler
 
-  --- What openLuup's scheduler does with sockets; an error in here would be fatal to it.
+  --- Does what openLuup's scheduler does with sockets; an error in here would be fatal to it.
   local function stand_in()
     local list, delayed = {}, {}
     scheduler = { watched = {}, unwatched = {} }
@@ -242,13 +242,13 @@ describe("luws.watch", function()
       local sockets = {}
       for sock in pairs(list) do sockets[#sockets + 1] = sock end
       for _, sock in ipairs((socket.select(sockets, nil, seconds or 0.1))) do
-        list[sock](sock) -- openLuup does not ask whether it is still there either
+        list[sock](sock) -- openLuup does not check whether it is still there either
       end
       local calls = delayed
       delayed = {}
       for _, call in ipairs(calls) do call() end
     end
-    --- Until something is the case, or too long.
+    --- Steps until a condition holds, or for too long.
     function scheduler.run(done)
       local deadline = luws.gettime() + 10
       while not done() and luws.gettime() < deadline do scheduler.step() end
@@ -262,7 +262,7 @@ describe("luws.watch", function()
   local function watched_until_over()
     assert_over()
     local told = #seen
-    scheduler.step(0) -- until the end of which it is still watched, without a descriptor
+    scheduler.step(0) -- it is watched until the end of this turn, without a descriptor
     assert.same({ { conn, -1 } }, scheduler.unwatched)
     scheduler.step(0)
     luws.wsclose(conn)
@@ -274,7 +274,7 @@ describe("luws.watch", function()
   for _, tls in ipairs { false, true } do
     local over = tls and " over wss" or " over ws"
 
-    it("delivers what comes, also what came before, until wsclose" .. over, function()
+    it("delivers what comes, and what came before, until wsclose" .. over, function()
       open({ tls = tls, { "upgrade", tail = "\129\5first" }, { "wait" }, { "send", "\129\6second\129\5third" },
         { "wait" }, { "send", "\130\126\39\16" .. ("x"):rep(10000) }, { "hold" } }, { receive_chunk_size = 100 })
       assert.same({ true }, { luws.watch(conn) })
@@ -314,7 +314,7 @@ describe("luws.watch", function()
     end
   end
 
-  it("receives once in each turn; what that leaves makes the connection dirty, and so is the next turn's", function()
+  it("receives once per turn; what is left makes the connection dirty and waits for the next turn", function()
     local count, most, turns = 2500, 1000, 0
     open { { "upgrade", tail = ("\129\1x"):rep(count) }, { "hold" } }
     assert.is_true(luws.watch(conn))
@@ -329,7 +329,7 @@ describe("luws.watch", function()
     assert.is_false(conn:dirty())
   end)
 
-  it("lets no handler's error into the loop, and may be ended by a handler", function()
+  it("keeps a handler's error out of the loop, and may be ended by a handler", function()
     open { { "upgrade" }, { "send", "\129\1a\129\1b" }, { "wait" }, { "send", "\129\1c\129\1d" }, { "hold" } }
     local fails = setmetatable({}, { __tostring = error })
     conn.msghandler = function(...)
@@ -369,7 +369,7 @@ describe("luws.watch", function()
     end
   end)
 
-  it("unwatches at once, before the socket is closed, where nothing can be left for later", function()
+  it("unwatches at once, before the socket is closed, where nothing can be deferred", function()
     for _, later in ipairs { false, function() error("no room") end } do
       stand_in()
       scheduler.add_to_delay_list = later
@@ -381,7 +381,7 @@ describe("luws.watch", function()
     end
   end)
 
-  it("says why not", function()
+  it("says why it cannot watch", function()
     open { { "upgrade" }, { "hold" } }
     for _, thing in ipairs { false, 1, "x", {}, print } do
       assert.same({ false, "not connected" }, { luws.watch(thing) })
@@ -396,8 +396,8 @@ describe("luws.watch", function()
     package.loaded[SCHEDULER] = { socket_watch = function() error("no room", 0) end }
     assert.same({ false, "no room" }, { luws.watch(conn) })
     package.loaded[SCHEDULER] = scheduler
-    assert.is_true(luws.watch(conn)) -- that was no reason for ever
-    -- A scheduler that fails to forget it is in the log; the connection ends all the same.
+    assert.is_true(luws.watch(conn)) -- that reason no longer holds
+    -- A scheduler that fails to forget it is logged; the connection ends all the same.
     scheduler.socket_unwatch = function() error("lost", 0) end
     luws.wsclose(conn)
     scheduler.step(0)

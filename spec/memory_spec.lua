@@ -1,9 +1,9 @@
--- What connections cost that have nothing to do: storage for what comes and goes is shared by all of a Lua state.
+-- The memory that idle connections take: buffers for traffic are shared by all connections of a Lua state.
 
 local child = require "spec.support.child"
 local servers = require "spec.support.servers"
 
--- In a process of its own, with nothing else in its memory: prints how many bytes of it each connection takes.
+-- Runs in a process of its own, with nothing else in its memory, and prints how many bytes each connection takes.
 local PROGRAM = [[
   local luws, url, received = require "luws", ..., 0
 
@@ -19,12 +19,12 @@ local PROGRAM = [[
     for i = 1, count do
       local conn = assert(luws.wsopen(url, function() received = received + 1 end, { max_payload_size = 2 ^ 24 }))
       conns[#conns + 1] = conn
-      -- Of every size, but not so large that the allocator's habits would be measured.
+      -- Messages of every size, but not so large that the allocator's habits would be measured.
       assert(luws.wssend(conn, 2, ("x"):rep(i % 10 == 0 and 50000 or 1000)))
       repeat luws.wswait(conn, 5) luws.wsreceive(conn) until received == #conns
     end
     luws.sleep(1.1)
-    for _ = 1, 64 do luws.wsreceive(conns[1]) end -- so long after the last large message
+    for _ = 1, 64 do luws.wsreceive(conns[1]) end -- well after the last large message
     collectgarbage()
     collectgarbage()
   end
@@ -39,7 +39,7 @@ local PROGRAM = [[
 local MOST = (_VERSION == "Lua 5.2" or _VERSION == "Lua 5.3") and 12 or 8 -- KiB
 
 describe("an idle connection", function()
-  it(("takes at most %d KiB over ws, whatever has come and gone"):format(MOST), function()
+  it(("takes at most %d KiB over ws, whatever was sent and received"):format(MOST), function()
     if not io.open "/proc/self/status" then return pending "this system has no /proc" end
     local output, status = child.run { servers.url("demo", "ws", "/echo"), input = PROGRAM }
     assert.equal(0, status, output)

@@ -1,12 +1,12 @@
 -- The module itself: how it is loaded, by its own name and by those of plugins, and from where; what it logs, and dump.
--- Whatever a Lua state keeps for good is tried in interpreters of their own. Connections have their own specs.
+-- Anything that a Lua state keeps for good is tested in separate interpreters. Connections have their own specs.
 
 local child = require "spec.support.child"
 local luws = require "luws"
 local servers = require "spec.support.servers"
 local world = require "spec.support.world"
 
--- What child programs begin with: arg[1] is the URL of an echo server, arg[2] the folder with the stub under two
+-- The beginning of each child program: arg[1] is the URL of an echo server, arg[2] the folder with the stub under two
 -- plugins' names.
 local PRELUDE = [[
 local url, folder = arg[1], arg[2]
@@ -14,7 +14,7 @@ package.path = folder .. "/?.lua;" .. package.path
 local function collect()
   for _ = 1, 5 do collectgarbage() end
 end
--- Sends a message, and returns what comes back; each step in a coroutine that is dropped behind it.
+-- Sends a message, and returns what comes back; each step runs in a coroutine that is dropped afterwards.
 local function echo(luws, conn, received)
   local function step(f) return coroutine.wrap(f)() end
   step(function() assert(luws.wssend(conn, 1, "hello")) end)
@@ -54,7 +54,7 @@ describe("the module", function()
 
   teardown(function() os.execute("rm -r " .. folder) end)
 
-  --- A program of its own, that prints `expected` and ends well.
+  --- Runs a program that must print `expected` and end well.
   local function assert_prints(expected, program)
     local output, status = child.program(PRELUDE .. program, servers.url("demo", "ws", "/echo"), folder)
     assert.equal(expected, output)
@@ -142,8 +142,8 @@ describe("the module", function()
     {
       "makes room for itself at any depth of the stack", [[
         local luws = require "luws"
-        -- Each coroutine has a stack of its own, which is as large as what it calls needs. Memory that is overwritten
-        -- after its end makes the process crash.
+        -- Each coroutine has a stack of its own, as large as its calls need. Once it has ended, its memory is
+        -- overwritten, so a stale reference makes the process crash.
         local function at(depth)
           if depth == 0 then return luws.instance("L_Deep_LuWS").gettime() > 0 end
           return (at(depth - 1))
@@ -161,7 +161,7 @@ describe("the module", function()
           local luws, conn
           coroutine.wrap(function() luws = require "luws" end)()
           collect()
-          local overwritten = {} -- the memory that was the coroutine's; whoever still refers to it crashes
+          local overwritten = {} -- the memory that was the coroutine's; any reference to it crashes
           for i = 1, 20000 do overwritten[i] = i .. ("x"):rep(i % 400) end
           local received = {}
           coroutine.wrap(function()
@@ -212,7 +212,7 @@ describe("the module", function()
     end
   end)
 
-  it("says what is wrong when its source is found instead of it", function()
+  it("says what is wrong when require finds its source instead", function()
     local output, status = child.run { environment = "LUA_PATH='./lua/?.lua'", "-e", 'print(pcall(require, "luws"))' }
     assert.matches("^false\t.*this file is compiled into luws%.so and is of no use by itself; "
       .. "take its folder out of package%.path\n$", output)
@@ -223,7 +223,7 @@ end)
 describe("logging", function()
   local log, conn, real_print
 
-  --- The messages of a message sent, each with its level in front.
+  --- Returns the log messages of sending a message, each preceded by its level.
   local function logged()
     log = {}
     assert(luws.wssend(conn, 1, "hello"))
@@ -241,7 +241,7 @@ describe("logging", function()
     luws.wsclose(conn)
   end)
 
-  it("is silent unless debug_mode is set, which is looked at each time", function()
+  it("is silent unless debug_mode is set, which is read each time", function()
     assert.same({}, logged())
     luws.debug_mode = true
     assert.same({ ('50 print luws: %s sent text (opcode 1), 5 bytes, fin=1 rsv=000'):format(tostring(conn)) }, logged())
@@ -251,7 +251,7 @@ describe("logging", function()
     assert.equal(1, #logged())
   end)
 
-  it("goes to luup.log where there is a luup, which may come and go", function()
+  it("goes to luup.log while there is a luup, which may come and go", function()
     luws.debug_mode = true
     for _, case in ipairs {
       { nil, "50 print " },
@@ -265,7 +265,7 @@ describe("logging", function()
     end
   end)
 
-  it("tells errors without debug_mode, at level 1", function()
+  it("reports errors without debug_mode, at level 1", function()
     conn.msghandler = function() error "the handler's mistake" end
     assert.is_true(luws.wshandleincoming("\129\1x", conn))
     assert.equal(1, #log)
@@ -274,7 +274,7 @@ describe("logging", function()
 end)
 
 describe("dump", function()
-  it("shows nothing of a connection that is not the program's to see, such as the password of its URL", function()
+  it("shows no private part of a connection, such as the password of its URL", function()
     local w = world.new()
     w.next_peer = w:peer()
     local conn = assert(w.luws.wsopen "ws://me:secret@peer.test/")
@@ -299,12 +299,12 @@ describe("dump", function()
     { { ["a b"] = 1, ["end-"] = 2, [true] = 3, [-1.5] = 4 }, '{ ["a b"]=1, ["end-"]=2, [-1.5]=4, [true]=3 }' },
     { { [{}] = 1 }, "{ [table: ADDRESS]=1 }" },
     { recursive, '{ name="r", self=(recursion) }' },
-    { { a = shared, b = shared }, "{ a={ [1]=1 }, b={ [1]=1 } }" }, -- twice is not recursion
+    { { a = shared, b = shared }, "{ a={ [1]=1 }, b={ [1]=1 } }" }, -- a repeated table is not recursion
     { function() end, "function: ADDRESS" },
     { setmetatable({ x = 1 }, { __tostring = function() error "not asked" end }), "{ x=1 }" },
   }
   for i, case in ipairs(cases) do
-    it("makes text of case " .. i .. ": " .. case[2], function()
+    it("formats case " .. i .. ": " .. case[2], function()
       assert.equal(case[2], (luws.dump(case[1]):gsub("(%w+): [%w: ]*%w", "%1: ADDRESS")))
     end)
   end

@@ -1,5 +1,5 @@
 -- wsopen: what it sends, what it accepts, and how it fails: with the contract's texts, within its deadline (in memory,
--- by a virtual clock), and without losing a descriptor.
+-- on a virtual clock), and without leaking a descriptor.
 
 local luws = require "luws"
 local memory_socket = require "spec.support.memory_socket"
@@ -15,13 +15,13 @@ local function ignore() end
 describe("wsopen", function()
   local peers = {}
 
-  --- A peer that ends with the test.
+  --- Returns a peer that ends with the test.
   local function keep(new)
     peers[#peers + 1] = new
     return new
   end
 
-  --- A peer that upgrades as it is told to, and ends when it gets a (close) frame.
+  --- Returns a peer that upgrades as specified, and ends when it gets a (close) frame.
   local function polite(how)
     local upgrade = { "upgrade", headers = how.headers, pieces = how.pieces, tail = how.tail }
     return keep(scripted.peer { tls = how.tls, address = how.address, upgrade, { "read_frame" }, { "close" } })
@@ -61,8 +61,8 @@ describe("wsopen", function()
       luws.wsclose(conn)
     end)
 
-    it("calls no handler; what came behind the response is for the first wsreceive", function()
-      -- contract: frames right behind the response must be delivered by the next wsreceive
+    it("calls no handler; frames that came after the response are for the first wsreceive", function()
+      -- contract: frames right after the response must be delivered by the next wsreceive
       local peer = polite { tail = "\129\5first\130\2\0\255" }
       local seen = {}
       local conn = assert(luws.wsopen(peer.url, function(_, opcode, data) seen[#seen + 1] = opcode .. data end))
@@ -95,7 +95,7 @@ describe("wsopen", function()
       local peer = polite {}
       local url = peer.url:gsub("//", "//user:p%%40ss@")
       luws.wsclose(assert(luws.wsopen(url, ignore, {
-        -- people in the field added the line end that the original forgot
+        -- users added the line end that the original forgot
         upgrade_headers = {
           ["X-Token"] = "secret\r\n", Origin = "http://hub", ["X-Number"] = 5, Host = "other", ["X-Latin"] = "caf\233",
         },
@@ -119,7 +119,7 @@ describe("wsopen", function()
       assert.equal("[::1]:" .. peer.port, peer:result().headers.host)
     end)
 
-    it("offers subprotocols, also those that come as a header", function()
+    it("offers subprotocols, also those given as a header", function()
       for _, options in ipairs {
         { subprotocols = { "chat", "superchat" } },
         { upgrade_headers = { ["Sec-WebSocket-Protocol"] = "chat, superchat" } },
@@ -132,7 +132,7 @@ describe("wsopen", function()
       end
     end)
 
-    it("accepts a response in any pieces", function()
+    it("accepts a response split anywhere", function()
       for _, size in ipairs { 1, 2, 50 } do
         local s = world.session()
         s:open { { "upgrade", pieces = size, interval = 0.001, tail = "\129\2hi" }, { "hold" } }
@@ -158,7 +158,7 @@ describe("wsopen", function()
     end
   end)
 
-  describe("raises an error for what is not a WebSocket URL:", function()
+  describe("raises an error for a URL that is not a WebSocket URL:", function()
     for _, url in ipairs { "", "http://host/", "ws:/host", "ws://", "ws://host:99999/", "ws://host/#x", 5, true, {} } do
       it(tostring(url), function()
         local ok, err = pcall(luws.wsopen, url, ignore)
@@ -243,7 +243,7 @@ describe("wsopen", function()
     }
     for _, case in ipairs(cases) do
       it(case[1], function()
-        -- Nobody listens there: what is wrong with the options is said before anything is dialled.
+        -- Nobody listens there: errors in the options are reported before anything is dialled.
         assert.same({ false, case[1] }, { luws.wsopen("wss://127.0.0.1:1/", case[2], case[3]) })
       end)
     end
@@ -331,14 +331,14 @@ describe("wsopen", function()
           local peer = keep(scripted.peer { tls = tls, unpack(steps) })
           local before = sockets.count()
           local result, text = luws.wsopen(peer.url, ignore)
-          -- A server that has spoken TLS is of the right kind.
+          -- A server that has spoken TLS is of the kind the URL asks for.
           assert.same({ false, tls and message:gsub(" %(is it wss%?%)", "") or message }, { result, text })
           assert.equal(before, sockets.count())
         end)
       end
     end
 
-    --- Tries to open; fails with this message, at this time of the world's clock, and closes the wire.
+    --- Checks that wsopen fails with this message, at this time of the world's clock, and closes the wire.
     local function assert_fails_at(time, message, w, url, options)
       local result, text, response = w.luws.wsopen(url, ignore, options)
       assert.same({ false, message }, { result, text })
@@ -376,7 +376,7 @@ describe("wsopen", function()
       end
     end
 
-    it("and what the server has said, if it refused, as soon as that has come", function()
+    it("and what the server said in its refusal, as soon as that has come", function()
       local head = "HTTP/1.1 403 Forbidden\r\nX-Why: token\r\nx-why: expired\r\n"
       -- the response, its body, and when it has come: 100 bytes come every 10 ms
       for _, case in ipairs {
@@ -395,7 +395,7 @@ describe("wsopen", function()
     for name, case in pairs {
       ["for half a second"] = { nil, 0.5 }, ["but for no longer than upgrade_timeout"] = { 0.25, 0.25 },
     } do
-      it("and waits for the rest of what the server says, if it refused, " .. name, function()
+      it("and waits for the rest of a refusal, " .. name, function()
         for _, bytes in ipairs {
           "Content-Length: 9\r\n\r\npart", "\r\npart", "Transfer-Encoding: chunked\r\n\r\n9\r\npart",
         } do
@@ -428,7 +428,7 @@ describe("wsopen", function()
       assert.same({ false, ("Connection to 127.0.0.1:%d failed: timeout"):format(peer.port) },
         { luws.wsopen(peer.url, ignore, { connect_timeout = 0.05 }) })
       local took = socket.gettime() - started
-      assert.is_true(took > 0.04 and took < 5, took) -- a real clock's
+      assert.is_true(took > 0.04 and took < 5, took) -- by a real clock
       assert.equal(before, sockets.count())
     end)
 
@@ -444,7 +444,7 @@ describe("wsopen", function()
       end
     end)
 
-    it("when the server's certificate is not to be trusted", function()
+    it("when the server's certificate is not trusted", function()
       local peer = keep(scripted.peer { tls = true, { "upgrade" }, { "hold" } })
       local result, message = luws.wsopen(peer.url, ignore, { ssl_verify = "peer" })
       assert.is_false(result)
@@ -461,7 +461,7 @@ describe("wsopen", function()
     end)
   end)
 
-  it("shows the name of the host to the server, for it to choose its certificate (SNI)", function()
+  it("sends the host name to the server, so that it can choose its certificate (SNI)", function()
     local peer = polite { tls = true }
     luws.wsclose(assert(luws.wsopen(peer.url, ignore)))
     assert.equal("localhost", peer:result().sni)

@@ -1,4 +1,4 @@
--- options: the grammar that all options are read by. What each option means is for the specs of what uses it.
+-- The grammar of options: how their values are read and checked. What each option does is tested where it is used.
 
 local log = require "spec.support.log"
 local world = require "spec.support.world"
@@ -35,7 +35,7 @@ describe("the grammar of options", function()
     assert.matches("^a number of at least 0 expected, got %-?nan$", wrong)
   end)
 
-  it("gives all options in one table, with the defaults of those that are not given", function()
+  it("returns all options in one table, with defaults for those that are not given", function()
     options.register {
       { "spec_number", 7, options.at_least(0) },
       { "spec_flag", true, options.of_type("boolean") },
@@ -43,14 +43,14 @@ describe("the grammar of options", function()
     }
     local opening = options.opening { spec_flag = false, spec_word = "w" }
     assert.same({ 7, false, "w" }, { opening.spec_number, opening.spec_flag, opening.spec_word })
-    -- They may be inherited.
+    -- Options may be inherited.
     opening = options.opening(setmetatable({}, { __index = { spec_number = 1 } }))
     assert.same({ 1, true }, { opening.spec_number, opening.spec_flag })
     assert.same({ nil, "bad option 'spec_number' (number expected, got string)" },
       { options.opening { spec_number = "x" } })
   end)
 
-  it("asks once about names that look like those of options, and about no others", function()
+  it("questions names that resemble those of options, once, and no others", function()
     options.register { { "spec_timeout", nil, options.at_least(0) }, { "spec", nil, options.of_type("string") } }
     local logged = log.start()
     local given = { spec_timeuot = 1, spec_tmeout = 1, timeout = 1, my_own = 1, sp = 1, ssl_spec = 1, [1] = 1 }
@@ -66,7 +66,7 @@ describe("the grammar of options", function()
     }, logged)
   end)
 
-  it("asks about no more than a hundred names", function()
+  it("questions no more than a hundred names", function()
     options.register { { "spec_timeout", nil, options.at_least(0) } }
     local logged = log.start()
     for i = 1, 1000 do options.opening { [("own_%d"):format(i)] = 1 } end
@@ -75,7 +75,7 @@ describe("the grammar of options", function()
     assert.same({}, logged)
   end)
 
-  it("knows every name in a table of options within an option", function()
+  it("knows every name in a table that is itself an option", function()
     local rows = { { "a", 1, options.whole(0) }, { "b", nil, options.of_type("string") } }
     assert.same({ a = 1 }, options.complete("nest", rows, true))
     assert.same({ a = 2, b = "x" }, options.complete("nest", rows, { a = 2, b = "x" }))
@@ -84,7 +84,7 @@ describe("the grammar of options", function()
     assert.same({ nil, "bad option 'nest' (c: unknown)" }, { options.complete("nest", rows, { c = 1 }) })
   end)
 
-  it("falls back to the default where a program has put something else there since", function()
+  it("falls back to the default if a program has since put an invalid value there", function()
     options.register { { "spec_time", 5, options.at_least(0) } }
     for _, case in ipairs { { 2, 2 }, { 0, 0 }, { -1, 5 }, { "2", 5 }, { false, 5 } } do
       assert.equal(case[2], options.number({ spec_time = case[1] }, "spec_time"))

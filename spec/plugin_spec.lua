@@ -50,7 +50,7 @@ end)
 describe("the plugin", function()
   local host, peers, opened
 
-  -- opened: the options of each wsopen. No SockProxy but a spec's own is ever asked.
+  -- opened: the options of each wsopen. Only a spec's own SockProxy is ever contacted.
   local function start(options)
     options.folder, options.plugin, options.service = FOLDER, "WSListener", SERVICE
     host, opened = luup.start(options), {}
@@ -115,7 +115,7 @@ describe("the plugin", function()
     assert.equal(0, #opened)
   end)
 
-  it("says that a URL is none, and does not try again", function()
+  it("says that a URL is not valid, and does not try again", function()
     start { openLuup = true }
     host:set(DEVICE, "URL", "http://127.0.0.1/")
     host:startup(DEVICE)
@@ -141,7 +141,7 @@ describe("the plugin", function()
     host:set(DEVICE + 1, "URL", "")
   end)
 
-  -- the kind of host, and how many seconds of its clock pass while we wait: none where nothing is to be polled
+  -- the kind of host, and how many seconds of its clock pass while we wait: none where nothing is polled
   for _, mode in ipairs { { "in openLuup", true, 0 }, { "by polling", false, 1 } } do
     local name, openLuup, seconds = mode[1], mode[2], mode[3]
     describe(name, function()
@@ -150,7 +150,7 @@ describe("the plugin", function()
         host:set(DEVICE, "URL", url)
         host:startup(DEVICE)
         host:run(is_connected)
-        host:pass(0) -- the look at what may have come with the response
+        host:pass(0) -- the check for what may have come with the response
       end
 
       it("puts a message into a variable", function()
@@ -183,7 +183,7 @@ describe("the plugin", function()
         assert.matches("^WSListener #7: Send: send error: ", host.logged[#host.logged][1])
       end)
 
-      it("connects again, later after each attempt, when the server goes away", function()
+      it("reconnects when the server goes away, with a longer delay after each attempt", function()
         local going = peer { { "upgrade" }, { "hold" } }
         connect(going.url)
         going:close()
@@ -204,7 +204,7 @@ describe("the plugin", function()
         assert.same({ 1, 2, 4, 8, 16, 32, 60, 60 }, delays)
         assert.matches("^not connected: Connection to .* failed: connection refused$", status())
 
-        -- It is back, elsewhere: that is tried at once, and the delays begin again.
+        -- The server is back at another address: that is tried at once, and the delays start over.
         local back = peer { { "upgrade" }, { "hold" } }
         host:set(DEVICE, "URL", back.url)
         host:run(is_connected)
@@ -220,7 +220,7 @@ describe("the plugin", function()
     end)
   end
 
-  it("is told by SockProxy where there is one", function()
+  it("is notified by SockProxy where there is one", function()
     local proxy = peer {
       { "send", "OK TOGGLEDBITS-SOCKPROXY 1.1 99\n" }, { "read_until", "\n" }, { "send", "OK CONN 99\n" },
       { "upgrade" }, { "wait" }, { "send", scripted.frame { payload = "news" } }, { "hold" },

@@ -168,7 +168,7 @@ in this file with the driver.
 ---@field coalesce? boolean|number
 ---Larger messages are sent in fragments of this many bytes; 0: in one frame. Default: 0.
 ---@field fragment_size? number
----false sends unmasked frames, against RFC 6455 section 5.3. Default: true.
+---false sends unmasked frames, against RFC 6455 section 5.1. Default: true.
 ---@field use_masking? boolean
 ---Seconds for the name, TCP and TLS together. Default: 15.
 ---@field connect_timeout? number
@@ -190,7 +190,7 @@ in this file with the driver.
 ---@field ssl? luws.TlsOptions
 ---See luws.TlsOptions. Default: "none".
 ---@field ssl_verify? string|string[]
----See luws.TlsOptions. Default: true.
+---See luws.TlsOptions. Default: true (with `peer`).
 ---@field ssl_verify_hostname? boolean
 ---See luws.TlsOptions. Default: none. Not over ws.
 ---@field ssl_fingerprint? string|string[]
