@@ -58,7 +58,7 @@ local function parse(path)
     page.anchors[name] = number
   end
   local taken = {}
-  for line in (assert(read(path), path):gsub("\n?$", "\n")):gmatch "([^\n]*)\n" do
+  for line in (assert(read(path), path):gsub("\n$", "") .. "\n"):gmatch "([^\n]*)\n" do
     local number = #page.lines + 1
     page.lines[number] = line
     local fence = line:match "^%s*```(.*)$"
