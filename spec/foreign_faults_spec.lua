@@ -1,4 +1,4 @@
--- options.connect: a socket that is a table with no real socket behind it and does only what LuaSocket promises:
+-- options.connect: a socket that is a plain Lua table and implements only what LuaSocket promises:
 -- partial reads and writes, "timeout", "wantread" and "wantwrite" at any time, and errors together with bytes.
 
 local log = require "spec.support.log"
@@ -9,7 +9,7 @@ local unpack = compat.unpack
 
 local PUC = not compat.yields_through_pcall -- PUC Lua 5.1
 
-describe("a socket that is a table with no real socket behind it", function()
+describe("a socket that is a plain Lua table", function()
   local w, luws, conn, got
 
   local function handler(_, opcode, data) got[#got + 1] = { opcode, data } end

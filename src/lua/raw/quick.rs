@@ -246,11 +246,9 @@ unsafe fn receive(state: *mut State, session: &LuaSession, count: usize, more: b
             return 3;
         }
         session.stir();
-        ffi::lua_pushboolean(state, 1);
-        push_number(state, count as f64);
-        ffi::lua_pushboolean(state, more.into());
+        let pushed = go_on(state) + give_came(state, Ok(Came::Bytes(count, more)));
         ffi::lua_pushvalue(state, turn);
-        4
+        pushed + 1
     }
 }
 
@@ -343,6 +341,15 @@ unsafe fn tell(state: *mut State, session: &LuaSession, time: Option<f64>, told:
     }
 }
 
+/// Puts false under the error of a handler, which is on top of the stack.
+unsafe fn give_failed(state: *mut State) -> c_int {
+    unsafe {
+        ffi::lua_pushboolean(state, 0);
+        ffi::lua_insert(state, -2);
+        2
+    }
+}
+
 /// `turn(conn, options)`: delivers the messages that have come. Returns true if nothing else is to be done; otherwise
 /// false, and true or a handler's error. Other events are left to the driver.
 unsafe extern "C-unwind" fn turn(state: *mut State) -> c_int {
@@ -356,11 +363,7 @@ unsafe extern "C-unwind" fn turn(state: *mut State) -> c_int {
             set_field(state, CONNECTION, LAST_PING, crate::lua::time());
         }
         let is_done = match stop {
-            Stop::Failed => {
-                ffi::lua_pushboolean(state, 0);
-                ffi::lua_insert(state, -2);
-                return 2;
-            }
+            Stop::Failed => return give_failed(state),
             Stop::Found(Found::Event(lent)) => {
                 keep(session, lent);
                 false
@@ -396,11 +399,7 @@ unsafe extern "C-unwind" fn next_event(state: *mut State) -> c_int {
         let found = match stop {
             Stop::Found(found) => found,
             Stop::Unusual => find(session, LuaSession::next),
-            Stop::Failed => {
-                ffi::lua_pushboolean(state, 0);
-                ffi::lua_insert(state, -2);
-                return 2;
-            }
+            Stop::Failed => return give_failed(state),
         };
         give_found(state, session, found, guards)
     }
