@@ -87,7 +87,7 @@ build-modules:
 	@$(MAKE) --no-print-directory --silent $(shell . scripts/common.sh; \
 	  for lua in $(LUAS); do module_of "$$(lua_version "$$lua")"; done | sort -u)
 
-SETUPS := setup-demo setup-test setup-specs setup-server setup-lint setup-autobahn setup-bench setup-bench-ir \
+SETUPS := setup-demo setup-test setup-server setup-lint setup-autobahn setup-bench setup-bench-ir \
 	setup-valgrind
 .PHONY: $(SETUPS)
 $(SETUPS): setup-%:
@@ -117,7 +117,7 @@ test-rust:
 	@$(CARGO) test $(QUIET) --no-run
 	@$(CARGO) test --quiet
 
-test-lua: setup-specs
+test-lua: setup-test
 	@$(MAKE) --no-print-directory build-modules build-server
 	@scripts/busted.sh $(LUAS)
 

@@ -5,7 +5,6 @@
 #   scripts/setup.sh build     cargo, a C compiler, OpenSSL's headers
 #   scripts/setup.sh demo      build, and Lua with a test certificate's tool
 #   scripts/setup.sh test      demo, and the spec tools of each interpreter, and the servers of spec/interop
-#   scripts/setup.sh specs     the same without the servers of spec/interop
 #   scripts/setup.sh server    build
 #   scripts/setup.sh autobahn  build, and both interpreters, and the Autobahn suite
 #   scripts/setup.sh bench     demo, LuaJIT, and what `make bench` compares with and runs by
@@ -14,8 +13,8 @@
 #   scripts/setup.sh lint      build, and the linters
 #
 # Several can be given; without one it is test. With --check first, nothing is installed: it says what is missing, and
-# the command that installs it, and fails. LUA names the interpreter of `demo` (lua5.1), LUAS those of `test` and
-# `specs` (lua5.1 luajit lua5.4).
+# the command that installs it, and fails. LUA names the interpreter of `demo` (lua5.1), LUAS those of `test`
+# (lua5.1 luajit lua5.4).
 #
 # On Debian and its derivatives it uses apt-get; elsewhere it names what is missing and fails. Rust is never installed
 # here: Debian's is too old, and where to put another is the user's choice.
@@ -106,7 +105,7 @@ need_module() {
     need "$2" "$3 for $1" "$1" -e "require '$4'"
 }
 
-needs_specs() {
+needs_test() {
     local lua
     needs_demo
     need_program lua-busted busted
@@ -135,10 +134,6 @@ needs_specs() {
     need_program python3 python3
     # Debian has it where only root's PATH looks.
     need nginx nginx env PATH="$PATH:/usr/sbin" nginx -v
-}
-
-needs_test() {
-    needs_specs
     need python3-venv "Python's venv" python3 -c 'import ensurepip, venv'
     need_program nodejs node
     need_program npm npm
@@ -287,8 +282,8 @@ if [[ ${1-} == --check ]]; then
 fi
 groups=("${@:-test}")
 for group in "${groups[@]}"; do
-    [[ $group =~ ^(build|server|demo|specs|test|autobahn|bench|bench-ir|valgrind|lint)$ ]] ||
-        fail "usage: scripts/setup.sh [--check] [build|server|demo|specs|test|autobahn|bench|bench-ir|valgrind|lint]..."
+    [[ $group =~ ^(build|server|demo|test|autobahn|bench|bench-ir|valgrind|lint)$ ]] ||
+        fail "usage: scripts/setup.sh [--check] [build|server|demo|test|autobahn|bench|bench-ir|valgrind|lint]..."
     "needs_$group"
 done
 # Requirements that are never installed here are checked before time is spent on installing the rest.
