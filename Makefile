@@ -56,7 +56,7 @@ help:
 	@echo "Measure luws:"
 	@echo "  make bench              how fast it is beside other clients, in ten minutes; QUICK=1 in two;"
 	@echo "                          ROWS='poll,send *' and LUAS=lua5.1 choose; LUWS=FOLDER and"
-	@echo "                          AGAINST=FOLDER name other builds"
+	@echo "                          AGAINST=FOLDER name other builds, ORIGINAL=FILE the luws.lua of LuWS"
 	@echo "  make bench-docs         what the last full run of make bench has found, into docs/"
 	@echo "  make bench-engine       how fast the engine is by itself, in bytes/s; FILTER=mask chooses"
 	@echo "  make bench-ir           counts the instructions of each operation, beside a baseline;"

@@ -116,6 +116,9 @@ finish() {
 }
 
 (($#)) || fail "usage: scripts/busted.sh INTERPRETER..."
+for path in ${SPECS:-}; do
+  [[ -e $path ]] || fail "SPECS names $path, which is not there"
+done
 for lua in "$@"; do prepare "$lua"; done
 mkdir -p build/specs
 # shellcheck disable=SC2086

@@ -92,6 +92,21 @@ test_where_there_is_no_apt_the_names_are_told() {
   expect "$(failing make build)" "*missing: a C compiler, *; please install them (Debian calls them: gcc *"
 }
 
+test_an_interpreter_and_what_the_specs_need_for_it_are_missing_together() {
+  new_rust
+  only gcc cc
+  local said package
+  said=$(failing scripts/setup.sh --check test)
+  for package in lua5.1 luajit lua5.4 lua-socket lua-sec lua-cqueues lua-luv lua-filesystem lua-term lua-system lua-copas; do
+    expect "$said " "*[ :]${package}[ )]*"
+  done
+}
+
+test_specs_that_are_not_there_are_named() {
+  expect "$(failing env SPECS="spec/open_spec.lua spec/nope_spec.lua" scripts/busted.sh lua5.1)" \
+    "busted.sh: SPECS names spec/nope_spec.lua, which is not there"
+}
+
 test_openssl_may_be_named_by_a_variable() {
   new_rust
   only gcc cc
