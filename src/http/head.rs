@@ -1,4 +1,5 @@
-//! Finds the blank line that ends a head, and enforces the limit on its length. Knows nothing of what the lines say.
+//! Finds the blank line that ends a head, and enforces the limit on its length. Until then it gives out the lines as
+//! they come, so that a fault in one is reported at once and not by a time-out. Knows nothing of what the lines say.
 
 /// The line endings that are accepted (RFC 9112 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,34 @@ impl HeadFinder {
     }
 }
 
+/// Gives out the lines of a head that arrives in pieces, each of them once.
+#[derive(Debug, Default)]
+pub(super) struct FreshLines {
+    /// The number of lines that were given out, and their length.
+    count: usize,
+    length: usize,
+    /// How much of the input was searched.
+    searched: usize,
+}
+
+impl FreshLines {
+    /// The lines that are complete now and were not before, and the number of those before them. Has the beginning of
+    /// the next line, too, if there is a control character in it, which no line may have. `input` is the previous
+    /// call's with the bytes received since.
+    pub(super) fn take<'a>(&mut self, input: &'a [u8]) -> (usize, &'a [u8]) {
+        let (count, start, searched) = (self.count, self.length, self.searched);
+        let fresh = input[searched..].iter().enumerate();
+        for (at, _) in fresh.filter(|(_, byte)| **byte == b'\n') {
+            (self.count, self.length) = (self.count + 1, searched + at + 1);
+        }
+        self.searched = input.len();
+        let begun = &input[self.length.max(searched)..];
+        let is_control = |byte: &u8| byte.is_ascii_control() && !b"\t\r".contains(byte);
+        let end = if begun.iter().any(is_control) { input.len() } else { self.length };
+        (count, &input[start..end])
+    }
+}
+
 /// Where the first blank line ends, whichever line endings are used.
 fn blank_line(bytes: &[u8]) -> Option<usize> {
     let mut line_ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
@@ -80,6 +109,21 @@ mod tests {
                 let found = (0..=input.len()).find_map(|end| finder.find(&input.as_bytes()[..end]).unwrap());
                 assert_eq!(found, expected, "{input:?}, byte by byte");
             }
+        }
+    }
+
+    #[test]
+    fn lines_are_given_out_once_and_a_control_character_before_its_line_ends() {
+        let mut lines = FreshLines::default();
+        for (input, count, expected) in [
+            ("a", 0, ""),
+            ("a\r", 0, ""),
+            ("a\r\nb\r\nc", 0, "a\r\nb\r\n"),
+            ("a\r\nb\r\nc\t", 2, ""),
+            ("a\r\nb\r\nc\t\n", 2, "c\t\n"),
+            ("a\r\nb\r\nc\t\nd\0e", 3, "d\0e"),
+        ] {
+            assert_eq!(lines.take(input.as_bytes()), (count, expected.as_bytes()), "{input:?}");
         }
     }
 

@@ -1,9 +1,9 @@
-//! The strict reader of requests, for servers: rejects a head that could be read in two ways. Knows no particular
-//! method, target or header.
+//! The strict reader of requests, for servers: rejects a head that could be read in two ways, as soon as the line that
+//! shows it has come. Knows no particular method, target or header.
 
 use std::fmt;
 
-use super::head::{HeadFinder, LineEnds};
+use super::head::{FreshLines, HeadFinder, LineEnds};
 use super::headers::Headers;
 
 /// The maximum length of a request's head, in bytes: request line, headers, blank line.
@@ -26,6 +26,8 @@ pub struct Request {
 /// Why a request cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestError {
+    /// A TLS ClientHello, not HTTP.
+    Tls,
     /// The head is over [`MAX_HEAD`] bytes.
     TooLong,
     /// The head breaks the grammar of RFC 9112. Holds where.
@@ -35,6 +37,7 @@ pub enum RequestError {
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Tls => f.write_str("the request is TLS"),
             Self::TooLong => write!(f, "the head is over {MAX_HEAD} bytes"),
             Self::Malformed(why) => f.write_str(why),
         }
@@ -45,11 +48,14 @@ impl std::error::Error for RequestError {}
 
 /// Reads a request that arrives in pieces.
 #[derive(Debug)]
-pub struct RequestReader(HeadFinder);
+pub struct RequestReader {
+    finder: HeadFinder,
+    lines: FreshLines,
+}
 
 impl Default for RequestReader {
     fn default() -> Self {
-        Self(HeadFinder::new(LineEnds::Strict, MAX_HEAD))
+        Self { finder: HeadFinder::new(LineEnds::Strict, MAX_HEAD), lines: FreshLines::default() }
     }
 }
 
@@ -58,33 +64,52 @@ impl RequestReader {
     /// is the previous call's with the bytes received since.
     ///
     /// # Errors
-    /// See [`RequestError`].
+    /// See [`RequestError`]. What cannot become a request is detected as it comes, not by a time-out.
     pub fn read(&mut self, input: &[u8]) -> Result<Option<(Request, usize)>, RequestError> {
-        match self.0.find(input) {
-            Ok(None) => Ok(None),
-            Ok(Some(length)) => parse(&input[..length]).map(|request| Some((request, length))),
-            Err(_) => Err(RequestError::TooLong),
+        /// The first byte of a record with a ClientHello (RFC 8446 section 5.1).
+        const TLS_HANDSHAKE: u8 = 0x16;
+        if input.first() == Some(&TLS_HANDSHAKE) {
+            return Err(RequestError::Tls);
         }
+        // RFC 9112 section 2.2: empty lines before a request are ignored.
+        let blank =
+            input.chunks(2).take_while(|chunk| b"\r\n".starts_with(chunk)).map(<[u8]>::len).sum::<usize>();
+        let head = &input[blank..];
+        let found = self.finder.find(head);
+        if let Ok(Some(length)) = found {
+            let request = parse(&head[..length])?;
+            let request = request.ok_or_else(|| malformed("the head is incomplete"))?;
+            return Ok(Some((request, blank + length)));
+        }
+        let (count, lines) = self.lines.take(&head[..head.len().min(MAX_HEAD)]);
+        let before: &[u8] = if count == 0 { b"" } else { b"GET / HTTP/1.1\r\n" };
+        parse(&[before, lines].concat())?;
+        if found.is_err() || input.len() > MAX_HEAD { Err(RequestError::TooLong) } else { Ok(None) }
     }
 }
 
-fn parse(head: &[u8]) -> Result<Request, RequestError> {
-    let malformed = |why: &str| RequestError::Malformed(why.to_owned());
+fn malformed(why: &str) -> RequestError {
+    RequestError::Malformed(why.to_owned())
+}
+
+/// The request whose head this is; `None` if it is incomplete.
+fn parse(head: &[u8]) -> Result<Option<Request>, RequestError> {
     let lines = head.split_inclusive(|byte| *byte == b'\n');
-    if lines.into_iter().any(|line| !line.ends_with(b"\r\n")) {
-        return Err(malformed("a line does not end with CR LF"));
-    }
+    let is_strict = |line: &&[u8]| !line.ends_with(b"\n") || line.ends_with(b"\r\n");
+    let strict = lines.take_while(is_strict).map(<[u8]>::len).sum::<usize>();
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
-    match parsed.parse(head) {
-        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-        Ok(_) => return Err(malformed("the head is incomplete")),
-        Err(error) => return Err(malformed(&error.to_string())),
+    let status = parsed.parse(&head[..strict]).map_err(|error| malformed(&error.to_string()))?;
+    if strict < head.len() {
+        return Err(malformed("a line does not end with CR LF"));
     }
-    Ok(Request {
+    if status != httparse::Status::Complete(head.len()) {
+        return Ok(None);
+    }
+    Ok(Some(Request {
         method: parsed.method.unwrap_or_default().to_owned(),
         target: parsed.path.unwrap_or_default().to_owned(),
         version: parsed.version.unwrap_or_default(),
         headers: Headers::from_httparse(parsed.headers),
-    })
+    }))
 }

@@ -2,14 +2,16 @@
 //! particular header except those that measure a body.
 //!
 //! Section 2.2 allows LF alone as a line ending, section 4 more than one space in the status line, section 5.1 spaces
-//! before a colon, and section 5.2 folded lines. The size of the head is limited, the number of headers is not.
+//! before a colon, and section 5.2 folded lines. As in browsers, empty lines may come before the status line, and the
+//! name of HTTP may be in lower case. The size of the head is limited, the number of headers is not.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use httparse::ParserConfig;
 
 use super::body::{Body, Framing};
-use super::head::{HeadFinder, LineEnds};
+use super::head::{FreshLines, HeadFinder, LineEnds};
 use super::headers::Headers;
 
 /// The maximum length of a response's head, in bytes: status line, headers, blank line.
@@ -68,11 +70,14 @@ impl std::error::Error for ResponseError {}
 
 /// Reads responses that arrive in pieces.
 #[derive(Debug)]
-pub struct ResponseReader(HeadFinder);
+pub struct ResponseReader {
+    finder: HeadFinder,
+    lines: FreshLines,
+}
 
 impl Default for ResponseReader {
     fn default() -> Self {
-        Self(HeadFinder::new(LineEnds::Lenient, MAX_HEAD))
+        Self { finder: HeadFinder::new(LineEnds::Lenient, MAX_HEAD), lines: FreshLines::default() }
     }
 }
 
@@ -81,14 +86,28 @@ impl ResponseReader {
     /// is the previous call's with the bytes received since; after a response, it starts after that one's head.
     ///
     /// # Errors
-    /// See [`ResponseError`]. Anything other than HTTP is detected at its first byte, not by a time-out.
+    /// See [`ResponseError`]. Anything other than HTTP is detected at its first byte, and a faulty line when it is
+    /// complete, not by a time-out.
     pub fn read(&mut self, input: &[u8]) -> Result<Option<(Response, usize)>, ResponseError> {
-        check_start(input)?;
-        match self.0.find(input) {
-            Ok(None) => Ok(None),
-            Ok(Some(length)) => parse(&input[..length]).map(|response| Some((response, length))),
-            Err(_) => Err(ResponseError::TooLong),
+        let blank = input.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        let head = &input[blank..];
+        check_start(head)?;
+        let found = self.finder.find(head);
+        if let Ok(Some(length)) = found {
+            self.lines = FreshLines::default();
+            let response = parse(&head[..length])?;
+            let response =
+                response.ok_or_else(|| ResponseError::Malformed("the head is incomplete".into()))?;
+            return Ok(Some((response, blank + length)));
         }
+        let (count, lines) = self.lines.take(&head[..head.len().min(MAX_HEAD)]);
+        let before: &[u8] = match count {
+            0 => b"",
+            1 => b"HTTP/1.1 200\r\n",
+            _ => b"HTTP/1.1 200\r\nX:\r\n", // the first of these lines may be a fold of the one before it
+        };
+        parse(&[before, lines].concat())?;
+        if found.is_err() || input.len() > MAX_HEAD { Err(ResponseError::TooLong) } else { Ok(None) }
     }
 }
 
@@ -98,7 +117,7 @@ fn check_start(input: &[u8]) -> Result<(), ResponseError> {
     /// The first byte of an alert, which answers what was read as a ClientHello (RFC 8446 section 5.1).
     const TLS_ALERT: u8 = 0x15;
     let count = input.len().min(START.len());
-    if input[..count] == START[..count] {
+    if input[..count].eq_ignore_ascii_case(&START[..count]) {
         return Ok(());
     }
     if input.first() == Some(&TLS_ALERT) {
@@ -108,25 +127,35 @@ fn check_start(input: &[u8]) -> Result<(), ResponseError> {
     Err(ResponseError::NotHttp(line[..line.len().min(60)].escape_ascii().to_string()))
 }
 
-fn parse(head: &[u8]) -> Result<Response, ResponseError> {
+/// The response whose head this is; `None` if it is incomplete.
+fn parse(head: &[u8]) -> Result<Option<Response>, ResponseError> {
     // Every header takes at least one line.
     let lines = head.split(|byte| *byte == b'\n').count();
+    let head = in_upper_case(head);
     let mut headers = vec![httparse::EMPTY_HEADER; lines];
     let mut parsed = httparse::Response::new(&mut headers);
     let result = ParserConfig::default()
         .allow_multiple_spaces_in_response_status_delimiters(true)
         .allow_spaces_after_header_name_in_responses(true)
         .allow_obsolete_multiline_headers_in_responses(true)
-        .parse_response(&mut parsed, head);
-    match result {
-        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-        Ok(_) => return Err(ResponseError::Malformed("the head is incomplete".to_owned())),
-        Err(error) => return Err(ResponseError::Malformed(error.to_string())),
+        .parse_response(&mut parsed, &head);
+    let status = result.map_err(|error| ResponseError::Malformed(error.to_string()))?;
+    if status != httparse::Status::Complete(head.len()) {
+        return Ok(None);
     }
-    Ok(Response {
+    Ok(Some(Response {
         version: parsed.version.unwrap_or_default(),
         status: parsed.code.unwrap_or_default(),
         reason: parsed.reason.unwrap_or_default().to_owned(),
         headers: Headers::from_httparse(parsed.headers),
-    })
+    }))
+}
+
+/// The head with the name of HTTP in upper case, which is the only one that the parser knows.
+fn in_upper_case(head: &[u8]) -> Cow<'_, [u8]> {
+    const NAME: &[u8] = b"HTTP";
+    match head.get(..NAME.len()) {
+        Some(name) if name != NAME => [NAME, &head[NAME.len()..]].concat().into(),
+        _ => head.into(),
+    }
 }

@@ -213,6 +213,8 @@ pub enum InvalidRequest {
     Method,
     HttpVersion,
     NoHost,
+    /// The bytes after the head would not be frames.
+    Body,
     NotUpgrade,
     Version,
     Key,
@@ -229,7 +231,12 @@ impl InvalidRequest {
             Self::Method => 405,
             Self::HttpVersion => 505,
             Self::NotUpgrade | Self::Version => 426,
-            Self::Http(_) | Self::NoHost | Self::Key | Self::Duplicate(_) | Self::Extensions(_) => 400,
+            Self::Http(_)
+            | Self::NoHost
+            | Self::Body
+            | Self::Key
+            | Self::Duplicate(_)
+            | Self::Extensions(_) => 400,
         }
     }
 }
@@ -241,6 +248,7 @@ impl fmt::Display for InvalidRequest {
             Self::Method => f.write_str("the method is not GET"),
             Self::HttpVersion => f.write_str("the HTTP version is not 1.1"),
             Self::NoHost => f.write_str("no Host header"),
+            Self::Body => f.write_str("the request has a body"),
             Self::NotUpgrade => f.write_str("not a WebSocket upgrade"),
             Self::Version => f.write_str("Sec-WebSocket-Version is not 13"),
             Self::Key => f.write_str("Sec-WebSocket-Key is not 16 bytes in base64"),

@@ -39,6 +39,9 @@ fn a_response_is_read_in_every_form_that_a_client_may_take() {
         // Section 5.2: folds
         ("HTTP/1.1 200\r\nA: b\r\n  c\r\n\td\r\nE: f\r\n\r\n", "HTTP/1.1 200|A: b c d|E: f"),
         ("HTTP/1.1 200\nA:\n b\n\n", "HTTP/1.1 200|A: b"),
+        // As browsers do: empty lines first, and HTTP in lower case
+        ("\r\n\n\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK"),
+        ("http/1.1 200 OK\r\nA: b\r\n\r\n", "HTTP/1.1 200 OK|A: b"),
     ] {
         let read = response(head.as_bytes(), b"HTTP/1.1 404 x\r\n\r\n");
         assert_eq!(read, Ok(Some((expected.to_owned(), head.len()))), "{head:?}");
@@ -57,6 +60,15 @@ fn what_no_client_may_take_for_a_response_is_refused() {
         ("HTTP/1.1 200\r\nA: \0\r\n\r\n", malformed("invalid header value")),
     ] {
         assert_eq!(response(head.as_bytes(), b""), Err(expected), "{head:?}");
+    }
+    // Detected when its line has come or shows a control character, whatever would follow
+    for (start, expected) in [
+        ("HTTP/1.1 2OO OK\r\n", malformed("invalid response status")),
+        ("HTTP/1.1 200 \x1b[2J", malformed("invalid response status")),
+        ("HTTP/1.1 200 OK\r\nA\r\n", malformed("invalid header name")),
+        ("HTTP/1.1 200 OK\r\nA: b\r\nC: \0", malformed("invalid header value")),
+    ] {
+        assert_eq!(response(start.as_bytes(), b"\r\n\r\n"), Err(expected), "{start:?}");
     }
     // Detected at the first byte; the text shows as much as has arrived.
     for (input, expected) in [("2", not_http("2")), ("\x15\x03\x03", ResponseError::Tls)] {
@@ -83,14 +95,40 @@ fn a_request_is_read_in_its_one_form_only() {
     assert_eq!(read(head), Ok(Some(("GET /a?b".to_owned(), head.len()))));
     let malformed = |why: &str| Err(RequestError::Malformed(why.into()));
     for (head, expected) in [
-        ("GET / HTTP/1.1\nA: b\n\n", Ok(None)),
+        ("\r\n\r\nGET / HTTP/1.1\r\n\r\n", Ok(Some(("GET /".to_owned(), 22)))), // section 2.2
+        ("GET / HTTP/1.1\nA: b\n\n", malformed("a line does not end with CR LF")),
         ("GET / HTTP/1.1\nA: b\r\n\r\n", malformed("a line does not end with CR LF")),
         ("GET / HTTP/1.1\r\nA : b\r\n\r\n", malformed("invalid header name")),
         ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", malformed("invalid header name")),
         ("GET  / HTTP/1.1\r\n\r\n", malformed("invalid token")),
-        ("\r\n\r\n", malformed("the head is incomplete")),
+        ("\r\n\r\n", Ok(None)),
+        ("\x16\x03\x01\r\n\r\n", Err(RequestError::Tls)),
     ] {
         assert_eq!(read(head), expected, "{head:?}");
+    }
+}
+
+#[test]
+fn what_cannot_become_a_request_is_refused_at_once() {
+    let malformed = |why: &str| RequestError::Malformed(why.into());
+    for (start, expected) in [
+        ("\x16", RequestError::Tls),
+        ("\u{80}\x2e\x01\x03\x01\0", malformed("invalid token")), // the hello of SSL 2
+        ("GET / HTTP/1.1\n", malformed("a line does not end with CR LF")),
+        ("GET / HTTP/1.1\r\nA: b\n", malformed("a line does not end with CR LF")),
+        ("GET / HTTP/1.1\r\nA: b\r\nC : d\r\n", malformed("invalid header name")),
+        ("\r\n220 mail\r\n", malformed("invalid token")),
+    ] {
+        let bytes: Vec<u8> = start.chars().map(|c| c as u8).collect();
+        let read = feed_every_way(&bytes, None, |pieces| {
+            let (mut reader, mut input) = (RequestReader::default(), Vec::new());
+            for piece in pieces {
+                input.extend_from_slice(piece);
+                reader.read(&input)?;
+            }
+            Ok(())
+        });
+        assert_eq!(read.unwrap(), Err(expected), "{start:?}");
     }
 }
 

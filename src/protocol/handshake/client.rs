@@ -168,7 +168,9 @@ impl ClientHandshake {
         if response.version != 1 {
             return Err(InvalidResponse::Version);
         }
-        if !headers.single("Upgrade")?.is_some_and(|v| v.eq_ignore_ascii_case(b"websocket")) {
+        // A list (RFC 9110 section 7.8); proxies that copy it repeat it.
+        let is_websocket = |protocol: &[u8]| protocol.eq_ignore_ascii_case(b"websocket");
+        if !headers.lists("Upgrade", "websocket") || !headers.list("Upgrade").all(is_websocket) {
             return Err(InvalidResponse::NoUpgrade);
         }
         if !headers.lists("Connection", "Upgrade") {

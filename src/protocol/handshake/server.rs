@@ -58,6 +58,11 @@ impl Request {
         if headers.single("Host")?.is_none() {
             return Err(InvalidRequest::NoHost);
         }
+        // RFC 9112 section 6.3
+        let has_length = headers.list("Content-Length").any(|length| length != b"0");
+        if has_length || headers.all("Transfer-Encoding").next().is_some() {
+            return Err(InvalidRequest::Body);
+        }
         if !headers.lists("Upgrade", "websocket") || !headers.lists("Connection", "Upgrade") {
             return Err(InvalidRequest::NotUpgrade);
         }
