@@ -284,6 +284,21 @@ describe("dump", function()
     assert.is_nil(text:find("session", 1, true))
   end)
 
+  it("shows neither the query of a connection nor the secrets in its headers and options", function()
+    local w = world.new()
+    local options = {
+      upgrade_headers = { Authorization = "Bearer hunter2", cookie = "a=hunter2", ["X-Name"] = "shown" },
+      ssl = { password = "hunter2" }, ssl_password = "hunter2",
+    }
+    w:play { { "upgrade", headers = { "Set-Cookie: a=hunter2" } }, { "hold" } }
+    local conn = assert(w.luws.wsopen("ws://peer.test/path?token=hunter2", nil, options))
+    local text = w.luws.dump(conn)
+    assert.is_nil(text:find("hunter2", 1, true), text)
+    assert.is_truthy(text:find('path="/path?..."', 1, true), text)
+    assert.is_truthy(text:find('["X-Name"]="shown"', 1, true), text)
+    assert.is_truthy(w.luws.dump(options):find("hunter2", 1, true)) -- a table that is no connection is shown as it is
+  end)
+
 
   local recursive = { name = "r" }
   recursive.self = recursive

@@ -176,6 +176,20 @@ describe("wsopen", function()
         assert.is_nil(err:find("hunter2", 1, true), err)
       end
     end)
+
+    for url, shown in pairs {
+      ["http://host/x?token=hunter2"] = "http://host/x...: it does not begin with ws:// or wss://",
+      ["ws://host:x/p?hunter2"] = "ws://host:x/p...: invalid port number",
+      ["ws://host/#access_token=hunter2"] = "ws://host/...: it has a fragment (#), which a WebSocket URL cannot have",
+      ["ws://host/a?b=hunter2#c"] = "ws://host/a...: it has a fragment (#), which a WebSocket URL cannot have",
+      ["ws://host/\27[2J\r\n"] = "ws://host/\\027[2J\\013\\010: it has a control character in it",
+      [("http://x/"):rep(30)] = ("http://x/"):rep(30):sub(1, 200) .. "...: it does not begin with ws:// or wss://",
+    } do
+      it("without its query, on one short line: " .. shown, function()
+        local _, err = pcall(luws.wsopen, url, ignore)
+        assert.equal("Invalid protocol/address for WebSocket open in URL " .. shown, err:match("Invalid.*"))
+      end)
+    end
   end)
 
   describe("returns false and names the argument or option:", function()
@@ -210,9 +224,9 @@ describe("wsopen", function()
         { upgrade_headers = { X = {} } },
       },
       {
-        "bad option 'upgrade_headers' (Sec-WebSocket-Key belongs to the handshake)",
+        "bad option 'upgrade_headers' (more than one Host)",
         ignore,
-        { upgrade_headers = { ["Sec-WebSocket-Key"] = "x" } },
+        { upgrade_headers = { Host = "a", host = "b" } },
       },
       { "bad option 'subprotocols' (an element is not a token)", ignore, { subprotocols = { "a b" } } },
       { "bad option 'ssl_verfy' (unknown)", ignore, { ssl_verfy = "peer" } },
@@ -241,6 +255,19 @@ describe("wsopen", function()
       },
       { "bad option 'ssl_cafile': No such file or directory (/none)", ignore, { ssl_cafile = "/none" } },
     }
+    for _, name in ipairs {
+      "Content-Length", "content-length", "Transfer-Encoding", "Trailer", "TE", "Expect", "HTTP2-Settings",
+    } do
+      local message = ("bad option 'upgrade_headers' (%s cannot be in an upgrade request)"):format(name)
+      cases[#cases + 1] = { message, ignore, { upgrade_headers = { [name] = "0" } } }
+    end
+    for _, name in ipairs {
+      "Upgrade", "Connection", "Sec-WebSocket-Version", "sec-websocket-key", "Sec-WebSocket-Accept",
+      "Sec-WebSocket-Extensions",
+    } do
+      local message = ("bad option 'upgrade_headers' (%s belongs to the handshake)"):format(name)
+      cases[#cases + 1] = { message, ignore, { upgrade_headers = { [name] = "x" } } }
+    end
     for _, case in ipairs(cases) do
       it(case[1], function()
         -- Nobody listens there: errors in the options are reported before anything is dialled.
@@ -285,6 +312,21 @@ describe("wsopen", function()
         "has a wrong Sec-WebSocket-Accept",
         { { "upgrade", replace = { ["Sec-WebSocket-Accept"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=" } }, { "hold" } },
         "upgrade failed; Sec-WebSocket-Accept does not match the request's key", true,
+      },
+      {
+        "has an escape sequence in a name that it selects",
+        { { "upgrade", headers = { "Sec-WebSocket-Protocol: \155[2J\194\155x" } }, { "hold" } },
+        "upgrade failed; the server selected a subprotocol that was not offered: \\x9b[2J\\xc2\\x9bx",
+      },
+      {
+        "selects an extension with an endless name",
+        { { "upgrade", headers = { "Sec-WebSocket-Extensions: " .. ("x"):rep(9999) } }, { "hold" } },
+        "upgrade failed; the server selected an extension that was not offered: " .. ("x"):rep(445) .. "...",
+      },
+      {
+        "has a name of an extension that is no token",
+        { { "upgrade", headers = { 'Sec-WebSocket-Extensions: a\194\155b "' } }, { "hold" } },
+        "upgrade failed; Sec-WebSocket-Extensions: unfinished quoted string",
       },
       {
         "has no Upgrade header",
@@ -375,6 +417,23 @@ describe("wsopen", function()
         end)
       end
     end
+
+    it("and each cookie of its own, for commas in cookies do not separate them", function()
+      local cookies = { "a=1; Expires=Thu, 01 Jan 2032 00:00:00 GMT", "b=2" }
+      for _, count in ipairs { 0, 1, 2 } do
+        local given = { unpack(cookies, 1, count) }
+        local lines = {}
+        for i, cookie in ipairs(given) do lines[i] = (i == 1 and "Set-Cookie: " or "set-cookie: ") .. cookie end
+        for _, status in ipairs { "HTTP/1.1 101 Yes", "HTTP/1.1 403 No" } do
+          local w = world.new()
+          w:play { { "upgrade", status = status, headers = { "X-A: 1", "X-A: 2", unpack(lines) } }, { "hold" } }
+          local conn, _, response = w.luws.wsopen("ws://peer.test/", ignore)
+          local headers = conn and conn.response_headers or response.headers
+          assert.same(count > 0 and given or nil, headers["set-cookie"])
+          assert.equal("1, 2", headers["x-a"])
+        end
+      end
+    end)
 
     it("and what the server said in its refusal, as soon as that has come", function()
       local head = "HTTP/1.1 403 Forbidden\r\nX-Why: token\r\nx-why: expired\r\n"

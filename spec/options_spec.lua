@@ -54,6 +54,7 @@ describe("the grammar of options", function()
     options.register { { "spec_timeout", nil, options.at_least(0) }, { "spec", nil, options.of_type("string") } }
     local logged = log.start()
     local given = { spec_timeuot = 1, spec_tmeout = 1, timeout = 1, my_own = 1, sp = 1, ssl_spec = 1, [1] = 1 }
+    given.spec_timexxx = 1 -- three letters away, and nothing is nearer
     for _ = 1, 2 do assert.is_truthy(options.opening(given)) end
     options.opening(setmetatable({ spec_timeou = 1 }, { __index = {} }))
     log.stop()

@@ -7,6 +7,7 @@ local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
 local compat = require "spec.support.compat"
+local world = require "spec.support.world"
 local unpack = compat.unpack
 
 local function unhex(digits)
@@ -216,6 +217,13 @@ describe("options.sockproxy", function()
     assert.is_truthy(why:match("^SockProxy failed: CONN .*refused"), why)
     ok, why = quietly(nobody.url, { sockproxy = proxy("good") })
     assert.same({ false, ("Connection to 127.0.0.1:%d failed: connection refused"):format(nobody.port) }, { ok, why })
+  end)
+
+  it("passes on what the proxy says on one line, without control characters", function()
+    local w = world.new()
+    w:play { { "send", "ERR \27[2Jgone\tor \194\155\n" }, { "hold" } }
+    assert.same({ false, "SockProxy failed: \\x1b[2Jgone\\tor \\xc2\\x9b" },
+      { w.luws.wsopen("ws://peer.test/", handler, { sockproxy = { required = true } }) })
   end)
 
   it("does not try again when the server itself refuses the upgrade or fails in TLS", function()

@@ -26,6 +26,7 @@ pub mod net;
 pub mod protocol;
 pub mod proxy;
 pub mod session;
+pub mod text;
 pub mod tls;
 pub mod url;
 

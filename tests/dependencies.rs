@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 
 /// A part of the crate, the other parts that it may name, and the outside crates that it may name.
 const CRATE: &[(&str, &[&str], &[&str])] = &[
-    ("src/http", &[], &["httparse"]),
-    ("src/protocol", &["http"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
+    ("src/text.rs", &[], &[]),
+    ("src/http", &["text"], &["httparse"]),
+    ("src/protocol", &["http", "text"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
     (
         "src/tls",
         &["protocol"],
         &["base64", "native_tls", "openssl", "pem", "pkcs8", "sec1", "sha2", "x509_cert"],
     ),
-    ("src/proxy", &["http"], &[]),
-    ("src/session", &["http", "protocol", "proxy", "tls"], &["rand"]),
+    ("src/proxy", &["http", "text"], &[]),
+    ("src/session", &["http", "protocol", "proxy", "text", "tls"], &["rand"]),
     ("src/fuzzing", &["http", "protocol", "session"], &[]),
     ("src/net", &[], &["rustix", "socket2"]),
     ("src/lua", &["http", "net", "protocol", "proxy", "session", "tls", "url"], &["mlua_sys"]),

@@ -63,11 +63,16 @@ in this file with the driver.
 ---@field getfd? fun(self: any): integer
 ---@field dirty? fun(self: any): boolean
 
+---A server's headers by their names in lower case; those that are repeated are joined by ", ".
+---@class luws.Headers
+---@field ["set-cookie"]? string[] each cookie by itself
+---@field [string] string
+
 ---What a server said that refused the upgrade.
 ---@class luws.Response
 ---@field status integer the HTTP status code, such as 404
 ---@field reason string the text after the status code, such as "Not Found"
----@field headers table<string, string> the names are in lower case
+---@field headers luws.Headers
 ---@field body string the first 4096 bytes of the body, as far as they came within half a second
 
 ---What is known of a server over wss (`conn.tls`). What is not known is nil.
@@ -250,7 +255,7 @@ function Socket:close() end
 ---@field proxied boolean whether it goes through SockProxy
 ---@field sockproxy_pid? string what SockProxy calls it
 ---@field subprotocol? string the subprotocol that the server selected
----@field response_headers table<string, string> of the server's response; the names are in lower case
+---@field response_headers luws.Headers of the server's response
 ---@field tls? luws.TlsInfo over wss only
 ---@field lastMessage number when the last message came, in seconds since 1970
 ---@field lastPing number when the last complete frame came, in seconds since 1970

@@ -86,15 +86,32 @@ local MOST, DEEPEST = 1000, 40
 -- and the number of its session.
 log.STATE, log.NUMBER = {}, {}
 
-local function dump(value, shown, depth)
+-- Fields of a connection, of its options and of its headers that hold secrets, in lower case.
+local SECRET = {
+  authorization = true, ["proxy-authorization"] = true, cookie = true, ["set-cookie"] = true, password = true,
+  ssl_password = true,
+}
+
+--- Returns the text in place of a field of a connection, or of a table in one, that must not get into a log; or nil.
+local function discreet(key, value)
+  if type(key) ~= "string" then return nil end
+  if SECRET[key:lower()] then return "(hidden)" end
+  if key == "path" and type(value) == "string" then return quoted((value:gsub("%?.*", "?..."))) end
+end
+
+local function dump(value, shown, depth, in_connection)
   if type(value) == "string" then return quoted(value) end
   if type(value) ~= "table" then return guard.text(value) or type(value) end
   if shown[value] then return "(recursion)" end
   if shown.count >= MOST or depth > DEEPEST then return "(...)" end
   shown[value], shown.count = true, shown.count + 1
+  in_connection = in_connection or rawget(value, log.STATE) ~= nil
   local parts = {}
   for k, v in next, value do
-    if k ~= log.STATE and k ~= log.NUMBER then parts[#parts + 1] = key_text(k) .. "=" .. dump(v, shown, depth + 1) end
+    if k ~= log.STATE and k ~= log.NUMBER then
+      local text = in_connection and discreet(k, v) or dump(v, shown, depth + 1, in_connection)
+      parts[#parts + 1] = key_text(k) .. "=" .. text
+    end
   end
   shown[value] = nil
   table.sort(parts)
@@ -102,6 +119,7 @@ local function dump(value, shown, depth)
 end
 
 --- dump(value): returns the value as text, tables with their contents; a table inside itself shows as "(recursion)".
+-- Of a connection, the query of its path and the values of known secrets are not shown.
 function log.dump(value) return dump(value, { count = 0 }, 1) end
 
 return log

@@ -33,6 +33,9 @@ local BODY, BODY_TIME, MOST_BEFORE = 4096, 0.5, 1024 * 1024
 -- A signal does not interrupt a name look-up, so one wait takes no longer than this (in seconds).
 local STEP = 0.2
 
+-- How much of a URL that is not valid is repeated in the error, in bytes.
+local MOST_SHOWN = 200
+
 local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", upgrade = "upgrade failed; " }
 
 --- parse(url): returns the target as a table; or nil and what is wrong with the URL.
@@ -40,8 +43,11 @@ function open.parse(url)
   if type(url) ~= "string" then return nil, ": string expected, got " .. type(url) end
   local target, why = native.parse_url(url)
   if target then return target end
-  -- A URL that may contain a password must not get into a log.
-  return nil, url:find("@", 1, true) and ": " .. why or (" %s: %s"):format(url, why)
+  -- What may be a password or a token must not get into a log.
+  if url:find("@", 1, true) then return nil, ": " .. why end
+  local shown, cut = url:gsub("[?#].*", ""):sub(1, MOST_SHOWN), url:find("[?#]") or #url > MOST_SHOWN
+  shown = shown:gsub("%c", function(c) return ("\\%03d"):format(c:byte()) end)
+  return nil, (" %s%s: %s"):format(shown, cut and "..." or "", why)
 end
 
 --- parameters(target, opening, given): returns the parameters of a session; or nil and what is wrong with the options.

@@ -33,6 +33,13 @@ end
 -- Headers of the handshake itself (RFC 6455 section 4.1). Other values would break it.
 local FIXED = { upgrade = "websocket", connection = "upgrade", ["sec-websocket-version"] = "13" }
 
+-- Headers that announce a body, or expect something else than the answer to an upgrade (RFC 9110 sections 6.4, 6.6.2,
+-- 10.1.1 and 10.1.4; RFC 7540 section 3.2.1): a server would wait, or take the first frames for that body.
+local OTHERS = {
+  ["content-length"] = true, ["transfer-encoding"] = true, trailer = true, te = true, expect = true,
+  ["http2-settings"] = true,
+}
+
 local function header_value(value)
   if type(value) == "number" then return tostring(value) end
   -- For compatibility with LuWS, whose users added the line end that it omitted.
@@ -76,13 +83,16 @@ function request.headers(opening, target)
   end
   local subprotocols, problem = offered(opening)
   if not subprotocols then return nil, problem end
-  local headers, host, authorization = {}, target.host_header, target.authorization
+  local headers, host, authorization = {}, nil, target.authorization
   for name, value in pairs(opening.upgrade_headers or {}) do
     local text = header_value(value)
     local wrong = wrong_header(name, value, text)
     if wrong then return nil, ("bad option 'upgrade_headers' (%s)"):format(wrong) end
     local lower = name:lower()
-    if lower == "host" then
+    if OTHERS[lower] then
+      return nil, ("bad option 'upgrade_headers' (%s cannot be in an upgrade request)"):format(name)
+    elseif lower == "host" then
+      if host then return nil, "bad option 'upgrade_headers' (more than one Host)" end
       host = text
     elseif lower == "sec-websocket-protocol" then
       for protocol in text:gmatch("[^%s,]+") do subprotocols[#subprotocols + 1] = protocol end
@@ -101,7 +111,7 @@ function request.headers(opening, target)
     if not once[name] then distinct[#distinct + 1] = name end
     once[name] = true
   end
-  return host, headers, distinct
+  return host or target.host_header, headers, distinct
 end
 
 return request

@@ -28,7 +28,8 @@ local function meant(name, known)
   for other in pairs(known) do
     if math.abs(#other - #name) <= MOST then
       local far = distance(name, other)
-      if far < #other / 2 and (far < least or far == least and other < nearest) then nearest, least = other, far end
+      local is_nearer = far < least or far == least and nearest and other < nearest
+      if far < #other / 2 and is_nearer then nearest, least = other, far end
     end
   end
   return nearest

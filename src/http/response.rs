@@ -13,6 +13,7 @@ use httparse::ParserConfig;
 use super::body::{Body, Framing};
 use super::head::{FreshLines, HeadFinder, LineEnds};
 use super::headers::Headers;
+use crate::text::excerpt;
 
 /// The maximum length of a response's head, in bytes: status line, headers, blank line.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -124,7 +125,7 @@ fn check_start(input: &[u8]) -> Result<(), ResponseError> {
         return Err(ResponseError::Tls);
     }
     let line = input.split(|b| *b == b'\r' || *b == b'\n').next().unwrap_or_default();
-    Err(ResponseError::NotHttp(line[..line.len().min(60)].escape_ascii().to_string()))
+    Err(ResponseError::NotHttp(excerpt(line, 60)))
 }
 
 /// The response whose head this is; `None` if it is incomplete.

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::http::is_token;
+use crate::text::shown;
 
 /// One element of the list, as in `name; parameter; other=value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum ExtensionsError {
 impl fmt::Display for ExtensionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotToken(text) => write!(f, "{text:?} is not a token"),
+            Self::NotToken(text) => write!(f, "\"{}\" is not a token", shown(text.as_bytes())),
             Self::UnfinishedQuotedString => f.write_str("unfinished quoted string"),
         }
     }

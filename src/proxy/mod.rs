@@ -3,6 +3,8 @@
 
 use std::fmt::{self, Debug};
 
+use crate::text::excerpt;
+
 pub mod sockproxy;
 
 /// A conversation with a proxy, after which the proxy passes bytes on unchanged.
@@ -37,7 +39,7 @@ pub struct Progress {
 /// Why a negotiation has failed, or cannot begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyError {
-    /// The proxy refuses. Holds its own words.
+    /// The proxy refuses. Holds its own words, escaped.
     Refused(String),
     /// The answer is not in this proxy's protocol. Holds its beginning, escaped.
     Unexpected { proxy: &'static str, start: String },
@@ -49,7 +51,7 @@ impl ProxyError {
     /// The error for an answer that is not in the proxy's protocol.
     #[must_use]
     pub fn unexpected(proxy: &'static str, input: &[u8]) -> Self {
-        Self::Unexpected { proxy, start: input[..input.len().min(60)].escape_ascii().to_string() }
+        Self::Unexpected { proxy, start: excerpt(input, 60) }
     }
 }
 

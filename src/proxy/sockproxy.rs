@@ -11,6 +11,7 @@
 //! TLS.
 
 use super::{Negotiation, Progress, ProxyError};
+use crate::text::shown;
 
 const NAME: &str = "SockProxy";
 
@@ -114,9 +115,7 @@ impl Negotiation for SockProxy {
                 self.pid = Some(String::from_utf8_lossy(pid).into_owned()).filter(|pid| !pid.is_empty());
                 Ok(Progress { used, answer: Vec::new(), done: true })
             }
-            _ if line.starts_with(b"ERR ") => {
-                Err(ProxyError::Refused(String::from_utf8_lossy(&line[b"ERR ".len()..]).into_owned()))
-            }
+            _ if line.starts_with(b"ERR ") => Err(ProxyError::Refused(shown(&line[b"ERR ".len()..]))),
             _ => Err(ProxyError::unexpected(NAME, line)),
         }
     }
@@ -178,6 +177,7 @@ mod tests {
             ("HTTP/1.1 400 Bad Request\r\n", "", "this is not SockProxy: \"HTTP/1.1 400 Bad Request\""),
             ("SSH-2.0", "", "this is not SockProxy: \"SSH-2.0\""),
             ("ERR TOOMANY connections\n", "", "TOOMANY connections"),
+            ("ERR \x1b[2Jgone\tor \u{9b}\n", "", "\\x1b[2Jgone\\tor \\xc2\\x9b"),
             ("OK TOGGLEDBITS-SOCKPROXY 1 2\n", "ERR CONN refused\n", "CONN refused"),
             ("OK TOGGLEDBITS-SOCKPROXY 1 2\n", "what\n", "this is not SockProxy: \"what\""),
         ] {

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::protocol::close_code::CloseCode;
+use crate::text::shown;
 
 /// The parts of a session, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +75,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure that no close frame reported.
+    /// A failure that no close frame reported. What the error repeats of the peer's words is escaped.
     pub(super) fn new(hop: Hop, kind: Kind, error: &impl ToString) -> Self {
-        Self { hop, kind, close_code: None, text: error.to_string() }
+        Self { hop, kind, close_code: None, text: shown(error.to_string().as_bytes()) }
     }
 }
 

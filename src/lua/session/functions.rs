@@ -17,6 +17,8 @@ use crate::protocol::frame::Opcode;
 use crate::protocol::handshake;
 use crate::session::Session;
 
+const SET_COOKIE: &str = "set-cookie";
+
 /// The session that is the first argument.
 fn session(arguments: &[Value]) -> Option<&Rc<LuaSession>> {
     match arguments.first() {
@@ -194,11 +196,17 @@ fn failure_of(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![failure.hop.as_str().into(), failure.kind.as_str().into(), code.into()]
 }
 
-/// Headers as a table: names in lower case, values of repeated names joined by ", ".
+/// Headers as a table: names in lower case, values of repeated names joined by ", ". The values of Set-Cookie, in
+/// which commas mean other things (RFC 9110 section 5.3), are an array.
 fn headers(headers: &[(String, Vec<u8>)]) -> Table {
     let mut joined: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut cookies = Vec::new();
     for (name, value) in headers {
         let name = name.to_ascii_lowercase();
+        if name == SET_COOKIE {
+            cookies.push(value.clone());
+            continue;
+        }
         match joined.iter_mut().find(|(known, _)| *known == name) {
             Some((_, before)) => before.extend_from_slice(&[b", ", value.as_slice()].concat()),
             None => joined.push((name, value.clone())),
@@ -207,6 +215,9 @@ fn headers(headers: &[(String, Vec<u8>)]) -> Table {
     let mut table = Table::default();
     for (name, value) in joined {
         table.set(&name, value);
+    }
+    if !cookies.is_empty() {
+        table.set(SET_COOKIE, cookies.into_iter().collect::<Table>());
     }
     table
 }

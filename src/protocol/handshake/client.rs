@@ -12,6 +12,7 @@ use crate::http::{Header, Response, ResponseReader, is_token};
 use crate::protocol::deflate::{self, NegotiatedParameters};
 use crate::protocol::error::{HandshakeError, InvalidResponse, UpgradeRequestError};
 use crate::protocol::extensions::Extension;
+use crate::text::shown;
 
 /// The parts of an upgrade request that a user chooses.
 #[derive(Clone, Debug)]
@@ -185,8 +186,7 @@ impl ClientHandshake {
         if let Some(selected) = headers.single("Sec-WebSocket-Protocol")?
             && !self.subprotocols.iter().any(|offered| offered.as_bytes() == selected)
         {
-            let name = String::from_utf8_lossy(selected);
-            return Err(InvalidResponse::SubprotocolNotOffered(name.into_owned()));
+            return Err(InvalidResponse::SubprotocolNotOffered(shown(selected)));
         }
         Ok(compression)
     }
