@@ -19,7 +19,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/proxy", &["http", "text"], &[]),
     ("src/session", &["http", "protocol", "proxy", "text", "tls"], &["rand"]),
     ("src/fuzzing", &["http", "protocol", "session"], &[]),
-    ("src/net", &[], &["rustix", "socket2"]),
+    ("src/net", &[], &["nix", "rustix", "socket2"]),
     ("src/lua", &["http", "net", "protocol", "proxy", "session", "tls", "url"], &["mlua_sys"]),
 ];
 
@@ -66,6 +66,7 @@ const OUTSIDE: &[&str] = &[
     "httparse",
     "mlua_sys",
     "native_tls",
+    "nix",
     "openssl",
     "pem",
     "percent_encoding",

@@ -41,6 +41,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // dial_advance(dial, seconds): a socket; or nil if it must be called again (time is up, or a signal came, whose
     // debug hook must not run inside a call of ours); or nil and the error
     (c"dial_advance", dial_advance),
+    // dial_is_queued(dial): whether its name look-up has yet to begin, because others are in the way
+    (c"dial_is_queued", dial_is_queued),
     // dial_cancel(dial): gives up and closes all unfinished attempts
     (c"dial_cancel", dial_cancel),
     // socket_wait(socket, read, write, seconds): whether it became readable or writable in that time; "signal" if a
@@ -87,6 +89,11 @@ fn dial_advance(_: &Rc<Context>, arguments: &[Value]) -> Reply {
         Progress::Pending => vec![Value::Nil],
         Progress::Failed(error) => failure(describe(&error)),
     }
+}
+
+fn dial_is_queued(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let [Value::Handle(Handle::Dial(dial)), ..] = arguments else { return vec![false.into()] };
+    vec![dial.borrow().is_queued().into()]
 }
 
 fn dial_cancel(_: &Rc<Context>, arguments: &[Value]) -> Reply {

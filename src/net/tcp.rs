@@ -57,7 +57,7 @@ impl Dial {
         loop {
             let left =
                 || deadline.map_or(wait, |deadline| deadline.saturating_duration_since(Instant::now()));
-            if let Some(lookup) = &self.lookup {
+            if let Some(lookup) = &mut self.lookup {
                 match lookup.poll(left()) {
                     None => return Progress::Pending,
                     Some(Err(error)) => return Progress::Failed(error),
@@ -86,6 +86,12 @@ impl Dial {
                 return Progress::Pending;
             }
         }
+    }
+
+    /// Whether the lookup of the name has yet to begin, because as many others as may be are at work.
+    #[must_use]
+    pub fn is_queued(&self) -> bool {
+        self.lookup.as_ref().is_some_and(Lookup::is_queued)
     }
 
     /// Gives up, and closes all unfinished attempts.
