@@ -5,7 +5,7 @@ Event loops call them where an error would be fatal to the whole host, so none o
 --]]
 
 local native, import = ...
-local clock, options = import("clock"), import("options")
+local clock, guard, log, options = import("clock"), import("guard"), import("log"), import("options")
 
 local methods = {}
 
@@ -19,6 +19,17 @@ local function descriptor(conn)
   return fd >= 0 and fd % 1 == 0 and fd or -1
 end
 
+local TEXT = "%s has the descriptor %d, but select takes those below %d only, so it never reports this one. Call "
+  .. "wsreceive regularly, keep fewer files open, or use a loop that takes conn:pollfd()."
+
+--- selectable(conn, fd): returns the descriptor, or -1 if select cannot handle it. Nothing else shows to a program that
+-- its select never reports a connection, so the log says so, once in a Lua state.
+local function selectable(conn, fd)
+  if fd < TOO_LARGE then return fd end
+  if native.first_too_large() then log.warning(TEXT, guard.name(conn), fd, TOO_LARGE) end
+  return -1
+end
+
 --- make(live, receive, close): returns the methods. live(conn) returns the state of a connection that is not closed, or
 -- nil; receive and close are wsreceive and wsclose.
 function methods.make(live, receive, close)
@@ -26,8 +37,7 @@ function methods.make(live, receive, close)
 
   --- getfd(): returns the descriptor for select; -1 once the connection is over, or if select cannot handle it.
   function made.getfd(conn)
-    local fd = live(conn) and descriptor(conn) or -1
-    return fd < TOO_LARGE and fd or -1
+    return live(conn) and selectable(conn, descriptor(conn)) or -1
   end
 
   --- dirty(): returns whether wsreceive has something to do that the descriptor may not show: bytes that were read

@@ -43,6 +43,8 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"set_clock", set_clock),
     // first_unverified(): true on the first call in the process
     (c"first_unverified", first_unverified),
+    // first_too_large(): true on the first call in the Lua state
+    (c"first_too_large", first_too_large),
 ];
 
 /// Whether the warning about an unverified server has been given. Once per process is enough, and a static is all that
@@ -60,6 +62,8 @@ struct Context {
     depth: Cell<u32>,
     /// Whether connections linger, so that each call by the user must also advance them.
     lingering: Cell<bool>,
+    /// Whether the warning about a descriptor that select cannot handle has been given.
+    too_large_said: Cell<bool>,
     storage: RefCell<session::Shared>,
     sessions: session::Register,
     connectors: RefCell<Connectors>,
@@ -71,6 +75,7 @@ impl Context {
         Self {
             depth: Cell::new(0),
             lingering: Cell::new(false),
+            too_large_said: Cell::new(false),
             storage: RefCell::default(),
             sessions: session::Register::default(),
             connectors: RefCell::default(),
@@ -128,4 +133,8 @@ fn set_clock(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 
 fn first_unverified(_: &Rc<Context>, _: &[Value]) -> Reply {
     vec![(!UNVERIFIED_SAID.swap(true, Ordering::Relaxed)).into()]
+}
+
+fn first_too_large(context: &Rc<Context>, _: &[Value]) -> Reply {
+    vec![(!context.too_large_said.replace(true)).into()]
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::resolve::Lookup;
@@ -150,6 +151,7 @@ fn begin(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     #[cfg(not(any(target_os = "android", target_os = "freebsd", target_os = "linux")))]
     socket.set_nonblocking(true)?;
+    let socket = not_standard(socket)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     match socket.connect(&address.into()) {
@@ -157,6 +159,16 @@ fn begin(address: SocketAddr) -> io::Result<Socket> {
         Err(error) if in_progress(&error) => Ok(socket),
         Err(error) => Err(error),
     }
+}
+
+/// Moves a socket away from the numbers of standard input, output and error. It gets one of them in a process that has
+/// closed them, and then everything that is printed there would go to the peer.
+fn not_standard(socket: Socket) -> io::Result<Socket> {
+    const FIRST_OTHER: i32 = 3;
+    if socket.as_raw_fd() >= FIRST_OTHER {
+        return Ok(socket);
+    }
+    Ok(fcntl_dupfd_cloexec(&socket, FIRST_OTHER)?.into())
 }
 
 fn in_progress(error: &io::Error) -> bool {
