@@ -133,6 +133,7 @@ needs_test() {
     # Debian has it where only root's PATH looks.
     need nginx nginx env PATH="$PATH:/usr/sbin" nginx -v
     need python3-venv "Python's venv" python3 -c 'import ensurepip, venv'
+    need locales "the sources of locales" test -e /usr/share/i18n/locales/de_DE
     need_program nodejs node
     need_program npm npm
 }

@@ -22,6 +22,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <lualib.h>
 
 static volatile sig_atomic_t signals, signals_elsewhere; /* how many came, to the main thread and to others */
 static int look_ups;                                     /* how many began */
@@ -138,13 +139,33 @@ static int odd_signals(lua_State *L) { /* in the main thread, and in others */
   return 2;
 }
 
+static int odd_in_state(lua_State *L) { /* in_state(program, argument): runs it in a state of its own, and closes that.
+                                           Returns how many seconds closing took; or nil and the error */
+  struct timespec began, ended;
+  lua_State *own = luaL_newstate();
+  luaL_openlibs(own);
+  int failed = luaL_loadstring(own, luaL_checkstring(L, 1));
+  lua_pushstring(own, luaL_optstring(L, 2, ""));
+  failed = failed || lua_pcall(own, 1, 0, 0);
+  if (failed) {
+    lua_pushnil(L);
+    lua_pushstring(L, lua_tostring(own, -1));
+  }
+  clock_gettime(CLOCK_MONOTONIC, &began);
+  lua_close(own);
+  clock_gettime(CLOCK_MONOTONIC, &ended);
+  if (failed) return 2;
+  lua_pushnumber(L, ended.tv_sec - began.tv_sec + (ended.tv_nsec - began.tv_nsec) / 1e9);
+  return 1;
+}
+
 #define NAMED(name) { #name, odd_##name }
 
 int luaopen_odd_host(lua_State *L) {
   static const luaL_Reg functions[] = {
     NAMED(set_wall), NAMED(look_ups), NAMED(end_look_ups), NAMED(fork), NAMED(exit), NAMED(pid), NAMED(wait), NAMED(close), NAMED(dup2),
     NAMED(umask), NAMED(chdir), NAMED(limit_descriptors), NAMED(on_signal), NAMED(default_signal), NAMED(alarms),
-    NAMED(kill), NAMED(block), NAMED(signals),
+    NAMED(kill), NAMED(block), NAMED(signals), NAMED(in_state),
   };
   static const struct { const char *name; int value; } numbers[] = {
     { "SIGALRM", SIGALRM }, { "SIGCHLD", SIGCHLD }, { "SIGPIPE", SIGPIPE }, { "SIGUSR1", SIGUSR1 },
