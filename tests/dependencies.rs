@@ -14,7 +14,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     (
         "src/tls",
         &["protocol"],
-        &["base64", "native_tls", "openssl", "pem", "pkcs8", "sec1", "sha2", "x509_cert"],
+        &["base64", "native_tls", "openssl", "openssl_probe", "pem", "pkcs8", "sec1", "sha2", "x509_cert"],
     ),
     ("src/proxy", &["http", "text"], &[]),
     ("src/session", &["http", "protocol", "proxy", "text", "tls"], &["rand"]),
@@ -68,6 +68,7 @@ const OUTSIDE: &[&str] = &[
     "native_tls",
     "nix",
     "openssl",
+    "openssl_probe",
     "pem",
     "percent_encoding",
     "pkcs8",

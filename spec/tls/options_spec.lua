@@ -53,12 +53,15 @@ describe("the version of TLS", function()
     { { "tlsv1_3", "tlsv1_3" }, { ssl_protocol = "tlsv1_2" } },
     { both, { ssl_protocol = "tlsv1_3" }, "tlsv1_3" },
     { { "tlsv1_2", "tlsv1_2" }, { ssl_protocol = "tlsv1_3" } },
-    -- They can be asked for, but OpenSSL 3 has them at security level 0 only, which systems do not set: whoever asks
-    -- gets no newer one instead.
-    { { "tlsv1_1", "tlsv1_1" }, { ssl_protocol = "tlsv1_1" } },
-    { { OLDEST, NEWEST }, { ssl_protocol = "tlsv1_1" } },
-    { { "tlsv1", "tlsv1" }, { ssl_protocol = "tlsv1" } },
-    { { OLDEST, NEWEST }, { ssl_protocol = "tlsv1" } },
+    -- Whoever asks for an old one gets no newer one instead.
+    { { "tlsv1_1", "tlsv1_1" }, { ssl_protocol = "tlsv1_1" }, "tlsv1_1" },
+    { { OLDEST, NEWEST }, { ssl_protocol = "tlsv1_1" }, "tlsv1_1" },
+    { { "tlsv1", "tlsv1" }, { ssl_protocol = "tlsv1" }, "tlsv1" },
+    { { OLDEST, NEWEST }, { ssl_protocol = "tlsv1" }, "tlsv1" },
+    { { "tlsv1_2", "tlsv1_2" }, { ssl_protocol = "tlsv1" } },
+    { { "tlsv1", "tlsv1" }, { ssl_protocol = "tlsv1_1,tlsv1_2" } },
+    { { "tlsv1", "tlsv1_1" }, { ssl_protocol = "tlsv1,tlsv1_1,tlsv1_2,tlsv1_3" }, "tlsv1_1" },
+    { { OLDEST, NEWEST }, { ssl_protocol = "tlsv1,tlsv1_1,tlsv1_2,tlsv1_3" }, "tlsv1_3" },
 
     -- all but those
     { both, { ssl_options = "no_tlsv1_3" }, "tlsv1_2" },

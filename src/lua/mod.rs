@@ -90,7 +90,7 @@ impl Context {
 
     /// The connector for TLS connections with these options, which were read from `table`.
     fn connector(&self, options: TlsOptions, table: &Table) -> Result<Connector, Fault> {
-        self.connectors.borrow_mut().get(options, table)
+        self.connectors.borrow_mut().get(self, options, table)
     }
 }
 

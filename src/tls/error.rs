@@ -28,8 +28,9 @@ impl TlsError {
     }
 
     /// An error of the handshake; `verifies` says whether the library was to verify the peer's certificate.
-    pub(super) fn of_handshake(error: &native_tls::Error, verifies: bool) -> Self {
-        let (mut why, said) = (reason(error), error.to_string());
+    pub(super) fn of_handshake(error: impl fmt::Display, verifies: bool) -> Self {
+        let said = error.to_string();
+        let mut why = reason(&said);
         // OpenSSL's error for HTTP and other plaintext.
         if why == "wrong version number" {
             why.push_str(": the peer does not seem to speak TLS (is it ws?)");
@@ -77,13 +78,18 @@ pub enum OptionsError {
     EncryptedKey,
     /// The password of the PKCS#12 archive is wrong.
     Password,
+    /// What [`Crypto`](super::Crypto) says cannot be done. `name` is LuaSec's.
+    Crypto {
+        name: &'static str,
+        why: String,
+    },
     Other(String),
 }
 
 impl fmt::Display for OptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Certificate(why) | Self::Key(why) | Self::Other(why) => why,
+            Self::Certificate(why) | Self::Key(why) | Self::Crypto { why, .. } | Self::Other(why) => why,
             Self::EncryptedKey => "the key is encrypted",
             Self::Password => "wrong password",
         })

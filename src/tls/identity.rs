@@ -6,6 +6,12 @@
 
 use std::fmt;
 
+#[cfg(not(any(windows, target_vendor = "apple")))]
+use openssl::{
+    pkcs12::Pkcs12,
+    pkey::{PKey, Private},
+    x509::X509,
+};
 use pem::Pem;
 use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::der::{AnyRef, Decode, Encode};
@@ -80,7 +86,7 @@ impl Identity {
         Self(Source::Archive { der, password })
     }
 
-    /// The identity in the library's form.
+    /// The identity for `native-tls`.
     ///
     /// # Errors
     /// The certificate or the key is not valid. Holds why. For PKCS#12, all errors but the password are the
@@ -89,33 +95,73 @@ impl Identity {
         match &self.0 {
             Source::Pem { chain, key } => {
                 let identity = native_tls::Identity::from_pkcs8(chain.as_bytes(), key.as_bytes());
-                let identity = identity.map_err(|error| match reason(error).as_str() {
-                    // OpenSSL's word for a key that it cannot read.
-                    why if why.contains("unsupported") => OptionsError::Key("not a valid private key".into()),
-                    why => OptionsError::Key(format!("not a valid private key: {why}")),
-                })?;
+                let identity = identity.map_err(invalid_key)?;
                 if !belong_together(chain, key) {
                     return Err(OptionsError::Key("not the key of the certificate".into()));
                 }
                 Ok(identity)
             }
             Source::Archive { der, password } => {
-                native_tls::Identity::from_pkcs12(der, password).map_err(|error| match reason(error).as_str() {
-                    "mac verify failure" => OptionsError::Password,
-                    // Old archives are encrypted with RC2 by default.
-                    why if why.contains("unsupported") => OptionsError::Certificate(
-                        "it is encrypted in a way that is no longer supported; convert it to PEM with 'openssl pkcs12 \
-                         -legacy', and that back with 'openssl pkcs12 -export'"
-                            .into(),
-                    ),
-                    why if why.contains("at least one certificate") => {
-                        OptionsError::Certificate("no certificate with its key in it".into())
-                    }
-                    why => OptionsError::Certificate(format!("not valid PKCS#12: {why}")),
-                })
+                native_tls::Identity::from_pkcs12(der, password).map_err(invalid_archive)
             }
         }
     }
+
+    /// The identity for OpenSSL: the key, the certificate, and the intermediate certificates.
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(not(any(windows, target_vendor = "apple")))]
+    pub(super) fn to_openssl(&self) -> Result<(PKey<Private>, X509, Vec<X509>), OptionsError> {
+        match &self.0 {
+            Source::Pem { chain, key: text } => {
+                let key = PKey::private_key_from_pem(text.as_bytes()).map_err(invalid_key)?;
+                let mut certificates =
+                    X509::stack_from_pem(chain.as_bytes()).map_err(invalid_key)?.into_iter();
+                let certificate = certificates.next().ok_or_else(no_certificate)?;
+                if !belong_together(chain, text) {
+                    return Err(OptionsError::Key("not the key of the certificate".into()));
+                }
+                Ok((key, certificate, certificates.collect()))
+            }
+            Source::Archive { der, password } => {
+                let archive = Pkcs12::from_der(der).and_then(|archive| archive.parse2(password));
+                let archive = archive.map_err(invalid_archive)?;
+                let (Some(key), Some(certificate)) = (archive.pkey, archive.cert) else {
+                    return Err(no_certificate());
+                };
+                // OpenSSL lists them in reverse.
+                Ok((key, certificate, archive.ca.into_iter().flatten().rev().collect()))
+            }
+        }
+    }
+}
+
+fn invalid_key(error: impl fmt::Display) -> OptionsError {
+    match reason(error).as_str() {
+        // OpenSSL's word for a key that it cannot read.
+        why if why.contains("unsupported") => OptionsError::Key("not a valid private key".into()),
+        why => OptionsError::Key(format!("not a valid private key: {why}")),
+    }
+}
+
+fn invalid_archive(error: impl fmt::Display) -> OptionsError {
+    match reason(error).as_str() {
+        "mac verify failure" => OptionsError::Password,
+        // Old archives are encrypted with RC2 by default.
+        why if why.contains("unsupported") => OptionsError::Certificate(
+            "it is encrypted in a way that is no longer supported; convert it to PEM with 'openssl pkcs12 -legacy', \
+             and that back with 'openssl pkcs12 -export'"
+                .into(),
+        ),
+        // native-tls's word
+        why if why.contains("at least one certificate") => no_certificate(),
+        why => OptionsError::Certificate(format!("not valid PKCS#12: {why}")),
+    }
+}
+
+fn no_certificate() -> OptionsError {
+    OptionsError::Certificate("no certificate with its key in it".into())
 }
 
 /// Whether the key is the certificate's, as far as that can be checked. The library itself accepts a key of another
@@ -123,7 +169,6 @@ impl Identity {
 fn belong_together(chain: &str, key: &str) -> bool {
     #[cfg(not(any(windows, target_vendor = "apple")))]
     {
-        use openssl::{pkey::PKey, x509::X509};
         let public = X509::from_pem(chain.as_bytes()).and_then(|certificate| certificate.public_key());
         let private = PKey::private_key_from_pem(key.as_bytes());
         // If one cannot be read, the library will report it.

@@ -1,47 +1,46 @@
-//! TLS over an in-memory pipe: ciphertext in and out, plaintext in and out. The `native-tls` crate is used in this part
-//! only. Knows neither what carries the ciphertext (our socket, a user's, a proxy) nor what the plaintext means.
+//! TLS over an in-memory pipe: ciphertext in and out, plaintext in and out. TLS libraries are used in this part only
+//! (`library`). Knows neither what carries the ciphertext (our socket, a user's, a proxy) nor what the plaintext means.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::rc::Rc;
-
-use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsStream};
 
 use crate::protocol::buffer::Buffer;
 
 mod acceptor;
 pub mod certificate;
+mod connector;
 mod error;
 pub mod fingerprint;
 pub mod identity;
+mod library;
 mod options;
 mod pipe;
+pub mod roots;
 
 pub use acceptor::Acceptor;
 use certificate::Certificate;
+pub use connector::Connector;
 use error::clear_error_queue;
 pub use error::{OptionsError, TlsError};
 use fingerprint::Fingerprint;
-pub use options::{Connector, TlsOptions, Verify, Version};
+use library::{Handshake, Progress, Stream};
+pub use options::{Crypto, TlsOptions, Verify, Version};
 use pipe::Pipe;
 
 #[derive(Debug)]
 enum State {
-    Handshake(MidHandshakeTlsStream<Pipe>),
-    Open(TlsStream<Pipe>),
+    Handshake(Box<dyn Handshake>),
+    Open(Box<dyn Stream>),
     /// The peer has sent close_notify.
-    Ended(TlsStream<Pipe>),
+    Ended(Box<dyn Stream>),
     Failed,
 }
 
-impl State {
-    fn after(
-        result: Result<TlsStream<Pipe>, HandshakeError<Pipe>>,
-        verifies: bool,
-    ) -> Result<Self, TlsError> {
-        match result {
-            Ok(stream) => Ok(Self::Open(stream)),
-            Err(HandshakeError::WouldBlock(handshake)) => Ok(Self::Handshake(handshake)),
-            Err(HandshakeError::Failure(error)) => Err(TlsError::of_handshake(&error, verifies)),
+impl From<Progress> for State {
+    fn from(progress: Progress) -> Self {
+        match progress {
+            Progress::Pending(handshake) => Self::Handshake(handshake),
+            Progress::Complete(stream) => Self::Open(stream),
         }
     }
 }
@@ -87,7 +86,7 @@ impl Tls {
             // The library would not check an empty name, and treat the others as patterns.
             return Err(TlsError::Host(host.to_owned()));
         }
-        let state = State::after(connector.native.connect(host, pipe.clone()), connector.verifies)?;
+        let state = connector.library.connect(host, pipe.clone())?.into();
         let fingerprints = Rc::clone(&connector.fingerprints);
         Ok(Self { pipe, state, verifies: connector.verifies, fingerprints, found: None })
     }
@@ -99,7 +98,7 @@ impl Tls {
     pub fn server(acceptor: &Acceptor) -> Result<Self, TlsError> {
         clear_error_queue();
         let pipe = Pipe::default();
-        let state = State::after(acceptor.native.accept(pipe.clone()), false)?;
+        let state = library::accept(&acceptor.native, pipe.clone())?.into();
         Ok(Self { pipe, state, verifies: false, fingerprints: Rc::new([]), found: None })
     }
 
@@ -119,11 +118,10 @@ impl Tls {
     #[must_use]
     pub fn peer(&self) -> Option<Peer> {
         let (State::Open(stream) | State::Ended(stream)) = &self.state else { return None };
-        let alpn = stream.negotiated_alpn().ok().flatten();
         Some(Peer {
             verified: self.verifies || !self.fingerprints.is_empty(),
-            certificate: certificate_of(stream).map(|der| Certificate::read(&der)),
-            alpn: alpn.map(|name| String::from_utf8_lossy(&name).into_owned()),
+            certificate: stream.certificate().map(|der| Certificate::read(&der)),
+            alpn: stream.alpn().map(|name| String::from_utf8_lossy(&name).into_owned()),
         })
     }
 
@@ -167,7 +165,7 @@ impl Tls {
     #[must_use]
     pub fn holds_more(&self) -> bool {
         let State::Open(stream) = &self.state else { return false };
-        !self.pipe.0.borrow().incoming.is_empty() || stream.buffered_read_size().is_ok_and(|size| size > 0)
+        !self.pipe.0.borrow().incoming.is_empty() || stream.pending() > 0
     }
 
     /// Has `write` take ciphertext to be sent, and returns how much it took.
@@ -206,7 +204,7 @@ impl Tls {
             let State::Handshake(handshake) = std::mem::replace(&mut self.state, State::Failed) else {
                 return Ok(());
             };
-            self.state = State::after(handshake.handshake(), self.verifies)?;
+            self.state = handshake.advance()?.into();
             self.check_fingerprint()?;
         }
         let before = plain.len();
@@ -214,7 +212,7 @@ impl Tls {
         // A renegotiation (TLS 1.2) may have brought another certificate; while one is under way there is none.
         if self.found.is_some()
             && let State::Open(stream) | State::Ended(stream) = &self.state
-            && let Some(now) = certificate_of(stream)
+            && let Some(now) = stream.certificate()
             && self.found.as_ref() != Some(&now)
         {
             self.check_fingerprint().inspect_err(|_| plain.truncate(before))?;
@@ -254,7 +252,7 @@ impl Tls {
         if self.fingerprints.is_empty() {
             return Ok(());
         }
-        let der = certificate_of(stream);
+        let der = stream.certificate();
         let certificate = der.as_deref().map(Certificate::read);
         if certificate.as_ref().is_some_and(|certificate| certificate.is_one_of(&self.fingerprints)) {
             self.found = der;
@@ -305,13 +303,7 @@ impl Tls {
     pub fn shutdown(&mut self) {
         clear_error_queue();
         if let State::Open(stream) | State::Ended(stream) = &mut self.state {
-            // If the library cannot send one, there is nobody to tell.
-            let _ = stream.shutdown();
+            stream.shutdown();
         }
     }
-}
-
-/// The peer's certificate, in DER.
-fn certificate_of(stream: &TlsStream<Pipe>) -> Option<Vec<u8>> {
-    stream.peer_certificate().ok()??.to_der().ok()
 }

@@ -1,30 +1,17 @@
-//! The TLS options of a client, and the connector made from them: the options of the `native-tls` crate, and the
-//! fingerprints, which that does not know. Reads no files.
+//! The TLS options of a client. What a library below makes of them is in `library`. Reads no files.
 
-use native_tls::{Protocol, TlsConnector};
+use std::rc::Rc;
 
-use super::error::{OptionsError, clear_error_queue, reason};
 use super::fingerprint::Fingerprint;
 use super::identity::Identity;
 
 /// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     Tls10,
     Tls11,
     Tls12,
     Tls13,
-}
-
-impl From<Version> for Protocol {
-    fn from(version: Version) -> Self {
-        match version {
-            Version::Tls10 => Self::Tlsv10,
-            Version::Tls11 => Self::Tlsv11,
-            Version::Tls12 => Self::Tlsv12,
-            Version::Tls13 => Self::Tlsv13,
-        }
-    }
 }
 
 /// How authorities verify the peer's certificate.
@@ -37,6 +24,42 @@ pub enum Verify {
     ChainAndHost,
 }
 
+/// What a client offers and puts up with, in OpenSSL's words, as far as it is not the library's own choice. Strings have
+/// no NUL in them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crypto {
+    /// The cipher list for TLS 1.2 and older. It may set the security level (`@SECLEVEL=0`).
+    pub ciphers: Option<String>,
+    /// The cipher suites of TLS 1.3.
+    pub ciphersuites: Option<String>,
+    /// The groups for key exchange (curves), and the name of the option that they come from.
+    pub groups: Option<(&'static str, String)>,
+    /// Servers may lack secure renegotiation (RFC 5746).
+    pub legacy_server_connect: bool,
+    /// They may, and renegotiate nevertheless.
+    pub unsafe_legacy_renegotiation: bool,
+}
+
+impl Crypto {
+    /// Whether there is anything that only OpenSSL has a setting for.
+    #[must_use]
+    pub fn is_special(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// LuaSec's names for what is set.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let options = self.legacy_server_connect || self.unsafe_legacy_renegotiation;
+        let names = [
+            self.ciphers.is_some().then_some("ciphers"),
+            self.ciphersuites.is_some().then_some("ciphersuites"),
+            self.groups.as_ref().map(|(name, _)| *name),
+            options.then_some("options"),
+        ];
+        names.into_iter().flatten()
+    }
+}
+
 /// The TLS options of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
@@ -45,8 +68,9 @@ pub struct TlsOptions {
     /// The newest allowed version; `None` for the library's newest.
     pub max: Option<Version>,
     pub verify: Verify,
-    /// The trusted authorities as certificates in DER; `None` for the system's.
-    pub authorities: Option<Vec<Vec<u8>>>,
+    /// The trusted authorities as certificates in DER; `None` for the system's, where the library knows them by itself
+    /// ([`roots`](super::roots)).
+    pub authorities: Option<Vec<Rc<[u8]>>>,
     /// If there are any, the peer's certificate or its public key must match one of them.
     pub fingerprints: Vec<Fingerprint>,
     pub identity: Option<Identity>,
@@ -54,6 +78,7 @@ pub struct TlsOptions {
     pub alpn: Vec<String>,
     /// Whether the host's name is sent (RFC 6066 section 3); an address is never sent.
     pub sni: bool,
+    pub crypto: Crypto,
 }
 
 impl Default for TlsOptions {
@@ -67,54 +92,14 @@ impl Default for TlsOptions {
             identity: None,
             alpn: Vec::new(),
             sni: true,
+            crypto: Crypto::default(),
         }
     }
 }
 
 impl TlsOptions {
-    /// Makes the connector for these options. This is expensive, because the library reads all of the system's
-    /// certificates (50 ms were measured), but a connector can be reused.
-    ///
-    /// # Errors
-    /// See [`OptionsError`].
-    pub fn connector(&self) -> Result<Connector, OptionsError> {
-        clear_error_queue();
-        let mut builder = TlsConnector::builder();
-        builder.min_protocol_version(Some(self.min.into())).max_protocol_version(self.max.map(Into::into));
-        // Accepting invalid certificates turns off the check of the name as well. SNI stays on.
-        builder.danger_accept_invalid_certs(self.verify == Verify::Nothing);
-        builder.danger_accept_invalid_hostnames(self.verify != Verify::ChainAndHost);
-        builder.use_sni(self.sni);
-        // Without verification, or with other authorities, the system's are not needed.
-        builder.disable_built_in_roots(self.verify == Verify::Nothing || self.authorities.is_some());
-        if let Some(authorities) = &self.authorities {
-            for der in authorities {
-                let certificate = native_tls::Certificate::from_der(der)
-                    .map_err(|error| OptionsError::Other(reason(error)))?;
-                builder.add_root_certificate(certificate);
-            }
-        }
-        if let Some(identity) = &self.identity {
-            builder.identity(identity.to_native()?);
-        }
-        if !self.alpn.is_empty() {
-            builder.request_alpns(&self.alpn.iter().map(String::as_str).collect::<Vec<_>>());
-        }
-        let native = builder.build().map_err(|error| match self.identity {
-            // Nothing else can fail here: the library has found the certificate too weak.
-            Some(_) => OptionsError::Certificate(reason(error)),
-            None => OptionsError::Other(reason(error)),
-        })?;
-        let verifies = self.verify != Verify::Nothing;
-        Ok(Connector { native, verifies, fingerprints: self.fingerprints.as_slice().into() })
+    /// Whether TLS 1.0 or 1.1 is allowed.
+    pub(super) fn allows_old_versions(&self) -> bool {
+        self.min < Version::Tls12
     }
-}
-
-/// Makes a client's TLS connections; see [`TlsOptions::connector`]. Copies are cheap.
-#[derive(Clone, Debug)]
-pub struct Connector {
-    pub(super) native: TlsConnector,
-    /// Whether the library verifies the peer's certificate.
-    pub(super) verifies: bool,
-    pub(super) fingerprints: std::rc::Rc<[Fingerprint]>,
 }

@@ -2,9 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::authorities;
 use super::files::wrong_identity;
+use crate::lua::Context;
 use crate::lua::value::Table;
-use crate::tls::{Connector, OptionsError, TlsOptions};
+use crate::tls::{Connector, Crypto, OptionsError, TlsOptions, Verify};
 
 /// Why a session cannot be made.
 #[derive(Debug)]
@@ -23,7 +25,8 @@ impl From<String> for Fault {
     }
 }
 
-/// The connectors of a Lua state, the newest last. A program that reconnects needs only one.
+/// The connectors of a Lua state, the newest last. A program that reconnects needs only one. A connector belongs to its
+/// options in full, the contents of files and the system's authorities included, so it is never used for others.
 #[derive(Debug, Default)]
 pub(in crate::lua) struct Connectors(Vec<(TlsOptions, Connector)>);
 
@@ -35,7 +38,15 @@ impl Connectors {
     ///
     /// # Errors
     /// Names the option at fault, if there is one.
-    pub(in crate::lua) fn get(&mut self, options: TlsOptions, table: &Table) -> Result<Connector, Fault> {
+    pub(in crate::lua) fn get(
+        &mut self,
+        context: &Context,
+        mut options: TlsOptions,
+        table: &Table,
+    ) -> Result<Connector, Fault> {
+        if options.verify != Verify::Nothing && options.authorities.is_none() {
+            options.authorities = authorities::of_system(context).map_err(Fault::Tls)?;
+        }
         if let Some((_, connector)) = self.0.iter().find(|(known, _)| *known == options) {
             return Ok(connector.clone());
         }
@@ -46,6 +57,18 @@ impl Connectors {
         self.0.push((options, connector.clone()));
         Ok(connector)
     }
+}
+
+/// Checks options that are not used, because there is no TLS.
+///
+/// # Errors
+/// Names the option at fault.
+pub(super) fn check(crypto: &Crypto, table: &Table) -> Result<(), Fault> {
+    if !crypto.is_special() {
+        return Ok(());
+    }
+    let options = TlsOptions { verify: Verify::Nothing, crypto: crypto.clone(), ..TlsOptions::default() };
+    make(&options, table).map(drop)
 }
 
 fn make(options: &TlsOptions, table: &Table) -> Result<Connector, Fault> {

@@ -1,88 +1,18 @@
-//! Reads the files that the TLS options name: authorities, and the client's certificate and key.
+//! Reads the files that the TLS options name: the client's certificate and key. What all such files have in common is
+//! here as well.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use super::{Refusal, refused, strings};
-use crate::lua::Context;
 use crate::lua::value::Table;
 use crate::net::describe;
 use crate::tls::OptionsError;
-use crate::tls::certificate;
-use crate::tls::fingerprint::Fingerprint;
 use crate::tls::identity::{self, Form, Identity};
 
 /// The maximum size of a file, in bytes. The authorities of a whole system are a few hundred thousand bytes.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
-
-/// The certificates of `cafile` and of all files in the directory `capath`; `None` if neither is given.
-pub(super) fn authorities(context: &Context, table: &Table) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
-    let mut all = None;
-    for file in strings(table, "cafile")? {
-        let file = as_path(&file);
-        let certificates = certificates(context, &file);
-        all.get_or_insert_with(Vec::new)
-            .extend_from_slice(&certificates.map_err(|why| wrong_file("cafile", &why, &file))?);
-    }
-    if let Some(folder) = path(table, "capath") {
-        let wrong = |why: &str| wrong_file("capath", why, &folder);
-        let found = all.get_or_insert_with(Vec::new);
-        let before = found.len();
-        for entry in fs::read_dir(&folder).map_err(|error| wrong(&describe(&error)))?.flatten() {
-            // The directory may hold other files, and each certificate a second time under its hash.
-            if let Ok(certificates) = certificates(context, &entry.path()) {
-                found.extend_from_slice(&certificates);
-            }
-        }
-        if found.len() == before {
-            return Err(wrong("no PEM certificate in it"));
-        }
-        // The order of directory entries means nothing, and may change.
-        found[before..].sort_unstable();
-        found.dedup();
-    }
-    Ok(all)
-}
-
-/// Certificates in DER.
-type Certificates = Rc<[Vec<u8>]>;
-
-/// The authorities' files of a Lua state as last read: the hash of each file, and its certificates. Checking a
-/// certificate takes 0.1 ms, and a program that reconnects names the same files again.
-#[derive(Debug, Default)]
-pub(in crate::lua) struct Files {
-    known: HashMap<PathBuf, (Fingerprint, Certificates)>,
-    /// The total size of the certificates.
-    bytes: usize,
-}
-
-impl Files {
-    /// The maximum total size of the certificates that are kept, in bytes.
-    const MOST: usize = 4 * LARGEST_FILE as usize;
-}
-
-/// The certificates in a file. It is read every time, since it may have changed.
-fn certificates(context: &Context, path: &Path) -> Result<Certificates, String> {
-    let text = read(path)?;
-    let hash = Fingerprint::of(&text);
-    let mut files = context.files.borrow_mut();
-    if let Some((before, certificates)) = files.known.get(path)
-        && *before == hash
-    {
-        return Ok(Rc::clone(certificates));
-    }
-    let certificates: Certificates = certificate::read_pem(&text).map_err(|error| error.to_string())?.into();
-    let bytes = certificates.iter().map(Vec::len).sum::<usize>();
-    if files.bytes + bytes > Files::MOST {
-        *files = Files::default();
-    }
-    files.bytes += bytes;
-    files.known.insert(path.to_owned(), (hash, Rc::clone(&certificates)));
-    Ok(certificates)
-}
 
 pub(super) fn identity(table: &Table) -> Result<Option<Identity>, Refusal> {
     let (certificate, key) = (path(table, "certificate"), path(table, "key"));
@@ -124,6 +54,7 @@ pub(super) fn wrong_identity(table: &Table, error: &OptionsError) -> Refusal {
         OptionsError::Certificate(why) | OptionsError::Other(why) => {
             wrong_file("certificate", why, &certificate)
         }
+        OptionsError::Crypto { name, why } => super::crypto::refused(table, name, why),
     }
 }
 
@@ -138,7 +69,7 @@ fn password(table: &Table) -> Result<String, Refusal> {
 }
 
 /// The contents of a regular file, which has an end and never blocks.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let metadata = fs::metadata(path).map_err(|error| describe(&error))?;
     if !metadata.is_file() {
         return Err("not a regular file".into());
@@ -157,7 +88,7 @@ pub(super) fn path(table: &Table, name: &str) -> Option<PathBuf> {
 }
 
 /// A file name, which may be any bytes on Unix.
-fn as_path(name: &[u8]) -> PathBuf {
+pub(super) fn as_path(name: &[u8]) -> PathBuf {
     #[cfg(unix)]
     return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(name.to_vec()));
     #[cfg(not(unix))]
@@ -169,6 +100,6 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
-fn wrong_file(name: &str, why: &str, path: &Path) -> Refusal {
+pub(super) fn wrong_file(name: &str, why: &str, path: &Path) -> Refusal {
     refused(name, why, &path.display().to_string())
 }

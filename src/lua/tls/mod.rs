@@ -3,7 +3,9 @@
 //! Harmless values are accepted. An option whose restriction luws could not enforce is refused, with a string that
 //! names it. The driver has already checked the names and types of the options.
 
+mod authorities;
 mod connectors;
+mod crypto;
 mod files;
 
 use super::Context;
@@ -12,8 +14,8 @@ use crate::tls::fingerprint::Fingerprint;
 use crate::tls::{Peer, TlsOptions, Verify, Version};
 use crate::url::domain;
 
+pub(super) use authorities::Files;
 pub(super) use connectors::{Connectors, Fault};
-pub(super) use files::Files;
 
 /// LuaSec's names for the versions, oldest first.
 const VERSIONS: [(&str, Version); 4] = [
@@ -31,7 +33,6 @@ const HARMLESS: &[&str] = &[
     "all",
     "allow_client_renegotiation",
     "allow_no_dhe_kex",
-    "allow_unsafe_legacy_renegotiation",
     "cipher_server_preference",
     "cisco_anyconnect",
     "cookie_exchange",
@@ -42,7 +43,6 @@ const HARMLESS: &[&str] = &[
     "enable_middlebox_compat",
     "ephemeral_rsa",
     "ignore_unexpected_eof",
-    "legacy_server_connect",
     "microsoft_big_sslv3_buffer",
     "microsoft_sess_id_bug",
     "msie_sslv2_rsa_padding",
@@ -93,20 +93,21 @@ pub(super) struct Wanted {
 ///
 /// # Errors
 /// Names the option, as it is spelt for `wsopen`, and the value.
-pub(super) fn wanted(context: &Context, table: &Table, secure: bool) -> Result<Wanted, Refusal> {
+pub(super) fn wanted(context: &Context, table: &Table, secure: bool) -> Result<Wanted, Fault> {
     for word in words(table, "mode")? {
         match word.as_str() {
             "client" => {}
-            "server" => return Err(refused("mode", "a WebSocket client is a TLS client", &word)),
-            _ => return Err(refused("mode", "invalid mode", &word)),
+            "server" => return Err(refused("mode", "a WebSocket client is a TLS client", &word).into()),
+            _ => return Err(refused("mode", "invalid mode", &word).into()),
         }
     }
-    let (min, max) = versions(&words(table, "protocol")?, &words(table, "options")?)?;
+    let settings = words(table, "options")?;
+    let (min, max) = versions(&words(table, "protocol")?, &settings)?;
     let mut fingerprints = Vec::new();
     for text in strings(table, "fingerprint")? {
         let text = String::from_utf8_lossy(&text);
         if !secure {
-            return Err(refused("fingerprint", "over ws there is no certificate", &text));
+            return Err(refused("fingerprint", "over ws there is no certificate", &text).into());
         }
         fingerprints
             .push(Fingerprint::parse(&text).map_err(|why| refused("fingerprint", &why.to_string(), &text))?);
@@ -115,12 +116,16 @@ pub(super) fn wanted(context: &Context, table: &Table, secure: bool) -> Result<W
         min,
         max,
         verify: verify(table)?,
-        authorities: files::authorities(context, table)?,
+        authorities: authorities::named(context, table)?,
         fingerprints,
         identity: files::identity(table)?,
         alpn: alpn(table)?,
         sni: flag(table, "sni") != Some(false),
+        crypto: crypto::crypto(table, &settings)?,
     };
+    if !secure {
+        connectors::check(&options.crypto, table)?;
+    }
     Ok(Wanted { options, server_name: server_name(table)? })
 }
 
@@ -161,7 +166,7 @@ fn versions(protocol: &[String], options: &[String]) -> Result<(Version, Option<
             word.strip_prefix("no_").and_then(|v| VERSIONS.iter().position(|(name, _)| *name == v));
         match excluded {
             Some(index) => allowed[index] = false,
-            None if HARMLESS.contains(&word.as_str()) => {}
+            None if HARMLESS.contains(&word.as_str()) || crypto::OPTIONS.contains(&word.as_str()) => {}
             None => return Err(refused("options", "invalid option", word)),
         }
     }
