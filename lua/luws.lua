@@ -151,6 +151,9 @@ function luws.wsopen(url, handler, given)
     log.warning('the certificate of %s:%s was not verified because ssl_verify is "none" (logged once, for all '
       .. 'connections); set ssl_verify = "peer" or ssl_fingerprint', conn.ip, conn.port)
   end
+  if state.weaknesses then
+    log.warning("the strength of TLS with %s:%s is not verified because of %s", conn.ip, conn.port, state.weaknesses)
+  end
   return conn
 end
 

@@ -146,6 +146,14 @@ in this file with the driver.
 ---@field protocol? string|string[]
 ---LuaSec's words, such as "no_tlsv1_2", as an array or separated by commas. Default: "all".
 ---@field options? string|string[]
+---OpenSSL's list of ciphers for TLS 1.2 and older; "@SECLEVEL=0" in it sets the security level. Default: none (usual).
+---@field ciphers? string
+---OpenSSL's list of cipher suites for TLS 1.3. Default: none (the usual ones).
+---@field ciphersuites? string
+---A curve for the exchange of keys, such as "P-256". Default: none (the usual ones).
+---@field curve? string
+---The same, a list such as "X25519:P-256", which takes precedence over `curve`. Default: none (the usual ones).
+---@field curveslist? string
 ---Application protocols to offer (RFC 7301). Default: none.
 ---@field alpn? string|string[]
 ---The name to send to the server and to verify; false: send none. Default: none (the host of the URL).
@@ -213,6 +221,14 @@ in this file with the driver.
 ---@field ssl_protocol? string|string[]
 ---See luws.TlsOptions. Default: "all".
 ---@field ssl_options? string|string[]
+---See luws.TlsOptions. Default: none.
+---@field ssl_ciphers? string
+---See luws.TlsOptions. Default: none.
+---@field ssl_ciphersuites? string
+---See luws.TlsOptions. Default: none.
+---@field ssl_curve? string
+---See luws.TlsOptions. Default: none.
+---@field ssl_curveslist? string
 ---See luws.TlsOptions. Default: none.
 ---@field ssl_alpn? string|string[]
 ---See luws.TlsOptions. Default: none (the host of the URL).

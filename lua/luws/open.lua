@@ -247,6 +247,9 @@ function open.begin(target, given)
   if why then return nil, why end
   local state = connection.new(opening)
   state.plan = plan
+  if target.secure and plan.parameters.tls then
+    state.weaknesses = import("tls").weaknesses(plan.parameters.tls)
+  end
   begin(state)
   return state
 end

@@ -83,6 +83,10 @@ local known = {
   key = text, -- PEM
   password = password, -- of PKCS#12
   alpn = words, -- the application protocols to offer
+  ciphers = text, -- OpenSSL's list for TLS 1.2 and older; may set the security level
+  ciphersuites = text, -- those of TLS 1.3
+  curve = text,
+  curveslist = text, -- instead of curve
   -- The rest are not LuaSec's.
   verify_hostname = boolean, -- whether verify includes the host's name; true by default
   sni = name_or_false, -- the name to send and verify instead of the URL's; false: send none
@@ -90,8 +94,7 @@ local known = {
 }
 
 -- LuaSec's other parameters, which cannot be passed to this TLS library.
-local UNSUPPORTED = { "certificates", "ciphers", "ciphersuites", "curve", "curveslist", "dane", "depth", "dhparam",
-  "psk", "verifyext" }
+local UNSUPPORTED = { "certificates", "dane", "depth", "dhparam", "psk", "verifyext" }
 
 -- How many levels of inheritance are followed.
 local DEEPEST = 100
@@ -135,6 +138,27 @@ function tls.read(given)
   if not stranger then stranger, wrong = unknown(luasec, "") end
   if stranger then return nil, ("bad option 'ssl_%s' (%s)"):format(stranger, wrong) end
   return result
+end
+
+-- What makes TLS weaker than it is by default, for the log: the option, and a pattern for each word of its value.
+local WEAK = {
+  { "ciphers", "^@SECLEVEL=[01]$" },
+  { "options", "^legacy_server_connect$" },
+  { "options", "^allow_unsafe_legacy_renegotiation$" },
+  { "protocol", "^tlsv1$" },
+  { "protocol", "^tlsv1_1$" },
+}
+
+--- weaknesses(read): returns what in these options, as read, asks for weaker TLS, as in "ssl_protocol = tlsv1"; or nil.
+function tls.weaknesses(read)
+  local found = {}
+  for _, case in ipairs(WEAK) do
+    local value = read[case[1]] or ""
+    for word in (type(value) == "table" and table.concat(value, ",") or value):gmatch "[^,:; ]+" do
+      if word:find(case[2]) then found[#found + 1] = ("ssl_%s = %s"):format(case[1], word) end
+    end
+  end
+  return found[1] and table.concat(found, ", ")
 end
 
 return tls

@@ -28,6 +28,8 @@
 #                 false-authority     rekeyed's key, signed by server, which has no right to; server and ca are sent
 #                 huge                a chain of 80 KB: with a thousand names, and sent twice
 #                 rekeyed             the names of server, another key
+#                 rsa, weak           the names of server; RSA keys of 2,048 and 1,024 bits
+#   Parameters    dh1024              a group of 1,024 bits for Diffie-Hellman
 #   Clients       client              EC, PKCS#8, CN=luws client. Its key again: client-sec1.key, client-encrypted.key
 #                                     (PKCS#8), client-traditional.key (encrypted, too). All in one: client-both.pem
 #                                     (certificate and key), client.p12, client-empty.p12 (its password is empty),
@@ -174,6 +176,12 @@ issue false-authority server server
 cp rekeyed.key false-authority.key
 cat server.pem ca.pem >>false-authority.pem
 cat ca.pem >>server.pem
+for name in rsa:2048 weak:1024; do
+    quietly openssl genpkey -algorithm RSA -pkeyopt "rsa_keygen_bits:${name#*:}" -out "${name%:*}.key"
+    request "${name%:*}" "/CN=localhost"
+    issue "${name%:*}" ca server
+done
+quietly openssl dhparam -dsaparam -out dh1024.pem 1024
 
 # Clients
 # ecparam writes the curve before the key, as in many existing keys.

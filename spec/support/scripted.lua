@@ -21,7 +21,8 @@
 --        a TLS handshake; option `tls` of the script, true or such a table without "tls", does it first. certificate:
 --        the name of one that pki.sh makes. clients: "required" or "optional", whether clients must have one, and
 --        authority: who must have signed it. least, newest: versions, in LuaSec's words. alpn: the protocols that can
---        be selected, separated by commas (http/1.1; "": none).
+--        be selected, separated by commas (http/1.1; "": none). ciphers: OpenSSL's list; with
+--        @SECLEVEL=0, DHE has a group of 1,024 bits. curve: the only one.
 --   {"sleep", seconds}  {"wait"}: until peer:go(); neither reads, so a client's sends get stuck eventually
 --   {"echo", seconds}: sends messages and pings back for this long, or until the client closes; then closes (1001), too
 --   {"hold"}: reads until the client or peer:close() ends the connection, without a deadline
@@ -221,8 +222,8 @@ end
 -- seen.head and seen.heads (requests), .request_line, .headers (lower-case names); .frames[i].fin .rsv .opcode .masked
 -- .key .payload; .rest (the bytes of an unfinished frame); .raw (all bytes); .eof and .reset (false, or seconds after
 -- the connection began); .sent (bytes); .error (nil, or which step failed and why); .step, .step_name. With TLS: .sni
--- (the name that the client asked for), .alpn and .version (as selected), .client (the subject of its certificate, as
--- in "commonName=x"), each nil without TLS, and .close_notify (whether the client sent one).
+-- (the name that the client asked for), .alpn, .version and .cipher (as selected), .client (the subject of its
+-- certificate, as in "commonName=x"), each nil without TLS, and .close_notify (whether the client sent one).
 function Peer:result(connection, seconds)
   return (awaited(self, connection, seconds))
 end

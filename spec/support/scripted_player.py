@@ -60,12 +60,14 @@ def frame(fin, opcode, payload):
     return head + payload
 
 
-def server_context(folder, name, least, newest):
+def server_context(folder, name, least, newest, ciphers):
     """Returns a TLS context with this certificate, for the versions from `least` to `newest`, in LuaSec's words."""
     versions = {version.name.lower(): version for version in ssl.TLSVersion}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if versions[least] < ssl.TLSVersion.TLSv1_2:
-        context.set_ciphers("ALL:@SECLEVEL=0")  # otherwise OpenSSL 3 disables these versions as insecure
+        ciphers = ciphers or "ALL:@SECLEVEL=0"  # otherwise OpenSSL 3 disables these versions as insecure
+    if ciphers:
+        context.set_ciphers(ciphers)
     context.minimum_version, context.maximum_version = versions[least], versions[newest]
     path = os.path.join(folder, name)
     key = path + ".key"
@@ -88,7 +90,7 @@ class Player(threading.Thread):
         self.frames_from = None  # where frames begin in `raw`; None: no step has said so
         self.raw, self.heads, self.sent, self.step, self.ended = bytearray(), [], 0, (0, "start"), False
         self.eof = self.reset = self.close_notify = self.error = None
-        self.sni = self.alpn = self.version = self.client = None  # from TLS
+        self.sni = self.alpn = self.version = self.cipher = self.client = None  # from TLS
 
     def run(self):
         try:
@@ -184,9 +186,15 @@ class Player(threading.Thread):
     # The steps
 
     def step_tls(self, certificate: bytes = b"server", clients: bytes = b"", authority: bytes = b"ca",
-                 least: bytes = b"tlsv1_2", newest: bytes = b"tlsv1_3", alpn: bytes = b"http/1.1"):
+                 least: bytes = b"tlsv1_2", newest: bytes = b"tlsv1_3", alpn: bytes = b"http/1.1",
+                 ciphers: bytes = b"", curve: bytes = b""):
         """Does the TLS handshake. Everything after it is inside TLS."""
-        context = server_context(self.certificates, certificate.decode(), least.decode(), newest.decode())
+        context = server_context(
+            self.certificates, certificate.decode(), least.decode(), newest.decode(), ciphers.decode())
+        if b"@SECLEVEL=0" in ciphers:
+            context.load_dh_params(os.path.join(self.certificates, "dh1024.pem"))
+        if curve:
+            context.set_ecdh_curve(curve.decode())
         if clients:
             context.verify_mode = {b"required": ssl.CERT_REQUIRED, b"optional": ssl.CERT_OPTIONAL}[clients]
             context.load_verify_locations(os.path.join(self.certificates, authority.decode() + ".pem"))
@@ -202,6 +210,7 @@ class Player(threading.Thread):
             self.drain()
             raise
         self.alpn, self.version = self.sock.selected_alpn_protocol(), self.sock.version().replace(".", "_").lower()
+        self.cipher = self.sock.cipher()[0]
         if certificate := self.sock.getpeercert():
             self.client = ",".join(f"{name}={value}" for pairs in certificate["subject"] for name, value in pairs)
 
@@ -340,6 +349,6 @@ class Player(threading.Thread):
                 yield f"{name} {value:.6f}"
         if self.close_notify is not None:
             yield f"close_notify {int(self.close_notify)}"
-        for name in ("sni", "alpn", "version", "client", "error"):
+        for name in ("sni", "alpn", "version", "cipher", "client", "error"):
             if value := getattr(self, name):
                 yield f"{name} {value.encode().hex()}"

@@ -5,15 +5,37 @@
 --
 -- It knows the scripted server's options for TLS, and nothing of what should come of them.
 
+local assert = require "luassert"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 
 local wss = {}
 
---- Opens a connection with these options to a server with those options (see scripted.lua; also `host`, for the URL,
--- and `address`, where it listens), and closes it. Returns the server's record, with what the client has seen: `opened`
--- (whether it was opened), `message` (why not) and `tls` (conn.tls).
-function wss.open(luws, server, options)
+-- native-tls's own list of ciphers. An option that native-tls cannot pass on makes luws use OpenSSL directly; this one
+-- changes nothing else.
+local USUAL = "DEFAULT:!aNULL:!eNULL:!MD5:!3DES:!DES:!RC4:!IDEA:!SEED:!aDSS:!SRP:!PSK"
+
+--- directly(options): the same options, with which luws uses OpenSSL directly.
+function wss.directly(options)
+  return setmetatable({ ssl_ciphers = USUAL }, { __index = options })
+end
+
+--- both_ways(it, use): `it` for tests that open connections with the options that use(options) is to apply: each runs
+-- once with native-tls, and once with OpenSSL.
+function wss.both_ways(it, use)
+  return function(name, test)
+    it(name, function()
+      use(function(options) return options end)
+      test()
+    end)
+    it(name .. " (OpenSSL)", function()
+      use(wss.directly)
+      test()
+    end)
+  end
+end
+
+local function open(luws, server, options)
   local tls = {}
   for key, value in pairs(server) do
     if key ~= "host" and key ~= "address" then tls[key] = value end
@@ -27,6 +49,22 @@ function wss.open(luws, server, options)
   seen.opened, seen.message, seen.tls = conn and true, message, conn and conn.tls or nil
   return seen
 end
+
+--- Opens a connection with these options to a server with those options (see scripted.lua; also `host`, for the URL,
+-- and `address`, where it listens), and closes it. Returns the server's record, with what the client has seen: `opened`
+-- (whether it was opened), `message` (why not) and `tls` (conn.tls).
+-- Does it a second time with OpenSSL directly, where everything must be the same.
+function wss.open(luws, server, options)
+  local seen = open(luws, server, options)
+  local again = open(luws, server, wss.directly(options))
+  for _, name in ipairs { "opened", "message", "tls", "version", "alpn", "sni", "client", "close_notify" } do
+    assert.same({ [name] = seen[name] }, { [name] = again[name] })
+  end
+  return seen
+end
+
+--- The same, with these options only.
+wss.open_once = open
 
 --- Returns what wsopen says about these options, with a server that is not there.
 function wss.message(luws, options)

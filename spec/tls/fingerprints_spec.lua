@@ -120,16 +120,18 @@ describe("a client that knows its server by a fingerprint", function()
       local seen = wss.open(luws, server, (recorded { ssl_fingerprint = SERVER }))
       assert.same({ true, "commonName=luws client" }, { seen.opened, seen.client })
 
-      local options, sent = recorded { ssl_fingerprint = OTHER }
-      seen = wss.open(luws, server, options)
-      assert.is_false(seen.opened)
-      assert.matches("certificate fingerprint mismatch", seen.message)
-      assert.is_nil(seen.client)
-      assert.is_nil(seen.version) -- the server never completed the handshake
-      -- Only one handshake record was sent, the ClientHello.
-      local bytes = table.concat(sent)
-      local kind, _, _, high, low = bytes:byte(1, 5)
-      assert.same({ 22, 5 + 256 * high + low }, { kind, #bytes })
+      for _, directly in ipairs { false, true } do
+        local options, sent = recorded { ssl_fingerprint = OTHER }
+        seen = wss.open_once(luws, server, directly and wss.directly(options) or options)
+        assert.is_false(seen.opened)
+        assert.matches("certificate fingerprint mismatch", seen.message)
+        assert.is_nil(seen.client)
+        assert.is_nil(seen.version) -- the server never completed the handshake
+        -- Only one handshake record was sent, the ClientHello.
+        local bytes = table.concat(sent)
+        local kind, _, _, high, low = bytes:byte(1, 5)
+        assert.same({ 22, 5 + 256 * high + low }, { kind, #bytes })
+      end
     end)
   end
 end)

@@ -213,8 +213,7 @@ end)
 
 describe("wsopen refuses by its name", function()
   for _, name in ipairs {
-    "ciphers", "ciphersuites", "curve", "curveslist", "depth", "dhparam", "psk", "dane", "verifyext", "certificates",
-    "verfy", "Verify", "fingerprints",
+    "depth", "dhparam", "psk", "dane", "verifyext", "certificates", "verfy", "Verify", "fingerprints", "cipher",
   } do
     it(name, function()
       for _, value in ipairs { "x", 1, {}, true, print } do
@@ -225,7 +224,7 @@ describe("wsopen refuses by its name", function()
   end
 
   it("its neighbour in a table that is otherwise right", function()
-    refused({ ssl = { mode = "client", protocol = "any", ciphers = "ALL" }, ssl_verify = "none" }, "'ssl_ciphers'")
+    refused({ ssl = { mode = "client", protocol = "any", depth = 5 }, ssl_verify = "none" }, "'ssl_depth'")
   end)
 end)
 
@@ -313,6 +312,24 @@ describe("wsopen refuses", function()
     { "password", 5, "string expected", "number" },
     { "password", function() end, "its function returned a nil" }, -- LuaSec calls it, too
     { "password", function() error("no") end, "its function raised an error" },
+    { "ciphers", "", "no cipher match ()" },
+    { "ciphers", "NONSENSE", "no cipher match (NONSENSE)" },
+    { "ciphers", "TLS_AES_128_GCM_SHA256", "no cipher match" }, -- of TLS 1.3
+    { "ciphers", "DEFAULT:@SECLEVEL=9", "invalid command (DEFAULT:@SECLEVEL=9)" },
+    { "ciphers", "DEFAULT:@LEVEL=0", "invalid command" },
+    { "ciphers", "ALL\0:!RC4", "NUL" },
+    { "ciphers", "\255", "not valid UTF-8" },
+    { "ciphers", { "ALL" }, "string expected", "table" },
+    { "ciphersuites", "", "no cipher match ()" },
+    { "ciphersuites", "AES128-SHA", "no cipher match (AES128-SHA)" },
+    { "ciphersuites", "TLS_AES_128_GCM_SHA256\0", "NUL" },
+    { "ciphersuites", 1, "string expected", "number" },
+    { "curve", "", "not a curve" },
+    { "curve", "P-255", "not a curve, or not a list of curves (P-255)" },
+    { "curve", "P-256\0", "NUL" },
+    { "curve", false, "string expected", "boolean" },
+    { "curveslist", "P-256:P-255", "not a curve, or not a list of curves (P-256:P-255)" },
+    { "curveslist", { "P-256" }, "string expected", "table" },
     { "certificate", { "a.pem" }, "string expected", "table" },
     { "key", true, "string expected", "boolean" },
   }
@@ -327,7 +344,7 @@ describe("wsopen refuses", function()
 
   it("wrong options for ws, too", function()
     for option, value in pairs {
-      ssl_cafile = missing, ssl_ciphers = "ALL", ssl_verify = "maybe", ssl = { depth = 1 },
+      ssl_cafile = missing, ssl_ciphers = "NONE", ssl_verify = "maybe", ssl = { depth = 1 },
     } do
       local conn, message = luws.wsopen("ws://127.0.0.1:1/", nil, { [option] = value })
       assert.is_false(conn)

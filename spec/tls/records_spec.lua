@@ -6,18 +6,22 @@ local openssl = require "spec.support.openssl"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local sockets = require "spec.support.sockets"
+local wss = require "spec.support.wss"
 local unpack = require "spec.support.compat".unpack
 
 local VERSIONS = { "tls12", "tls13" }
 
 local conn, seen
 
+local apply
+local it = wss.both_ways(it, function(options_of) apply = options_of end)
+
 local function open(port, steps, options)
   seen = {}
   local message
   conn, message = luws.wsopen(openssl.url(port, steps), function(_, opcode, data)
     seen[#seen + 1] = { opcode, data }
-  end, options or {})
+  end, apply(options or {}))
   return conn, message
 end
 

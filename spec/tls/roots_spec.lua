@@ -96,10 +96,13 @@ it("a process that has no descriptor left says so, and verifies as soon as it ha
     peer.url, environment = ("ulimit -n 40; SSL_CERT_FILE='%s' SSL_CERT_DIR=/none"):format(servers.ca_file()),
     input = [[
       local luws = require "luws"
-      local files = {}
-      repeat files[#files + 1] = io.open("/dev/null") until not io.open("/dev/null")
+      local files, file = {}, nil
+      repeat
+        file = io.open("/dev/null")
+        files[#files + 1] = file
+      until not file
       print(luws.wsopen(arg[1], nil, { ssl_verify = "peer" }))
-      files = nil
+      files, file = nil, nil
       collectgarbage() collectgarbage()
       print((luws.wsopen(arg[1], nil, { ssl_verify = "peer" })).connected)
     ]],

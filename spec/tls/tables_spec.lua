@@ -31,7 +31,7 @@ end
 
 describe("an unknown option that is inherited is refused by its name:", function()
   local value = "x"
-  for _, name in ipairs { "ciphers", "verfy", "depth", "Verify" } do
+  for _, name in ipairs { "psk", "verfy", "depth", "Verify" } do
     for generations = 1, 3 do
       it(("%s, %d deep"):format(name, generations), function()
         local full = "ssl_" .. name
@@ -47,7 +47,7 @@ describe("an unknown option that is inherited is refused by its name:", function
   end
 
   it("by a function as well, which can only be asked for those that LuaSec has", function()
-    for _, name in ipairs { "ciphers", "depth", "curve", "verifyext", "dhparam" } do
+    for _, name in ipairs { "psk", "depth", "dane", "verifyext", "dhparam" } do
       local function answer(of) return function(_, key) if key == of then return "x" end end end
       refused(heir(answer("ssl_" .. name)), "ssl_" .. name)
       refused({ ssl = heir(answer(name)) }, "ssl_" .. name)
