@@ -29,7 +29,7 @@ SHELL := bash
 
 .PHONY: help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server build-server \
 	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-ir bench-ir-baseline fuzz fuzz-smoke \
-	torture valgrind
+	torture valgrind soak
 
 help:
 	@echo "Use luws:"
@@ -50,6 +50,8 @@ help:
 	@echo "  make autobahn-quick     ... in two minutes"
 	@echo "  make torture            a million finalisers that do anything, over ws and wss"
 	@echo "  make valgrind           ... a few thousand, under valgrind"
+	@echo "  make soak               thousands of connections, a third of them failing: what is left of them,"
+	@echo "                          and what memory each takes; SHORT=1 for less of it"
 	@echo "  make fuzz               each fuzz target for FUZZ_SECONDS=60"
 	@echo "  make fuzz-smoke         ... over its seeds only, as make test does"
 	@echo
@@ -88,7 +90,7 @@ build-modules:
 	  for lua in $(LUAS); do module_of "$$(lua_version "$$lua")"; done | sort -u)
 
 SETUPS := setup-demo setup-test setup-server setup-lint setup-autobahn setup-bench setup-bench-ir \
-	setup-valgrind
+	setup-valgrind setup-soak
 .PHONY: $(SETUPS)
 $(SETUPS): setup-%:
 	@LUA="$(LUA)" LUAS="$(LUAS)" scripts/setup.sh $*
@@ -174,6 +176,10 @@ torture: setup-test
 valgrind: setup-valgrind
 	@$(MAKE) --no-print-directory built
 	scripts/torture.sh 3000 valgrind --quiet --error-exitcode=9
+
+soak: setup-soak
+	@$(MAKE) --no-print-directory LUA=lua5.1 built
+	scripts/soak.sh $(if $(SHORT),short)
 
 # Without a sanitizer, for those need a nightly Rust; what unsafe code there is, is in other crates.
 FUZZ_SECONDS ?= 60

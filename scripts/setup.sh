@@ -10,6 +10,7 @@
 #   scripts/setup.sh bench     demo, LuaJIT, and what `make bench` compares with and runs by
 #   scripts/setup.sh bench-ir  build, and Lua, and what `make bench-ir` counts by
 #   scripts/setup.sh valgrind  demo, LuaJIT, and valgrind
+#   scripts/setup.sh soak      demo, LuaJIT, LuaSocket and Python
 #   scripts/setup.sh lint      build, and the linters
 #
 # Several can be given; without one it is test. With --check first, nothing is installed: it says what is missing, and
@@ -170,6 +171,14 @@ needs_valgrind() {
     need_program valgrind valgrind
 }
 
+needs_soak() {
+    needs_demo
+    need_program lua5.1 lua5.1
+    need_program luajit luajit
+    need lua-socket "LuaSocket for Lua 5.1" lua5.1 -e 'require "socket"'
+    need_program python3 python3
+}
+
 needs_lint() {
     needs_build
     need_program lua-check luacheck
@@ -281,8 +290,8 @@ if [[ ${1-} == --check ]]; then
 fi
 groups=("${@:-test}")
 for group in "${groups[@]}"; do
-    [[ $group =~ ^(build|server|demo|test|autobahn|bench|bench-ir|valgrind|lint)$ ]] ||
-        fail "usage: scripts/setup.sh [--check] [build|server|demo|test|autobahn|bench|bench-ir|valgrind|lint]..."
+    [[ $group =~ ^(build|server|demo|test|autobahn|bench|bench-ir|valgrind|soak|lint)$ ]] ||
+        fail "usage: scripts/setup.sh [--check] [build|server|demo|test|autobahn|bench|bench-ir|valgrind|soak|lint]..."
     "needs_$group"
 done
 # Requirements that are never installed here are checked before time is spent on installing the rest.

@@ -257,6 +257,49 @@ SPEC
   expect "$(ls tmp)" ""
 }
 
+# soak: a copy of the scripts with what soak.sh wants to be built; the interpreters print their arguments.
+soak() {
+  mkdir -p "$work/copy/build"
+  cp -R scripts "$work/copy"
+  cd "$work/copy"
+  touch build/luws.so build/luws-demo-server
+  local lua
+  for lua in lua5.1 luajit; do stand_in "$lua" <<<'echo "$*"; [[ $* != *"${FAILING:-nothing}"* ]]'; done
+  PATH=$work/bin:$PATH
+}
+
+test_soak_knows_a_short_form_and_nothing_else() {
+  soak
+  local said
+  expect "$(failing scripts/soak.sh brief)" "soak.sh: usage: scripts/soak.sh ?short?"
+  expect "$(failing scripts/soak.sh short more)" "soak.sh: usage: scripts/soak.sh ?short?"
+  said=$(scripts/soak.sh)
+  expect "$said" "*lua5.1, ws: spec/soak/churn.lua ws 10000*lua5.1, wss: spec/soak/churn.lua wss 2000*"
+  expect "$said" "*luajit, ws: spec/soak/churn.lua ws 10000*luajit, ws: spec/soak/many.lua ws 300 deflate*"
+  said=$(scripts/soak.sh short)
+  expect "$said" "*lua5.1, ws: spec/soak/churn.lua ws 900*luajit, wss: spec/soak/many.lua wss 300*"
+}
+
+test_soak_says_what_is_not_built() {
+  soak
+  rm build/luws.so
+  expect "$(failing scripts/soak.sh)" "*build/luws.so is not built; to build it: make build"
+}
+
+test_soak_goes_on_after_a_failure_and_fails() {
+  soak
+  expect "$(FAILING="churn.lua ws" failing scripts/soak.sh short)" "*luajit, ws: spec/soak/many.lua ws *soak.sh: something *"
+}
+
+test_soak_makes_no_more_connections_than_there_can_be_descriptors() {
+  soak
+  ulimit -n 2000
+  local said
+  said=$(scripts/soak.sh)
+  expect "$said" "*lua5.1, ws: no 10000 connections at once, because a process here can have 2000 descriptors*"
+  expect "$said" "*lua5.1, ws: spec/soak/many.lua ws 1000*"
+}
+
 failed=0
 for name in $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); do
   [[ $name == *"${1-}"* ]] || continue

@@ -13,10 +13,10 @@ local SOURCE = debug.getinfo(1, "S").source:match "^@(.*)%.lua$" .. ".c"
 local PRELUDE = [[
   local odd = assert(package.loadlib(%q, "luaopen_odd_host"))()
   local function status(name)
-    for line in io.lines "/proc/self/status" do
-      local value = line:match("^" .. name .. ":%%s*(%%d+)")
-      if value then return tonumber(value) end
-    end
+    local file = io.open "/proc/self/status"
+    local text = file:read "*a"
+    file:close()
+    return tonumber((text:match("\n" .. name .. ":%%s*(%%d+)")))
   end
   local function now()
     local file = io.open "/proc/uptime"
