@@ -24,11 +24,11 @@ local PRELUDE = [[
     local took = luws.gettime() - began
     local came = odd.signals()
     print(ok, why and why:gsub(":%d+", ""), took > WAIT - 0.001 and took < 2 and "in time" or took,
-      came > 10 and "interrupted" or came)
+      came > 3 and "interrupted" or came)
   end
 ]]
 
--- name, the code that has many signals come for a second, and the code that ends that
+-- name, the code that has many signals come for half a second, and the code that ends that
 local SIGNALS = {
   { "alarms", "odd.on_signal(odd.SIGALRM)  odd.alarms(0.002)", "odd.alarms(0)" },
   { "children that end", [[
@@ -37,7 +37,7 @@ local SIGNALS = {
     for i = 1, 100 do
       children[i] = odd.fork()
       if children[i] == 0 then
-        luws.sleep(i / 100)
+        luws.sleep(i / 200)
         odd.exit(0)
       end
     end
@@ -117,8 +117,8 @@ for _, signals in ipairs(SIGNALS) do
           end
           if got[i] == text then right = right + 1 end
         end
-        repeat until odd.signals() > 10 or luws.gettime() > deadline
-        print(right, #got, odd.signals() > 10)
+        repeat until odd.signals() > 3 or luws.gettime() > deadline
+        print(right, #got, odd.signals() > 3)
       ]] .. finish)
       assert.equal("50\t50\ttrue\n", output)
     end)
