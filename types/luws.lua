@@ -279,7 +279,7 @@ function Socket:close() end
 ---After the end: the code in the peer's close frame; 1005 if it had none, 1006 if no close frame came.
 ---@field close_code? integer
 ---@field close_reason? string after the end: the reason in the peer's close frame, or ""
----@field was_clean? boolean after the end: whether both sides sent a close frame
+---@field was_clean? boolean after the end: whether the peer's close frame has come and ours has left
 ---@field close_code_sent? integer after the end: the code in our close frame, 1005 for none; nil if none was sent
 ---@field close_reason_sent? string after the end: the reason in our close frame, or ""
 local Connection = {}

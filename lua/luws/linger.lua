@@ -38,7 +38,7 @@ local function note(entry)
   local sent, sent_reason, code, reason = native.close_state(entry.session)
   rawset(conn, "close_code", code or code == nil and 1006 or 1005)
   rawset(conn, "close_reason", reason or "")
-  rawset(conn, "was_clean", sent ~= nil and code ~= nil)
+  rawset(conn, "was_clean", entry.left and sent ~= nil and code ~= nil)
   if sent ~= nil then
     rawset(conn, "close_code_sent", sent or 1005)
     rawset(conn, "close_reason_sent", sent_reason)
@@ -65,6 +65,10 @@ local function step(entry)
   local written, why = wire:write()
   local broken = not written and why ~= "timeout"
   if entry.over then return end
+  if written and not entry.left then
+    entry.left = true
+    note(entry)
+  end
   if not entry.ended then
     if not entry.more then
       local count, reason = wire:read(DISCARD)
@@ -182,6 +186,7 @@ function linger.begin(state, seconds, is_failed)
     ended = state.ended ~= nil, -- nothing more will come
     answered = is_failed, -- the peer's answer has come, or is not waited for
     frame = state.close_frame, -- a close frame that could not be queued yet
+    left = false, -- everything that was queued has left, the close frame last
     released = false, -- conn.socket is detached from the wire
     said = false, -- TLS and the stream were ended from our side
     more = false, -- what was read has not all been discarded yet
