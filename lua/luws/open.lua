@@ -142,16 +142,17 @@ local Dialling = { came = 0 }
 Dialling.__index = Dialling
 
 function Dialling:wait(_, _, seconds)
-  self.socket, self.why = native.dial_advance(self.dial, math.min(seconds, STEP))
+  self.wire, self.more = self.dial:advance(math.min(seconds, STEP))
 end
 
-function Dialling:close() native.dial_cancel(self.dial) end
+function Dialling:close() self.dial:cancel() end
 
 function dial_step(state, now)
   local dialling, plan = state.wire, state.plan
-  local socket, why = dialling.socket, dialling.why
-  if not socket and not why then socket, why = native.dial_advance(dialling.dial, 0) end
-  if socket then return connected(state, wires.make(state, socket)) end
+  local wire, more = dialling.wire, dialling.more
+  if not wire and not more then wire, more = dialling.dial:advance(0) end
+  if wire then return connected(state, wire, more) end
+  local why = more
   if not why and now < state.deadline then return true, true, state.deadline end
   local host, port = destination(plan)
   if not why then
@@ -176,10 +177,9 @@ function begin(state)
   state.deadline = clock.now() + (plan.proxy and plan.proxy.timeout or opening.connect_timeout)
   if opening.connect then
     state.step = connect_step
-  elseif world.connect then
-    connected(state, world.connect(session, destination(plan)))
   else
-    state.wire = setmetatable({ dial = native.dial(destination(plan)) }, Dialling)
+    local dial = world.dial or wires.dial
+    state.wire = setmetatable({ dial = dial(state, destination(plan)) }, Dialling)
     state.step = dial_step
   end
 end
@@ -202,6 +202,7 @@ end
 function negotiate(state, now)
   local session, wire, opening = state.session, state.wire, state.opening
   local written, why = wire:write()
+  local is_stuck = native.sendable(session) > 0
   local count, more = connection.read(state, READ)
   if count then state.answered = true end
   local hop = native.status(session)
@@ -232,7 +233,10 @@ function negotiate(state, now)
   end
   if not written and why ~= "timeout" then return fail(state, state.hop, why) end
   if now >= state.deadline then return fail(state, state.hop, "timeout") end
-  return true, native.sendable(session) > 0, count and (count > 0 or more) and now or state.deadline
+  -- What has come may have to be answered: by TLS, for instance.
+  local is_sendable = native.sendable(session) > 0
+  local goes_on = count and (count > 0 or more) or is_sendable and not is_stuck
+  return true, is_sendable, goes_on and now or state.deadline
 end
 
 --- begin(target, given): returns the state of a connection in its first step, or nil and what is wrong with the

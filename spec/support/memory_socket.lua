@@ -82,7 +82,7 @@ end
 
 function Socket:close()
   self.closed = self.closed + 1
-  self.line:finish()
+  self.line:close()
   if self.faults.close then self.faults.close(self) end
   return 1
 end

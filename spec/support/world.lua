@@ -16,6 +16,7 @@
 local luws = require "luws"
 local player = require "spec.support.player"
 local sessions = require "spec.support.session"
+local unpack = require "spec.support.compat".unpack
 
 local world = {}
 
@@ -29,20 +30,26 @@ local native, memory, EVENT -- set by the first world
 
 --- Returns a clock that starts at 0 and advances only in waits. after(seconds, f) calls f at that time.
 local function new_clock()
-  local clock, now, timers, idle = {}, 0, {}, 0
+  local clock, now, idle = {}, 0, 0
+  -- A list, each with the next one. Finalisers run here, too, so nothing may allocate while it changes.
+  local timers = { time = -math.huge, next = false }
 
   function clock.now() return now end
   function clock.time() return EPOCH + now end
 
   function clock.after(seconds, f)
-    local time, at = now + seconds, #timers + 1
-    while at > 1 and timers[at - 1].time > time do at = at - 1 end
-    table.insert(timers, at, { time = time, f = f })
+    local timer, before = { time = now + seconds, f = f, next = false }, timers
+    while before.next and before.next.time <= timer.time do before = before.next end
+    before.next, timer.next = timer, before.next
   end
 
   --- run(): calls what is due.
   function clock.run()
-    while timers[1] and timers[1].time <= now do table.remove(timers, 1).f() end
+    while timers.next and timers.next.time <= now do
+      local timer = timers.next
+      timers.next = timer.next
+      timer.f()
+    end
   end
 
   --- pass(seconds, done): lets time pass until done() is true, or for this long. Returns whether it is true.
@@ -52,7 +59,7 @@ local function new_clock()
     while true do
       clock.run()
       if done() then return true end
-      local following = timers[1] and timers[1].time or math.huge
+      local following = timers.next and timers.next.time or math.huge
       local time = math.min(following, deadline)
       if time > patience then error("this wait has no end: nothing is going to happen", 0) end
       idle = time > now and 0 or idle + 1
@@ -160,12 +167,31 @@ function Peer:accept(silently)
   return response
 end
 
+--- Plays SockProxy until it has connected. Returns whether it has.
+local function negotiate(peer)
+  local line = peer.line
+  if peer.proxy == "asked" then return true end
+  if peer.proxy == "waits" then line:send "OK TOGGLEDBITS-SOCKPROXY 21350 4711\n" end
+  peer.proxy = "greeted"
+  local asked = line.inbox:match "^CONN [^\n]*\n"
+  if not asked then return false end
+  line:take(#asked)
+  line:send "OK CONN 4711\n"
+  peer.proxy = "asked"
+  return true
+end
+
 --- Does what there is to do: runs the script if there is one; otherwise reads and answers.
 function Peer:advance()
   if self.script then return self.script() end
   if self.is_paused then return end
+  if self.proxy and not negotiate(self) then
+    if self.hangs_up and self.line.finished then self:vanish() end
+    return
+  end
   self:take_in()
   if self.wire then self.wire:write() end
+  if self.hangs_up and self.line.finished then self:vanish() end
 end
 
 --- came(): returns all bytes that have arrived.
@@ -211,10 +237,7 @@ function Peer:raw(bytes) self.line:send(bytes) end
 function Peer:finish(why) self.line:finish(why) end
 
 --- vanish(): ends the stream, and accepts nothing from then on.
-function Peer:vanish()
-  self.line:finish()
-  self.line.other.broken = "closed"
-end
+function Peer:vanish() self.line:close() end
 
 --- answer_close(): answers close frames from now on.
 function Peer:answer_close()
@@ -244,18 +267,20 @@ local World = {}
 World.__index = World
 
 --- peer([options]): returns a peer that accepts the next connection. Options: subprotocol, and the options of a session
--- (deflate, max_payload_size); plain = true: bytes only, without an engine. Its fields: request (resource, headers,
--- subprotocols), events ({ opcode, data }, complete messages), frames (fin, opcode, rsv, payload), failure; line (its
--- end of the wire).
+-- (deflate, max_payload_size); certificate and key (PEM): it speaks TLS; plain = true: bytes only, without an engine;
+-- hangs_up = true: ends the stream when the client has; proxy = true: it is reached through SockProxy. Its fields:
+-- request (resource, headers, subprotocols), events ({ opcode, data }, complete messages), frames (fin, opcode, rsv,
+-- payload), failure; line (its end of the wire).
 function World:peer(options)
   options = options or {}
   local peer = setmetatable({
     events = {}, frames = {}, pieces = {}, subprotocol = options.subprotocol, plain = options.plain,
+    hangs_up = options.hangs_up, proxy = options.proxy and "waits" or nil,
   }, Peer)
   if not options.plain then
     peer.session, peer.number = native.session {
       role = "server", seed = 1, deflate = options.deflate, max_payload_size = options.max_payload_size or 2 ^ 30,
-      fragment_size = 0,
+      fragment_size = 0, certificate = options.certificate, key = options.key,
     }
   end
   self.next_peer = peer
@@ -268,7 +293,8 @@ function World:play(steps)
   return self.next_peer
 end
 
---- attach(peer): connects a peer. Returns the other end of its wire.
+--- attach(peer): connects a peer. Returns the other end of its wire. If the world has a function `relay`, that end is
+-- what the function returns for it (relay.lua).
 function World:attach(peer)
   assert(not peer.line, "this peer has its connection already")
   local near, far = memory.pair()
@@ -284,8 +310,31 @@ function World:attach(peer)
     is_due = true
     self.clock.after(0, advance)
   end
-  if peer.script then far.on_input() end
-  return near
+  if peer.script or peer.proxy then far.on_input() end
+  return self.relay and self.relay(near) or near
+end
+
+local Dial = {}
+Dial.__index = Dial
+
+function Dial:advance(seconds)
+  local w, plan = self.world, self.plan
+  if not w.clock.pass(seconds, function() return w.clock.now() >= plan.at end) then return nil end
+  if plan.why then return nil, plan.why end
+  local peer = assert(w.next_peer, "the spec has no peer for this connection")
+  if peer.new_connection then peer = peer:new_connection() end
+  return memory.wire(self.session, w:attach(peer), w.clock), { getfd = function() return -1 end }
+end
+
+function Dial:cancel() self.world.cancelled = self.world.cancelled + 1 end
+
+--- next_dial(): returns how the next attempt to connect goes. By default it succeeds at once. The field dials may be a
+-- list of others, used up one by one: { seconds, why } for one that takes so long and then fails, unless why is nil.
+function World:next_dial()
+  local seconds, why = unpack(table.remove(self.dials, 1) or { 0 })
+  local plan = { at = self.clock.now() + seconds, why = why }
+  self.clock.after(math.min(seconds, PATIENCE), function() end) -- so that a wait ends then
+  return plan
 end
 
 --- open([peer [, options [, handler]]]): opens a connection to a peer. What its handler is told is in told, call by
@@ -307,9 +356,10 @@ function World:receive_all(conn)
 end
 
 --- new(): returns a world with an instance of the module (luws) and its clock. Other fields: conn and told (of the last
--- `open`), asked (the host and port dialled last), import (returns a part of the driver).
+-- `open`), asked (the host and port dialled last), cancelled (how many attempts to connect were given up), memory
+-- (wires/memory.lua), import (returns a part of the driver).
 function world.new()
-  local self = setmetatable({ clock = new_clock(), told = {} }, World)
+  local self = setmetatable({ clock = new_clock(), told = {}, dials = {}, cancelled = 0 }, World)
   local seed = 0
   local seams = {
     clock = self.clock,
@@ -317,16 +367,14 @@ function world.new()
       seed = seed + 1
       return seed
     end,
-    connect = function(session, host, port)
+    dial = function(state, host, port)
       self.asked = { host, port }
-      local peer = assert(self.next_peer, "the spec has no peer for this connection")
-      if peer.new_connection then peer = peer:new_connection() end
-      return memory.wire(session, self:attach(peer), self.clock), { getfd = function() return -1 end }
+      return setmetatable({ world = self, session = state.session, plan = self:next_dial() }, Dial)
     end,
   }
   self.luws = luws.instance("luws", seams)
   native, memory = seams.native, seams.memory
-  self.import = seams.import
+  self.memory, self.import = seams.memory, seams.import
   self.clock.native = native.virtual_clock()
   EVENT = EVENT or native.event_numbers()
   return self

@@ -135,7 +135,7 @@ function Wire:wait(reading, writing, seconds)
     if came > 0 or self.over then return true end
   end
   local left = seconds - (clock.now() - before)
-  if left > 0 and clock.now() - before < PAUSE then clock.sleep(math.min(left, PAUSE)) end
+  if left > 0 and clock.now() - before < PAUSE / 2 then clock.sleep(math.min(left, PAUSE)) end
   return false -- there may be room, but only a send can tell
 end
 

@@ -38,8 +38,14 @@ function End:finish(why)
   if other.on_input then other.on_input() end
 end
 
+--- close([why]): ends the stream in both directions: nothing that the other end sends will arrive any more.
+function End:close(why)
+  self.other.broken = self.other.broken or why or "closed"
+  self:finish(why)
+end
+
 --- pair(): returns two ends. Fields of each: capacity (how many bytes may wait there to be read), on_input (called when
--- something arrives), finished (why nothing more will come).
+-- something arrives), finished (why nothing more will come), broken (why nothing more can be sent).
 function memory.pair()
   local a = setmetatable({ inbox = "", capacity = math.huge }, End)
   local b = setmetatable({ inbox = "", capacity = math.huge }, End)
@@ -50,14 +56,19 @@ end
 local Wire = { came = 0, lingers = true }
 Wire.__index = Wire
 
+-- A finaliser that runs between taking bytes and noting it must not take them, too, nor the next ones (is_at_work).
+
 function Wire:read(max)
   local session, line = self.session, self.line
   self.clock.run()
-  if native.is_busy(session) then return nil end
+  if self.is_at_work or native.is_busy(session) then return nil end
   if native.was_interrupted(session) then return nil, "interrupted" end
   if self.closed then return nil, "closed" end
+  self.is_at_work = true
   local bytes = line:take(max)
-  if bytes ~= "" then return native.receive_data(session, bytes), #bytes == max end
+  local count = bytes ~= "" and native.receive_data(session, bytes)
+  self.is_at_work = false
+  if count then return count, #bytes == max end
   if not line.finished then return nil end
   native.receive_end(session)
   return nil, line.finished
@@ -66,13 +77,15 @@ end
 function Wire:write()
   local session, line = self.session, self.line
   self.clock.run()
-  if native.is_busy(session) then return nil, "timeout" end
+  if self.is_at_work or native.is_busy(session) then return nil, "timeout" end
   if self.closed or line.broken then return nil, line.broken or "closed" end
+  self.is_at_work = true
   local bytes = native.peek(session, line:room())
   if bytes ~= "" then
     line:send(bytes)
     native.sent(session, #bytes)
   end
+  self.is_at_work = false
   if native.outgoing(session) > 0 then return nil, "timeout" end
   return true
 end
@@ -80,7 +93,8 @@ end
 function Wire:wait(reading, writing, seconds)
   local line = self.line
   return self.clock.pass(seconds, function()
-    return self.closed or reading and (line.inbox ~= "" or line.finished) or writing and line:room() > 0 or false
+    return self.closed or reading and (line.inbox ~= "" or line.finished)
+      or writing and (line.broken or line:room() > 0) or false
   end)
 end
 
@@ -91,15 +105,14 @@ function Wire:shutdown() self.line:finish() end
 function Wire:close()
   if self.closed then return end
   self.closed = true
-  self.line:finish()
-  self.line.other.broken = "closed"
+  self.line:close()
 end
 
 function Wire.release() end
 
 --- wire(session, line, clock): returns a wire that carries the session's bytes over this end.
 function memory.wire(session, line, clock)
-  return setmetatable({ session = session, line = line, clock = clock, closed = false }, Wire)
+  return setmetatable({ session = session, line = line, clock = clock, closed = false, is_at_work = false }, Wire)
 end
 
 return memory

@@ -37,6 +37,26 @@ end
 
 local wires = {}
 
+local Dial = {}
+Dial.__index = Dial
+
+function Dial:advance(seconds)
+  local socket, why = native.dial_advance(self.native, seconds)
+  if not socket then return nil, why end
+  return wires.make(self.state, socket)
+end
+
+function Dial:cancel() native.dial_cancel(self.native) end
+
+--- dial(state, host, port): begins to connect. Returns an object with these methods:
+--   advance(seconds)   waits for at most this time, or until a signal comes. Returns a wire that carries the bytes of
+--                      the connection's session, and the user's object for its socket; nil if it must be called again;
+--                      nil and why it cannot connect
+--   cancel()           gives up
+function wires.dial(state, host, port)
+  return setmetatable({ state = state, native = native.dial(host, port) }, Dial)
+end
+
 --- make(state, socket): makes this native socket carry the bytes of the connection's session. Returns the wire, and the
 -- user's object for the socket.
 function wires.make(state, socket)

@@ -12,13 +12,15 @@ use crate::protocol::connection::Config;
 use crate::protocol::handshake::UpgradeRequest;
 use crate::proxy::sockproxy::SockProxy;
 use crate::session::{Kind, Session};
+use crate::tls::Acceptor;
+use crate::tls::identity::Identity;
 
 /// `session(parameters)`: a session (a client's has its first bytes queued) and its number; or `nil`, the error, and
 /// the hop that cannot even begin, "tls" or "proxy", if it is one.
 ///
 /// Parameters of both roles: `role` ("server" or nil), `seed` (of nonces and masking keys, for tests), `clock` (a
 /// virtual one or nil), `max_payload_size`, `use_masking`, `fragment_size`, `coalesce` (bytes), `deflate` (a table with
-/// everything that [`options`] reads, or nil). Client only: `host`, `host_header`, `resource`, `headers` (array of
+/// everything that [`options`] reads, or nil). Server only: `certificate` and `key` (PEM; nil without TLS). Client only: `host`, `host_header`, `resource`, `headers` (array of
 /// `{name, value}`), `subprotocols` (array), `secure`, `tls` (with LuaSec's names) and `sockproxy` (a table or nil,
 /// like `deflate`).
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
@@ -50,7 +52,9 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
         seed: parameters.get("seed").number().map(|seed| seed as u64),
     };
     if parameters.get("role").text().as_deref() == Some("server") {
-        return Session::server(None, config).map_err(|error| Fault::Parameters(error.to_string()));
+        let acceptor = acceptor(parameters)?;
+        return Session::server(acceptor.as_ref(), config)
+            .map_err(|error| Fault::Parameters(error.to_string()));
     }
     let request = request(parameters)?;
     let secure = parameters.get("secure").boolean() == Some(true);
@@ -71,6 +75,18 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
         Ok(negotiation) => Ok(session.through(Box::new(negotiation))),
         Err(error) => Err(Fault::Proxy(error.to_string())),
     }
+}
+
+/// What accepts TLS for a server, if it has a certificate.
+fn acceptor(parameters: &Table) -> Result<Option<Acceptor>, Fault> {
+    let (Some(certificate), Some(key)) =
+        (parameters.get("certificate").bytes(), parameters.get("key").bytes())
+    else {
+        return Ok(None);
+    };
+    let identity = Identity::from_pem(certificate, key);
+    let acceptor = identity.and_then(|identity| Acceptor::new(&identity));
+    acceptor.map(Some).map_err(|error| Fault::Parameters(error.to_string()))
 }
 
 /// The upgrade request, or the parameter that cannot be part of one.
