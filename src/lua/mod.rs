@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::http::headers::Header;
+use crate::net::process::{NOT_OURS, Process};
 use crate::tls::{Connector, TlsOptions};
 use crate::url::Target;
 use tls::{Connectors, Fault, Files};
@@ -43,6 +44,9 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"set_clock", set_clock),
     // first_unverified(): true on the first call in the process
     (c"first_unverified", first_unverified),
+    // process(): the number of this process; not_ours(number): nil, or why nothing can be done, if it is another one's
+    (c"process", process),
+    (c"not_ours", not_ours),
     // first_too_large(): true on the first call in the Lua state
     (c"first_too_large", first_too_large),
 ];
@@ -129,6 +133,17 @@ fn set_clock(_: &Rc<Context>, arguments: &[Value]) -> Reply {
         clock.set(*seconds);
     }
     vec![]
+}
+
+fn process(_: &Rc<Context>, _: &[Value]) -> Reply {
+    vec![f64::from(Process::this().number()).into()]
+}
+
+fn not_ours(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let this = f64::from(Process::this().number());
+    let is_ours =
+        arguments.first().and_then(Value::number).is_some_and(|number| number.to_bits() == this.to_bits());
+    vec![(!is_ours).then_some(NOT_OURS).into()]
 }
 
 fn first_unverified(_: &Rc<Context>, _: &[Value]) -> Reply {

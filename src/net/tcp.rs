@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::process::Process;
 use super::resolve::Lookup;
 
 /// If an address has not answered for this long, the next one is tried in parallel (RFC 8305 section 5), so that an
@@ -27,6 +28,8 @@ pub struct Dial {
     attempts: Vec<Socket>,
     next_attempt: Option<Instant>,
     last_error: Option<io::Error>,
+    /// The process that has begun it.
+    process: Process,
 }
 
 /// The progress of a [`Dial`].
@@ -48,6 +51,7 @@ impl Dial {
             attempts: Vec::new(),
             next_attempt: None,
             last_error: None,
+            process: Process::this(),
         }
     }
 
@@ -137,7 +141,7 @@ impl Dial {
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
-        Ok(Some(TcpSocket { stream: socket.into() }))
+        Ok(Some(TcpSocket { stream: socket.into(), process: self.process }))
     }
 }
 
@@ -176,10 +180,13 @@ fn in_progress(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
 }
 
-/// A connected socket. Reading and writing never block.
+/// A connected socket. Reading and writing never block. A forked child can close its copy, and nothing else: what it
+/// reads, its parent would miss, and what it writes would come between its parent's bytes.
 #[derive(Debug)]
 pub struct TcpSocket {
     stream: TcpStream,
+    /// The process that it belongs to.
+    process: Process,
 }
 
 impl TcpSocket {
@@ -188,6 +195,7 @@ impl TcpSocket {
     /// # Errors
     /// `WouldBlock` if there is nothing to read, and the system's errors.
     pub fn read(&self, target: &mut [u8]) -> io::Result<usize> {
+        self.process.check()?;
         retry(|| (&self.stream).read(target))
     }
 
@@ -196,6 +204,7 @@ impl TcpSocket {
     /// # Errors
     /// `WouldBlock` if there is no room, and the system's errors.
     pub fn write(&self, source: &[u8]) -> io::Result<usize> {
+        self.process.check()?;
         retry(|| (&self.stream).write(source))
     }
 
@@ -216,6 +225,7 @@ impl TcpSocket {
     /// # Errors
     /// Returns the system's errors.
     pub fn shutdown_write(&self) -> io::Result<()> {
+        self.process.check()?;
         self.stream.shutdown(Shutdown::Write)
     }
 
@@ -224,6 +234,7 @@ impl TcpSocket {
     /// # Errors
     /// Returns the system's errors.
     pub fn shutdown(&self) -> io::Result<()> {
+        self.process.check()?;
         self.stream.shutdown(Shutdown::Both)
     }
 

@@ -78,7 +78,14 @@ function Wire:receive(max, seconds)
   return count, #bytes
 end
 
+--- Gives up in a forked child: the socket is its parent's as well.
+function Wire:check_process()
+  local why = native.not_ours(self.process)
+  if why then self:give_up(why) end
+end
+
 function Wire:read(max)
+  self:check_process()
   if native.was_interrupted(self.session) then self:give_up(INTERRUPTED) end
   local count, came = self:receive(max, 0)
   if came > 0 then return count, came >= max end
@@ -100,6 +107,7 @@ local function sent(size, ok, last, why, partial)
 end
 
 function Wire:write()
+  self:check_process()
   if self.broken then return nil, self.broken end
   if native.is_busy(self.session) then return nil, "timeout" end
   local ours = guard.take(self.sending)
@@ -126,6 +134,7 @@ end
 
 -- LuaSocket can wait for only one thing at a time. If both are wanted, it waits to read, and sending is retried often.
 function Wire:wait(reading, writing, seconds)
+  self:check_process()
   if self.broken or reading and (self.over or self.came > 0) then return true end
   local before = clock.now()
   seconds = math.min(seconds, STEP)
@@ -153,6 +162,8 @@ end
 function Wire.shutdown() end
 
 function Wire:close()
+  -- Some sockets say goodbye to the peer when they are closed.
+  if native.not_ours(self.process) then return end
   local ok, why = guard.run(do_close, self.socket)
   if not ok then log.warning("the program's socket cannot be closed: %s", why:match("^[^\n]*")) end
 end
@@ -177,6 +188,7 @@ function wires.make(session, socket)
   return setmetatable({
     session = session,
     socket = socket,
+    process = native.process(),
     receiving = guard.turn(),
     sending = guard.turn(),
     over = nil, -- why nothing more will come

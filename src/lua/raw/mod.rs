@@ -31,6 +31,7 @@ use mlua_sys::lua_State as State;
 use super::value::{Handle, Reply, Table, Value, failure};
 use super::{Context, FUNCTIONS, SOURCES};
 
+mod fork;
 mod hot;
 mod quick;
 
@@ -52,6 +53,7 @@ const DEEPEST: usize = 4;
 /// `luaopen_luws`: called by `require "luws"`. A submodule needs one more such function, with the name of its source.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn luaopen_luws(state: *mut State) -> c_int {
+    fork::watch();
     unsafe { open(state, c"loader") }
 }
 
