@@ -108,7 +108,8 @@ describe("the option deflate", function()
     ["permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits"] = {
       server_no_context_takeover = true, client_no_context_takeover = true,
     },
-    ["permessage-deflate; server_max_window_bits=10; client_max_window_bits=8"] = {
+    ["permessage-deflate; server_max_window_bits=10; client_max_window_bits=8, "
+      .. "permessage-deflate; client_max_window_bits=8"] = {
       server_max_window_bits = 10, client_max_window_bits = 8,
     },
   } do

@@ -29,7 +29,8 @@ pub struct Options {
     pub server_no_context_takeover: bool,
     /// The client will forget its window after each message.
     pub client_no_context_takeover: bool,
-    /// The largest window that the server may use, 8 to 15.
+    /// The largest window that the server may use, 8 to 15. A server that accepts the client's second offer may use
+    /// any.
     pub server_max_window_bits: Option<u8>,
     /// The largest window that the client will use, 8 to 15.
     pub client_max_window_bits: Option<u8>,
@@ -163,20 +164,25 @@ pub struct NegotiatedParameters {
 }
 
 impl Options {
-    /// The client's offer (section 7.1), as the value of a header.
+    /// The client's offers (section 7.1), as the value of a header: what it asks for, and for servers that cannot limit
+    /// their window (section 7.1.2.1) the same without that, as in section 7.1.3.
     #[must_use]
     pub fn offer(&self) -> String {
-        Parameters {
+        let wish = Parameters {
             server_no_context_takeover: self.server_no_context_takeover,
             client_no_context_takeover: self.client_no_context_takeover,
             server_max_window_bits: self.server_max_window_bits,
             // Without it a server could not ask for a smaller window (section 7.1.2.2).
             client_max_window_bits: self.client_max_window_bits.into(),
+        };
+        match self.server_max_window_bits {
+            None => wish.header(),
+            Some(_) => wish.header() + ", " + &Parameters { server_max_window_bits: None, ..wish }.header(),
         }
-        .header()
     }
 
-    /// The client's check of the server's answer to [`offer`](Self::offer).
+    /// The client's check of the server's answer to [`offer`](Self::offer). As one of the offers does not limit the
+    /// server's window, the answer may have any.
     ///
     /// # Errors
     /// The answer is malformed, or does not match the offer: the connection must fail (section 7.1).
@@ -184,13 +190,6 @@ impl Options {
         let answer = Parameters::parse(answer)?;
         if self.server_no_context_takeover && !answer.server_no_context_takeover {
             return Err(ParametersError::Missing("server_no_context_takeover"));
-        }
-        match (self.server_max_window_bits, answer.server_max_window_bits) {
-            (Some(asked), Some(bits)) if bits > asked => {
-                return Err(ParametersError::AboveAsked { bits, asked });
-            }
-            (Some(_), None) => return Err(ParametersError::Missing("server_max_window_bits")),
-            _ => {}
         }
         let own = self.client_max_window_bits.unwrap_or(15);
         let own_window_bits = match answer.client_max_window_bits {

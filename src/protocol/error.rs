@@ -284,11 +284,6 @@ pub enum ParametersError {
     },
     /// The offer asks for the parameter, and the answer lacks it.
     Missing(&'static str),
-    /// The answer has a larger window than the offer asks for.
-    AboveAsked {
-        bits: u8,
-        asked: u8,
-    },
     /// The answer has a larger window than the client has offered.
     AboveOffered {
         bits: u8,
@@ -305,9 +300,6 @@ impl fmt::Display for ParametersError {
             Self::MissingValue(name) => write!(f, "{name} has no value"),
             Self::WindowBits { name, value } => write!(f, "{name} is {value}, not 8 to 15"),
             Self::Missing(name) => write!(f, "{name} was asked for and is missing"),
-            Self::AboveAsked { bits, asked } => {
-                write!(f, "server_max_window_bits is {bits}, over the {asked} that was asked for")
-            }
             Self::AboveOffered { bits, offered } => {
                 write!(f, "client_max_window_bits is {bits}, over the {offered} that was offered")
             }

@@ -34,7 +34,13 @@ fn an_offer_has_what_the_client_wishes_for() {
             "s c",
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits",
         ),
-        ("S10 C9", "permessage-deflate; server_max_window_bits=10; client_max_window_bits=9"),
+        // RFC 7692 section 7.1.3: a second offer, for servers that cannot limit their window
+        (
+            "S10 C9 s",
+            "permessage-deflate; server_no_context_takeover; server_max_window_bits=10; \
+             client_max_window_bits=9, \
+             permessage-deflate; server_no_context_takeover; client_max_window_bits=9",
+        ),
     ] {
         assert_eq!(options(wish).offer(), offer);
     }
