@@ -88,6 +88,7 @@ fn readings(size: usize) -> Vec<u8> {
 
 mod header {
     use super::{Bencher, Buffer, FrameHeader, KEY, Opcode, SIZES, black_box, measure};
+    use luws::protocol::frame::Lengths;
 
     /// A masked header, as clients send it.
     fn header(size: usize) -> FrameHeader {
@@ -100,7 +101,7 @@ mod header {
         let mut bytes = Buffer::default();
         header(size).write(&mut bytes);
         let bytes = bytes.as_slice();
-        measure(bencher, bytes.len(), || FrameHeader::parse(black_box(bytes)));
+        measure(bencher, bytes.len(), || FrameHeader::parse(black_box(bytes), Lengths::Shortest));
     }
 
     #[divan::bench(args = SIZES)]
@@ -174,7 +175,7 @@ mod assemble {
 
     fn assemble(bencher: Bencher<'_, '_>, size: usize, opcode: Opcode, fragment: usize) {
         let data = ascii(size);
-        let mut assembler = Assembler::new(None);
+        let mut assembler = Assembler::new(None, true);
         measure(bencher, size, || {
             let (mut opcode, mut rest) = (opcode, black_box(&data[..]));
             loop {

@@ -44,6 +44,8 @@ local function watched(vector, over)
   return handler, {
     control_handler = control_handler,
     max_payload_size = vector.limit,
+    validate_utf8 = vector.validate_utf8,
+    allow_long_lengths = vector.allow_long_lengths,
     deflate = deflate_options(wish),
     subprotocols = vector.subprotocols,
     -- The scripts do not answer a close frame, but end once they have received one as the last frame.

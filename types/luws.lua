@@ -173,6 +173,10 @@ in this file with the driver.
 ---@field receive_chunk_size? number
 ---The most bytes of one message; a larger one ends the connection with code 1009. Default: 65535.
 ---@field max_payload_size? number
+---false takes and sends text in any encoding, such as ISO 8859-1. Default: true.
+---@field validate_utf8? boolean
+---Take frames whose length is not in its shortest form. Default: false.
+---@field allow_long_lengths? boolean
 ---Seconds that wssend and wsflush wait for room. Default: 5.
 ---@field send_timeout? number
 ---Offer compression: true, or a table of its options. Default: false.

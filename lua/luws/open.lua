@@ -18,6 +18,8 @@ options.register {
   { "upgrade_timeout", 5, options.at_least(0) }, -- s for the upgrade
   { "max_payload_size", 65535, options.at_least(0) }, -- bytes of one message
   { "use_masking", true, options.of_type("boolean") },
+  { "validate_utf8", true, options.of_type("boolean") }, -- whether text must be UTF-8, in both directions
+  { "allow_long_lengths", false, options.of_type("boolean") }, -- whether lengths need not be in their shortest form
   { "fragment_size", 0, options.at_least(0) }, -- larger messages are sent in fragments; 0: never
 }
 
@@ -70,6 +72,8 @@ local function parameters(target, opening, given)
     max_payload_size = opening.max_payload_size,
     use_masking = opening.use_masking,
     fragment_size = opening.fragment_size,
+    validate_utf8 = opening.validate_utf8,
+    allow_long_lengths = opening.allow_long_lengths,
     coalesce = opening.coalesce,
     deflate = deflate,
     seed = world.seed and world.seed(),

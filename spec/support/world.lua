@@ -267,10 +267,10 @@ local World = {}
 World.__index = World
 
 --- peer([options]): returns a peer that accepts the next connection. Options: subprotocol, and the options of a session
--- (deflate, max_payload_size); certificate and key (PEM): it speaks TLS; plain = true: bytes only, without an engine;
--- hangs_up = true: ends the stream when the client has; proxy = true: it is reached through SockProxy. Its fields:
--- request (resource, headers, subprotocols), events ({ opcode, data }, complete messages), frames (fin, opcode, rsv,
--- payload), failure; line (its end of the wire).
+-- (deflate, max_payload_size, validate_utf8); certificate and key (PEM): it speaks TLS; plain = true: bytes only,
+-- without an engine; hangs_up = true: ends the stream when the client has; proxy = true: it is reached through
+-- SockProxy. Its fields: request (resource, headers, subprotocols), events ({ opcode, data }, complete messages),
+-- frames (fin, opcode, rsv, payload), failure; line (its end of the wire).
 function World:peer(options)
   options = options or {}
   local peer = setmetatable({
@@ -280,7 +280,7 @@ function World:peer(options)
   if not options.plain then
     peer.session, peer.number = native.session {
       role = "server", seed = 1, deflate = options.deflate, max_payload_size = options.max_payload_size or 2 ^ 30,
-      fragment_size = 0, certificate = options.certificate, key = options.key,
+      fragment_size = 0, validate_utf8 = options.validate_utf8, certificate = options.certificate, key = options.key,
     }
   end
   self.next_peer = peer

@@ -3,9 +3,9 @@
 --
 --   for _, vector in ipairs(format.all()) do ... end
 --
--- A vector has name, limit, deflate and wish (headers or nil), subprotocols (array or nil), upgrade (whether it begins
--- before that), input (bytes; with {accept} and {key} in them), events (array of lines, with all bytes written out and
--- text as it is).
+-- A vector has name, limit, validate_utf8 and allow_long_lengths (booleans or nil), deflate and wish (headers or nil),
+-- subprotocols (array or nil), upgrade (whether it begins before that), input (bytes; with {accept} and {key} in them),
+-- events (array of lines, with all bytes written out and text as it is).
 
 local format = {}
 
@@ -54,6 +54,10 @@ local function add(vector, word, value)
     vector.input[#vector.input + 1] = lines(value)
   elseif word == "utf8" then
     vector.events[#vector.events + 1] = "text " .. bytes(value)
+  elseif word == "raw" then
+    vector.events[#vector.events + 1] = "text " .. bytes(value)
+  elseif word == "validate_utf8" or word == "allow_long_lengths" then
+    vector[word] = value == "true"
   elseif word == "binary" or word == "ping" or word == "pong" then
     vector.events[#vector.events + 1] = word .. " " .. format.hex(bytes(value))
   elseif word == "text" or word == "close" or word == "error" or word == "open" or word == "fails" then

@@ -17,7 +17,7 @@ use crate::protocol::Role;
 use crate::protocol::buffer::Buffer;
 use crate::protocol::deflate::{NAME, Options};
 use crate::protocol::extensions;
-use crate::protocol::frame::{FrameHeader, MAX_HEADER};
+use crate::protocol::frame::{FrameHeader, Lengths, MAX_HEADER};
 
 use ends::{Setup, client, play, set_up};
 pub use feeding::feed_every_way;
@@ -46,7 +46,7 @@ impl<'a> Choices<'a> {
 /// # Panics
 /// A promise is broken.
 pub fn frame_header(data: &[u8]) {
-    let whole = FrameHeader::parse(data);
+    let whole = FrameHeader::parse(data, Lengths::Shortest);
     if let Ok(Some((header, length))) = &whole {
         assert!(*length <= MAX_HEADER.min(data.len()));
         assert!(header.payload_length < 1 << 63 && header.rsv < 8);
@@ -59,7 +59,7 @@ pub fn frame_header(data: &[u8]) {
     // While the header is incomplete there is no result; from then on the result stays the same.
     let mut known = false;
     for end in 0..=data.len().min(MAX_HEADER) {
-        let part = FrameHeader::parse(&data[..end]);
+        let part = FrameHeader::parse(&data[..end], Lengths::Shortest);
         assert!(part == Ok(None) && !known || part == whole, "{end} bytes: {part:?}, all: {whole:?}");
         known = part != Ok(None);
     }

@@ -57,6 +57,7 @@ pub fn operations(data: &[u8]) {
         fragment_size: [0, 1, 7, 1000][usize::from(setup >> 1 & 3)],
         deflate: None,
         seed: None,
+        ..Config::default()
     };
     let client = Config { deflate: wish, ..config.clone() };
     let (client, server) = pair(client, Config { deflate: allowed, ..config });

@@ -3,12 +3,14 @@
 use super::close_code::CloseCode;
 use super::error::{ProtocolError, SendError, Text};
 use super::frame::MAX_CONTROL_PAYLOAD;
+use super::utf8;
 
 /// The body of a close frame that may be on the wire. The default is an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CloseFrame {
     code: Option<CloseCode>,
-    reason: String,
+    /// UTF-8, unless the connection does not validate it.
+    reason: Vec<u8>,
 }
 
 impl CloseFrame {
@@ -19,20 +21,21 @@ impl CloseFrame {
     }
 
     #[must_use]
-    pub fn reason(&self) -> &str {
+    pub fn reason(&self) -> &[u8] {
         &self.reason
     }
 
     /// The reply to this one: the same code (section 5.5.1).
     pub(super) fn echo(&self) -> Self {
-        Self { code: self.code, reason: String::new() }
+        Self { code: self.code, reason: Vec::new() }
     }
 
-    /// A close frame to be sent.
+    /// A close frame to be sent. The caller has made sure that the reason is UTF-8.
     ///
     /// # Errors
     /// [`SendError::Close`] if code and reason do not fit into a control frame (the reason may have 123 bytes).
-    pub fn new(code: CloseCode, reason: &str) -> Result<Self, SendError> {
+    pub fn new(code: CloseCode, reason: impl AsRef<[u8]>) -> Result<Self, SendError> {
+        let reason = reason.as_ref();
         if reason.len() > MAX_CONTROL_PAYLOAD - 2 {
             return Err(SendError::Close(format!(
                 "the reason has {} bytes (at most {})",
@@ -50,15 +53,15 @@ impl CloseFrame {
             length -= 1;
         }
         reason.truncate(length);
-        Self { code: Some(code), reason }
+        Self { code: Some(code), reason: reason.into_bytes() }
     }
 
     /// The body of a close frame that the peer sent.
     ///
     /// # Errors
     /// 1002 for a body of one byte or over 125, or a code that may not be on the wire, 1007 for a reason that
-    /// is not UTF-8.
-    pub fn parse(payload: &[u8]) -> Result<Self, ProtocolError> {
+    /// is not UTF-8, if that is validated.
+    pub fn parse(payload: &[u8], validate_utf8: bool) -> Result<Self, ProtocolError> {
         if payload.len() > MAX_CONTROL_PAYLOAD {
             return Err(ProtocolError::ControlTooLong);
         }
@@ -69,10 +72,10 @@ impl CloseFrame {
         };
         let number = u16::from_be_bytes([*high, *low]);
         let code = CloseCode::new(number).ok_or(ProtocolError::InvalidCloseCode(number))?;
-        match simdutf8::basic::from_utf8(reason) {
-            Ok(reason) => Ok(Self { code: Some(code), reason: reason.to_owned() }),
-            Err(_) => Err(ProtocolError::NotUtf8(Text::CloseReason)),
+        if validate_utf8 && !utf8::is_valid(reason) {
+            return Err(ProtocolError::NotUtf8(Text::CloseReason));
         }
+        Ok(Self { code: Some(code), reason: reason.to_owned() })
     }
 
     /// The body as it goes on the wire.
@@ -80,7 +83,7 @@ impl CloseFrame {
     pub fn payload(&self) -> Vec<u8> {
         match self.code {
             None => Vec::new(),
-            Some(code) => [&code.get().to_be_bytes(), self.reason.as_bytes()].concat(),
+            Some(code) => [&code.get().to_be_bytes(), self.reason.as_slice()].concat(),
         }
     }
 }
@@ -98,7 +101,7 @@ mod tests {
             (CloseFrame::new(CloseCode::NORMAL_CLOSURE, "bye").unwrap(), b"\x03\xe8bye"),
         ] {
             assert_eq!(frame.payload(), payload);
-            assert_eq!(CloseFrame::parse(payload), Ok(frame));
+            assert_eq!(CloseFrame::parse(payload, true), Ok(frame));
         }
     }
 
@@ -108,6 +111,6 @@ mod tests {
         assert_eq!(normal("x".repeat(123)).unwrap().payload().len(), 125);
         assert!(normal("x".repeat(124)).is_err());
         let long = CloseFrame::about(CloseCode::PROTOCOL_ERROR, "€".repeat(50));
-        assert_eq!(long.reason, "€".repeat(41));
+        assert_eq!(long.reason, "€".repeat(41).as_bytes());
     }
 }

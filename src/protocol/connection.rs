@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 
 use super::buffer::Buffer;
 use super::close::CloseFrame;
-use super::deflate::{self, Deflater, Inflater, NegotiatedParameters};
+use super::deflate::{Deflater, Inflater, NegotiatedParameters};
 use super::error::{ReceiveError, SendError};
 use super::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, Opcode};
 use super::incoming::{Incoming, PendingEvent};
@@ -15,30 +15,8 @@ use super::message::Assembler;
 use super::outgoing::Outgoing;
 use super::role::Role;
 
+pub use super::config::Config;
 pub use super::event::Event;
-
-/// The settings of a connection.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The largest message in bytes; a larger one fails the connection with 1009.
-    pub max_message_size: usize,
-    /// Whether a client masks its frames. RFC 6455 section 5.1 requires it; some private servers do without. A server
-    /// never masks.
-    pub use_masking: bool,
-    /// Messages of more bytes than this are sent in fragments of this size; 0 for never.
-    pub fragment_size: usize,
-    /// The permessage-deflate parameters to offer (client) or to accept (server); `None` for no compression.
-    pub deflate: Option<deflate::Options>,
-    /// A seed for the nonce and the masking keys, instead of the system's generator. For tests only: a peer must not be
-    /// able to predict them (section 10.3).
-    pub seed: Option<u64>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { max_message_size: 65535, use_masking: true, fragment_size: 0, deflate: None, seed: None }
-    }
-}
 
 /// The open connection. Inputs: [`input`](Self::input), then [`next_event`](Self::next_event) until it is `None`;
 /// [`send`](Self::send), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close). Output:
@@ -47,6 +25,7 @@ impl Default for Config {
 pub struct Connection {
     incoming: Incoming,
     outgoing: Outgoing,
+    validate_utf8: bool,
     close_sent: Option<CloseFrame>,
     close_received: Option<CloseFrame>,
     failed: bool,
@@ -67,8 +46,9 @@ impl Connection {
         let keys = (role == Role::Client && config.use_masking).then_some(rng);
         let inflater = compression.as_ref().map(Inflater::new);
         Self {
-            incoming: Incoming::new(role, config.max_message_size, input, inflater),
-            outgoing: Outgoing::new(output, keys, compression.map(Deflater::new), config.fragment_size),
+            incoming: Incoming::new(role, &config, input, inflater),
+            outgoing: Outgoing::new(output, keys, compression.map(Deflater::new), &config),
+            validate_utf8: config.validate_utf8,
             close_sent: None,
             close_received: None,
             failed: false,
@@ -112,6 +92,12 @@ impl Connection {
     #[must_use]
     pub fn frames_received(&self) -> u64 {
         self.incoming.frames_received()
+    }
+
+    /// Whether text must be UTF-8.
+    #[must_use]
+    pub fn validates_utf8(&self) -> bool {
+        self.validate_utf8
     }
 
     #[must_use]
@@ -232,7 +218,8 @@ impl Connection {
             Opcode::Close | Opcode::Ping | Opcode::Pong if !fin => Err(SendError::ControlFragmented),
             Opcode::Close if data.len() > MAX_CONTROL_PAYLOAD => Err(SendError::ControlTooLong(data.len())),
             Opcode::Close => {
-                let frame = CloseFrame::parse(data).map_err(|error| SendError::Close(error.to_string()))?;
+                let frame = CloseFrame::parse(data, self.validate_utf8)
+                    .map_err(|error| SendError::Close(error.to_string()))?;
                 self.send_close(frame)
             }
             Opcode::Ping | Opcode::Pong => self.outgoing.control(opcode, data),

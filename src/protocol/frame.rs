@@ -53,6 +53,15 @@ impl Opcode {
     }
 }
 
+/// The forms of a payload length that are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lengths {
+    /// The shortest one only (section 5.2).
+    Shortest,
+    /// Longer ones as well.
+    Any,
+}
+
 /// A frame header that obeys every rule that does not depend on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
@@ -115,9 +124,9 @@ impl FrameHeader {
     /// rule is reported as soon as the byte that breaks it is there.
     ///
     /// # Errors
-    /// A reserved opcode, a control frame that is fragmented or over 125 bytes, a length that is not in its shortest
-    /// form or has its highest bit set: close code 1002 for all of them.
-    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
+    /// A reserved opcode, a control frame that is fragmented or over 125 bytes, a length that is in a form not accepted
+    /// or has its highest bit set: close code 1002 for all of them.
+    pub fn parse(bytes: &[u8], lengths: Lengths) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         let fin = first & 0x80 != 0;
         let number = first & 0x0f;
@@ -127,13 +136,13 @@ impl FrameHeader {
         }
         let Some(&second) = bytes.get(1) else { return Ok(None) };
         let (payload_length, mut length) = match second & 0x7f {
-            126 | 127 if opcode.is_control() => {
+            126 | 127 if opcode.is_control() && lengths == Lengths::Shortest => {
                 return Err(ProtocolError::ControlTooLong);
             }
             126 => {
                 let Some(extended) = array(bytes, 2) else { return Ok(None) };
                 let extended = u64::from(u16::from_be_bytes(extended));
-                if extended < 126 {
+                if extended < 126 && lengths == Lengths::Shortest {
                     return Err(ProtocolError::LengthNotMinimal);
                 }
                 (extended, 4)
@@ -144,13 +153,16 @@ impl FrameHeader {
                 if extended >> 63 != 0 {
                     return Err(ProtocolError::LengthTooLong);
                 }
-                if u16::try_from(extended).is_ok() {
+                if u16::try_from(extended).is_ok() && lengths == Lengths::Shortest {
                     return Err(ProtocolError::LengthNotMinimal);
                 }
                 (extended, 10)
             }
             short => (u64::from(short), 2),
         };
+        if lengths == Lengths::Any && opcode.is_control() && payload_length > MAX_CONTROL_PAYLOAD as u64 {
+            return Err(ProtocolError::ControlTooLong);
+        }
         let mut masking_key = None;
         if second & 0x80 != 0 {
             let Some(key) = array(bytes, length) else { return Ok(None) };

@@ -6,10 +6,11 @@ use std::ops::Range;
 
 use super::buffer::Buffer;
 use super::close::CloseFrame;
+use super::config::Config;
 use super::deflate::Inflater;
 use super::error::{ProtocolError, ReceiveError, Text};
 use super::event::Event;
-use super::frame::{FrameHeader, Opcode, RSV1, Trace};
+use super::frame::{FrameHeader, Lengths, Opcode, RSV1, Trace};
 use super::mask;
 use super::message::Assembler;
 use super::role::Role;
@@ -62,6 +63,8 @@ pub(crate) enum PendingEvent {
 pub(super) struct Incoming {
     role: Role,
     max_message_size: usize,
+    validate_utf8: bool,
+    lengths: Lengths,
     queue: Buffer,
     /// The number of bytes at the start of `queue` that the last event borrowed.
     borrowed: usize,
@@ -81,15 +84,12 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// `role` is our own; without an inflater, compressed messages are rejected.
-    pub(super) fn new(
-        role: Role,
-        max_message_size: usize,
-        queue: Buffer,
-        inflater: Option<Inflater>,
-    ) -> Self {
+    pub(super) fn new(role: Role, config: &Config, queue: Buffer, inflater: Option<Inflater>) -> Self {
         Self {
             role,
-            max_message_size,
+            max_message_size: config.max_message_size,
+            validate_utf8: config.validate_utf8,
+            lengths: if config.allow_long_lengths { Lengths::Any } else { Lengths::Shortest },
             queue,
             borrowed: 0,
             assembled: false,
@@ -97,7 +97,7 @@ impl Incoming {
             announce: false,
             delivery: Delivery::Whole,
             message_rsv: if inflater.is_some() { RSV1 } else { 0 },
-            assembler: Assembler::new(inflater),
+            assembler: Assembler::new(inflater, config.validate_utf8),
             frames_received: 0,
             work: 0,
             trace: Trace::default(),
@@ -188,7 +188,7 @@ impl Incoming {
         let mut complete = 0;
         loop {
             let rest = &self.queue.as_slice()[complete..];
-            match FrameHeader::parse(rest) {
+            match FrameHeader::parse(rest, self.lengths) {
                 Ok(Some((header, length))) if header.payload_length <= (rest.len() - length) as u64 => {
                     complete += length + header.payload_length as usize;
                 }
@@ -233,7 +233,7 @@ impl Incoming {
         let data = queue.get(start..start + length)?;
         let is_sound = first == 0x80 | opcode as u8
             && length <= self.max_message_size
-            && (opcode != Opcode::Text || utf8::is_valid(data));
+            && (opcode != Opcode::Text || !self.validate_utf8 || utf8::is_valid(data));
         if !is_sound {
             return None;
         }
@@ -281,7 +281,7 @@ impl Incoming {
                 }
                 continue;
             }
-            let Some((header, length)) = FrameHeader::parse(self.queue.as_slice())? else {
+            let Some((header, length)) = FrameHeader::parse(self.queue.as_slice(), self.lengths)? else {
                 return Ok(None);
             };
             self.check_header(&header)?;
@@ -347,7 +347,7 @@ impl Incoming {
     ) -> Result<PendingEvent, ReceiveError> {
         let range = self.whole_payload(header, length);
         let data = &self.queue.as_slice()[range.clone()];
-        if header.opcode == Opcode::Text && !utf8::is_valid(data) {
+        if header.opcode == Opcode::Text && self.validate_utf8 && !utf8::is_valid(data) {
             return Err(ProtocolError::NotUtf8(Text::Message).into());
         }
         self.assembler.finish()?;
@@ -366,7 +366,7 @@ impl Incoming {
         Ok(Some(match header.opcode {
             Opcode::Ping => PendingEvent::Ping(range),
             Opcode::Pong => PendingEvent::Pong(range),
-            _ => PendingEvent::Close(CloseFrame::parse(&self.queue.as_slice()[range])?),
+            _ => PendingEvent::Close(CloseFrame::parse(&self.queue.as_slice()[range], self.validate_utf8)?),
         }))
     }
 

@@ -27,6 +27,8 @@ pub struct Assembler {
     /// The length of the last message.
     last: usize,
     utf8: Validator,
+    /// Whether text must be UTF-8.
+    validate_utf8: bool,
     /// The message being received is no longer wanted. The rest of it is parsed, because other frames follow it and the
     /// inflater must see all of it, but it is not delivered.
     forgotten: bool,
@@ -35,8 +37,8 @@ pub struct Assembler {
 impl Assembler {
     /// Without an inflater, compressed messages cannot be read.
     #[must_use]
-    pub fn new(inflater: Option<Inflater>) -> Self {
-        Self { inflater, ..Self::default() }
+    pub fn new(inflater: Option<Inflater>, validate_utf8: bool) -> Self {
+        Self { inflater, validate_utf8, ..Self::default() }
     }
 
     /// Begins a data frame: checks the order of fragments and the size of the message including this frame.
@@ -103,7 +105,8 @@ impl Assembler {
             self.data.clear();
             return Ok(());
         }
-        if self.opcode == Some(Opcode::Text) && self.utf8.push(&self.data[before..]).is_err() {
+        let is_checked = self.opcode == Some(Opcode::Text) && self.validate_utf8;
+        if is_checked && self.utf8.push(&self.data[before..]).is_err() {
             return Err(ProtocolError::NotUtf8(Text::Message).into());
         }
         Ok(())

@@ -7,6 +7,7 @@
 pub mod buffer;
 pub mod close;
 pub mod close_code;
+mod config;
 pub mod connection;
 pub mod deflate;
 pub mod error;

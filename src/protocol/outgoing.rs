@@ -6,6 +6,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::buffer::Buffer;
+use super::config::Config;
 use super::deflate::Deflater;
 use super::error::SendError;
 use super::frame::{self, FrameHeader, MAX_CONTROL_PAYLOAD, Opcode, RSV1, Trace};
@@ -14,7 +15,8 @@ use super::utf8::{self, Validator};
 /// A message whose remaining fragments are still to be sent.
 #[derive(Clone, Debug)]
 struct Unfinished {
-    is_text: bool,
+    /// It is text that must be UTF-8.
+    is_checked: bool,
     is_compressed: bool,
     utf8: Validator,
 }
@@ -26,20 +28,22 @@ pub(super) struct Outgoing {
     keys: Option<StdRng>,
     deflater: Option<Deflater>,
     fragment_size: usize,
+    validate_utf8: bool,
     unfinished: Option<Unfinished>,
     trace: Trace,
 }
 
 impl Outgoing {
-    /// Frames are appended to `queue`, and masked with numbers from `keys` if there are any. Messages of more than
-    /// `fragment_size` bytes are split (0 for never).
+    /// Frames are appended to `queue`, and masked with numbers from `keys` if there are any.
     pub(super) fn new(
         queue: Buffer,
         keys: Option<StdRng>,
         deflater: Option<Deflater>,
-        fragment_size: usize,
+        config: &Config,
     ) -> Self {
-        Self { queue, keys, deflater, fragment_size, unfinished: None, trace: Trace::default() }
+        let &Config { fragment_size, validate_utf8, .. } = config;
+        let trace = Trace::default();
+        Self { queue, keys, deflater, fragment_size, validate_utf8, unfinished: None, trace }
     }
 
     /// The bytes to be written.
@@ -75,7 +79,7 @@ impl Outgoing {
     pub(super) fn data(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
         if fin && opcode != Opcode::Continuation && self.unfinished.is_none() && self.deflater.is_none() {
             // The usual message.
-            if opcode == Opcode::Text && !utf8::is_valid(data) {
+            if opcode == Opcode::Text && self.validate_utf8 && !utf8::is_valid(data) {
                 return Err(SendError::TextNotUtf8);
             }
             self.write_fragments(0, opcode, data, true);
@@ -86,7 +90,7 @@ impl Outgoing {
             (Some(_), Opcode::Text | Opcode::Binary) => return Err(SendError::MessageInProgress),
             (Some(unfinished), _) => unfinished.clone(),
             (None, _) => Unfinished {
-                is_text: opcode == Opcode::Text,
+                is_checked: opcode == Opcode::Text && self.validate_utf8,
                 is_compressed: self.deflater.as_ref().is_some_and(|d| d.wants(data.len(), fin)),
                 utf8: Validator::default(),
             },
@@ -138,7 +142,7 @@ impl Outgoing {
 
 impl Unfinished {
     fn check(&mut self, data: &[u8], fin: bool) -> Result<(), SendError> {
-        if !self.is_text {
+        if !self.is_checked {
             return Ok(());
         }
         let valid = self.utf8.push(data).and_then(|()| if fin { self.utf8.finish() } else { Ok(()) });

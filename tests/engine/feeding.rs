@@ -4,7 +4,7 @@
 pub(crate) use luws::fuzzing::{collect, feed_every_way, open, pair, request, transfer};
 pub(crate) use luws::protocol::Role;
 use luws::protocol::connection::{self, Config};
-use luws::protocol::frame::{FrameHeader, Opcode};
+use luws::protocol::frame::{FrameHeader, Lengths, Opcode};
 use luws::protocol::mask;
 use luws::session::{Event, Session};
 
@@ -57,7 +57,7 @@ fn describe(event: &connection::Event<'_>) -> String {
         Event::Pong(data) => format!("pong {}", text(data)),
         Event::Close(frame) => {
             let code = frame.code().map_or("-".to_owned(), |code| code.to_string());
-            format!("close {code} {}", frame.reason())
+            format!("close {code} {}", text(frame.reason()))
         }
     }
 }
@@ -65,7 +65,7 @@ fn describe(event: &connection::Event<'_>) -> String {
 /// The frames in `bytes`, unmasked.
 pub(crate) fn frames(mut bytes: &[u8]) -> Vec<(FrameHeader, Vec<u8>)> {
     let mut frames = Vec::new();
-    while let Some((header, length)) = FrameHeader::parse(bytes).unwrap() {
+    while let Some((header, length)) = FrameHeader::parse(bytes, Lengths::Shortest).unwrap() {
         let end = length + header.payload_length as usize;
         let mut payload = bytes[length..end].to_vec();
         if let Some(key) = header.masking_key {

@@ -27,6 +27,12 @@ impl Player {
     fn new(vector: &Vector, role: Role) -> Self {
         let wish = if vector.upgrade { &vector.wish } else { &vector.deflate };
         let deflate = wish.as_deref().map(options);
+        let config = Config {
+            max_message_size: vector.limit,
+            validate_utf8: vector.validate_utf8,
+            allow_long_lengths: vector.allow_long_lengths,
+            ..Config::default()
+        };
         let session = match role {
             Role::Client => {
                 let mut request = UpgradeRequest::new("server.example.com", "/chat").unwrap();
@@ -35,13 +41,9 @@ impl Player {
                 }
                 // The answer decides on the parameters, so the offer must allow any.
                 let deflate = deflate.map(|wish| if vector.upgrade { wish } else { Options::default() });
-                let config =
-                    Config { max_message_size: vector.limit, deflate, seed: Some(1), ..Config::default() };
-                Session::client(&request, None, config)
+                Session::client(&request, None, Config { deflate, seed: Some(1), ..config })
             }
-            Role::Server => {
-                Session::server(None, Config { max_message_size: vector.limit, deflate, ..Config::default() })
-            }
+            Role::Server => Session::server(None, Config { deflate, ..config }),
         };
         let (key, events, sent) = (KEY.into(), Vec::new(), Vec::new());
         let mut player = Self { role, session: session.unwrap(), key, events, sent };
@@ -169,7 +171,9 @@ fn seen(event: &Event<'_>) -> (String, Reply) {
         }
         Event::Received(event) => match event {
             Received::Message { opcode: Opcode::Text, data } => {
-                (format!("text {}", std::str::from_utf8(data).unwrap()), Reply::Nothing)
+                let event = std::str::from_utf8(data)
+                    .map_or_else(|_| format!("raw {}", hex(data)), |text| format!("text {text}"));
+                (event, Reply::Nothing)
             }
             Received::Message { data, .. } => (format!("binary {}", hex(data)), Reply::Nothing),
             Received::Ping(data) => (format!("ping {}", hex(data)), Reply::Pong(data.to_vec())),
@@ -180,7 +184,7 @@ fn seen(event: &Event<'_>) -> (String, Reply) {
             Received::Close(frame) => {
                 let code = frame.code().map(|code| code.to_string()).unwrap_or_default();
                 let space = if frame.reason().is_empty() { "" } else { " " };
-                (format!("close {code}{space}{}", frame.reason()), Reply::Close)
+                (format!("close {code}{space}{}", str::from_utf8(frame.reason()).unwrap()), Reply::Close)
             }
         },
     }

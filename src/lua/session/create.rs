@@ -19,8 +19,9 @@ use crate::tls::identity::Identity;
 /// the hop that cannot even begin, "tls" or "proxy", if it is one.
 ///
 /// Parameters of both roles: `role` ("server" or nil), `seed` (of nonces and masking keys, for tests), `clock` (a
-/// virtual one or nil), `max_payload_size`, `use_masking`, `fragment_size`, `coalesce` (bytes), `deflate` (a table with
-/// everything that [`options`] reads, or nil). Server only: `certificate` and `key` (PEM; nil without TLS). Client only: `host`, `host_header`, `resource`, `headers` (array of
+/// virtual one or nil), `max_payload_size`, `use_masking`, `fragment_size`, `validate_utf8`, `allow_long_lengths`,
+/// `coalesce` (bytes), `deflate` (a table with everything that [`options`] reads, or nil). Server only: `certificate`
+/// and `key` (PEM; nil without TLS). Client only: `host`, `host_header`, `resource`, `headers` (array of
 /// `{name, value}`), `subprotocols` (array), `secure`, `tls` (with LuaSec's names) and `sockproxy` (a table or nil,
 /// like `deflate`).
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
@@ -48,6 +49,8 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
         max_message_size: parameters.get("max_payload_size").size(),
         use_masking: parameters.get("use_masking").boolean() != Some(false),
         fragment_size: parameters.get("fragment_size").size(),
+        validate_utf8: parameters.get("validate_utf8").boolean() != Some(false),
+        allow_long_lengths: parameters.get("allow_long_lengths").boolean() == Some(true),
         deflate: parameters.get("deflate").table().map(options::deflate),
         seed: parameters.get("seed").number().map(|seed| seed as u64),
     };

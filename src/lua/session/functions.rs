@@ -280,7 +280,7 @@ fn close_state(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     fn shown(frame: Option<&CloseFrame>) -> [Value; 2] {
         let Some(frame) = frame else { return [Value::Nil, Value::Nil] };
         let code = frame.code().map_or(Value::Boolean(false), |code| code.get().into());
-        [code, frame.reason().into()]
+        [code, frame.reason().to_vec().into()]
     }
     let values = session(arguments).and_then(|session| {
         let state = |inner: &mut Inner| {
@@ -337,8 +337,10 @@ fn close(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let (code, reason) =
         (argument(arguments, 1).size() as u16, argument(arguments, 2).bytes().unwrap_or_default());
     let queued = session.queue(|session| {
-        let reason = std::str::from_utf8(reason)
-            .map_err(|_| SendError::Close("the reason is not valid UTF-8".into()))?;
+        let validates = session.connection().is_none_or(Connection::validates_utf8);
+        if validates && std::str::from_utf8(reason).is_err() {
+            return Err(SendError::Close("the reason is not valid UTF-8".into()));
+        }
         let code =
             CloseCode::new(code).ok_or_else(|| SendError::Close(format!("code {code} may not be sent")))?;
         session.send_close(CloseFrame::new(code, reason)?)

@@ -43,6 +43,8 @@ pub(crate) struct Vector {
     pub(crate) name: String,
     role: Option<Role>,
     pub(crate) limit: usize,
+    pub(crate) validate_utf8: bool,
+    pub(crate) allow_long_lengths: bool,
     pub(crate) deflate: Option<String>,
     /// Whether it begins before the upgrade.
     pub(crate) upgrade: bool,
@@ -78,6 +80,8 @@ impl Vector {
             name,
             role: None,
             limit: 65_535,
+            validate_utf8: true,
+            allow_long_lengths: false,
             deflate: None,
             upgrade: false,
             subprotocols: Vec::new(),
@@ -97,6 +101,8 @@ impl Vector {
                 assert!(self.role.replace(role).is_none() && (role == Role::Client || value == "server"));
             }
             "limit" => self.limit = value.parse().unwrap(),
+            "validate_utf8" => self.validate_utf8 = value.parse().unwrap(),
+            "allow_long_lengths" => self.allow_long_lengths = value.parse().unwrap(),
             "deflate" => self.deflate = Some(value.into()),
             "upgrade" => self.upgrade = true,
             "subprotocols" => self.subprotocols = value.split(", ").map(String::from).collect(),
@@ -108,7 +114,9 @@ impl Vector {
             }
             "<" => self.head.extend(lines(value)),
             "utf8" => self.events.push(format!("text {}", String::from_utf8(bytes(value)).unwrap())),
-            "binary" | "ping" | "pong" => self.events.push(format!("{word} {}", feeding::hex(&bytes(value)))),
+            "binary" | "raw" | "ping" | "pong" => {
+                self.events.push(format!("{word} {}", feeding::hex(&bytes(value))));
+            }
             "text" | "close" | "error" | "fails" | "open" | "request" => {
                 self.events.push(format!("{word} {value}"));
             }
