@@ -316,6 +316,47 @@ describe("options.connect", function()
     end
   end)
 
+  it("gets keepalive and no delay, if it can", function()
+    conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, { connect = direct }))
+    for _, name in ipairs { "keepalive", "tcp-nodelay" } do
+      assert.is_truthy(conn.socket:getoption(name), name)
+    end
+    luws.wsclose(conn)
+  end)
+
+  for name, setoption in pairs {
+    ["is not a function"] = true,
+    ["returns an error"] = function() return nil, "setsockopt failed" end,
+    ["raises an error"] = function() error("not supported", 0) end,
+    ["yields"] = function() if coroutine.running() then coroutine.yield() end end,
+  } do
+    it("may have a setoption that " .. name, function()
+      local asked = {}
+      local thread = coroutine.wrap(function()
+        conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
+          connect = function(...)
+            local outer = table_over(direct(...), {})
+            outer.setoption = setoption
+            if type(setoption) == "function" then
+              function outer.setoption(self, option, on)
+                assert.equal(outer, self)
+                asked[#asked + 1] = { option, on }
+                return setoption()
+              end
+            end
+            return outer
+          end,
+        }))
+        assert.is_true(luws.wssend(conn, 1, "goes on"))
+        luws.wsclose(conn)
+        return "done"
+      end)
+      local result
+      repeat result = thread() until result == "done"
+      assert.same(type(setoption) == "function" and { { "keepalive", true }, { "tcp-nodelay", true } } or {}, asked)
+    end)
+  end
+
   it("fails with the function's own error text, or with ours if it gives none", function()
     local named = setmetatable({}, { __tostring = function() return "as a table" end })
     for _, case in ipairs {

@@ -62,6 +62,7 @@ in this file with the driver.
 ---@field close fun(self: any): any
 ---@field getfd? fun(self: any): integer
 ---@field dirty? fun(self: any): boolean
+---@field setoption? fun(self: any, name: string, on: boolean): any called with "keepalive" and "tcp-nodelay"
 
 ---A server's headers by their names in lower case; those that are repeated are joined by ", ".
 ---@class luws.Headers

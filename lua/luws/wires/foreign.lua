@@ -42,6 +42,10 @@ end
 
 local function do_close(socket) socket:close() end
 
+local function do_setoption(socket, name)
+  if guard.is_callable(socket.setoption) then socket:setoption(name, true) end
+end
+
 local Wire = { came = 0, lingers = false }
 Wire.__index = Wire
 
@@ -183,8 +187,10 @@ function wires.check(socket)
   end
 end
 
---- make(session, socket): returns a wire that carries the session's bytes over this socket.
+--- make(session, socket): returns a wire that carries the session's bytes over this socket. As on our own sockets,
+-- keepalive finds dead peers and Nagle's algorithm is off, if the socket can do that; if it cannot, it works anyway.
 function wires.make(session, socket)
+  for _, name in ipairs { "keepalive", "tcp-nodelay" } do guard.run(do_setoption, socket, name) end
   return setmetatable({
     session = session,
     socket = socket,
