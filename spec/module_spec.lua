@@ -105,7 +105,7 @@ describe("the module", function()
         print(setfenv(plugin, env)(), rawget(env, "L_Alpha_LuWS"), env.luws == _G.L_Alpha_LuWS)
         setfenv(assert(loadstring 'luws = require "L_Beta_LuWS"'), { require = require })() -- one without any globals
         print(L_Beta_LuWS.dump { 1 })
-      ]], "true\tnil\ttrue\n{ [1]=1 }\n",
+      ]], "true\tnil\ttrue\n{ 1=1 }\n",
     },
     {
       "is loaded by a plugin that is a module with package.seeall", [[
@@ -299,6 +299,29 @@ describe("dump", function()
     assert.is_truthy(w.luws.dump(options):find("hunter2", 1, true)) -- a table that is no connection is shown as it is
   end)
 
+  it("hides all fields of a connection whose names say that they are secret, and the secrets of URLs", function()
+    local w = world.new()
+    local conn = w:open(nil, {
+      ssl_password = "pass1",
+      upgrade_headers = { Authorization = "Bearer pass2", Cookie = "id=pass3", Accept = "seen" },
+    })
+    conn.backup = "wss://me:p@ss:pass4@other.test/x?a=1&access_token=pass5&b=2#c"
+    conn.secrets = { "pass6" }
+    local text = w.luws.dump(conn)
+    assert.is_nil(text:match "pass%d")
+    for _, part in ipairs {
+      "ssl_password=(hidden)", "Authorization=(hidden)", "Cookie=(hidden)", 'Accept="seen"', "secrets=(hidden)",
+      'backup="wss://(hidden)@other.test/x?a=1&access_token=(hidden)&b=2#c"',
+    } do
+      assert.is_truthy(text:find(part, 1, true), part)
+    end
+  end)
+
+  it("cuts strings of more than 255 bytes, but no character", function()
+    assert.equal('"' .. ("x"):rep(255) .. '"', luws.dump(("x"):rep(255)))
+    assert.equal('"' .. ("x"):rep(252) .. '..."', luws.dump(("x"):rep(256)))
+    assert.equal('{ 1="' .. ("x"):rep(250) .. '..." }', luws.dump { ("x"):rep(250) .. "\226\130\172" .. "yyyy" })
+  end)
 
   local recursive = { name = "r" }
   recursive.self = recursive
@@ -310,11 +333,12 @@ describe("dump", function()
     { "text", '"text"' },
     { 'a"b\\c', '"a\\"b\\\\c"' },
     { {}, "{  }" },
-    { { 1, "two", { three = false } }, '{ [1]=1, [2]="two", [3]={ three=false } }' },
-    { { ["a b"] = 1, ["end-"] = 2, [true] = 3, [-1.5] = 4 }, '{ ["a b"]=1, ["end-"]=2, [-1.5]=4, [true]=3 }' },
+    { { 1, "two", { three = false } }, '{ 1=1, 2="two", 3={ three=false } }' },
+    { { ["a b"] = 1, ["end-"] = 2, [true] = 3, [-1.5] = 4 }, '{ -1.5=4, ["a b"]=1, ["end-"]=2, [true]=3 }' },
+    { { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, n = 10 }, "{ 1=1, 2=2, 3=3, 4=4, 5=5, 6=6, 7=7, 8=8, 9=9, 10=10, n=10 }" },
     { { [{}] = 1 }, "{ [table: ADDRESS]=1 }" },
     { recursive, '{ name="r", self=(recursion) }' },
-    { { a = shared, b = shared }, "{ a={ [1]=1 }, b={ [1]=1 } }" }, -- a repeated table is not recursion
+    { { a = shared, b = shared }, "{ a={ 1=1 }, b={ 1=1 } }" }, -- a repeated table is not recursion
     { function() end, "function: ADDRESS" },
     { setmetatable({ x = 1 }, { __tostring = function() error "not asked" end }), "{ x=1 }" },
   }

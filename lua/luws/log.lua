@@ -67,15 +67,50 @@ function log.bytes(data)
   return '"' .. shown .. (#data > 64 and '"...' or '"')
 end
 
+-- As in LuWS, a longer string is cut to this many bytes, with three dots at its end.
+local LONGEST = 255
+
+-- Names with these words in them have secrets as their values: options such as ssl_password, headers, parameters of
+-- URLs.
+local SECRETS = { "password", "passwd", "passphrase", "secret", "token", "authorization", "cookie", "api[_-]?key" }
+
+local HIDDEN = "(hidden)"
+
+--- Returns whether the value under this key, or of this parameter, is not for logs.
+local function is_secret(name)
+  if type(name) ~= "string" then return false end
+  name = name:lower()
+  for _, word in ipairs(SECRETS) do
+    if name:find(word) then return true end
+  end
+  return false
+end
+
+--- Returns a text without the secrets of URLs in it: user and password, and parameters with such names.
+local function without_secrets(text)
+  text = text:gsub("(%a[%w+.-]*://)[^/?#%s]*@", "%1" .. HIDDEN .. "@")
+  return (text:gsub("([?&]([^?&=%s]+)=)[^&#%s]+", function(start, name)
+    return is_secret(name) and start .. HIDDEN or nil
+  end))
+end
+
+--- Returns a string of at most LONGEST bytes, which ends with a whole character.
+local function cut(text)
+  if #text <= LONGEST then return text end
+  local last = LONGEST - 3
+  while last > LONGEST - 6 and text:byte(last + 1) >= 128 and text:byte(last + 1) < 192 do last = last - 1 end
+  return text:sub(1, last) .. "..."
+end
+
 --- Returns a string as a Lua literal, on one line.
 local function quoted(text)
-  return '"' .. text:gsub('[%c"\\]', function(c)
+  return '"' .. cut(text):gsub('[%c"\\]', function(c)
     return (c == '"' or c == "\\") and "\\" .. c or ("\\%03d"):format(c:byte())
   end) .. '"'
 end
 
 local function key_text(key)
-  if type(key) == "string" and key:match("^[%a_][%w_]*$") then return key end
+  if type(key) == "number" or type(key) == "string" and key:match("^[%a_][%w_]*$") then return tostring(key) end
   return "[" .. (type(key) == "string" and quoted(key) or guard.text(key) or type(key)) .. "]"
 end
 
@@ -86,17 +121,20 @@ local MOST, DEEPEST = 1000, 40
 -- and the number of its session.
 log.STATE, log.NUMBER = {}, {}
 
--- Fields of a connection, of its options and of its headers that hold secrets, in lower case.
-local SECRET = {
-  authorization = true, ["proxy-authorization"] = true, cookie = true, ["set-cookie"] = true, password = true,
-  ssl_password = true,
-}
-
 --- Returns the text in place of a field of a connection, or of a table in one, that must not get into a log; or nil.
 local function discreet(key, value)
-  if type(key) ~= "string" then return nil end
-  if SECRET[key:lower()] then return "(hidden)" end
-  if key == "path" and type(value) == "string" then return quoted((value:gsub("%?.*", "?..."))) end
+  if is_secret(key) then return HIDDEN end
+  if type(value) ~= "string" then return nil end
+  if key == "path" then value = value:gsub("%?.*", "?...") end
+  return quoted(without_secrets(value))
+end
+
+--- Orders entries { key, text }: numbers by their value, then the others by their text.
+local function comes_before(a, b)
+  local is_number, is_other_number = type(a[1]) == "number", type(b[1]) == "number"
+  if is_number and is_other_number then return a[1] < b[1] end
+  if is_number ~= is_other_number then return is_number end
+  return a[2] < b[2]
 end
 
 local function dump(value, shown, depth, in_connection)
@@ -106,20 +144,21 @@ local function dump(value, shown, depth, in_connection)
   if shown.count >= MOST or depth > DEEPEST then return "(...)" end
   shown[value], shown.count = true, shown.count + 1
   in_connection = in_connection or rawget(value, log.STATE) ~= nil
-  local parts = {}
+  local entries, parts = {}, {}
   for k, v in next, value do
     if k ~= log.STATE and k ~= log.NUMBER then
       local text = in_connection and discreet(k, v) or dump(v, shown, depth + 1, in_connection)
-      parts[#parts + 1] = key_text(k) .. "=" .. text
+      entries[#entries + 1] = { k, key_text(k) .. "=" .. text }
     end
   end
   shown[value] = nil
-  table.sort(parts)
+  table.sort(entries, comes_before)
+  for i, entry in ipairs(entries) do parts[i] = entry[2] end
   return "{ " .. table.concat(parts, ", ") .. " }"
 end
 
 --- dump(value): returns the value as text, tables with their contents; a table inside itself shows as "(recursion)".
--- Of a connection, the query of its path and the values of known secrets are not shown.
+-- Of a connection, the query of its path is not shown, and what seems to be a secret shows as "(hidden)".
 function log.dump(value) return dump(value, { count = 0 }, 1) end
 
 return log
