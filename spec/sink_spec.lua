@@ -6,6 +6,7 @@ local servers = require "spec.support.servers"
 local session = require "spec.support.session"
 local sockets = require "spec.support.sockets"
 local unpack = require "spec.support.compat".unpack
+local world = require "spec.support.world"
 
 describe("options.sink", function()
   local luws, s, logged
@@ -80,19 +81,21 @@ describe("options.sink", function()
     end)
   end
 
-  it("is told why the message is never completed", function()
+  it("is told why the message is never completed, in a coroutine, too", function()
     for why, ending in pairs {
       ["closed"] = { { "close" } },
       ["reserved opcode 3"] = { { "send", "\131\0" }, { "hold" } },
       ["text message is not valid UTF-8"] = { { "send", "\128\1\255" }, { "hold" } },
     } do
-      local fed, sink = recorder(1)
-      s:open({ { "send", "\1\2ab" }, { "wait" }, unpack(ending) }, { sink = sink })
-      s:poll(function() return #fed == 2 end)
-      s.peer:go()
-      s:poll()
-      assert.same({ "begin 1", "ab", "end " .. why }, fed)
-      s.peer:close()
+      for _, wrap in ipairs { function(f) return f end, coroutine.wrap } do
+        local fed, sink = recorder(1)
+        s:open({ { "send", "\1\2ab" }, { "wait" }, unpack(ending) }, { sink = sink })
+        s:poll(function() return #fed == 2 end)
+        s.peer:go()
+        wrap(function() s:poll() end)()
+        assert.same({ "begin 1", "ab", "end " .. why }, fed)
+        s.peer:close()
+      end
     end
     local fed, sink = recorder(1)
     s:open({ { "send", "\1\2ab" }, { "hold" } }, { sink = sink })
@@ -122,27 +125,89 @@ describe("options.sink", function()
     assert.same({ n = 2, s.conn, 1 }, asked)
   end)
 
-  it("that fails gets no more, and the connection goes on", function()
-    for name, bad in pairs {
-      ["disk full"] = function() return nil, "disk full" end,
-      ["it broke"] = function() error("it broke") end,
-    } do
-      local calls = 0
-      s:open({ { "send", "\2\1a\0\1b\128\1c\129\2ok" }, { "hold" } }, {
-        sink = function(_, opcode)
-          return opcode == 2 and function()
-            calls = calls + 1
-            return bad()
-          end or nil
-        end,
-      })
-      s:await(1)
-      assert.same({ { 1, "ok" } }, s.told)
-      assert.equal(1, calls)
-      assert.equal(1, logged[#logged][1])
-      assert.truthy(logged[#logged][2]:find(name, 1, true), logged[#logged][2])
-      s.peer:close()
+  describe("that fails ends the connection:", function()
+    before_each(function()
+      s:close()
+      s = world.session()
+      luws = s.luws
+    end)
+
+    local function returning(...)
+      local results = { n = select("#", ...), ... }
+      return function() return unpack(results, 1, results.n) end
     end
+    for name, case in pairs {
+      ["it returns nil and an error"] = { returning(nil, "disk full"), "^disk full$" },
+      ["it returns false and an error"] = { returning(false, "disk full"), "^disk full$" },
+      ["it returns nothing"] = { returning(), "^it gave no reason$" },
+      ["its error is a number"] = { returning(nil, 28), "^28$" },
+      ["its error is a table"] = { returning(nil, {}), "^an error that is a table$" },
+      ["its error is an object with a text"] = {
+        returning(nil, setmetatable({}, { __tostring = function() return "no space" end })), "^no space$",
+      },
+      ["it raises an error"] = { function() error("it broke") end, "^[^\n]*sink_spec.lua:%d+: it broke$" },
+      ["it raises an error at the end of its message"] = {
+        function(piece) return piece and 1 or error("cannot close", 0) end, "^cannot close$", after = 4,
+      },
+      ["it raises an error of two lines"] = { function() error("one\ntwo", 0) end, "^one\ntwo$" },
+    } do
+      it(name, function()
+        local calls, after = 0, case.after or 1
+        -- The rest of its message and the next one come in the same read.
+        s:open({ { "send", "\2\1a\0\1b\128\1c\129\2no" }, { "read_frame" }, { "hold" } }, {
+          sink = function(_, opcode)
+            return opcode == 2 and function(...)
+              calls = calls + 1
+              return case[1](...)
+            end or nil
+          end,
+        })
+        local _, more, text = s:await(1)
+        local why = assert(text:match "^sink failed: (.*)$", text)
+        assert.matches(case[2], why)
+        assert.same({ nil, text, { { false, text } }, after }, { more, text, s.told, calls })
+        assert.same({ nil, text }, { luws.wsreceive(s.conn) })
+        assert.same({ false, 1011 }, { s.conn.connected, s.conn.close_code_sent })
+        assert.equal("\3\243", s.peer:at(3).frames[1].payload)
+        assert.same({ after, 1, 1 }, { calls, #s.told, #logged })
+        assert.is_truthy(logged[1][2]:find(("the sink of %s failed: %s"):format(tostring(s.conn), why), 1, true))
+      end)
+    end
+
+    it("also in wshandleincoming, and without a handler", function()
+      for _, has_handler in ipairs { true, false } do
+        s:open({ { "hold" } }, { sink = function() return function() return nil, "disk full" end end })
+        if not has_handler then s.conn.msghandler = nil end
+        assert.same({ nil, "sink failed: disk full" }, { luws.wshandleincoming("\2\1a", s.conn) })
+        assert.same(has_handler and { { false, "sink failed: disk full" } } or {}, s.told)
+        assert.same({ nil, "sink failed: disk full" }, { luws.wsreceive(s.conn) })
+        s.peer:close()
+      end
+    end)
+
+    it("the handler may open another one in its place", function()
+      local other
+      s:open({ { "send", "\2\1a" }, { "hold" } }, { sink = function() return function() end end },
+        function(_, opcode, text)
+          assert.same({ false, "sink failed: it gave no reason" }, { opcode, text })
+          s.world:peer()
+          other = assert(luws.wsopen("ws://other.test/"))
+        end)
+      s:poll(function() return other end)
+      assert.is_true(luws.wssend(other, 1, "x"))
+      luws.wsclose(other)
+    end)
+
+    it("not after wsreset, whose sink is only told", function()
+      s:open({ { "send", "\2\1a" }, { "wait" }, { "send", "\128\1b\129\1c" }, { "hold" } }, {
+        sink = function(_, opcode) return opcode == 2 and function(piece) return piece or error("no") end or nil end,
+      })
+      s.world:receive_all(s.conn)
+      luws.wsreset(s.conn)
+      s.peer:go()
+      s:await(1)
+      assert.same({ { { 1, "c" } }, 1 }, { s.told, #logged })
+    end)
   end)
 
   it("that is invalid, or whose factory fails, is logged, and the handler gets the message", function()
@@ -211,7 +276,7 @@ describe("options.sink", function()
     assert.matches("came too late", logged[1][2])
   end)
 
-  it("that fails in a compressed message leaves the following messages intact", function()
+  it("whose compressed message is reset leaves the following messages intact", function()
     local large, calls = ("0123456789"):rep(100 * 1024), 0 -- which comes in many pieces
     local handler = s:recorder()
     s.conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler, {
@@ -220,7 +285,8 @@ describe("options.sink", function()
       sink = function(_, opcode)
         return opcode == 2 and function()
           calls = calls + 1
-          return nil, "disk full"
+          if calls % 2 == 1 then luws.wsreset(s.conn) end -- which calls it again
+          return 1
         end or nil
       end,
     }))
@@ -233,7 +299,7 @@ describe("options.sink", function()
       s:await(2 * round)
       assert.is_true(s.told[2 * round - 1][2] == large)
       assert.same({ 1, "0123456789" }, s.told[2 * round])
-      assert.same({ round, round }, { calls, #logged })
+      assert.same({ 2 * round, 0 }, { calls, #logged })
     end
   end)
 
@@ -258,7 +324,7 @@ describe("options.sink", function()
       for times = 1, 3 do
         for _, fails in ipairs { false, true } do
           local name = ("%s (%d times)%s, "):format(way, times, fails and ", and fails then" or "")
-          it(name .. "leaves each its own message and its own end", function()
+          it(name .. (fails and "ends all" or "leaves each its own message and its own end"), function()
             local at, fed, replaced = 0, {}, {}
             s:open({ { "hold" } }, {
               connect = sockets.connecting(replaced),
@@ -285,10 +351,14 @@ describe("options.sink", function()
             end
             run(times)
             for _ = 1, #PIECES do luws.wsreceive(s.conn) end
-            assert.same({ fails and { "first" } or { "first", "end" }, SECOND, THIRD }, fed)
-            assert.same({}, s.told)
-            assert.equal(fails and 1 or 0, #logged)
-            if fails then assert.matches("disk full", logged[1][2]) end
+            if not fails then
+              assert.same({ { { "first", "end" }, SECOND, THIRD }, {}, {} }, { fed, s.told, logged })
+              return
+            end
+            -- What has begun by then, or is over.
+            local text = "sink failed: disk full"
+            local others = ({ { { "sec", text } }, { SECOND }, { SECOND, THIRD } })[times]
+            assert.same({ { { "first" }, unpack(others) }, { { false, text } }, 1 }, { fed, s.told, #logged })
           end)
         end
       end

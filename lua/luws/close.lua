@@ -52,8 +52,9 @@ local function close_code(code)
   return number >= 0 and number <= 65535 and math.floor(number) or 0
 end
 
---- close(state, code, reason): ends a connection from our side. Sends this close frame if none was sent before.
-function close.close(state, code, reason)
+--- close(state, code, reason [, over]): ends a connection from our side. Sends this close frame if none was sent
+-- before. With `over`, the handler is told why, and wsreceive returns it.
+function close.close(state, code, reason, over)
   local conn, session = state.conn, state.session
   local ok, why = native.close(session, close_code(code), type(reason) == "string" and reason or "")
   if not ok and why:find("^invalid close frame") then
@@ -62,7 +63,7 @@ function close.close(state, code, reason)
   elseif why == "busy" then -- in a finaliser
     state.close_frame = { code = close_code(code), reason = type(reason) == "string" and reason or "" }
   end
-  close.finish(state, "not connected", nil)
+  close.finish(state, over or "not connected", over)
   log.debug("%s is closed", guard.name(conn))
 end
 

@@ -114,9 +114,10 @@ local function call_nested(state, thread, f, ...)
   depth[thread] = (before or 0) + 1
   calling[thread] = state
   native.done(state.session)
-  -- A finaliser may have closed the connection since the event was taken. Only the end is told then.
-  local _, opcode = ...
-  if opcode and state.phase == "closed" then return after_nested(thread, before, true) end
+  -- A finaliser may have closed the connection since the event was taken. Only the end is told then, without an opcode
+  -- to a handler, and without a piece to a sink.
+  local first, opcode = ...
+  if first ~= nil and opcode and state.phase == "closed" then return after_nested(thread, before, true) end
   return after_nested(thread, before, xpcall(f, trace, ...))
 end
 

@@ -117,7 +117,8 @@ local function handle(conn, state, event, data, now)
     sink.begin(conn, state, data:byte())
   elseif event == EVENT.piece or event == EVENT.last then
     if event == EVENT.last then conn.lastMessage, conn.lastPing = now, now end
-    sink.piece(conn, state, data, event == EVENT.last)
+    local why = sink.piece(conn, state, data, event == EVENT.last)
+    if why then close.close(state, 1011, "", why) end
   elseif event == EVENT.working then
     done(state.session)
   elseif event == EVENT.failure then
