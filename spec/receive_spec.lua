@@ -242,12 +242,52 @@ describe("wsreceive's receive_timeout", function()
     assert.same({ 1, "ok" }, s.told[3])
   end)
 
-  it("also passes for a peer that drips bytes and never completes a frame", function()
+  it("passes when half a frame has come, and then nothing; not while its bytes come, however slowly", function()
+    -- 204 of 260 bytes, one in 20 ms
     s:open({ { "drip", "\130\126\1\0" .. ("x"):rep(200), 0.02 }, { "hold" } }, { receive_timeout = 0.205 })
+    local before = luws.wslastping(s.conn)
     local more, why, now = receive_until(function() return s.told[1] end)
     assert.same({ nil, "message timeout" }, { more, why })
     assert.same({ { false, "message timeout" } }, s.told)
-    assert.near(0.21, now, 1e-6)
+    assert.near(203 * 0.02 + 0.21, now, 0.011)
+    assert.equal(before, luws.wslastping(s.conn)) -- it is the time of the last complete frame
+  end)
+
+  it("does not pass while the pieces of a message come to a sink, nor while a sink takes its time", function()
+    local size = 0
+    s:open({ { "drip", "\2\126\0\200" .. ("x"):rep(200), 0.1 }, { "hold" } }, {
+      receive_timeout = 0.25,
+      sink = function()
+        return function(piece)
+          size = size + #piece
+          if size == 100 then clock.sleep(1) end
+          return 1
+        end
+      end,
+    })
+    receive_until(function() return size == 200 or s.told[1] end)
+    assert.same({ 200, {} }, { size, s.told })
+  end)
+
+  it("does not pass for a peer that sends fragments without an end: it is not silent", function()
+    s:open({ { "send", "\1\0" }, { "pieces", ("\0\0"):rep(100), 2, 0.1 }, { "hold" } }, { receive_timeout = 0.25 })
+    local before = s.conn.lastMessage
+    local _, why, now = receive_until(function() return s.told[1] end)
+    assert.same({ "message timeout", true }, { why, now > 10 })
+    assert.equal(before, s.conn.lastMessage) -- by this a program can tell
+  end)
+
+  it("counts what a wssend has read while it waited, and what wshandleincoming was given", function()
+    s:open({ receive_buffer = 0, { "sleep", 0.4 }, { "send", "\130\9half" }, { "wait" } },
+      { receive_timeout = 0.5, send_timeout = 0.45 })
+    assert.same({ false, "send error: timeout" }, { luws.wssend(s.conn, 1, "x") })
+    clock.sleep(0.3) -- until 0.75 s
+    assert.same({ false, 6 }, { luws.wsreceive(s.conn) })
+    assert.is_true(luws.wshandleincoming("y", s.conn))
+    clock.sleep(0.45)
+    assert.same({ false, 0 }, { luws.wsreceive(s.conn) })
+    clock.sleep(0.1)
+    assert.same({ nil, "message timeout" }, { luws.wsreceive(s.conn) })
   end)
 
   it("wakes wswait, once, while half a frame waits for the rest", function()

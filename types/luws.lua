@@ -168,7 +168,7 @@ in this file with the driver.
 ---@field handler_args? table
 ---Called before the default reply to a close, ping or pong. Default: none.
 ---@field control_handler? luws.ControlHandler
----Seconds without a complete frame until the handler gets "message timeout"; 0: never. Default: 0.
+---Seconds without a byte from the peer until the handler gets "message timeout"; 0: never. Default: 0.
 ---@field receive_timeout? number
 ---The most bytes that one wsreceive reads, at most 1 MiB. Default: none (from 16 KiB to 256 KiB).
 ---@field receive_chunk_size? number

@@ -15,7 +15,7 @@ local receive = {}
 options.register {
   { "handler_args", nil, options.of_type("table") }, -- array: further arguments for the handlers
   { "control_handler", nil, options.callable }, -- called before the default reply to a control frame
-  { "receive_timeout", 0, options.at_least(0) }, -- s without a complete frame; 0: never
+  { "receive_timeout", 0, options.at_least(0) }, -- s without a byte from the peer; 0: never
   { "receive_chunk_size", nil, options.at_least(1) }, -- bytes that one wsreceive reads at most; nil: chosen by us
 }
 
@@ -241,7 +241,9 @@ local function receive_some(conn, state, is_read, more, has_begun)
   end
   if state.phase ~= "closed" then
     if conn.options ~= given then given = options.of(conn) end
-    if given.receive_timeout ~= nil and is_overdue(state, given) then
+    -- A peer is silent only if all that it has sent has been read and delivered.
+    local is_silent = not (count and count > 0) and not state.more
+    if is_silent and given.receive_timeout ~= nil and is_overdue(state, given) then
       native.set_heard(state.number, clock.now()) -- so that it is told once per receive_timeout
       tell(conn, state, false, "message timeout")
       if state.phase ~= "closed" then return nil, "message timeout" end

@@ -43,7 +43,7 @@ for _, scheme in ipairs { "ws", "wss" } do
       end)
     end
 
-    it("receive_timeout: seconds without any complete frame; 0 = off", function()
+    it("receive_timeout: seconds without a byte from the peer; 0 = off", function()
       local half = { "send", "\129\9half" }
       s:open({ half, { "hold" } }, { handler_args = { "arg" }, receive_timeout = 0.05 })
       local _, more, why = s:await(1)

@@ -118,7 +118,7 @@ impl LuaSession {
             self.context.storage.borrow_mut().take_back(&mut inner.session);
             return Found::Nothing { heard: self.has_heard(inner), outgoing: inner.session.outgoing_len() };
         };
-        self.count_event(number);
+        self.count_event();
         Found::Event(self.lend(number, data))
     }
 
@@ -146,11 +146,12 @@ impl LuaSession {
             return None;
         }
         let data = inner.session.short_message(opcode)?;
-        self.count_event(kind);
+        self.count_event();
         Some(self.lend(kind, data))
     }
 
-    /// Whether complete frames have come since the last call; if so, the peer was heard from now.
+    /// Whether complete frames have come since the last call. If so, the peer counts as heard from now: handlers may have
+    /// taken their time since the bytes were read.
     fn has_heard(&self, inner: &Inner) -> bool {
         let frames = inner.session.connection().map_or(0, Connection::frames_received);
         if self.frames.replace(frames) == frames {
@@ -160,19 +161,15 @@ impl LuaSession {
         true
     }
 
-    fn hear(&self) {
+    /// Notes that the peer is heard from now.
+    pub(super) fn hear(&self) {
         self.heard.set(self.clock.as_ref().map_or_else(clock, |clock| clock.get()));
     }
 
-    /// Counts an event. If it is a complete frame, the peer counts as heard from before a handler is called, since that
-    /// may call wsreceive itself.
-    fn count_event(&self, number: u8) {
+    fn count_event(&self) {
         let events = self.turn.events.get();
         if events == 0 {
             self.turn.deadline.set(self.time() + LONGEST);
-            if number < OPEN || number == LAST {
-                self.hear();
-            }
         }
         self.turn.events.set(events.saturating_add(1));
     }

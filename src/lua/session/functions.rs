@@ -156,6 +156,7 @@ deed!(receive_plain, |session, arguments| {
 });
 
 deed!(receive_end, |session, arguments| session.with(|inner| inner.session.receive_end()).is_ok());
+    session.hear();
 
 fn peek(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let max = argument(arguments, 1).size();

@@ -118,6 +118,7 @@ impl LuaSession {
         let came = match result {
             Ok(Some(read)) if !read.is_end() => {
                 self.fresh.set(true);
+                self.hear();
                 storage.lend_message(session);
                 self.reading.set(reading.after(if most.is_none() { read.plain } else { 0 }));
                 return Ok(Came::Bytes(read.plain, read.more));
@@ -144,6 +145,7 @@ impl LuaSession {
     /// holds more.
     pub(super) fn receive(&self, bytes: &[u8]) -> Option<(usize, bool)> {
         self.fresh.set(true);
+        self.hear();
         let receive = |inner: &mut Inner| {
             let mut storage = self.context.storage.borrow_mut();
             storage.lend_input(&mut inner.session);
