@@ -209,7 +209,8 @@ end
 
 --- wssend(conn, opcode, data): sends a message (1 text, 2 binary) or a control frame (8 close, 9 ping, 10 pong). Data
 -- is a string, an LTN12 source, or any value that tostring accepts. Returns true, or false and why not. Waits at most
--- send_timeout for room in the socket (with a source, for each chunk).
+-- send_timeout for room in the socket (with a source, for each chunk). If that is 0, it queues instead, up to
+-- max_buffered bytes.
 function luws.wssend(conn, opcode, data)
   local ok, why = send_now(conn, opcode, data)
   if ok then return true end

@@ -103,7 +103,8 @@ for _, tls in ipairs { false, true } do
       local payloads = { ("x"):rep(2 ^ 22), payload(1000) }
       s:open({ receive_buffer = 4096, { "wait" }, { "read_frame", 2 }, { "send", "\136\2\3\232" }, { "read_to_eof" } },
         { send_timeout = 0, close_timeout = 10, use_masking = false })
-      assert.same({ false, "send error: timeout" }, { luws.wssend(s.conn, 2, payloads[1]) })
+      assert.is_true(luws.wssend(s.conn, 2, payloads[1]))
+      assert.is_true(s.conn.bufferedAmount > 0)
       luws.wsclose(s.conn)
       s.peer:go()
       assert.same({ false, 1000, "", true }, final_state())

@@ -40,7 +40,8 @@ local METHODS = { getfd = {}, setoption = { "keepalive", true }, close = {} }
 local OPTIONS = {
   "handler_args", "control_handler", "receive_timeout", "receive_chunk_size", "max_payload_size", "use_masking",
   "fragment_size", "send_timeout", "connect", "connect_timeout", "upgrade_timeout", "close_timeout", "upgrade_headers",
-  "subprotocols", "ssl_protocol", "ssl_verify", "ssl_mode", "ssl_options", "ssl_cafile",
+  "subprotocols", "ssl_protocol", "ssl_verify", "ssl_mode", "ssl_options", "ssl_cafile", "max_buffered",
+  "drain_handler",
 }
 
 local FIELDS = {

@@ -249,7 +249,8 @@ for _, tls in ipairs { false, true } do
       local size, header = 2 ^ 23, 14
       local conn, peer = open({ tls = tls, receive_buffer = 4096, { "upgrade" }, { "wait" }, { "read", size + header },
         { "send", "\129\2ok" }, { "hold" } }, { send_timeout = 0 })
-      assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 2, ("x"):rep(size)) })
+      assert.is_true(luws.wssend(conn, 2, ("x"):rep(size)))
+      assert.is_true(conn.bufferedAmount > 0)
       peer:go()
       run(function()
         repeat loops.cqueues.receive(conn) until #conn.seen > 0

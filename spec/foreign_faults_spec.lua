@@ -270,7 +270,7 @@ describe("a socket that is a plain Lua table", function()
     assert.is_true(memory.sends - sends <= 60, memory.sends - sends)
     assert.is_true(memory.receives - receives <= 120, memory.receives - receives)
     assert.equal(11, conn.bufferedAmount)
-    assert.same({ false, "send error: timeout; none of it was sent" }, { luws.wssend(conn, 1, "second") })
+    assert.same({ false, "send error: timeout; nothing of this was sent" }, { luws.wssend(conn, 1, "second") })
     assert.equal(11, conn.bufferedAmount)
     -- Queued data goes out first, and whole.
     memory.faults.send = nil
@@ -283,9 +283,12 @@ describe("a socket that is a plain Lua table", function()
     local memory = open({}, { send_timeout = 0 })
     function memory.faults.send() return nil, "timeout", 0 end
     local sends, started = memory.sends, w.clock.now()
-    assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 1, "first") })
-    assert.equal(started, w.clock.now())
-    assert.is_true(memory.sends - sends <= 2, memory.sends - sends)
+    for _ = 1, 2 do
+      assert.is_true(luws.wssend(conn, 1, "queued"))
+      assert.equal(started, w.clock.now())
+      assert.is_true(memory.sends - sends <= 2, memory.sends - sends)
+      sends = memory.sends
+    end
   end)
 
   it("never waits in wsreceive, and waits in steps of 0.2 s in wswait", function()

@@ -210,7 +210,7 @@ describe("options.connect", function()
       end,
     }))
     room = 4
-    assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 1, "Hello") })
+    assert.is_true(luws.wssend(conn, 1, "Hello"))
     room = 5
     luws.wsclose(conn)
     assert.same({ 1, "close" }, { count(calls, "close"), calls[#calls] })

@@ -49,7 +49,7 @@ describe("after wsclose a connection", function()
   it("sends what is queued, then its close frame, then ends the stream", function()
     peer.line.capacity = 100
     conn.options.send_timeout = 0
-    assert.same({ false, "send error: timeout" }, { w.luws.wssend(conn, 2, ("x"):rep(1000)) })
+    assert.is_true(w.luws.wssend(conn, 2, ("x"):rep(1000)))
     w.luws.wsclose(conn)
     assert.is_true(conn.connected == false and #peer.events == 0)
     peer:answer_close()
@@ -303,7 +303,7 @@ describe("over real sockets", function()
       peer:at(2)
       peer:go()
       local output, status = ends()
-      assert.matches("false\tsend error: timeout\n$", output)
+      assert.matches("true\n$", output)
       assert.equal(0, status)
       local frames = peer:result().frames
       assert.same({ 2, size, 8 }, { frames[1].opcode, #frames[1].payload, frames[2].opcode })

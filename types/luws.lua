@@ -178,8 +178,12 @@ in this file with the driver.
 ---@field validate_utf8? boolean
 ---Take frames whose length is not in its shortest form. Default: false.
 ---@field allow_long_lengths? boolean
----Seconds that wssend and wsflush wait for room. Default: 5.
+---Seconds that wssend and wsflush wait for room; with 0, wssend queues instead. Default: 5.
 ---@field send_timeout? number
+---The most bytes that messages may make wait; more are refused ("send error: buffer full"); 0: no limit. Default: 0.
+---@field max_buffered? number
+---Called by wsreceive when nothing waits any more, after much did or a message was refused. Default: none.
+---@field drain_handler? fun(conn: luws.Connection)
 ---Offer compression: true, or a table of its options. Default: false.
 ---@field deflate? boolean|luws.DeflateOptions
 ---Gather small messages until there are this many bytes; true: 16384. Default: false.

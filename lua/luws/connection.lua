@@ -36,11 +36,14 @@ local clock = import("clock")
 
 local connection = {}
 
-local incoming, sendable = native.incoming, native.sendable
+local incoming, outgoing, sendable = native.incoming, native.outgoing, native.sendable
 
 -- While a send waits for room, up to this many bytes from the peer are read. This is enough for two peers that send to
 -- each other to make progress, and it bounds the memory.
 local BACKLOG = 1024 * 1024
+
+-- The queue is worth a drain_handler's call if it held more than this part of max_buffered.
+local WORTHWHILE = 0.25
 
 -- The size of one read in bytes, if the user has not set receive_chunk_size and the wire does not adapt.
 local READ = 16384
@@ -60,6 +63,9 @@ function connection.new(opening)
     ended = nil, -- why no more bytes will come, if that is known
     broken = nil, -- why no more can be sent, if that is known
     more = false, -- the last wsreceive has left events for the next one
+    taken = 0, -- how many bytes the peer had taken when a write last left something
+    stuck = nil, -- since when it has taken nothing more; nil while nothing is left
+    awaits_drain = false, -- the handler is to be told when the queue is empty again
     message = nil, -- the turn of an incomplete message from a source (send)
     injected = false, -- the last bytes came from wshandleincoming
     over = nil, -- why the connection is closed
@@ -89,7 +95,7 @@ end
 function connection.settle(state)
   local can_send = state.phase == "open" and not state.message
   local is_calm = can_send and state.wire.calls_nobody and state.unread == 0
-    and not (state.more or state.ended or state.broken)
+    and not (state.more or state.ended or state.broken or state.awaits_drain)
   local is_plain = not (state.tracing or state.announces or state.injected)
   native.settle(state.number, is_calm, can_send, is_plain, state.size)
 end
@@ -145,11 +151,34 @@ function connection.broken(state, why)
   connection.settle(state)
 end
 
+--- await_drain(state, is_awaited): notes whether the handler is to be told when the queue is empty again.
+function connection.await_drain(state, is_awaited)
+  if state.awaits_drain == is_awaited then return end
+  state.awaits_drain = is_awaited
+  connection.settle(state)
+end
+
+--- is_drained(state): returns whether the handler is to be told that the queue is empty again.
+function connection.is_drained(state)
+  return state.awaits_drain and state.phase == "open" and outgoing(state.session) == 0
+end
+
+--- note_queue(state): notes what a write has left in the queue.
+function connection.note_queue(state)
+  local left, taken = outgoing(state.session), native.taken(state.session)
+  if left == 0 then
+    state.stuck = nil
+  elseif not state.stuck or taken ~= state.taken then
+    state.taken, state.stuck = taken, clock.now()
+  end
+  if left > WORTHWHILE * state.opening.max_buffered then connection.await_drain(state, true) end
+end
+
 --- write(state): sends as much of the queue as there is room for. Returns true when nothing is left; nil and "timeout"
 -- if there is no room, or nil and why no more can be sent.
 function connection.write(state)
   local ok, why = state.wire:write()
-  if not ok and why ~= "timeout" then connection.broken(state, why) end
+  if ok or why == "timeout" then connection.note_queue(state) else connection.broken(state, why) end
   return ok, why
 end
 
@@ -201,7 +230,7 @@ end
 
 --- outgoing(state): returns how many bytes are waiting to be sent.
 function connection.outgoing(state)
-  return state.session and state.phase ~= "closed" and native.outgoing(state.session) or 0
+  return state.session and state.phase ~= "closed" and outgoing(state.session) or 0
 end
 
 return connection

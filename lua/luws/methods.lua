@@ -5,7 +5,8 @@ Event loops call them where an error would be fatal to the whole host, so none o
 --]]
 
 local native, import = ...
-local clock, guard, log, options = import("clock"), import("guard"), import("log"), import("options")
+local clock, connection, guard, log = import("clock"), import("connection"), import("guard"), import("log")
+local options = import("options")
 
 local methods = {}
 
@@ -41,11 +42,12 @@ function methods.make(live, receive, close)
   end
 
   --- dirty(): returns whether wsreceive has something to do that the descriptor may not show: bytes that were read
-  -- already, or the news that no more will come.
+  -- already, or the news that no more will come, or that the queue is empty again.
   function made.dirty(conn)
     local state = live(conn)
     if not state then return false end
     if state.unread > 0 or state.ended or state.broken or native.is_pending(state.session) then return true end
+    if connection.is_drained(state) then return true end
     local ok, dirty = pcall(state.wire.dirty, state.wire)
     return ok and dirty
   end

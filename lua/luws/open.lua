@@ -75,6 +75,7 @@ local function parameters(target, opening, given)
     validate_utf8 = opening.validate_utf8,
     allow_long_lengths = opening.allow_long_lengths,
     coalesce = opening.coalesce,
+    max_buffered = opening.max_buffered,
     deflate = deflate,
     seed = world.seed and world.seed(),
     clock = clock.native,

@@ -188,6 +188,14 @@ local function deliver(conn, state, has_begun)
   if waiting ~= 0 and native.outgoing(state.session) > 0 then connection.write(state) end
 end
 
+--- tell_drained(conn, state): calls the drain_handler, because the queue is empty again.
+local function tell_drained(conn, state)
+  local handler = options.of(conn).drain_handler
+  local callee = handler ~= nil and guard.for_yielding(state, handler)
+  connection.await_drain(state, false)
+  if callee and state.phase == "open" then finished(conn, guard.call_yielding(state, callee, conn)) end
+end
+
 --- finish(state): ends a connection that will receive nothing more, or can send nothing more.
 local function finish(state)
   local why = state.ended or state.broken
@@ -229,6 +237,7 @@ local function receive_some(conn, state, is_read, more, has_begun)
   elseif native.outgoing(state.session) > 0 then
     connection.write(state)
   end
+  if connection.is_drained(state) then tell_drained(conn, state) end
   if state.phase ~= "open" or state.ended or state.broken then
     if state.phase ~= "closed" and not state.more then
       if state.ended or (state.broken and not count) then

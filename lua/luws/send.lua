@@ -21,24 +21,32 @@ local function gathered(value)
 end
 
 options.register {
-  { "send_timeout", 5, options.at_least(0) }, -- s that wssend waits for room
+  { "send_timeout", 5, options.at_least(0) }, -- s that wssend waits for room; 0: it does not wait
+  { "max_buffered", 0, options.at_least(0) }, -- bytes that messages may make wait to be sent; 0: any number
+  { "drain_handler", nil, options.callable }, -- called when the queue is empty again
   -- bytes to gather before sending; wsreceive, wswait, wsflush and wsclose send earlier
   { "coalesce", 0, gathered },
 }
 
-local outgoing = native.outgoing
+local has_room, outgoing = native.has_room, native.outgoing
 
 local CLOSE = native.event_numbers().close
 
--- Upper bound on the bytes queued while another coroutine is blocked in a send.
+-- Upper bound on the bytes queued while another coroutine is blocked in a send, if the user has set no other.
 local QUEUE = 16 * 1024 * 1024
 
---- timer(conn): returns a function that gives the deadline of a send. The clock is read at its first call.
-local function timer(conn)
-  local deadline
+local REFUSED = "; nothing of this was sent"
+
+--- patience(conn, state, is_asked): returns a function that gives the deadline of a send: in send_timeout seconds, and
+-- when the peer has taken nothing for that long, which may be over already. If the user asks for a wait (`is_asked`),
+-- only the former. Returns nil if the send is not to wait.
+local function patience(conn, state, is_asked)
+  local seconds = options.number(options.of(conn), "send_timeout")
+  if seconds == 0 then return nil end
+  local deadline = clock.now() + seconds
   return function()
-    deadline = deadline or clock.now() + options.number(options.of(conn), "send_timeout")
-    return deadline
+    local stuck = not is_asked and state.stuck
+    return stuck and math.min(deadline, stuck + seconds) or deadline
   end
 end
 
@@ -59,23 +67,21 @@ end
 local function await_room(state, deadline)
   local session = state.session
   local function done() return problem(state) or outgoing(session) == 0 end
-  if not wait.till(state, done, deadline()) then return nil, "timeout" end
-  local why = problem(state)
-  if why then return nil, why end
-  return true
+  repeat
+    local due = deadline()
+    if wait.till(state, done, due) then
+      local why = problem(state)
+      return not why or nil, why
+    end
+  until deadline() <= due -- otherwise the peer has taken something meanwhile
+  return nil, "timeout"
 end
 
 --- flush(state, deadline): writes the queue, and waits if there is no room.
 local function flush(state, deadline)
   local ok, why = connection.write(state)
-  if ok or why ~= "timeout" then return ok, why end
+  if ok or why ~= "timeout" or not deadline then return ok, why end
   return await_room(state, deadline)
-end
-
---- gathers(state, opcode): returns whether the queue may wait for more messages, after a frame with this opcode.
-local function gathers(state, opcode)
-  local most = state.opening.coalesce
-  return most > 0 and opcode < CLOSE and outgoing(state.session) < most
 end
 
 --- flushed(state, deadline): the same as `flush`, and ends the connection if the wire was interrupted.
@@ -85,20 +91,40 @@ local function flushed(state, deadline)
   return ok, why
 end
 
+--- gathers(state, opcode): returns whether the queue may wait for more messages, after a frame with this opcode.
+local function gathers(state, opcode)
+  local most = state.opening.coalesce
+  return most > 0 and opcode < CLOSE and outgoing(state.session) < most
+end
+
+--- make_room(state, size, deadline): sends what was queued before a message or a fragment of this size. Returns true if
+-- that can be queued now, or nil and why not. Without a deadline, the rest of an earlier frame may still be there.
+local function make_room(state, size, deadline)
+  local session = state.session
+  local ok, why = flushed(state, deadline)
+  if not ok and why ~= "timeout" then return nil, why end
+  if not has_room(session, size) then
+    connection.await_drain(state, true)
+    return nil, "buffer full"
+  end
+  -- A write by another coroutine that is blocked in it counts as a success.
+  local is_bounded = not deadline or state.opening.max_buffered > 0 or outgoing(session) <= QUEUE
+  if (ok or not deadline) and is_bounded then return true end
+  connection.await_drain(state, true)
+  return nil, "timeout" .. REFUSED
+end
+
 --- frame(conn, state, opcode, data, fin): sends one frame, or one message. Returns true, or false and why not; then
 -- whether the frame was queued, so that it will be sent, perhaps later.
 function send.frame(conn, state, opcode, data, fin)
   if state.phase == "closed" then return false, "not connected", false end
   if native.is_busy(state.session) then return false, "send error: busy", false end -- in a finaliser
-  local session, deadline = state.session, timer(conn)
-  -- The rest of an earlier frame goes first. If it cannot be sent, nothing is queued after it, except a close frame,
-  -- which is the last anyway.
-  if opcode ~= CLOSE and outgoing(session) > 0 and not gathers(state, opcode) then
-    local ok, why = flushed(state, deadline)
-    if ok and outgoing(session) > QUEUE then ok, why = nil, "timeout" end
-    if not ok then
-      return false, "send error: " .. why .. (why == "timeout" and "; none of it was sent" or ""), false
-    end
+  local session, deadline = state.session, patience(conn, state)
+  -- The rest of an earlier frame goes first. If there is too much of it, no message is queued after it; control frames
+  -- are short.
+  if opcode < CLOSE and outgoing(session) > 0 and not (gathers(state, opcode) and has_room(session, #data)) then
+    local has_made_room, why = make_room(state, #data, deadline)
+    if not has_made_room then return false, "send error: " .. why, false end
   end
   trace(conn, state)
   local queued, why = native.send(session, opcode, data, fin)
@@ -110,13 +136,13 @@ function send.frame(conn, state, opcode, data, fin)
   if gathers(state, opcode) then return true, nil, true end
   local ok
   ok, why = flushed(state, deadline)
-  if not ok then return false, "send error: " .. why, true end
-  return true, nil, true
+  if ok or why == "timeout" and not deadline then return true, nil, true end
+  return false, "send error: " .. why, true
 end
 
 --- flush(conn, state): writes the queue. Returns true, or false and why something is left.
 function send.flush(conn, state)
-  local ok, why = flushed(state, timer(conn))
+  local ok, why = flushed(state, patience(conn, state, true))
   if ok then return true end
   return false, "send error: " .. why
 end
@@ -124,9 +150,16 @@ end
 --- rest(conn, state, why): finishes sending a message that could not be written completely because there was no room
 -- (`why` is "timeout") or because the stream is broken. Returns true, or false and why something is left.
 function send.rest(conn, state, why)
-  local ok = false
-  if why == "timeout" then ok, why = await_room(state, timer(conn)) else connection.broken(state, why) end
-  if ok then return true end
+  if why == "timeout" then
+    connection.note_queue(state)
+    local deadline = patience(conn, state)
+    if not deadline then return true end
+    local ok, reason = await_room(state, deadline)
+    if ok then return true end
+    why = reason
+  else
+    connection.broken(state, why)
+  end
   return false, "send error: " .. why
 end
 

@@ -42,7 +42,9 @@ function wait.readable(state, deadline)
   local function advance(now)
     return state.wire, connection.advance(state, now, nil)
   end
-  local function done(ready) return ready or state.phase == "closed" or state.broken end
+  local function done(ready)
+    return ready or state.phase == "closed" or state.broken or connection.is_drained(state)
+  end
   if clock.now() < deadline then return wait.on(advance, done, deadline) end
   -- If no time is given, it checks once.
   local wire, read, write = advance(deadline)

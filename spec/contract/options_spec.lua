@@ -160,7 +160,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         handler_args = "x", receive_timeout = "5", receive_chunk_size = {}, max_payload_size = true, ssl_protocol = 3,
         ssl_verify = true, ssl_mode = 1, ssl_options = 2, use_masking = "yes", control_handler = "f", connect = 1,
         upgrade_headers = "X: y", connect_timeout = "1", upgrade_timeout = {}, close_timeout = ignore,
-        fragment_size = "x", send_timeout = {},
+        fragment_size = "x", send_timeout = {}, max_buffered = "1", drain_handler = 1,
       } do
         local result, message = luws.wsopen(s.peer.url, ignore, { [name] = wrong })
         assert.is_false(result)

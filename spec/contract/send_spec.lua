@@ -170,7 +170,7 @@ for place, new in pairs(world.places) do
       assert.same({ false, "send error: timeout" }, { luws.wssend(s.conn, 2, message) })
       local queued = s.conn.bufferedAmount -- queued bytes are readable
       assert.is_true(queued >= 30000 and queued < 31000, queued)
-      assert.same({ false, "send error: timeout; none of it was sent" }, { luws.wssend(s.conn, 1, "not sent") })
+      assert.same({ false, "send error: timeout; nothing of this was sent" }, { luws.wssend(s.conn, 1, "not sent") })
       assert.equal(queued, s.conn.bufferedAmount)
       room = 1e9
       assert.is_true(luws.wssend(s.conn, 1, "next"))

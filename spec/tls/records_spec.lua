@@ -180,7 +180,7 @@ describe("TLS 1.2:", function()
     local started = luws.gettime()
     assert.same({ false, "send error: timeout" }, { luws.wssend(conn, 1, "x") })
     assert.is_true(conn.bufferedAmount > 0)
-    assert.same({ false, "send error: timeout; none of it was sent" }, { luws.wssend(conn, 1, "y") })
+    assert.same({ false, "send error: timeout; nothing of this was sent" }, { luws.wssend(conn, 1, "y") })
     assert.same({ false, 0 }, { luws.wsreceive(conn) })
     -- Nothing could be written, so the only thing to wait for is the server.
     assert.same({ "r", false }, { conn:events(), luws.wswait(conn, 0.05) })

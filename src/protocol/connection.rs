@@ -76,6 +76,12 @@ impl Connection {
         self.outgoing.queue_len()
     }
 
+    /// The length of the frames for a message or a fragment with this much data, without compression.
+    #[must_use]
+    pub fn frame_len(&self, data: usize) -> usize {
+        self.outgoing.frame_len(data)
+    }
+
     /// Bytes received but not yet interpreted.
     #[must_use]
     pub fn input_len(&self) -> usize {

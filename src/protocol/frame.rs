@@ -208,6 +208,17 @@ impl FrameHeader {
     }
 }
 
+/// The length in bytes of the header of a frame with this much payload.
+#[must_use]
+pub fn header_len(payload: usize, masked: bool) -> usize {
+    let length = match payload {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    if masked { length + 4 } else { length }
+}
+
 /// Appends a whole frame, masked if there is a key. `header` must have the length of `payload`.
 pub fn write(header: FrameHeader, payload: &[u8], output: &mut Buffer) {
     let space = output.space(MAX_HEADER + payload.len());

@@ -60,6 +60,16 @@ impl Outgoing {
         self.queue.len()
     }
 
+    /// The length of the frames for this much data, without compression.
+    pub(super) fn frame_len(&self, data: usize) -> usize {
+        let (payload, frames) = match self.fragment_size {
+            0 => (data, 1),
+            size => (data.min(size), data.div_ceil(size).max(1)),
+        };
+        let header = frame::header_len(payload, self.keys.is_some());
+        frames.saturating_mul(header).saturating_add(data)
+    }
+
     /// Sends a ping, a pong or a close frame.
     ///
     /// # Errors

@@ -40,6 +40,10 @@ use websocket::WebSocket;
 /// peer that sends pings and never reads costs no memory.
 const PONG_BACKLOG: usize = 64 * 1024;
 
+/// The plaintext in a full TLS record, and more than any cipher adds to one, in bytes.
+const TLS_RECORD: usize = 16 * 1024;
+const TLS_OVERHEAD: usize = 128;
+
 /// Storage that sessions share, so that idle ones need none. Its owner decides how much of it to keep, and for how
 /// long.
 #[derive(Debug, Default)]
@@ -71,6 +75,8 @@ pub struct Session {
     verdict: Verdict,
     waiting_pong: Option<Vec<u8>>,
     wire_ended: bool,
+    /// The bytes that the wire has taken.
+    sent: u64,
 }
 
 impl Session {
@@ -106,7 +112,7 @@ impl Session {
 
     fn new(role: Role, websocket: WebSocket, tls: Option<TlsHop>, config: Config) -> Self {
         let (transport, verdict) = (Transport::new(tls), Verdict::default());
-        Self { role, config, transport, websocket, verdict, waiting_pong: None, wire_ended: false }
+        Self { role, config, transport, websocket, verdict, waiting_pong: None, wire_ended: false, sent: 0 }
     }
 
     /// Adds a proxy, which is negotiated with before anything else is sent, including TLS. With several, each is
@@ -213,6 +219,7 @@ impl Session {
     /// Returns the errors of `write`.
     pub fn send_with<E>(&mut self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<usize, E> {
         let count = self.transport.send_with(self.websocket.output(), write)?;
+        self.sent += count as u64;
         if count > 0
             && self.outgoing_len() < PONG_BACKLOG
             && let Some(payload) = self.waiting_pong.take()
@@ -477,6 +484,21 @@ impl Session {
     #[must_use]
     pub fn outgoing_len(&self) -> usize {
         self.transport.outgoing_len() + self.websocket.output_len()
+    }
+
+    /// How many bytes the wire has taken since the beginning.
+    #[must_use]
+    pub fn sent_len(&self) -> u64 {
+        self.sent
+    }
+
+    /// By how much a message or a fragment with this much data makes [`outgoing_len`](Self::outgoing_len) larger, at
+    /// most: compression may make it less, and what TLS adds is an estimate from above.
+    #[must_use]
+    pub fn frame_len(&self, data: usize) -> usize {
+        let plain = self.connection().map_or(data, |connection| connection.frame_len(data));
+        let records = if self.transport.tls().is_some() { plain / TLS_RECORD + 1 } else { 0 };
+        plain.saturating_add(records.saturating_mul(TLS_OVERHEAD))
     }
 
     /// The bytes that [`send_with`](Self::send_with) would offer now.

@@ -331,3 +331,29 @@ fn the_same_seed_makes_the_same_bytes() {
     let (one, other) = (sent(None), sent(None));
     assert!(one.0 != other.0 && one.1 != other.1);
 }
+
+#[test]
+fn the_length_of_a_message_in_the_queue_is_known_beforehand() {
+    let unmasked = Config { use_masking: false, ..Config::default() };
+    let fragments = Config { fragment_size: 100, ..Config::default() };
+    for config in [Config::default(), unmasked, fragments] {
+        let (mut client, mut server) = pair(config, Config::default());
+        for length in [0, 1, 125, 126, 65_535, 65_536, 100_000] {
+            for session in [&mut client, &mut server] {
+                let (before, expected) = (session.outgoing_len(), session.frame_len(length));
+                session.send(Opcode::Binary, &vec![0; length], true).unwrap();
+                let added = session.outgoing_len() - before;
+                // The last fragment may be short enough for a shorter header, which is not foreseen.
+                assert!(
+                    added == expected || added < expected && length > 100,
+                    "{length}: {added}, {expected}"
+                );
+                assert!(expected - added <= 2, "{length}: {added}, {expected}");
+            }
+        }
+        let (length, before) = (client.outgoing_len(), client.sent_len());
+        let Ok(_) = client.send_with(|_| Ok::<_, Infallible>(0));
+        let Ok(_) = client.send_with(|_| Ok::<_, Infallible>(1000));
+        assert_eq!((client.outgoing_len(), client.sent_len()), (length - 1000, before + 1000));
+    }
+}

@@ -244,3 +244,16 @@ fn tls_begins_when_the_proxy_has_agreed() {
     assert_eq!(client.hop(), Hop::Tls);
     open(&mut client, &mut server(&acceptor()), 100);
 }
+
+#[test]
+fn the_length_of_a_message_in_the_queue_is_never_more_than_foreseen() {
+    for (mut client, _) in pairs() {
+        for length in [0, 1, 125, 126, 16_000, 16_384, 65_536, 1_000_000] {
+            let (before, most) = (client.outgoing_len(), client.frame_len(length));
+            client.send(Opcode::Binary, &vec![0; length], true).unwrap();
+            let added = client.outgoing_len() - before;
+            assert!(added <= most, "{length}: {added}, {most}");
+            assert!(most <= added + 128 + added / 100, "{length}: {added}, {most}");
+        }
+    }
+}

@@ -7,6 +7,9 @@ local clock = import("clock")
 
 local read, write, wait = native.read, native.write, native.socket_wait
 
+-- Linux reports room only when a third of the socket's buffer is free, so a write is tried after this many seconds.
+local SLICE = 0.05
+
 local Wire = { came = 0, lingers = true, calls_nobody = true, adapts = true }
 Wire.__index = Wire
 
@@ -15,6 +18,7 @@ function Wire:read(max) return read(self.number, max) end
 function Wire:write() return write(self.number) end
 
 function Wire:wait(reading, writing, seconds)
+  if writing then seconds = math.min(seconds, SLICE) end
   local deadline = clock.now() + seconds
   local ready
   -- A signal interrupts the wait so that Lua can run its hook for it (on Ctrl-C, that raises an error).

@@ -20,10 +20,10 @@ use crate::tls::identity::Identity;
 ///
 /// Parameters of both roles: `role` ("server" or nil), `seed` (of nonces and masking keys, for tests), `clock` (a
 /// virtual one or nil), `max_payload_size`, `use_masking`, `fragment_size`, `validate_utf8`, `allow_long_lengths`,
-/// `coalesce` (bytes), `deflate` (a table with everything that [`options`] reads, or nil). Server only: `certificate`
-/// and `key` (PEM; nil without TLS). Client only: `host`, `host_header`, `resource`, `headers` (array of
-/// `{name, value}`), `subprotocols` (array), `secure`, `tls` (with LuaSec's names) and `sockproxy` (a table or nil,
-/// like `deflate`).
+/// `coalesce` and `max_buffered` (bytes), `deflate` (a table with everything that [`options`] reads, or nil). Server
+/// only: `certificate` and `key` (PEM; nil without TLS). Client only: `host`, `host_header`, `resource`, `headers`
+/// (array of `{name, value}`), `subprotocols` (array), `secure`, `tls` (with LuaSec's names) and `sockproxy` (a table
+/// or nil, like `deflate`).
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
     let empty = Table::default();
     let parameters = arguments.first().and_then(Value::table).unwrap_or(&empty);
@@ -33,7 +33,8 @@ pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Repl
     };
     let (why, step) = match session(context, parameters) {
         Ok(session) => {
-            let session = LuaSession::new(session, context, clock, parameters.get("coalesce").size());
+            let limits = ["coalesce", "max_buffered"].map(|name| parameters.get(name).size());
+            let session = LuaSession::new(session, context, clock, limits);
             let Some(number) = session.number() else { return failure("too many connections") };
             return vec![Handle::Session(session).into(), number.into()];
         }

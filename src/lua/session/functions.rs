@@ -69,6 +69,10 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"peek", peek),
     // sent(session, count): `count` of those bytes were written
     (c"sent", sent),
+    // has_room(session, size): whether a message or a fragment with this much data may be queued (max_buffered)
+    (c"has_room", has_room),
+    // taken(session): how many bytes the wire has taken since the beginning
+    (c"taken", taken),
     // status(session): the first incomplete hop ("proxy", "tls", "upgrade", or "frames" if all are complete); whether
     // the peer has ended TLS; whether the session has failed
     (c"status", status),
@@ -152,11 +156,11 @@ fn receive_data(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 deed!(receive_plain, |session, arguments| {
     let bytes = argument(arguments, 1).bytes().unwrap_or_default();
     session.fresh.set(true);
+    session.hear();
     session.with(|inner| inner.session.receive_plain(bytes)).is_ok()
 });
 
 deed!(receive_end, |session, arguments| session.with(|inner| inner.session.receive_end()).is_ok());
-    session.hear();
 
 fn peek(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let max = argument(arguments, 1).size();
@@ -174,6 +178,13 @@ fn peek(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 }
 
 deed!(sent, |session, arguments| { session.sent(argument(arguments, 1).size()) });
+
+deed!(has_room, |session, arguments| { session.has_room(argument(arguments, 1).size()) });
+
+fn taken(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let taken = session(arguments).map_or(0, |session| session.ask(Session::sent_len));
+    vec![(taken as f64).into()]
+}
 
 fn status(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let status = session(arguments).and_then(|session| session.with(|inner| inner.session.status()).ok());

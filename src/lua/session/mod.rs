@@ -92,6 +92,8 @@ struct Inner {
     failure: Option<Failure>,
     /// Small messages are gathered up to this size before they are written, in bytes; 0 for not at all.
     coalesce: usize,
+    /// The most bytes that messages may make wait to be sent; 0 for any number.
+    max_buffered: usize,
 }
 
 /// Why a method of a session did nothing, as text.
@@ -102,9 +104,17 @@ impl LuaSession {
         session: Session,
         context: &Rc<Context>,
         clock: Option<Rc<Cell<f64>>>,
-        coalesce: usize,
+        [coalesce, max_buffered]: [usize; 2],
     ) -> Rc<Self> {
-        let inner = Inner { session, socket: None, own: Vec::new(), kept: None, failure: None, coalesce };
+        let inner = Inner {
+            session,
+            socket: None,
+            own: Vec::new(),
+            kept: None,
+            failure: None,
+            coalesce,
+            max_buffered,
+        };
         let session = Rc::new(Self {
             context: Rc::clone(context),
             number: Cell::new(None),

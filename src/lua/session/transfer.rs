@@ -228,6 +228,11 @@ impl LuaSession {
         self.with(|inner| operation(&mut inner.session))?.map_err(|error| error.to_string().into())
     }
 
+    /// Whether a message or a fragment with this much data may be queued.
+    pub(super) fn has_room(&self, data: usize) -> bool {
+        self.with(|inner| inner.has_room(data)).unwrap_or(true)
+    }
+
     /// Sends a message or a control frame at once, if there is a native socket and nothing else waits to be sent.
     /// Returns `None` if it cannot, and nothing was done. Otherwise the frame is queued, and the result says whether
     /// everything was written.
@@ -246,6 +251,9 @@ impl LuaSession {
         if is_other || inner.socket.is_none() || waiting > inner.coalesce {
             return None;
         }
+        if waiting > 0 && is_message && !inner.has_room(data.len()) {
+            return None;
+        }
         let length = data.len().max(inner.coalesce);
         self.send_lending(&mut inner.session, opcode, data, true, length).ok()?;
         if is_message && inner.session.outgoing_len() < inner.coalesce {
@@ -253,5 +261,16 @@ impl LuaSession {
             return Some(Ok(()));
         }
         Some(self.write_out(inner))
+    }
+}
+
+impl Inner {
+    /// Whether a message or a fragment with this much data keeps the queue within `max_buffered`. One that is larger
+    /// than that has room while nothing waits, since otherwise it could never be sent.
+    fn has_room(&self, data: usize) -> bool {
+        let waiting = self.session.outgoing_len();
+        self.max_buffered == 0
+            || waiting == 0
+            || waiting.saturating_add(self.session.frame_len(data)) <= self.max_buffered
     }
 }
