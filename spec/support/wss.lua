@@ -73,6 +73,13 @@ function wss.message(luws, options)
   return message
 end
 
+--- The same, and checks that it says so with OpenSSL directly, too.
+function wss.same_message(luws, options)
+  local message = wss.message(luws, options)
+  assert.equal(message, wss.message(luws, wss.directly(options)))
+  return message
+end
+
 --- Returns the paths of these test certificates.
 function wss.paths(...)
   local paths = { ... }

@@ -55,7 +55,7 @@ end
 
 --- Checks that wsopen refuses these options because of the file of one of them; `words` are in the message.
 local function refused(options, name, path, ...)
-  local message = wss.message(luws, options)
+  local message = wss.same_message(luws, options)
   assert.equal("bad option 'ssl_" .. name, message:match "^[^']*'[^']*", message)
   assert.equal(("(%s)"):format(path), message:sub(-#path - 2), message)
   for _, word in ipairs { ... } do assert.truthy(message:find(word, 1, true), message) end
@@ -266,7 +266,7 @@ describe("a folder of authorities", function()
     assert.is_true(seen.opened, seen.message)
     assert.is_true(seen.tls.verified)
     assert.is_false(wss.open(luws, { certificate = "unknown" }, { ssl_verify = "peer", ssl_capath = folder }).opened)
-    assert.is_true(luws.gettime() - started < 2)
+    assert.is_true(luws.gettime() - started < 10)
   end)
 
   it("is named if there is nothing else in it", function()
