@@ -161,7 +161,7 @@ function dial_step(state, now)
   if not why and now < state.deadline then return true, true, state.deadline end
   local host, port = destination(plan)
   if not why then
-    why = native.dial_is_queued(dialling.dial) and "timeout; too many name look-ups are waiting" or "timeout"
+    why = dialling.dial:is_queued() and "timeout; too many name look-ups are waiting" or "timeout"
   end
   local text = ("Connection to %s:%d failed: %s"):format(host, port, why)
   return fail(state, plan.proxy and "proxy" or nil, text)

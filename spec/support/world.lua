@@ -350,6 +350,8 @@ function Dial:advance(seconds)
   return memory.wire(self.session, w:attach(peer), w.clock), { getfd = function() return -1 end }
 end
 
+function Dial:is_queued() return false end
+
 function Dial:cancel() self.world.cancelled = self.world.cancelled + 1 end
 
 --- next_dial(): returns how the next attempt to connect goes. By default it succeeds at once. The field dials may be a

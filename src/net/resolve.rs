@@ -18,9 +18,11 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use std::{fmt, process, thread};
+use std::{fmt, thread};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
+
+use super::process::Process;
 
 type Answer = io::Result<Vec<SocketAddr>>;
 
@@ -152,7 +154,7 @@ impl Resolver {
 
     /// This resolver, or its heir that belongs to this process. Takes no lock that may have been held during a fork.
     fn of_this_process(&'static self) -> &'static Self {
-        let own = process::id();
+        let own = Process::this().number();
         let mut resolver = self;
         loop {
             let before = resolver.process.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);
@@ -235,6 +237,10 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
     const ADDRESS: &str = "192.0.2.1:80";
+
+    fn another_process() -> u32 {
+        Process::this().number() ^ 1
+    }
 
     /// A resolver whose look-ups end when the test says so.
     struct Stage {
@@ -389,7 +395,7 @@ mod tests {
         assert_eq!(stage.next(), "inherited");
         let _held = stage.resolver.lock();
         // From now on it is another process's.
-        stage.resolver.process.store(process::id() ^ 1, Ordering::Relaxed);
+        stage.resolver.process.store(another_process(), Ordering::Relaxed);
         let mut own = stage.look_up("own");
         assert!(inherited.poll(Duration::ZERO).is_none()); // begins again
         let mut begun = [stage.next(), stage.next()];
@@ -400,8 +406,8 @@ mod tests {
         assert_eq!(addresses(&mut inherited), format!("[{ADDRESS}]"));
         // The number of an ancestor may be in use again.
         let heir = stage.resolver.of_this_process();
-        heir.process.store(process::id() ^ 1, Ordering::Relaxed);
-        stage.resolver.process.store(process::id(), Ordering::Relaxed);
+        heir.process.store(another_process(), Ordering::Relaxed);
+        stage.resolver.process.store(Process::this().number(), Ordering::Relaxed);
         assert!(!std::ptr::eq(stage.resolver.of_this_process(), stage.resolver));
     }
 }

@@ -50,12 +50,15 @@ function Dial:advance(seconds)
   return wires.make(self.state, socket)
 end
 
+function Dial:is_queued() return native.dial_is_queued(self.native) end
+
 function Dial:cancel() native.dial_cancel(self.native) end
 
 --- dial(state, host, port): begins to connect. Returns an object with these methods:
 --   advance(seconds)   waits for at most this time, or until a signal comes. Returns a wire that carries the bytes of
 --                      the connection's session, and the user's object for its socket; nil if it must be called again;
 --                      nil and why it cannot connect
+--   is_queued()        returns whether the name look-up has yet to begin, because others are in the way
 --   cancel()           gives up
 function wires.dial(state, host, port)
   return setmetatable({ state = state, native = native.dial(host, port) }, Dial)
