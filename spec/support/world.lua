@@ -350,7 +350,7 @@ function Dial:advance(seconds)
   return memory.wire(self.session, w:attach(peer), w.clock), { getfd = function() return -1 end }
 end
 
-function Dial:is_queued() return false end
+function Dial.is_queued() return false end
 
 function Dial:cancel() self.world.cancelled = self.world.cancelled + 1 end
 
