@@ -232,11 +232,10 @@ function negotiate(state, now)
     state.deadline = now + math.min(BODY_TIME, opening.upgrade_timeout)
     return false, false, now
   end
-  if state.ended then
-    local ended = state.ended == "closed" and "the peer closed the connection" .. other_kind(state) or state.ended
-    return fail(state, state.hop, ended)
-  end
-  if not written and why ~= "timeout" then return fail(state, state.hop, why) end
+  -- A peer that takes nothing any more may still have said why.
+  local over = state.ended or not written and why ~= "timeout" and not count and why
+  if over == "closed" then over = "the peer closed the connection" .. other_kind(state) end
+  if over then return fail(state, state.hop, over) end
   if now >= state.deadline then return fail(state, state.hop, "timeout") end
   -- What has come may have to be answered: by TLS, for instance.
   local is_sendable = native.sendable(session) > 0
