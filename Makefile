@@ -29,7 +29,7 @@ SHELL := bash
 
 .PHONY: help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server build-server \
 	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-ir bench-ir-baseline fuzz fuzz-smoke \
-	torture valgrind soak
+	torture valgrind soak faults
 
 help:
 	@echo "Use luws:"
@@ -50,6 +50,7 @@ help:
 	@echo "  make autobahn-quick     ... in two minutes"
 	@echo "  make torture            a million finalisers that do anything, over ws and wss"
 	@echo "  make valgrind           ... a few thousand, under valgrind"
+	@echo "  make faults             networks that fail, over real sockets, at more places than in make test"
 	@echo "  make soak               thousands of connections, a third of them failing: what is left of them,"
 	@echo "                          and what memory each takes; SHORT=1 for less of it"
 	@echo "  make fuzz               each fuzz target for FUZZ_SECONDS=60"
@@ -176,6 +177,10 @@ torture: setup-test
 valgrind: setup-valgrind
 	@$(MAKE) --no-print-directory built
 	scripts/torture.sh 3000 valgrind --quiet --error-exitcode=9
+
+faults: setup-test
+	@$(MAKE) --no-print-directory build-modules build-server
+	LUWS_FAULTS=all SPECS=spec/faults scripts/busted.sh $(LUAS)
 
 soak: setup-soak
 	@$(MAKE) --no-print-directory LUA=lua5.1 built

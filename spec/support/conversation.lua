@@ -131,6 +131,9 @@ conversation.PROGRAMS = {
   closes = { run = function() end },
 }
 
+--- says(program): returns what its server says.
+function conversation.says(program) return conversation.PROGRAMS[program].says end
+
 --- Makes the server say these things, one after the other.
 local function speak(seen, peer, clock, says)
   local i = 0

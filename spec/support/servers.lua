@@ -36,6 +36,11 @@ local KNOWN = {
     ports = { "control" },
     needs = ROOT .. "spec/support/scripted_server.py",
   },
+  relay = {
+    command = { "python3", "-B", ROOT .. "spec/support/relay.py" },
+    ports = { "control" },
+    needs = ROOT .. "spec/support/relay.py",
+  },
   sockproxy = {
     command = { "python3", "-B", ROOT .. "spec/support/sockproxy.py" },
     ports = { "control", "good", "silent", "wrong", "endless", "closes", "busy", "refuses", "vanishes", "mute", "slow",
