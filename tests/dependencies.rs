@@ -18,7 +18,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ),
     ("src/proxy", &["http", "text"], &[]),
     ("src/session", &["http", "protocol", "proxy", "text", "tls"], &["rand"]),
-    ("src/fuzzing", &["http", "protocol", "session"], &[]),
+    ("src/fuzzing", &["http", "protocol", "proxy", "session", "tls", "url"], &[]),
     ("src/net", &[], &["nix", "rustix", "socket2"]),
     ("src/lua", &["http", "net", "protocol", "proxy", "session", "tls", "url"], &["mlua_sys"]),
 ];

@@ -1,4 +1,5 @@
-//! Delivers one input in every way that a network could. Knows nothing of what the input is.
+//! Delivers one input in every way that a network could, or in one that a fuzzer chooses. Knows nothing of what the input
+//! is.
 
 use std::fmt::Debug;
 
@@ -46,4 +47,19 @@ fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut start = 0;
     let ends = cuts.iter().copied().chain([bytes.len()]);
     ends.map(|end| &bytes[std::mem::replace(&mut start, end)..end]).collect()
+}
+
+/// The bytes in pieces as this seed, of 7 bits, says: all of one size, or of sizes that vary.
+pub(super) fn cut(bytes: &[u8], seed: u8) -> Vec<&[u8]> {
+    let (most, is_varied) = (u32::from(seed & 63) + 1, seed & 64 != 0);
+    let (mut rest, mut state, mut pieces) = (bytes, u32::from(seed), Vec::new());
+    while !rest.is_empty() {
+        // A linear congruential generator, whose high bits vary most.
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let size = if is_varied { (state >> 16) % most + 1 } else { most };
+        let (piece, after) = rest.split_at(rest.len().min(size as usize));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
 }

@@ -12,6 +12,7 @@ mod ends;
 mod feeding;
 mod operations;
 mod pair;
+mod parsers;
 
 use crate::protocol::Role;
 use crate::protocol::buffer::Buffer;
@@ -20,9 +21,11 @@ use crate::protocol::extensions;
 use crate::protocol::frame::{FrameHeader, Lengths, MAX_HEADER};
 
 use ends::{Setup, client, play, set_up};
+use feeding::cut;
 pub use feeding::feed_every_way;
 pub use operations::operations;
 pub use pair::{collect, open, pair, request, transfer};
+pub use parsers::{certificate, close_frame, header, http, proxy, url};
 
 /// Takes choices off the front of the fuzzer's data; missing bytes are 0.
 #[derive(Debug)]
@@ -86,15 +89,14 @@ pub fn session_server(data: &[u8]) {
 fn session(role: Role, data: &[u8]) {
     let mut choices = Choices(data);
     let setup = Setup::from_byte(choices.byte());
-    let cut = choices.byte();
+    let seed = choices.byte();
     let input = choices.rest();
-    let begin = || set_up(role, &setup, role == Role::Client || cut < 128);
+    let begin = || set_up(role, &setup, role == Role::Client || seed < 128);
     let whole = play(begin(), &setup, &[input]);
-    let size = usize::from(cut & 127).max(1);
-    let pieces = play(begin(), &setup, &input.chunks(size).collect::<Vec<_>>());
-    assert_eq!(whole, pieces, "in pieces of {size} bytes");
+    let pieces = play(begin(), &setup, &cut(input, seed & 127));
+    assert_eq!(whole, pieces, "in pieces");
     if let Some(setup) = setup.not_streamed() {
-        let session = set_up(role, &setup, role == Role::Client || cut < 128);
+        let session = set_up(role, &setup, role == Role::Client || seed < 128);
         assert_eq!(whole, play(session, &setup, &[input]), "not streamed");
     }
 }
@@ -114,11 +116,11 @@ pub fn handshake_response(data: &[u8]) {
         request.offer("chat").unwrap();
         request.offer("superchat").unwrap();
     }
-    let size = usize::from(choice & 127).max(1);
-    let outcomes = [answer.len().max(1), size].map(|size| {
+    let outcomes = [false, true].map(|is_cut| {
         let (session, accept) = client(&request, &setup);
         let input = replaced(answer, b"{accept}", accept.as_bytes());
-        let mut outcome = play(session, &setup, &input.chunks(size).collect::<Vec<_>>());
+        let pieces = if is_cut { cut(&input, choice & 127) } else { vec![input.as_slice()] };
+        let mut outcome = play(session, &setup, &pieces);
         for (name, _) in &mut outcome.events {
             *name = name.replace(&accept, "{accept}");
             // Input that is not HTTP is shown as far as it has come.
@@ -128,7 +130,7 @@ pub fn handshake_response(data: &[u8]) {
         }
         outcome
     });
-    assert_eq!(outcomes[0], outcomes[1], "in pieces of {size} bytes");
+    assert_eq!(outcomes[0], outcomes[1], "in pieces");
 }
 
 fn replaced(data: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {

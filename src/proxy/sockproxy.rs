@@ -92,18 +92,16 @@ impl SockProxy {
 
 impl Negotiation for SockProxy {
     fn feed(&mut self, input: &[u8]) -> Result<Progress, ProxyError> {
-        let Some(end) = input.iter().position(|b| *b == b'\n') else {
-            let expected = if self.step == Step::Greeting { GREETING } else { "OK CONN" };
-            let count = input.len().min(expected.len());
-            if input[..count] != expected.as_bytes()[..count]
-                && !b"ERR "[..].starts_with(&input[..input.len().min(4)])
-                || input.len() > MAX_LINE
-            {
-                return Err(ProxyError::unexpected(NAME, input));
-            }
-            return Ok(Progress::default());
-        };
-        let (line, used) = (input[..end].trim_ascii(), end + 1);
+        // The same rules hold for a line and for its beginning, so that it does not matter how the bytes arrive.
+        let end = input.iter().take(MAX_LINE + 1).position(|b| *b == b'\n');
+        let expected = if self.step == Step::Greeting { GREETING } else { "OK CONN" };
+        let start = &input[..end.unwrap_or(input.len())];
+        let begins = |text: &str| start.iter().zip(text.as_bytes()).all(|(a, b)| a == b);
+        if !begins(expected) && !begins("ERR ") || end.is_none() && input.len() > MAX_LINE {
+            return Err(ProxyError::unexpected(NAME, start.trim_ascii_end()));
+        }
+        let Some(end) = end else { return Ok(Progress::default()) };
+        let (line, used) = (start.trim_ascii_end(), end + 1);
         match self.step {
             Step::Greeting if line.starts_with(GREETING.as_bytes()) => {
                 self.step = Step::Reply;
@@ -172,6 +170,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_has_at_most_1024_bytes_even_if_its_end_is_there() {
+        for (length, is_read) in [(MAX_LINE, true), (MAX_LINE + 1, false)] {
+            let mut greeting = format!("{GREETING:x<length$}\n").into_bytes();
+            let mut proxy = SockProxy::new(&options()).unwrap();
+            assert_eq!(proxy.feed(&greeting).is_ok(), is_read, "{length}");
+            let mut proxy = SockProxy::new(&options()).unwrap();
+            greeting.pop();
+            assert_eq!(proxy.feed(&greeting).is_ok(), is_read, "{length} without its end");
+        }
+    }
+
+    #[test]
     fn other_services_and_refusals_are_errors_with_their_own_words() {
         for (first, second, why) in [
             ("HTTP/1.1 400 Bad Request\r\n", "", "this is not SockProxy: \"HTTP/1.1 400 Bad Request\""),
@@ -180,6 +190,11 @@ mod tests {
             ("ERR \x1b[2Jgone\tor \u{9b}\n", "", "\\x1b[2Jgone\\tor \\xc2\\x9b"),
             ("OK TOGGLEDBITS-SOCKPROXY 1 2\n", "ERR CONN refused\n", "CONN refused"),
             ("OK TOGGLEDBITS-SOCKPROXY 1 2\n", "what\n", "this is not SockProxy: \"what\""),
+            (
+                " OK TOGGLEDBITS-SOCKPROXY 1 2\n",
+                "",
+                "this is not SockProxy: \" OK TOGGLEDBITS-SOCKPROXY 1 2\"",
+            ),
         ] {
             let mut proxy = SockProxy::new(&options()).unwrap();
             let mut result = proxy.feed(first.as_bytes()).map(|_| ());

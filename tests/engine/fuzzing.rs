@@ -5,20 +5,104 @@ use std::fs;
 use std::path::Path;
 
 use luws::fuzzing;
+use luws::tls::certificate::read_pem;
+use luws::tls::fingerprint::Fingerprint;
 
 use crate::feeding::Role;
 use crate::vectors::format::{self, KEY, Vector};
 
 type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 12] = [
     ("frame_header", fuzzing::frame_header, headers),
     ("session_client", fuzzing::session_client, || sessions(Role::Client)),
     ("session_server", fuzzing::session_server, || sessions(Role::Server)),
     ("handshake_response", fuzzing::handshake_response, responses),
     ("deflate_parameters", fuzzing::deflate_parameters, parameters),
     ("operations", fuzzing::operations, operations),
+    ("url", fuzzing::url, || lines(URLS)),
+    ("http", fuzzing::http, heads),
+    ("header", fuzzing::header, || lines(HEADERS)),
+    ("close_frame", fuzzing::close_frame, close_frames),
+    ("proxy", fuzzing::proxy, proxies),
+    ("certificate", fuzzing::certificate, certificates),
 ];
+
+/// A URL in each line.
+const URLS: &str = "\
+ws://host
+wss://host
+ws://host:8080/path?query
+wss://user:pass%3Aword@host/
+ws://user@host
+ws://:@host
+ws://[::1]:80/a
+wss://[fe80::1]/
+ws://127.0.0.1
+ws://0x7f.1/
+ws://1.2.3
+ws://h\u{f6}st.example/\u{fc}?\u{fc}
+ws://XN--HST-SNA.example
+ws://a.b.c.:443/
+WSS://HOST:443/%41%zz/../x
+ws://host/a b?c d
+ws://host?q
+ws://host/?
+ws://host/#fragment
+ws://host:0/
+ws://host:99999/
+ws://host:/
+ws:///host
+ws://\\host
+ws://*.host/
+ws://.host/
+ws://
+http://host/
+ws:host
+ws://ho st/
+ws://host/\t
+ws://host/?\"<>'`{}|^\\";
+
+/// A header in each line, as the target reads it.
+const HEADERS: &str = "\
+X-Key:value
+X-Key: value with spaces 
+X-Key:
+:value
+X Key:value
+X-Key\tX:value
+X-Key:\ttab
+X-Key:a:b
+Host:h
+!#$%&'*+-.^_`|~:all
+X-Key:\u{fc}
+\u{fc}:value
+Content-Length:5
+Transfer-Encoding:chunked
+Connection:close
+Cookie:a=b; c=d
+Authorization:Basic dXNlcjpwYXNz
+Origin:http://host
+User-Agent:luws/1.0 (x)
+Sec-WebSocket-Key:x
+Upgrade:h2c
+X-1:\"quoted\"
+X-2:(comment)
+X-3:a,b,c
+X-4:\u{1}
+X-5:\u{7f}
+X-6:\u{0}
+X-7:\rY: z
+X-8:\u{85}
+X-9:   
+X-10:x\u{a0}
+-:-
+{}:x
+X";
+
+fn lines(text: &str) -> Vec<Vec<u8>> {
+    text.split('\n').map(|line| line.as_bytes().to_vec()).collect()
+}
 
 fn vectors(role: Role) -> impl Iterator<Item = Vector> {
     format::all().into_iter().filter(move |vector| vector.roles().contains(&role))
@@ -79,6 +163,72 @@ fn parameters() -> Vec<Vec<u8>> {
                 }
             }
         }
+    }
+    seeds
+}
+
+fn heads() -> Vec<Vec<u8>> {
+    let bodies: [&[u8]; 6] = [
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nright and more",
+        b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nright\r\n0\r\n\r\n",
+        b"HTTP/1.1 500 X\nTransfer-Encoding: chunked\n\n5\r\nrig",
+        b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 302 Found\r\nLocation: /\r\n x\r\n\r\n",
+    ];
+    let of = |role| vectors(role).filter(|vector| vector.upgrade).map(move |vector| vector.input(role, KEY));
+    let inputs = of(Role::Client).chain(of(Role::Server)).chain(bodies.map(<[u8]>::to_vec));
+    inputs.map(|input| [&[64 + 7], input.as_slice()].concat()).collect()
+}
+
+fn close_frames() -> Vec<Vec<u8>> {
+    let codes = [
+        0_u16, 999, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1011, 1014, 1015, 2999, 3000, 4999, 5000,
+    ];
+    let reasons: [&[u8]; 4] = [b"", "bye \u{20ac}".as_bytes(), b"\xff", &[b'x'; 124]];
+    let mut seeds = vec![Vec::new(), vec![3]];
+    for code in codes {
+        seeds.extend(reasons.map(|reason| [&code.to_be_bytes(), reason].concat()));
+    }
+    seeds
+}
+
+fn proxies() -> Vec<Vec<u8>> {
+    let greetings: [&[u8]; 8] = [
+        b"OK TOGGLEDBITS-SOCKPROXY 21350 4711\n",
+        b"OK TOGGLEDBITS-SOCKPROXY\r\n",
+        b"OK TOGGLEDBITS-SOCKPROXY",
+        b"ERR TOOMANY connections\n",
+        b"HTTP/1.1 400 Bad Request\r\n",
+        b"SSH-2.0-x\n",
+        b"\n",
+        b"",
+    ];
+    let replies: [&[u8]; 6] =
+        [b"OK CONN 7\nHTTP/1.1", b"OK CONN\n", b"OK CONNECTED\n", b"ERR CONN refused\n", b"what\n", b"OK CO"];
+    let mut seeds = Vec::new();
+    for greeting in greetings {
+        seeds.extend(replies.map(|reply| [&[64 + 20], greeting, reply].concat()));
+    }
+    let long = [b"OK TOGGLEDBITS-SOCKPROXY ".as_slice(), &[b'x'; 2000], b"\n"].concat();
+    seeds.push([&[63], long.as_slice()].concat());
+    seeds.push([&[63], greetings[0], b"ERR ", &[b'x'; 2000], b"\n"].concat());
+    seeds
+}
+
+/// Two certificates, whole and with each of some bytes changed, and the texts of their fingerprints.
+fn certificates() -> Vec<Vec<u8>> {
+    let pem = include_bytes!("certificates.pem");
+    let mut seeds = vec![pem.to_vec(), pem[..pem.len() / 3].to_vec(), b"sha256 Fingerprint=AA:BB".to_vec()];
+    for der in read_pem(pem).unwrap() {
+        seeds.push(Fingerprint::of(&der).to_hex().into_bytes());
+        seeds.push(Fingerprint::of(&der).to_base64().into_bytes());
+        for at in (0..der.len()).step_by(37) {
+            let mut changed = der.clone();
+            changed[at] ^= 0x21;
+            seeds.push(changed);
+        }
+        seeds.push(der);
     }
     seeds
 }

@@ -1,0 +1,217 @@
+//! Fuzz targets for parsers that are not part of an open connection: URLs, heads and bodies of HTTP, headers to be sent,
+//! close frames, answers of proxies, certificates. Knows nothing of sessions.
+
+use crate::http::{Header, RequestReader, ResponseReader};
+use crate::protocol::close::CloseFrame;
+use crate::protocol::error::ProtocolError;
+use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
+use crate::protocol::handshake::UpgradeRequest;
+use crate::proxy::sockproxy::{self, SockProxy};
+use crate::proxy::{Negotiation, ProxyError};
+use crate::tls::certificate::{Certificate, read_pem};
+use crate::tls::fingerprint::Fingerprint;
+use crate::url::Target;
+
+use super::Choices;
+use super::feeding::cut;
+
+/// A URL: it can be requested, and its parts make a URL that means the same.
+///
+/// # Panics
+/// A promise is broken.
+pub fn url(data: &[u8]) {
+    let Ok(target) = Target::parse(data) else { return };
+    UpgradeRequest::new(&target.host_header, &target.resource).expect("a request for it");
+    if let Some(authorization) = &target.authorization {
+        Header::new("Authorization", authorization.as_bytes()).expect("a header for it");
+    }
+    let scheme = if target.secure { "wss" } else { "ws" };
+    let again = Target::parse(format!("{scheme}://{}{}", target.host_header, target.resource));
+    assert_eq!(again, Ok(Target { authorization: None, ..target }));
+}
+
+/// Heads in a row, and the body of the last one. The data: a byte for how the input is cut, and the input, which is
+/// read as responses and as requests.
+///
+/// # Panics
+/// A promise is broken.
+pub fn http(data: &[u8]) {
+    let mut choices = Choices(data);
+    let seed = choices.byte();
+    let input = choices.rest();
+    let pieces = cut(input, seed);
+    assert_eq!(responses(&[input]), responses(&pieces));
+    assert_eq!(requests(&[input]), requests(&pieces));
+}
+
+/// What the input says, head by head and then the body, as far as that is known with each piece.
+fn responses(pieces: &[&[u8]]) -> Vec<String> {
+    let (mut input, mut start, mut said) = (Vec::new(), 0, Vec::new());
+    let mut reader = ResponseReader::default();
+    let mut last = None;
+    let mut body = Vec::new();
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        loop {
+            match reader.read(&input[start..]) {
+                Ok(Some((response, length))) => {
+                    assert!(length <= input.len() - start);
+                    start += length;
+                    said.push(format!("{response:?}"));
+                    last = Some((response, start));
+                    body.clear();
+                }
+                Ok(None) => break,
+                // Input that is not HTTP is shown as far as it has come.
+                Err(_) if last.is_some() => break,
+                Err(_) => return vec!["invalid".to_owned()],
+            }
+        }
+        // What has come of a body stays as it is.
+        if let Some((response, start)) = &last {
+            let so_far = response.body(&input[*start..], false);
+            assert!(so_far.bytes.starts_with(&body));
+            body = so_far.bytes;
+        }
+    }
+    if let Some((response, start)) = &last {
+        said.push(format!("{:?}", response.body(&input[*start..], true)));
+    }
+    said
+}
+
+fn requests(pieces: &[&[u8]]) -> Vec<String> {
+    let (mut input, mut start, mut said) = (Vec::new(), 0, Vec::new());
+    let mut reader = RequestReader::default();
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        loop {
+            match reader.read(&input[start..]) {
+                Ok(Some((request, length))) => {
+                    start += length;
+                    said.push(format!("{request:?}"));
+                }
+                Ok(None) => break,
+                Err(why) => {
+                    said.push(format!("{why:?}"));
+                    return said;
+                }
+            }
+        }
+    }
+    said
+}
+
+/// A header to be sent, as name and value with a colon between them: it is read as this one header and no other.
+///
+/// # Panics
+/// A promise is broken.
+pub fn header(data: &[u8]) {
+    let colon = data.iter().position(|byte| *byte == b':').unwrap_or(data.len());
+    let (name, value) = (String::from_utf8_lossy(&data[..colon]), data.get(colon + 1..).unwrap_or_default());
+    let Ok(header) = Header::new(&name, value) else { return };
+    let head = [b"GET / HTTP/1.1\r\n", header.line().as_slice(), b"\r\n"].concat();
+    let read = RequestReader::default().read(&head);
+    let Ok(Some((request, length))) = read else {
+        assert!(data.len() > 10_000, "{read:?}");
+        return;
+    };
+    assert_eq!(length, head.len());
+    let [(read_name, read_value)] = request.headers.0.as_slice() else { panic!("{request:?}") };
+    assert_eq!((read_name.as_str(), read_value.trim_ascii()), (&*name, value.trim_ascii()));
+}
+
+/// The body of a close frame: a valid one is written as it was, and its code and reason can be sent.
+///
+/// # Panics
+/// A promise is broken.
+pub fn close_frame(data: &[u8]) {
+    match CloseFrame::parse(data, true) {
+        Ok(frame) => {
+            // A valid one is the same to who takes any bytes for a reason.
+            assert_eq!(CloseFrame::parse(data, false).as_ref(), Ok(&frame));
+            assert_eq!(frame.payload(), data);
+            assert!(frame.code().is_some() || data.is_empty());
+            if let Some(code) = frame.code() {
+                assert!(matches!(code.get(), 1000..=1003 | 1007..=1014 | 3000..=4999));
+                assert_eq!(CloseFrame::new(code, frame.reason()), Ok(frame));
+            }
+        }
+        Err(ProtocolError::ControlTooLong) => assert!(data.len() > MAX_CONTROL_PAYLOAD),
+        Err(_) => {
+            let _ = CloseFrame::parse(data, false);
+            assert!(!data.is_empty() && data.len() <= MAX_CONTROL_PAYLOAD);
+        }
+    }
+}
+
+/// The answers of SockProxy. The data: a byte for how the input is cut, and the answers.
+///
+/// # Panics
+/// A promise is broken.
+pub fn proxy(data: &[u8]) {
+    let mut choices = Choices(data);
+    let seed = choices.byte();
+    let input = choices.rest();
+    let options = sockproxy::Options { host: "h".to_owned(), port: 80, notify: None, rtim: 0, pace: 0 };
+    let negotiate = |pieces: &[&[u8]]| negotiation(&mut SockProxy::new(&options).unwrap(), pieces);
+    assert_eq!(negotiate(&[input]), negotiate(&cut(input, seed)));
+}
+
+/// The outcome of a negotiation.
+#[derive(Debug, PartialEq, Eq)]
+struct Negotiated {
+    /// Why it has failed, or that it is done; `None` while it waits.
+    end: Option<Result<(), ProxyError>>,
+    sent: Vec<u8>,
+    detail: Option<String>,
+    /// What is left for the next hop.
+    rest: Vec<u8>,
+}
+
+fn negotiation(proxy: &mut dyn Negotiation, pieces: &[&[u8]]) -> Negotiated {
+    let (mut input, mut sent, mut end) = (Vec::new(), Vec::new(), None);
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        while end.is_none() {
+            match proxy.feed(&input) {
+                Ok(progress) => {
+                    assert!(progress.used <= input.len());
+                    let waits = progress.used == 0 && progress.answer.is_empty() && !progress.done;
+                    input.drain(..progress.used);
+                    sent.extend(progress.answer);
+                    end = progress.done.then_some(Ok(()));
+                    if waits {
+                        break;
+                    }
+                }
+                // It is shown as far as it has come.
+                Err(ProxyError::Unexpected { proxy, .. }) => {
+                    end = Some(Err(ProxyError::Unexpected { proxy, start: String::new() }));
+                }
+                Err(error) => end = Some(Err(error)),
+            }
+        }
+    }
+    let rest = if end == Some(Ok(())) { input } else { Vec::new() };
+    Negotiated { end, sent, detail: proxy.detail().map(str::to_owned), rest }
+}
+
+/// A peer's certificate in DER; a file of certificates in PEM; the text of a fingerprint.
+///
+/// # Panics
+/// A promise is broken.
+pub fn certificate(data: &[u8]) {
+    let certificate = Certificate::read(data);
+    assert!(certificate.is_one_of(&[Fingerprint::of(data)]));
+    // A certificate that can be read in full has a key, which can be read by itself.
+    assert!(certificate.subject.is_none() || certificate.public_key.is_some());
+    assert_eq!(certificate.subject.is_some(), certificate.not_after.is_some());
+    if let Ok(certificates) = read_pem(data) {
+        assert!(!certificates.is_empty());
+    }
+    if let Ok(fingerprint) = Fingerprint::parse(&String::from_utf8_lossy(data)) {
+        assert_eq!(Fingerprint::parse(&fingerprint.to_hex()), Ok(fingerprint));
+        assert_eq!(Fingerprint::parse(&fingerprint.to_base64()), Ok(fingerprint));
+    }
+}
