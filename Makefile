@@ -45,7 +45,8 @@ help:
 	@echo "Work on luws:"
 	@echo "  make test               every test, with the specs on LUAS=\"lua5.1 luajit lua5.4\""
 	@echo "  make test-lua           only the specs; LUAS=\"lua5.2 lua5.3\" and SPECS=FILE choose"
-	@echo "  make lint               formatting, clippy, luacheck, shellcheck, and who may depend on whom"
+	@echo "  make lint               formatting, clippy, luacheck, shellcheck, who may depend on whom,"
+	@echo "                          and the licences and sources of the crates"
 	@echo "  make autobahn           the Autobahn suite, client and server, in full"
 	@echo "  make autobahn-quick     ... in two minutes"
 	@echo "  make torture            a million finalisers that do anything, over ws and wss"
@@ -205,6 +206,7 @@ lint: setup-lint
 	luacheck --quiet lua spec examples benches types
 	shellcheck --external-sources scripts/*.sh scripts/tests/*.sh .ci/run spec/*/*.sh
 	$(CARGO) test --quiet --test dependencies
+	$(CARGO) deny --locked --log-level error check bans licenses sources
 
 install: $$(MODULE)
 	install -d "$(DESTDIR)$(LUA_CPATH_DIR)" "$(DESTDIR)$(LUA_DIR)"

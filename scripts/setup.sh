@@ -24,6 +24,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
 
 readonly RUST_NEEDED=1.88 # rust-version in Cargo.toml
+readonly DENY=0.20.2 # the version of cargo-deny that is installed if there is none; Rust 1.88 can build it
 readonly LOCK_PATIENCE=300 # seconds that apt waits for another process
 
 LUA=${LUA:-lua5.1}
@@ -271,7 +272,7 @@ install_interop() {
     echo "$wanted" >"$to/stamp"
 }
 
-# fmt and clippy come with Rust, not with Debian.
+# fmt and clippy come with Rust, not with Debian; cargo-deny comes from crates.io.
 check_cargo_linters() {
     local component
     for component in fmt clippy; do
@@ -281,6 +282,12 @@ check_cargo_linters() {
         echo "setup.sh: installing $package with rustup"
         rustup --quiet component add "$package"
     done
+    if ! "${CARGO:-cargo}" deny --version >/dev/null 2>&1; then
+        echo "setup.sh: installing cargo-deny $DENY with cargo (two or three minutes, this once)"
+        "${CARGO:-cargo}" install --quiet --debug --locked --target-dir target/cargo-deny "cargo-deny@$DENY" ||
+            fail "cargo-deny cannot be installed; to see for yourself: cargo install --locked cargo-deny@$DENY"
+        rm -rf target/cargo-deny
+    fi
 }
 
 only_check=no

@@ -140,6 +140,34 @@ test_setup_shows_why_apt_failed_and_the_command() {
   expect "$said" "*apt-get failed; to see for yourself: *apt-get install -y --no-install-recommends gcc *"
 }
 
+# with_deny INSTALL: a cargo with fmt and clippy, and with cargo-deny once the command INSTALL has made $work/deny.
+with_deny() {
+  new_rust
+  stand_in cargo <<<'case $* in
+      deny*) [[ -e "'"$work"'/deny" ]] ;;
+      install*) echo "$*" >>"'"$work"'/calls"; '"$1"' ;;
+      *) echo "cargo 1.95.0" ;;
+    esac'
+  stand_in luacheck </dev/null
+  stand_in shellcheck </dev/null
+  only gcc cc pkg-config
+  export OPENSSL_DIR=/opt/ssl
+}
+
+test_setup_installs_cargo_deny_once_and_says_so() {
+  with_deny 'touch "'"$work"'/deny"'
+  expect "$(scripts/setup.sh lint 2>&1)" "setup.sh: installing cargo-deny 0.* with cargo (two or three minutes, this once)"
+  expect "$(scripts/setup.sh lint 2>&1)" ""
+  expect "$(<"$work/calls")" "install --quiet --debug --locked --target-dir target/cargo-deny cargo-deny@0.*"
+}
+
+test_setup_says_how_to_install_cargo_deny_if_it_cannot() {
+  with_deny 'echo "error: no network" >&2; exit 101'
+  local said
+  said=$(failing scripts/setup.sh lint)
+  expect "$said" "*error: no network*cannot be installed; to see for yourself: cargo install --locked cargo-deny@0.*"
+}
+
 test_install_of_what_is_built_needs_no_cargo_and_honours_destdir_and_prefix() {
   only lua5.1
   # A copy, whose module is newer than its sources, at a path with a space.
