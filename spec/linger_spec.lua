@@ -71,6 +71,17 @@ describe("after wsclose a connection", function()
     assert.same({ 1006, "", false }, final())
   end)
 
+  it("does not linger any longer for a peer that goes on sending", function()
+    w.luws.wsclose(conn)
+    for _ = 1, 5 do
+      peer:raw(("\138\0"):rep(32000)) -- more events than a few steps discard
+      w.clock.sleep(0.101)
+      assert.is_nil(peer.line.finished)
+      w.luws.gettime()
+    end
+    assert.equal("closed", peer.line.finished)
+  end)
+
   it("does not wait at all with a close_timeout of 0", function()
     conn.options.close_timeout = 0
     w.luws.wsclose(conn)

@@ -23,8 +23,8 @@ local turn = 0 -- index of the one advanced last
 -- Closing a Lua state waits no longer than this (in seconds), whatever close_timeout says.
 local LAST = 60
 
--- How many bytes one read discards, and how many events at a time.
-local DISCARD, MOST_EVENTS = 65536, 1000
+-- How many bytes one read discards.
+local DISCARD = 65536
 
 local lingering = {}
 
@@ -75,7 +75,7 @@ local function step(entry)
       if not count and reason then entry.ended = true end
     end
     local answered
-    answered, entry.more = native.discard(session, MOST_EVENTS)
+    answered, entry.more = native.discard(session)
     entry.answered = entry.answered or answered
   end
   if not entry.said and (entry.answered or entry.ended) and native.outgoing(session) == 0 then
@@ -85,7 +85,8 @@ local function step(entry)
     wire:shutdown()
   end
   local is_done = entry.ended and (broken or native.outgoing(session) == 0)
-  if broken or is_done or clock.now() >= entry.deadline and not entry.more then finish(entry) end
+  -- A peer that goes on sending after the deadline could do so for ever.
+  if broken or is_done or clock.now() >= entry.deadline then finish(entry) end
 end
 
 --- Removes the entries that are over.

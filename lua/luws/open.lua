@@ -30,7 +30,7 @@ local READ = 16384
 
 -- How much of a refused upgrade's body is waited for (in bytes), and for how long (in seconds); and how many bytes may
 -- arrive before the body is complete.
-local BODY, BODY_TIME, MOST_BEFORE = 4096, 0.5, 1024 * 1024
+local BODY, BODY_TIME, MOST_BEFORE = 4096, 0.5, 64 * 1024
 
 -- A signal does not interrupt a name look-up, so one wait takes no longer than this (in seconds).
 local STEP = 0.2

@@ -193,7 +193,8 @@ unsafe fn handle<'a>(state: *mut State, index: c_int) -> Option<&'a Handle> {
 /// The context; `None` while the Lua state is being closed.
 unsafe fn context<'a>(state: *mut State) -> Option<&'a Rc<Context>> {
     unsafe {
-        // Lua cannot change an upvalue of a C function, so this is the userdata that `open` has made.
+        // Only the debug library can change an upvalue of a C function (and it can corrupt any), so this is the userdata
+        // that `open` has made.
         match ffi::lua_touserdata(state, CONTEXT).cast::<Held>().as_ref()? {
             Some(Handle::Context(context)) => Some(context),
             _ => None,

@@ -29,6 +29,15 @@ pub(in crate::lua) const ENOUGH: u8 = 24;
 const MOST_EVENTS: u32 = 1000;
 const LONGEST: f64 = 0.005;
 
+/// How many bytes of data are taken before the exact clock is read. The coarse clock may stand still for longer than a
+/// turn lasts, while small frames inflate to much.
+const HEAVY: usize = 256 * 1024;
+
+/// The bytes that an event counts as.
+fn weight_of(number: u8, length: usize) -> usize {
+    if number == WORKING { HEAVY } else { length }
+}
+
 /// The limits of one `wsreceive`. Without a turn there are none.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
@@ -37,6 +46,10 @@ pub(super) struct Turn {
     events: Cell<u32>,
     /// On the clock of [`LuaSession::time`].
     deadline: Cell<f64>,
+    /// The bytes of the events since the exact clock was read.
+    weight: Cell<usize>,
+    /// On the exact clock; 0 if that was not read yet.
+    exact_deadline: Cell<f64>,
 }
 
 /// An event that is being handed over. Its data stay where they are until [`LuaSession::handed_over`] or
@@ -82,6 +95,8 @@ impl LuaSession {
     pub(in crate::lua) fn begin_turn(&self) {
         self.turn.has_begun.set(true);
         self.turn.events.set(0);
+        self.turn.weight.set(0);
+        self.turn.exact_deadline.set(0.0);
         if let Ok(mut storage) = self.context.storage.try_borrow_mut() {
             storage.tidy(coarse_clock());
         }
@@ -90,6 +105,31 @@ impl LuaSession {
     /// Seconds on a clock that is almost free to read.
     fn time(&self) -> f64 {
         self.clock.as_ref().map_or_else(coarse_clock, |clock| clock.get())
+    }
+
+    fn exact_time(&self) -> f64 {
+        self.clock.as_ref().map_or_else(clock, |clock| clock.get())
+    }
+
+    /// Counts the bytes of an event, and ends the turn if the exact clock says so.
+    #[inline]
+    fn weigh(&self, number: u8, length: usize) {
+        let weight = self.turn.weight.get() + weight_of(number, length);
+        self.turn.weight.set(weight);
+        if weight >= HEAVY {
+            self.read_exact_clock();
+        }
+    }
+
+    #[inline(never)]
+    fn read_exact_clock(&self) {
+        self.turn.weight.set(0);
+        let (now, deadline) = (self.exact_time(), self.turn.exact_deadline.get());
+        if deadline <= 0.0 {
+            self.turn.exact_deadline.set(now + LONGEST);
+        } else if now >= deadline {
+            self.turn.events.set(MOST_EVENTS);
+        }
     }
 
     /// Whether the turn may go on.
@@ -118,7 +158,7 @@ impl LuaSession {
             self.context.storage.borrow_mut().take_back(&mut inner.session);
             return Found::Nothing { heard: self.has_heard(inner), outgoing: inner.session.outgoing_len() };
         };
-        self.count_event();
+        self.count_event(number, data.len());
         Found::Event(self.lend(number, data))
     }
 
@@ -146,7 +186,7 @@ impl LuaSession {
             return None;
         }
         let data = inner.session.short_message(opcode)?;
-        self.count_event();
+        self.count_event(kind, data.len());
         Some(self.lend(kind, data))
     }
 
@@ -163,15 +203,16 @@ impl LuaSession {
 
     /// Notes that the peer is heard from now.
     pub(super) fn hear(&self) {
-        self.heard.set(self.clock.as_ref().map_or_else(clock, |clock| clock.get()));
+        self.heard.set(self.exact_time());
     }
 
-    fn count_event(&self) {
+    fn count_event(&self, number: u8, length: usize) {
         let events = self.turn.events.get();
         if events == 0 {
             self.turn.deadline.set(self.time() + LONGEST);
         }
         self.turn.events.set(events.saturating_add(1));
+        self.weigh(number, length);
     }
 
     #[inline]
@@ -195,17 +236,21 @@ impl LuaSession {
         let _ = self.with(|inner| (inner.kept, inner.own) = (Some(number), data));
     }
 
-    /// Discards up to `most` events. Returns whether the peer's close frame or a failure was among them, and whether
-    /// there may be more.
-    pub(super) fn discard(&self, most: u32) -> (bool, bool) {
+    /// Discards as many events as a turn has, or fewer if there is much in them. Returns whether the peer's close frame or
+    /// a failure was among them, and whether there may be more.
+    pub(super) fn discard(&self) -> (bool, bool) {
         let discarded = self.with(|inner| {
-            let mut answered = false;
-            for _ in 0..most {
-                let Some((number, _)) = inner.next() else {
+            let (mut answered, mut weight) = (false, 0);
+            for _ in 0..MOST_EVENTS {
+                let Some((number, data)) = inner.next() else {
                     self.context.storage.borrow_mut().take_back(&mut inner.session);
                     return (answered, false);
                 };
                 answered |= number == Opcode::Close as u8 || number == FAILURE;
+                weight += weight_of(number, data.len());
+                if weight >= HEAVY {
+                    break;
+                }
             }
             (answered, true)
         });

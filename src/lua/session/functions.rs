@@ -2,6 +2,7 @@
 //! a slice of values. A finaliser that asks something of a session at work gets the same answer as if there were no
 //! session.
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
@@ -55,8 +56,8 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"take_back", take_back),
     // retire(session): nothing more is delivered to the user: `next` finds nothing from now on
     (c"retire", retire),
-    // discard(session, most): discards up to `most` events; returns whether the peer's close frame or a failure was
-    // among them, and whether there may be more
+    // discard(session): discards a batch of events; returns whether the peer's close frame or a failure was among them,
+    // and whether there may be more
     (c"discard", discard),
     // receive_data(session, bytes): takes bytes of the wire that the driver has read itself; returns the number of
     // plaintext bytes, and whether TLS holds more
@@ -141,8 +142,7 @@ deed!(retire, |session, arguments| {
 });
 
 fn discard(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    let most = argument(arguments, 1).size() as u32;
-    let (answered, more) = session(arguments).map(|session| session.discard(most)).unwrap_or_default();
+    let (answered, more) = session(arguments).map(|session| session.discard()).unwrap_or_default();
     vec![answered.into(), more.into()]
 }
 
@@ -211,7 +211,8 @@ fn failure_of(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 /// Headers as a table: names in lower case, values of repeated names joined by ", ". The values of Set-Cookie, in
 /// which commas mean other things (RFC 9110 section 5.3), are an array.
 fn headers(headers: &[(String, Vec<u8>)]) -> Table {
-    let mut joined: Vec<(String, Vec<u8>)> = Vec::new();
+    // A head has room for thousands of names.
+    let mut joined: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut cookies = Vec::new();
     for (name, value) in headers {
         let name = name.to_ascii_lowercase();
@@ -219,10 +220,10 @@ fn headers(headers: &[(String, Vec<u8>)]) -> Table {
             cookies.push(value.clone());
             continue;
         }
-        match joined.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, before)) => before.extend_from_slice(&[b", ", value.as_slice()].concat()),
-            None => joined.push((name, value.clone())),
-        }
+        joined
+            .entry(name)
+            .and_modify(|before| before.extend_from_slice(&[b", ", value.as_slice()].concat()))
+            .or_insert_with(|| value.clone());
     }
     let mut table = Table::default();
     for (name, value) in joined {
