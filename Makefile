@@ -29,7 +29,7 @@ SHELL := bash
 
 .PHONY: help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server build-server \
 	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-ir bench-ir-baseline fuzz fuzz-smoke \
-	torture valgrind soak faults
+	hostile torture valgrind soak faults
 
 help:
 	@echo "Use luws:"
@@ -49,6 +49,8 @@ help:
 	@echo "                          and the licences and sources of the crates"
 	@echo "  make autobahn           the Autobahn suite, client and server, in full"
 	@echo "  make autobahn-quick     ... in two minutes"
+	@echo "  make hostile            peers that mean harm: what they cost in time and memory; PEER=closes and"
+	@echo "                          LUAS=luajit choose"
 	@echo "  make torture            a million finalisers that do anything, over ws and wss"
 	@echo "  make valgrind           ... a few thousand, under valgrind"
 	@echo "  make faults             networks that fail, over real sockets, at more places than in make test"
@@ -170,6 +172,11 @@ bench-ir-baseline: setup-bench-ir
 # The parts of the engine, without Lua and without sockets.
 bench-engine:
 	$(CARGO) bench --quiet --bench engine -- $(FILTER)
+
+# Alone on a machine, because it asserts times.
+hostile: setup-test
+	@$(MAKE) --no-print-directory build/luws.so
+	@scripts/hostile.sh $(if $(PEER),"$(PEER)")
 
 torture: setup-test
 	@$(MAKE) --no-print-directory built

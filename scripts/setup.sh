@@ -283,7 +283,7 @@ check_cargo_linters() {
         rustup --quiet component add "$package"
     done
     if ! "${CARGO:-cargo}" deny --version >/dev/null 2>&1; then
-        echo "setup.sh: installing cargo-deny $DENY with cargo (two or three minutes, this once)"
+        echo "setup.sh: installing cargo-deny $DENY with cargo (a minute or two, this once)"
         "${CARGO:-cargo}" install --quiet --debug --locked --target-dir target/cargo-deny "cargo-deny@$DENY" ||
             fail "cargo-deny cannot be installed; to see for yourself: cargo install --locked cargo-deny@$DENY"
         rm -rf target/cargo-deny

@@ -156,7 +156,7 @@ with_deny() {
 
 test_setup_installs_cargo_deny_once_and_says_so() {
   with_deny 'touch "'"$work"'/deny"'
-  expect "$(scripts/setup.sh lint 2>&1)" "setup.sh: installing cargo-deny 0.* with cargo (two or three minutes, this once)"
+  expect "$(scripts/setup.sh lint 2>&1)" "setup.sh: installing cargo-deny 0.* with cargo (a minute or two, this once)"
   expect "$(scripts/setup.sh lint 2>&1)" ""
   expect "$(<"$work/calls")" "install --quiet --debug --locked --target-dir target/cargo-deny cargo-deny@0.*"
 }
@@ -219,6 +219,31 @@ test_busted_says_what_is_not_built_or_installed() {
   cd "$work/copy"
   expect "$(failing scripts/busted.sh lua5.1)" "*build/luws.so is not built; to build it: make build LUA=lua5.1"
   expect "$(failing scripts/busted.sh lua5.9)" "*there is no lua5.9 here; to install it: *"
+}
+
+test_hostile_says_what_is_not_built_and_which_interpreters_it_takes() {
+  mkdir -p "$work/copy/build"
+  cp -R scripts "$work/copy"
+  cd "$work/copy"
+  expect "$(failing scripts/hostile.sh)" "*build/luws.so is not built; to build it: make build"
+  touch build/luws.so
+  stand_in lua5.4 <<<'echo 5.4'
+  PATH=$work/bin:$PATH
+  expect "$(LUAS=lua5.4 failing scripts/hostile.sh)" "*LUAS can be lua5.1 and luajit,*; lua5.4 is neither"
+  expect "$(LUAS=lua5.9 failing scripts/hostile.sh)" "*there is no lua5.9 here; to install it: *"
+}
+
+test_hostile_passes_on_the_pattern_and_the_interpreters() {
+  mkdir -p "$work/copy/build" "$work/copy/spec/support"
+  cp -R scripts "$work/copy"
+  cd "$work/copy"
+  touch build/luws.so
+  echo exit >spec/support/pki.sh
+  stand_in luajit <<<'echo 5.1'
+  stand_in lua5.1 <<<'[[ $1 == -e ]] && echo 5.1 || echo "$LUAS: $*"'
+  PATH=$work/bin:$PATH
+  expect "$(LUAS=luajit scripts/hostile.sh 'a peer')" "luajit: spec/hostile/run.lua a peer"
+  expect "$(scripts/hostile.sh)" "lua5.1 luajit: spec/hostile/run.lua"
 }
 
 # specs: a copy of the project with one spec, from standard input, and with a module and a server that nobody uses.

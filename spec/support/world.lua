@@ -383,7 +383,7 @@ end
 
 --- new(): returns a world with an instance of the module (luws) and its clock. Other fields: conn and told (of the last
 -- `open`), asked (the host and port dialled last), cancelled (how many attempts to connect were given up), memory
--- (wires/memory.lua), import (returns a part of the driver).
+-- (wires/memory.lua), import (returns a part of the driver), native (what the driver is given of the binding).
 function world.new()
   local self = setmetatable({ clock = new_clock(), told = {}, dials = {}, cancelled = 0 }, World)
   local seed = 0
@@ -400,7 +400,7 @@ function world.new()
   }
   self.luws = luws.instance("luws", seams)
   native, memory = seams.native, seams.memory
-  self.memory, self.import = seams.memory, seams.import
+  self.memory, self.native, self.import = seams.memory, seams.native, seams.import
   self.clock.native = native.virtual_clock()
   EVENT = EVENT or native.event_numbers()
   return self

@@ -1,0 +1,60 @@
+-- Endures one attack of spec/support/hostile.lua over a real socket, in a process of its own, and prints what it has
+-- seen and what it has cost, as Lua source:
+--
+--   LUA client.lua NUMBER URL native|user
+--
+-- Run by run.lua. Time is the processor's, which other processes do not lengthen by much; memory is what the kernel
+-- says of the whole process.
+
+local hostile = require "spec.support.hostile"
+local luws = require "luws"
+
+local number, url, kind = tonumber(arg[1]), arg[2], arg[3]
+local attack = hostile.attacks[number]
+luup = { log = function() end } -- luacheck: ignore
+
+--- Returns the most memory that the process has had so far, in KiB.
+local function peak()
+  for line in io.lines "/proc/self/status" do
+    local kib = line:match "^VmHWM:%s+(%d+)"
+    if kib then return tonumber(kib) end
+  end
+end
+
+local longest, where, heap = 0, "", 0
+
+local function measured(name, began, ...)
+  local took = os.clock() - began
+  if took > longest then longest, where = took, name end
+  heap = math.max(heap, collectgarbage "count")
+  return ...
+end
+
+local meter = { now = luws.gettime }
+function meter.around(f, ...) return measured(f, os.clock(), f(...)) end
+
+local options = {}
+if kind == "user" then
+  local socket = require "socket"
+  function options.connect(host, port) return socket.connect(host, port) end
+end
+if attack.proxy then
+  local host, port = url:match "^ws://([^:]+):(%d+)/"
+  options.sockproxy = { host = host, port = tonumber(port), required = true }
+  for name, value in pairs(attack.options and attack.options.sockproxy or {}) do options.sockproxy[name] = value end
+end
+
+collectgarbage()
+collectgarbage()
+local before, heap_before = peak(), collectgarbage "count"
+local seen = hostile.endure(attack, luws, url, meter, options)
+luws.wsclose(seen.conn)
+
+local names = {}
+for name, f in pairs(luws) do names[f] = name end
+local function quoted(value) return value == nil and "nil" or ("%q"):format(value) end
+print(("return { refused = %s, told = %s, sent = %s, ends = %d, messages = %d, controls = %d, most = %d, calls = %d,")
+  :format(quoted(seen.refused), quoted(seen.told), quoted(seen.sent), seen.ends or 0, seen.counts.messages,
+    seen.counts.controls, seen.most, seen.calls)
+  .. (" seconds = %.6f, longest = %.6f, where = %s, kib = %d, heap = %d }")
+  :format(seen.seconds, longest, quoted(names[where] or "?"), peak() - before, heap - heap_before))
