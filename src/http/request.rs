@@ -61,7 +61,7 @@ impl Default for RequestReader {
 
 impl RequestReader {
     /// The request at the start of `input` and the length of its head in bytes, or `None` if it is incomplete. `input`
-    /// is the previous call's with the bytes received since.
+    /// is the previous call's with the bytes received since; after a request, it starts after that one's head.
     ///
     /// # Errors
     /// See [`RequestError`]. What cannot become a request is detected as it comes, not by a time-out.
@@ -77,6 +77,7 @@ impl RequestReader {
         let head = &input[blank..];
         let found = self.finder.find(head);
         if let Ok(Some(length)) = found {
+            self.lines = FreshLines::default();
             let request = parse(&head[..length])?;
             let request = request.ok_or_else(|| malformed("the head is incomplete"))?;
             return Ok(Some((request, blank + length)));

@@ -16,14 +16,24 @@ End.__index = End
 --- send(bytes): lets the other end read these bytes.
 function End:send(bytes)
   local other = self.other
-  other.inbox = other.inbox .. bytes
+  local before, inbox
+  repeat -- the collector may run here, and with it a finaliser that sends or receives
+    before = other.inbox
+    inbox = before .. bytes
+  until other.inbox == before
+  other.inbox = inbox
   if other.on_input then other.on_input() end
 end
 
 --- take(max): returns at most `max` of the bytes that have arrived; "" for none.
 function End:take(max)
-  local bytes = self.inbox:sub(1, max or -1)
-  self.inbox = self.inbox:sub(#bytes + 1)
+  local before, bytes, rest
+  repeat -- as in send
+    before = self.inbox
+    bytes = before:sub(1, max or -1)
+    rest = before:sub(#bytes + 1)
+  until self.inbox == before
+  self.inbox = rest
   return bytes
 end
 
