@@ -98,9 +98,11 @@ fn parse(head: &[u8]) -> Result<Option<Request>, RequestError> {
     let lines = head.split_inclusive(|byte| *byte == b'\n');
     let is_strict = |line: &&[u8]| !line.ends_with(b"\n") || line.ends_with(b"\r\n");
     let strict = lines.take_while(is_strict).map(<[u8]>::len).sum::<usize>();
+    // What is wrong in a line comes before its wrong end, as it does if the line arrives in pieces.
+    let end = head[strict..].iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
-    let status = parsed.parse(&head[..strict]).map_err(|error| malformed(&error.to_string()))?;
+    let status = parsed.parse(&head[..strict + end]).map_err(|error| malformed(&error.to_string()))?;
     if strict < head.len() {
         return Err(malformed("a line does not end with CR LF"));
     }
