@@ -168,13 +168,15 @@ fn parameters() -> Vec<Vec<u8>> {
 }
 
 fn heads() -> Vec<Vec<u8>> {
-    let bodies: [&[u8]; 6] = [
+    let bodies: [&[u8]; 7] = [
         b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nright and more",
         b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nright\r\n0\r\n\r\n",
         b"HTTP/1.1 500 X\nTransfer-Encoding: chunked\n\n5\r\nrig",
         b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
         b"HTTP/1.1 204 No Content\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 302 Found\r\nLocation: /\r\n x\r\n\r\n",
+        // A forbidden character, and then a line that ends wrongly
+        b"HTTP-101\x0ca: c\n\r\n",
     ];
     let of = |role| vectors(role).filter(|vector| vector.upgrade).map(move |vector| vector.input(role, KEY));
     let inputs = of(Role::Client).chain(of(Role::Server)).chain(bodies.map(<[u8]>::to_vec));
