@@ -28,8 +28,8 @@ QUIET := $(shell [ -t 2 ] || echo --quiet)
 SHELL := bash
 
 .PHONY: help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server build-server \
-	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-ir bench-ir-baseline fuzz fuzz-smoke \
-	hostile torture valgrind soak faults
+	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-reactor bench-ir bench-ir-baseline \
+	fuzz fuzz-smoke hostile torture valgrind soak faults
 
 help:
 	@echo "Use luws:"
@@ -64,6 +64,7 @@ help:
 	@echo "                          ROWS='poll,send *' and LUAS=lua5.1 choose; LUWS=FOLDER and"
 	@echo "                          AGAINST=FOLDER name other builds, ORIGINAL=FILE the luws.lua of LuWS"
 	@echo "  make bench-docs         what the last full run of make bench has found, into docs/"
+	@echo "  make bench-reactor      what the reactor costs with COUNT=10000 connections"
 	@echo "  make bench-engine       how fast the engine is by itself, in bytes/s; FILTER=mask chooses"
 	@echo "  make bench-ir           counts the instructions of each operation, beside a baseline;"
 	@echo "                          ROWS='poll,send *' chooses"
@@ -160,6 +161,10 @@ bench: setup-bench
 
 bench-docs:
 	benches/compare/run.py --docs
+
+bench-reactor: setup-bench
+	@$(MAKE) --no-print-directory built
+	@scripts/bench-reactor.sh $(COUNT)
 
 bench-ir: setup-bench-ir
 	@$(if $(LUWS),,$(MAKE) --no-print-directory build)

@@ -376,3 +376,18 @@ built in: received hello
     assert.equal(1, status)
   end)
 end)
+
+describe("examples/reactor_loop.lua", function()
+  for _, loop in ipairs { "run", "select", "copas", "cqueues", "luv", "frames" } do
+    it("drives its connections in the loop " .. loop, function()
+      local output, status = child.run { "examples/reactor_loop.lua", servers.url("demo", "ws", "/echo"), loop, "20" }
+      assert.same({ "20 of 20 connections had an answer\n", 0 }, { output, status })
+    end)
+  end
+
+  it("says why connections fail", function()
+    local output, status = child.run { "examples/reactor_loop.lua", "ws://127.0.0.1:1/", "run", "3" }
+    assert.same({ "lost: Connection to 127.0.0.1:1 failed: connection refused\n0 of 3 connections had an answer\n", 1 },
+      { output, status })
+  end)
+end)

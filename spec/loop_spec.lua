@@ -2,6 +2,7 @@
 -- luws.watch in a stand-in for openLuup's scheduler.
 
 local luws = require "luws"
+local reactor = require "luws.reactor"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
@@ -181,9 +182,6 @@ describe("a connection's methods for event loops", function()
     assert.same({ -1, 1024 }, { conn:getfd(), conn:pollfd() })
     conn.socket = { getfd = function() return 1023 end }
     assert.same({ 1023, 1023 }, { conn:getfd(), conn:pollfd() })
-    package.loaded[SCHEDULER] = { socket_watch = error }
-    conn.socket = nil
-    assert.same({ false, "the connection has no descriptor that select can take" }, { luws.watch(conn) })
   end)
 
   it("report the bytes in the user's own socket", function()
@@ -224,29 +222,18 @@ describe("luws.watch", function()
 
   --- Does what openLuup's scheduler does with sockets; an error in here would be fatal to it.
   local function stand_in()
-    local list, delayed = {}, {}
-    scheduler = { watched = {}, unwatched = {} }
-    function scheduler.add_to_delay_list(call, seconds)
-      assert.equal(0, seconds)
-      delayed[#delayed + 1] = call
-    end
+    local list = {}
+    scheduler = { watched = {} }
     function scheduler.socket_watch(sock, callback, io, name)
       scheduler.watched[#scheduler.watched + 1] = { sock, io, name }
       list[sock] = callback
-    end
-    function scheduler.socket_unwatch(sock)
-      scheduler.unwatched[#scheduler.unwatched + 1] = { sock, sock:getfd() }
-      list[sock] = nil
     end
     function scheduler.step(seconds)
       local sockets = {}
       for sock in pairs(list) do sockets[#sockets + 1] = sock end
       for _, sock in ipairs((socket.select(sockets, nil, seconds or 0.1))) do
-        list[sock](sock) -- openLuup does not check whether it is still there either
+        list[sock](sock)
       end
-      local calls = delayed
-      delayed = {}
-      for _, call in ipairs(calls) do call() end
     end
     --- Steps until a condition holds, or for too long.
     function scheduler.run(done)
@@ -262,13 +249,13 @@ describe("luws.watch", function()
   local function watched_until_over()
     assert_over()
     local told = #seen
-    scheduler.step(0) -- it is watched until the end of this turn, without a descriptor
-    assert.same({ { conn, -1 } }, scheduler.unwatched)
     scheduler.step(0)
     luws.wsclose(conn)
     scheduler.step(0)
     assert.equal(told, #seen)
-    assert.equal(1, #scheduler.unwatched)
+    -- One object is watched for all connections, and its descriptor is never closed.
+    assert.equal(1, #scheduler.watched)
+    assert.equal(reactor.getfd(), scheduler.watched[1][1]:getfd())
   end
 
   for _, tls in ipairs { false, true } do
@@ -279,7 +266,7 @@ describe("luws.watch", function()
         { "wait" }, { "send", "\130\126\39\16" .. ("x"):rep(10000) }, { "hold" } }, { receive_chunk_size = 100 })
       assert.same({ true }, { luws.watch(conn) })
       assert.same({ true }, { luws.watch(conn) }) -- twice is once
-      assert.same({ { conn, nil, "luws" } }, scheduler.watched)
+      assert.same({ nil, "luws" }, { unpack(scheduler.watched[1], 2, 3) })
       assert.same({}, seen)
       scheduler.step(5)
       assert.same({ { 1, "first" } }, seen)
@@ -289,7 +276,6 @@ describe("luws.watch", function()
       peer:go()
       scheduler.run(seen_all(4))
       assert.is_true(seen[4][2] == ("x"):rep(10000))
-      assert.same({}, scheduler.unwatched)
       luws.wsclose(conn)
       watched_until_over()
       assert.equal(4, #seen)
@@ -314,13 +300,13 @@ describe("luws.watch", function()
     end
   end
 
-  it("receives once per turn; what is left makes the connection dirty and waits for the next turn", function()
-    local count, most, turns = 2500, 1000, 0
+  it("has 64 messages in a turn; what is left makes the watched object dirty and waits for the next turn", function()
+    local count, most, turns = 250, 64, 0
     open { { "upgrade", tail = ("\129\1x"):rep(count) }, { "hold" } }
     assert.is_true(luws.watch(conn))
     repeat
       local before = #seen
-      assert.is_true(conn:dirty())
+      assert.is_true(scheduler.watched[1][1]:dirty())
       scheduler.step(0)
       turns = turns + 1
       assert.is_true(#seen > before and #seen <= before + most, #seen - before)
@@ -369,18 +355,6 @@ describe("luws.watch", function()
     end
   end)
 
-  it("unwatches at once, before the socket is closed, where nothing can be deferred", function()
-    for _, later in ipairs { false, function() error("no room") end } do
-      stand_in()
-      scheduler.add_to_delay_list = later
-      open { { "upgrade" }, { "hold" } }
-      local fd = conn:getfd()
-      assert.is_true(luws.watch(conn))
-      luws.wsclose(conn)
-      assert.same({ { conn, fd } }, scheduler.unwatched)
-    end
-  end)
-
   it("says why it cannot watch", function()
     open { { "upgrade" }, { "hold" } }
     for _, thing in ipairs { false, 1, "x", {}, print } do
@@ -397,11 +371,8 @@ describe("luws.watch", function()
     assert.same({ false, "no room" }, { luws.watch(conn) })
     package.loaded[SCHEDULER] = scheduler
     assert.is_true(luws.watch(conn)) -- that reason no longer holds
-    -- A scheduler that fails to forget it is logged; the connection ends all the same.
-    scheduler.socket_unwatch = function() error("lost", 0) end
     luws.wsclose(conn)
     scheduler.step(0)
-    assert.same({ { ("luws: openLuup is still watching %s: lost"):format(tostring(conn)), 1 } }, logged)
     assert_over()
     assert.same({ false, "not connected" }, { luws.watch(conn) })
   end)

@@ -1,5 +1,5 @@
--- types/luws.lua against the driver: the same functions, options, defaults, methods and fields, and nothing else. The
--- driver itself is queried where possible; otherwise its source is read.
+-- The files of types against the driver: the same functions, options, defaults, methods and fields, and nothing else.
+-- The driver itself is queried where possible; otherwise its source is read.
 
 local luws = require "luws"
 local servers = require "spec.support.servers"
@@ -14,12 +14,12 @@ local function text_of(path)
   return text
 end
 
---- Reads the classes in types/luws.lua: the fields of each with their text, and its functions. `local NAME = {}`
+--- Reads the classes in the files of types: the fields of each with their text, and its functions. `local NAME = {}`
 -- belongs to the class before it.
 local function read_types()
   local classes, variables = {}, {}
   local class, comment = nil, ""
-  for line in text_of("types/luws.lua"):gmatch "[^\n]+" do
+  for line in (text_of "types/luws.lua" .. text_of "types/luws/reactor.lua"):gmatch "[^\n]+" do
     local name, rest = line:match "^%-%-%-@field ([%w_]+)%?? (.*)$"
     local variable, method = line:match "^function (%w+)[.:]([%w_]+)%("
     local declared = line:gsub(" %(exact%)", ""):match "^%-%-%-@class ([%w._]+)"
@@ -76,7 +76,7 @@ local function stated_default(name, text)
   return assert(tonumber(word), name .. " states no default")
 end
 
-describe("the annotations in types/luws.lua", function()
+describe("the annotations in types", function()
   local types, w
 
   setup(function()
@@ -166,6 +166,15 @@ describe("the annotations in types/luws.lua", function()
     assert.same(sorted_keys(fields), sorted_keys(types.luws.fields))
   end)
 
+  it("have the functions of the reactor, and of what those return", function()
+    local reactor = require "luws.reactor"
+    assert.same(sorted_keys(reactor), sorted_keys(types["luws.reactor"].functions))
+    local timer = reactor.after(0, print)
+    timer:cancel()
+    assert.same({ "cancel" }, sorted_keys(types["luws.Watch"].functions))
+    assert.equal("function", type(timer.cancel))
+  end)
+
   it("have the stub's additions to the module", function()
     local stub = assert(loadfile(ROOT .. "lua/L_MyPlugin_LuWS.lua"))("L_Types_LuWS")
     _G.L_Types_LuWS = nil -- luacheck: ignore 122 (the stub sets it)
@@ -217,6 +226,8 @@ describe("the annotations in types/luws.lua", function()
   end)
 
   it("have no line wider than 120 columns", function()
-    for line in text_of("types/luws.lua"):gmatch "[^\n]+" do assert.is_true(#line <= 120, line) end
+    for _, path in ipairs { "types/luws.lua", "types/luws/reactor.lua" } do
+      for line in text_of(path):gmatch "[^\n]+" do assert.is_true(#line <= 120, line) end
+    end
   end)
 end)

@@ -16,6 +16,9 @@ pub struct Target {
     pub secure: bool,
     /// A name (IDN as ASCII), an IPv4 address, or an IPv6 address without its brackets.
     pub host: String,
+    /// The zone of an IPv6 address (RFC 6874): the interface through which to reach it. It means something on this machine
+    /// only, so the server is not told.
+    pub zone: Option<String>,
     /// The port; 80 or 443 by default.
     pub port: u16,
     /// Path and query for the request line; at least `/`.
@@ -35,6 +38,8 @@ pub enum UrlError {
     NoHost,
     /// Not a valid DNS name (RFC 1035 section 2.3.4).
     HostName,
+    /// Not an IPv6 address, or not a name of an interface.
+    Zone,
     /// Forbidden by RFC 6455 section 3.
     Fragment,
     /// The parser's words.
@@ -48,6 +53,7 @@ impl fmt::Display for UrlError {
             Self::ControlCharacter => "it has a control character in it",
             Self::NoHost => "it has no host",
             Self::HostName => "its host is not a valid host name",
+            Self::Zone => "its zone is not that of an IPv6 address",
             Self::Fragment => "it has a fragment (#), which a WebSocket URL cannot have",
             Self::Syntax(why) => why,
         })
@@ -83,6 +89,8 @@ impl Target {
         if scheme.is_some_and(|scheme| text[scheme.len() + 3..].starts_with(['/', '\\'])) {
             return Err(UrlError::NoHost);
         }
+        let (zone, without) = split_zone(text)?;
+        let text = without.as_deref().unwrap_or(text);
         let url = Url::parse(text).map_err(|error| UrlError::Syntax(error.to_string()))?;
         if url.fragment().is_some() {
             return Err(UrlError::Fragment);
@@ -108,6 +116,7 @@ impl Target {
                 None => bracketed.to_owned(),
             },
             authorization: authorization(&url),
+            zone,
             host,
             resource,
         })
@@ -121,6 +130,25 @@ pub fn domain(text: &str) -> Option<String> {
         Ok(Host::Domain(name)) if is_name(&name) => Some(name),
         _ => None,
     }
+}
+
+/// The zone of the address in a URL, and the URL without it: `[fe80::1%25eth0]` (RFC 6874), or as people write it,
+/// `[fe80::1%eth0]`. The parser knows no zones.
+fn split_zone(text: &str) -> Result<(Option<String>, Option<String>), UrlError> {
+    let begin = text.find("://").map_or(0, |at| at + 3);
+    let end = text[begin..].find(['/', '?', '#']).map_or(text.len(), |at| begin + at);
+    let host = text[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
+    let Some(inside) = text[host..end].strip_prefix('[') else { return Ok((None, None)) };
+    let Some((inside, after)) = inside.split_once(']') else { return Ok((None, None)) };
+    let Some((address, zone)) = inside.split_once('%') else { return Ok((None, None)) };
+    let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let is_address = matches!(Host::parse(&format!("[{address}]")), Ok(Host::Ipv6(_)));
+    if zone.is_empty() || !zone.bytes().all(fits) || !is_address {
+        return Err(UrlError::Zone);
+    }
+    let without = format!("{}[{address}]{after}{}", &text[..host], &text[end..]);
+    Ok((Some(zone.to_owned()), Some(without)))
 }
 
 /// Whether a host that the parser accepts is a DNS name (RFC 1035 section 2.3.4). TLS libraries treat some others as
@@ -156,7 +184,27 @@ fn authorization(url: &Url) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Target, domain};
+    use super::{Target, UrlError, domain};
+
+    #[test]
+    fn zones_of_addresses() {
+        for (url, host, zone, header) in [
+            ("ws://[fe80::1%25eth0]/a", "fe80::1", "eth0", "[fe80::1]"),
+            ("wss://me:x@[FE80::1%wlan0.1]:81/?%25", "fe80::1", "wlan0.1", "[fe80::1]:81"),
+            ("ws://[fe80::1%25]", "fe80::1", "25", "[fe80::1]"),
+        ] {
+            let target = Target::parse(url).unwrap();
+            assert_eq!((target.host.as_str(), target.zone.as_deref()), (host, Some(zone)), "{url}");
+            assert_eq!(target.host_header, header, "{url}");
+        }
+        assert_eq!(Target::parse("wss://me:x@[fe80::1%1]/?%25").unwrap().resource, "/?%25");
+        assert_eq!(Target::parse("ws://[fe80::1]/%25").unwrap().zone, None);
+        for url in
+            ["ws://[fe80::1%]/", "ws://[fe80::1%25et h]/", "ws://[127.0.0.1%25eth0]/", "ws://[%25eth0]/"]
+        {
+            assert_eq!(Target::parse(url), Err(UrlError::Zone), "{url}");
+        }
+    }
 
     #[test]
     fn names_of_hosts() {

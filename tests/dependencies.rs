@@ -31,7 +31,15 @@ const DRIVER: &[&str] = &[
     "log",
     "spelling",
     "options",
+    // Other people's event loops, and what drives everything that is not waited for.
+    "hosts/copas",
+    "hosts/cqueues",
+    "hosts/luv",
+    "hosts/openluup",
+    "timers",
+    "reactor",
     // What is needed to open a connection.
+    "gate",
     "proxy",
     "request",
     "tls",
@@ -41,9 +49,6 @@ const DRIVER: &[&str] = &[
     "wires/native",
     "connection",
     "wait",
-    // Other people's event loops.
-    "hosts/cqueues",
-    "hosts/openluup",
     "methods",
     // The functions of the API.
     "open",
@@ -54,6 +59,7 @@ const DRIVER: &[&str] = &[
     "quick",
     "receive",
     "send",
+    "drive",
     // The API.
     "luws",
     "loader",

@@ -198,6 +198,12 @@ in this file with the driver.
 ---@field upgrade_timeout? number
 ---Seconds that a closed connection may wait for the peer's answer; 0: not at all. Default: 0.5.
 ---@field close_timeout? number
+---false: wsopen returns at once; "yield": it lets other coroutines run meanwhile. Default: true.
+---@field wait? boolean|"yield"
+---Called once the connection is open, before any message. Default: none.
+---@field open_handler? fun(conn: luws.Connection)
+---With wait = false: how many connections to the same address may be in opening; 0: any number. Default: 0.
+---@field connecting_limit? integer
 ---Opens the socket in place of luws. Not together with sockproxy. Default: none.
 ---@field connect? luws.Connector
 ---Connect through the SockProxy plugin: true, or a table of its options. Default: false.
@@ -281,6 +287,7 @@ function Socket:close() end
 ---@field sockproxy_pid? string what SockProxy calls it
 ---@field subprotocol? string the subprotocol that the server selected
 ---@field response_headers luws.Headers of the server's response
+---@field response? luws.Response of a server that has refused, if wsopen did not wait
 ---@field tls? luws.TlsInfo over wss only
 ---@field lastMessage number when the last message came, in seconds since 1970
 ---@field lastPing number when the last complete frame came, in seconds since 1970

@@ -7,7 +7,7 @@ told. What remains to be done for the peer is up to `linger`.
 local native, import = ...
 local cqueues, guard, linger, log, options = import("hosts/cqueues"), import("guard"), import("linger"), import("log"),
   import("options")
-local connection, sink, trace = import("connection"), import("sink"), import("trace")
+local connection, open, sink, trace = import("connection"), import("open"), import("sink"), import("trace")
 
 local close = {}
 
@@ -27,7 +27,6 @@ function close.finish(state, over, news, is_failed)
   if state.phase == "closed" then return false end
   local conn = state.conn
   if state.tracing then trace(conn, state) end
-  if state.unwatch then state.unwatch() end -- while it still has a descriptor
   connection.closed(state, over, news)
   cqueues.release(state.socket)
   log.tell_untold()
@@ -70,7 +69,9 @@ end
 --- by_user(state, code, reason): does what wsclose does, in any state of the connection. No handler is called after
 -- this.
 function close.by_user(state, code, reason)
-  if state.phase ~= "closed" then
+  if state.phase == "connecting" then
+    open.cancel(state)
+  elseif state.phase ~= "closed" then
     close.close(state, code, reason)
   elseif state.lingering then
     linger.insist(state.lingering)

@@ -24,6 +24,8 @@ A wire carries the bytes of a session. Every wire has these methods and fields:
                    user code
   shutdown()       ends our half of the stream
   close()          frees everything
+  descriptor()     returns the descriptor that shows whether it can be read or written, or nil
+  watch(f)         instead of a descriptor: calls f() whenever it can be read or written again
   adapts           true: a read without `max` chooses its own size
   calls_nobody     true: reading calls no user code, raises no errors and does not yield
   came             bytes that a wait has brought into the session, to be counted by the next read
@@ -72,16 +74,27 @@ function connection.new(opening)
     news = nil, -- what the handler is to be told about the end
     failure = nil, -- why it was never open: text, hop, kind, response
     lingering = nil, -- its entry in `linger`
+    leave_gate = nil, -- says that it is not being opened any more (gate)
+    item = nil, -- its item in the reactor, if that drives it
     close_frame = nil, -- code and reason of the close frame that `linger` is to send
-    -- All other fields belong to one part each. open: plan, deadline, hop, answered, refusal and socket; receive: size
-    -- and announces; sink: sink and announced; trace: tracing; hosts/openluup: unwatch.
+    greets = false, -- open_handler is to be called
+    -- All other fields belong to one part each. open: plan, deadline, hop, answered, refusal, socket and is_in (at the
+    -- gate); receive: size
+    -- and announces; sink: sink and announced; trace: tracing; luws: waiter.
   }
+end
+
+local function leave_gate(state)
+  local leave = state.leave_gate
+  state.leave_gate = nil
+  if leave then leave() end
 end
 
 --- opened(state): connecting -> open. Bytes that came together with the end of the opening are left to the first
 -- wsreceive.
 function connection.opened(state)
   state.phase, state.step = "open", nil
+  leave_gate(state)
   native.set_heard(state.number, clock.now())
   native.take_back(state.session) -- the storage used for opening
   state.unread, state.wire.came = incoming(state.session), 0
@@ -93,8 +106,10 @@ end
 -- the handler and nowhere else (is_plain). Must be called after each change of the fields used here. The native side
 -- clears is_calm by itself when it leaves something to do.
 function connection.settle(state)
-  local can_send = state.phase == "open" and not state.message
-  local is_calm = can_send and state.wire.calls_nobody and state.unread == 0
+  -- What is gathered would be left without a notice if the driver did not see it.
+  local is_seen = not (state.item and state.opening.coalesce > 0)
+  local can_send = state.phase == "open" and not state.message and is_seen
+  local is_calm = can_send and not state.greets and state.wire.calls_nobody and state.unread == 0
     and not (state.more or state.ended or state.broken or state.awaits_drain)
   local is_plain = not (state.tracing or state.announces or state.injected)
   native.settle(state.number, is_calm, can_send, is_plain, state.size)
@@ -117,9 +132,11 @@ end
 --- closed(state, over, news): any phase -> closed.
 function connection.closed(state, over, news)
   state.phase, state.step, state.over, state.news = "closed", nil, over, news
+  leave_gate(state)
   if state.session then native.retire(state.session) end
   local conn = state.conn
   if conn then conn.connected, conn.closing = false, true end
+  if state.item then state.item:notice() end
 end
 
 --- failed(state, failure): connecting -> closed.
@@ -221,6 +238,7 @@ function connection.advance(state, now, max)
     if count and count > 0 then
       state.unread, state.injected = state.unread + count, false
       connection.settle(state)
+      if state.item then state.item:notice() end
       if sendable(session) > 0 and not state.broken then return true, true, now end
     end
   end

@@ -40,12 +40,17 @@ guard.metatable_of = debug.getmetatable or getmetatable
 local yields_through_pcall = rawget(globals, "jit") ~= nil or _VERSION ~= "Lua 5.1"
 guard.can_yield = yields_through_pcall
 
---- Returns the running coroutine; nil for the main one, in every version of Lua.
+-- The coroutine in which nothing may yield now (without_yields). There it is as in the main one.
+local unyielding
+
+--- Returns the running coroutine; nil for the main one, in every version of Lua, and where nothing may yield.
 local function running()
   local thread, is_main = coroutine_running()
-  if is_main then return nil end
+  if is_main or thread == unyielding then return nil end
   return thread
 end
+
+guard.running = running
 
 --- text(value): returns tostring(value); or nil and why tostring fails.
 function guard.text(value)
@@ -194,6 +199,25 @@ local function interrupted_by(err, state, interrupted, held, is_calling)
   error(err, 0)
 end
 
+local function after_unyielding(before, ...)
+  unyielding = before
+  return ...
+end
+
+--- without_yields(f, ...): pcall(f, ...), in which nothing can yield in any version of Lua.
+function guard.without_yields(f, ...)
+  local before = unyielding
+  unyielding = coroutine_running()
+  return after_unyielding(before, native.without_yields(f, ...))
+end
+
+--- free(f, ...): calls a function that has nothing to do with a connection, and may not yield. Returns true and its
+-- results; or false and its error with the stack.
+function guard.free(f, ...) return deliver(0, trace, f, ...) end
+
+--- caught(f, ...): the same as pcall, but nothing can yield in it in any version of Lua.
+function guard.caught(f, ...) return attempt(0, f, ...) end
+
 local function after_entry(state, interrupted, thread, before, held, ok, ...)
   local is_calling = calling[thread] == state
   calling[thread], depth[thread] = nil, before
@@ -205,8 +229,7 @@ end
 -- most two values. Errors that do not come from handlers are caught here, where that is possible; the connection is
 -- interrupted if the error came between taking something and noting it. Elsewhere the marks tell the next call.
 function guard.entry(f, state, interrupted, ...)
-  local thread, is_main = coroutine_running()
-  if is_main then thread = nil end
+  local thread = running()
   if thread and not yields_through_pcall then return f(...) end
   local wire = state.wire
   local held = wire.held and wire:held() or 0 -- by the calls around this one

@@ -28,6 +28,9 @@ local DISCARD = 65536
 
 local lingering = {}
 
+-- Those that the reactor advances.
+local driven = {}
+
 -- Its first element is set if `advance` has something to do.
 linger.waiting = lingering
 
@@ -55,6 +58,7 @@ local function finish(entry)
 end
 
 --- step(entry): does what can be done without waiting. Does nothing in a finaliser that interrupts another step.
+-- Returns whether anything has come.
 local function step(entry)
   if entry.over or native.is_busy(entry.session) then return end
   local session, wire = entry.session, entry.wire
@@ -69,10 +73,12 @@ local function step(entry)
     entry.left = true
     note(entry)
   end
+  local came = false
   if not entry.ended then
     if not entry.more then
       local count, reason = wire:read(DISCARD)
       if not count and reason then entry.ended = true end
+      came = count ~= nil
     end
     local answered
     answered, entry.more = native.discard(session)
@@ -87,6 +93,18 @@ local function step(entry)
   local is_done = entry.ended and (broken or native.outgoing(session) == 0)
   -- A peer that goes on sending after the deadline could do so for ever.
   if broken or is_done or clock.now() >= entry.deadline then finish(entry) end
+  return came
+end
+
+--- turn(entry): advances one entry for the reactor. Returns whether there is more to do at once, and when there is at
+-- the latest; nothing once it is over.
+function linger.turn(entry)
+  local came = not entry.over and step(entry)
+  if entry.over then
+    driven[entry] = nil
+    return false, nil
+  end
+  return came or entry.more, entry.deadline
 end
 
 --- Removes the entries that are over.
@@ -141,6 +159,8 @@ end
 local function close_all()
   local now = clock.now()
   local deadline = now
+  for entry in pairs(driven) do lingering[#lingering + 1] = entry end
+  driven = {}
   for _, entry in ipairs(lingering) do deadline = math.max(deadline, entry.deadline) end
   deadline = math.min(deadline, now + LAST)
   for _, entry in ipairs(lingering) do
@@ -209,6 +229,10 @@ function linger.begin(state, seconds, is_failed)
   end
   step(entry)
   if entry.over then return end
+  if state.item then
+    driven[entry] = true
+    return
+  end
   if #lingering >= MOST then finish(table.remove(lingering, 1)) end
   lingering[#lingering + 1] = entry
   native.set_lingering(true)

@@ -10,12 +10,15 @@ memory (spec/support/world.lua). The instances of a world share what belongs to 
 
 local native = ...
 
-local SHARED = { clock = true, guard = true, linger = true }
+local SHARED = { clock = true, guard = true, gate = true, linger = true, reactor = true }
 
 --- instance_of(world): returns a function that makes instances in this world.
 local instance_of
 function instance_of(world)
   local shared = {}
+  -- By metatable of the connections of each instance: the function that has the reactor drive one of them. It returns
+  -- true, or false and why not.
+  world.adopters = setmetatable({}, { __mode = "k" })
 
   --- instance(name [, other]): returns another module table, with its own debug_mode. Its log messages begin with
   -- `name`. The stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns such a table. `other` is for specs, not
@@ -42,4 +45,15 @@ function instance_of(world)
   return instance
 end
 
-return instance_of({})()
+-- The real world, and its first instance until somebody requires luws.
+local world, first = {}, nil
+local instance = instance_of(world)
+
+--- open(module): returns what `require` returns for this module of the library, "luws" or one of its submodules.
+return function(module)
+  if not world.import then first = instance() end
+  if module ~= "luws" then return world.import(module).public end
+  local luws = first or instance()
+  first = nil
+  return luws
+end

@@ -13,6 +13,9 @@ local methods = {}
 -- select(2) cannot handle descriptors of this number or above, and openLuup crashes on one.
 local TOO_LARGE = 1024
 
+-- While a connection is being opened, wsreceive is to be called after this many seconds at the latest.
+local CONNECTING = 0.05
+
 --- descriptor(conn): returns the socket's descriptor; -1 if it has none.
 local function descriptor(conn)
   local ok, fd = pcall(function() return conn.socket:getfd() end)
@@ -45,8 +48,9 @@ function methods.make(live, receive, close)
   -- already, or the news that no more will come, or that the queue is empty again.
   function made.dirty(conn)
     local state = live(conn)
-    if not state then return false end
-    if state.unread > 0 or state.ended or state.broken or native.is_pending(state.session) then return true end
+    if not state or state.phase == "connecting" then return false end
+    if state.greets or state.unread > 0 or state.ended or state.broken then return true end
+    if native.is_pending(state.session) then return true end
     if connection.is_drained(state) then return true end
     local ok, dirty = pcall(state.wire.dirty, state.wire)
     return ok and dirty
@@ -63,6 +67,7 @@ function methods.make(live, receive, close)
   function made.timeout(conn)
     local state = live(conn)
     if not state or made.dirty(conn) then return 0 end
+    if state.phase == "connecting" then return CONNECTING end
     local ok, limit = pcall(function() return options.number(options.of(conn), "receive_timeout") end)
     if ok and limit > 0 then return math.max(0, native.heard(state.number) + limit - clock.now()) end
   end

@@ -12,11 +12,25 @@ local guard, proxy, request, wires = import("guard"), import("proxy"), import("r
 
 local open = {}
 
+local WAITS = { [true] = true, [false] = true, yield = true }
+
+--- Reads the option wait.
+local function waiting(value)
+  if value == "yield" and not guard.running() then return nil, "'yield' is for coroutines" end
+  if WAITS[value] then return value end
+  local got = type(value) == "string" and "'" .. value .. "'" or type(value)
+  return nil, "true, false or 'yield' expected, got " .. got
+end
+
 options.register {
   { "connect", nil, options.callable }, -- connect(host, port, options): returns a socket, or nil and why not
   { "connect_timeout", 15, options.at_least(0) }, -- s for name look-up, TCP and TLS together
   { "upgrade_timeout", 5, options.at_least(0) }, -- s for the upgrade
   { "max_payload_size", 65535, options.at_least(0) }, -- bytes of one message
+  { "wait", true, waiting }, -- false: wsopen returns at once; "yield": it yields to the event loop
+  -- how many connections to the same address may be in opening, if nobody waits for this one; 0: any number
+  { "connecting_limit", 0, options.whole(0) },
+  { "open_handler", nil, options.callable }, -- open_handler(conn): called once the connection is open
   { "use_masking", true, options.of_type("boolean") },
   { "validate_utf8", true, options.of_type("boolean") }, -- whether text must be UTF-8, in both directions
   { "allow_long_lengths", false, options.of_type("boolean") }, -- whether lengths need not be in their shortest form
@@ -86,7 +100,7 @@ end
 
 local NOTHING_TO_WAIT_FOR = 0
 
-local dial_step, negotiate, begin
+local dial_step, negotiate, start, begin
 
 --- fail(state, hop, text, kind, response): ends an attempt that has failed. If only an optional proxy failed, makes
 -- another attempt without it.
@@ -116,7 +130,7 @@ end
 --- Returns the host and port to connect to: those of the proxy, or of the server itself.
 local function destination(plan)
   local where = plan.proxy or plan.target
-  return where.host, where.port
+  return where.zone and where.host .. "%" .. where.zone or where.host, where.port
 end
 
 --- connected(state, wire, socket): goes on to the next step; bytes can be exchanged now.
@@ -152,19 +166,84 @@ end
 
 function Dialling:close() self.dial:cancel() end
 
+--- wake(watcher): has the watcher (an item of the reactor) told once the name has been looked up. Returns whether it
+-- has yet to be.
+function Dialling:wake(item)
+  if self.is_awaited == nil then self.is_awaited = self.dial:wake(item) end
+  return self.is_awaited
+end
+
+--- descriptors(): returns those of the attempts to connect that were begun since the last call.
+function Dialling:descriptors() return self.dial:descriptors() end
+
 function dial_step(state, now)
   local dialling, plan = state.wire, state.plan
   local wire, more = dialling.wire, dialling.more
   if not wire and not more then wire, more = dialling.dial:advance(0) end
   if wire then return connected(state, wire, more) end
   local why = more
-  if not why and now < state.deadline then return true, true, state.deadline end
+  if not why and now < state.deadline then
+    local left = dialling.dial:due()
+    return true, true, math.min(state.deadline, left and now + left or math.huge)
+  end
   local host, port = destination(plan)
   if not why then
     why = dialling.dial:is_queued() and "timeout; too many name look-ups are waiting" or "timeout"
   end
   local text = ("Connection to %s:%d failed: %s"):format(host, port, why)
   return fail(state, plan.proxy and "proxy" or nil, text)
+end
+
+-- Of the connections to servers whose addresses only a proxy knows, this many may be in opening.
+local THROUGH_PROXIES = 8
+
+--- places(state, now): returns how many connections may be in opening, by place: the server's addresses; or its name,
+-- if only others know its addresses. Returns nil while the name is being looked up.
+local function places(state)
+  local plan, most, found = state.plan, state.opening.connecting_limit, {}
+  local dialling = state.wire
+  if plan.proxy or not dialling then
+    found[plan.target.host] = most
+    if plan.proxy then found["through proxies"] = THROUGH_PROXIES end
+    return found
+  end
+  local _, why = dialling.dial:advance(0)
+  dialling.more = why
+  if why then return found end
+  local addresses = dialling.dial:untried()
+  for _, address in ipairs(addresses or {}) do found[address] = most end
+  return addresses and found
+end
+
+--- gate_step(state, now): waits until no more connections to the same place are in opening than connecting_limit says.
+local function gate_step(state, now)
+  local is_in = state.is_in
+  if is_in == nil then
+    local found = places(state)
+    if not found and now < state.deadline then return true, true, state.deadline end
+    state.is_in = false
+    state.leave_gate = import("gate").enter(found or {}, function()
+      state.is_in = true
+      if state.item then state.item:notice() end
+    end)
+  elseif is_in then
+    -- The time for the rest begins now.
+    state.deadline = now + (state.plan.proxy and state.plan.proxy.timeout or state.opening.connect_timeout)
+    return start(state)
+  end
+  return true, true, state.is_in and now or math.huge
+end
+
+--- start(state): takes the first step of an attempt that nothing holds up.
+function start(state)
+  local wire = state.wire
+  if wire then
+    wire.dial:go_on()
+    state.step = dial_step
+  else
+    state.step = connect_step
+  end
+  return false, false, NOTHING_TO_WAIT_FOR
 end
 
 --- begin(state): begins an attempt, through the proxy if the plan has one.
@@ -180,13 +259,14 @@ function begin(state)
   state.number = number
   state.hop, state.ended, state.answered = nil, nil, nil
   state.deadline = clock.now() + (plan.proxy and plan.proxy.timeout or opening.connect_timeout)
-  if opening.connect then
-    state.step = connect_step
-  else
-    local dial = world.dial or wires.dial
-    state.wire = setmetatable({ dial = dial(state, destination(plan)) }, Dialling)
-    state.step = dial_step
+  local dial = world.dial or wires.dial
+  state.wire = not opening.connect and setmetatable({ dial = dial(state, destination(plan)) }, Dialling) or nil
+  if opening.connecting_limit == 0 or opening.wait or state.is_in then
+    start(state)
+    return
   end
+  if state.wire then state.wire.dial:hold() end
+  state.step = gate_step
 end
 
 --- Waits, until a deadline, for the beginning of the body of a response that has refused the upgrade.
@@ -260,6 +340,18 @@ function open.begin(target, given)
   end
   begin(state)
   return state
+end
+
+--- raised(state, err): ends an attempt in which the user's connect function has raised an error.
+function open.raised(state, err)
+  fail(state, nil, guard.text(err) or type(err))
+end
+
+--- cancel(state): ends an attempt because the user has closed the connection.
+function open.cancel(state)
+  if state.wire and state.wire.close then state.wire:close() end
+  if state.session then native.free(state.session) end
+  connection.closed(state, "not connected", nil)
 end
 
 return open

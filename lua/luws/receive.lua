@@ -72,6 +72,16 @@ function receive.tell_news(conn, state)
   tell(conn, state, false, news)
 end
 
+--- greet(conn, state): tells the user's open_handler that the connection is open, once.
+function receive.greet(conn, state)
+  state.greets = false
+  connection.settle(state)
+  local handler = options.of(conn).open_handler
+  if handler == nil then return end
+  local ok, err = guard.call(state, handler, conn)
+  if not ok then log.handler_failed(("the open_handler of %s raised an error"):format(guard.name(conn)), err) end
+end
+
 --- control(conn, state, opcode, data): calls the user's control_handler, and sends the default reply unless that
 -- handler returned false.
 local function control(conn, state, opcode, data)

@@ -41,8 +41,10 @@ local REFUSED = "; nothing of this was sent"
 -- when the peer has taken nothing for that long, which may be over already. If the user asks for a wait (`is_asked`),
 -- only the former. Returns nil if the send is not to wait.
 local function patience(conn, state, is_asked)
-  local seconds = options.number(options.of(conn), "send_timeout")
-  if seconds == 0 then return nil end
+  local given = options.of(conn)
+  local seconds = options.number(given, "send_timeout")
+  -- Whoever does not wait for a connection does not wait for its room either, unless asked to.
+  if seconds == 0 or state.opening.wait == false and given.send_timeout == nil then return nil end
   local deadline = clock.now() + seconds
   return function()
     local stuck = not is_asked and state.stuck

@@ -13,6 +13,16 @@ local LAST, SECOND = 1.5, 0.05
 
 local luws = require "luws"
 
+-- Every connection that was opened.
+local conns = {}
+
+local function is_any_open()
+  for _, conn in ipairs(conns) do
+    if not conn.closing then return true end
+  end
+  return false
+end
+
 -- Whether an option says whom to trust, or what to connect through.
 local function is_of_server(name) return name == "sockproxy" or tostring(name):find "^ssl" end
 
@@ -28,6 +38,7 @@ local function redirected(module)
       if not is_of_server(name) then given[name] = value end
     end
     local conn, err, response = open(scheme == "wss" and wss or ws, handler, given)
+    conns[#conns + 1] = conn or nil
     if conn and options then conn.options = options end
     return conn, err, response
   end
@@ -61,14 +72,13 @@ if host == "openluup" then
   }, { __index = function() return ignore end })
   package.loaded["openLuup.scheduler"] = {
     socket_watch = function(sock, callback) watched[sock] = callback end,
-    socket_unwatch = function(sock) watched[sock] = nil end,
   }
 end
 
 assert(loadfile(file))()
 
 local stop = luws.gettime() + LAST
-while (delayed[1] or next(watched)) and luws.gettime() < stop do
+while (delayed[1] or is_any_open()) and luws.gettime() < stop do
   for i = #delayed, 1, -1 do
     local call = delayed[i]
     if luws.gettime() >= call.at then

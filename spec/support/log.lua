@@ -21,6 +21,16 @@ function log.stop()
   rawset(_G, "luup", nil)
 end
 
+--- capture(f): calls f(). Returns the texts that were logged meanwhile.
+function log.capture(f)
+  local lines, texts = log.start(), {}
+  local ok, err = pcall(f)
+  log.stop()
+  assert(ok, err)
+  for i, line in ipairs(lines) do texts[i] = line[2] end
+  return texts
+end
+
 --- Uses up the warning about the first unverified server, which is logged once per process, so that no test that reads
 -- the log gets it.
 function log.spend_warning(luws)

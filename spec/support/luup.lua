@@ -99,10 +99,6 @@ function luup.start(options)
   if host.openLuup then
     package.loaded["openLuup.scheduler"] = {
       socket_watch = function(sock, callback) host.watched[sock] = callback end,
-      socket_unwatch = function(sock)
-        assert(sock:getfd() >= 0, "to be unwatched before it is closed")
-        host.watched[sock] = nil
-      end,
     }
   end
   host.start, host.actions = implementation(read(options.folder .. "I_" .. options.plugin .. "1.xml"))

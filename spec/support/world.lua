@@ -215,6 +215,8 @@ end
 --- resume(): reads again, with unlimited room.
 function Peer:resume()
   self.is_paused, self.line.capacity = false, math.huge
+  local near = self.line.other
+  if near.on_room then near.on_room() end
   self:advance()
 end
 
@@ -343,6 +345,7 @@ Dial.__index = Dial
 
 function Dial:advance(seconds)
   local w, plan = self.world, self.plan
+  if self.is_held then return nil end
   if not w.clock.pass(seconds, function() return w.clock.now() >= plan.at end) then return nil end
   if plan.why then return nil, plan.why end
   local peer = assert(w.next_peer, "the spec has no peer for this connection")
@@ -350,7 +353,20 @@ function Dial:advance(seconds)
   return memory.wire(self.session, w:attach(peer), w.clock), { getfd = function() return -1 end }
 end
 
+function Dial:due() return math.max(0, self.plan.at - self.world.clock.now()) end
+
+function Dial:untried() return { self.host } end
+
+function Dial.descriptors() return {} end
+
+-- There is no name to be looked up, and what it does while it is held is not seen.
+function Dial.wake() return false end
+
 function Dial.is_queued() return false end
+
+function Dial:hold() self.is_held = true end
+
+function Dial:go_on() self.is_held = false end
 
 function Dial:cancel() self.world.cancelled = self.world.cancelled + 1 end
 
@@ -383,7 +399,8 @@ end
 
 --- new(): returns a world with an instance of the module (luws) and its clock. Other fields: conn and told (of the last
 -- `open`), asked (the host and port dialled last), cancelled (how many attempts to connect were given up), memory
--- (wires/memory.lua), import (returns a part of the driver), native (what the driver is given of the binding).
+-- (wires/memory.lua), reactor (of this world), import (returns a part of the driver), native (what the driver is given
+-- of the binding).
 function world.new()
   local self = setmetatable({ clock = new_clock(), told = {}, dials = {}, cancelled = 0 }, World)
   local seed = 0
@@ -395,12 +412,16 @@ function world.new()
     end,
     dial = function(state, host, port)
       self.asked = { host, port }
-      return setmetatable({ world = self, session = state.session, plan = self:next_dial() }, Dial)
+      return setmetatable({ world = self, host = host, session = state.session, plan = self:next_dial() }, Dial)
     end,
   }
+  function seams.poller(reactor)
+    return memory.poller(self.clock, reactor.dirty)
+  end
   self.luws = luws.instance("luws", seams)
   native, memory = seams.native, seams.memory
   self.memory, self.native, self.import = seams.memory, seams.native, seams.import
+  self.reactor = seams.import("reactor").public
   self.clock.native = native.virtual_clock()
   EVENT = EVENT or native.event_numbers()
   return self

@@ -6,6 +6,7 @@
 //! The functions take and return [`Value`]s. Only [`raw`] calls Lua's C API.
 
 mod options;
+mod poller;
 mod raw;
 mod session;
 mod socket;
@@ -32,7 +33,8 @@ include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 type Native = fn(&Rc<Context>, &[Value]) -> Reply;
 
 /// The functions by name, except those that are called for each message (`raw/hot.rs`).
-const FUNCTIONS: &[&[(&CStr, Native)]] = &[OWN_FUNCTIONS, session::FUNCTIONS, socket::FUNCTIONS];
+const FUNCTIONS: &[&[(&CStr, Native)]] =
+    &[OWN_FUNCTIONS, session::FUNCTIONS, socket::FUNCTIONS, poller::FUNCTIONS];
 
 const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     // parse_url(url): a table of the fields of Target; or nil and what is wrong with the URL
@@ -68,6 +70,8 @@ struct Context {
     lingering: Cell<bool>,
     /// Whether the warning about a descriptor that select cannot handle has been given.
     too_large_said: Cell<bool>,
+    /// The coroutine (by its address) in which nothing may yield now.
+    unyielding: Cell<usize>,
     storage: RefCell<session::Shared>,
     sessions: session::Register,
     connectors: RefCell<Connectors>,
@@ -80,6 +84,7 @@ impl Context {
             depth: Cell::new(0),
             lingering: Cell::new(false),
             too_large_said: Cell::new(false),
+            unyielding: Cell::new(0),
             storage: RefCell::default(),
             sessions: session::Register::default(),
             connectors: RefCell::default(),
@@ -111,6 +116,7 @@ fn parse_url(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let mut table = Table::default();
     table.set("secure", target.secure);
     table.set("host", target.host);
+    table.set("zone", target.zone);
     table.set("port", target.port);
     table.set("resource", target.resource);
     table.set("host_header", target.host_header);

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::options::is_true;
-use super::value::{Handle, Reply, Value, failure};
+use super::value::{Handle, Reply, Table, Value, failure};
 use super::{Context, Native};
 use crate::net::describe;
 use crate::net::tcp::{self, Dial, Progress, TcpSocket};
@@ -43,6 +43,15 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"dial_advance", dial_advance),
     // dial_is_queued(dial): whether its name look-up has yet to begin, because others are in the way
     (c"dial_is_queued", dial_is_queued),
+    // dial_hold(dial): has it begin no attempt before dial_go_on(dial); dial_untried(dial): the addresses to be tried, as
+    // a table, once the name has been looked up
+    (c"dial_hold", dial_hold),
+    (c"dial_go_on", dial_go_on),
+    (c"dial_untried", dial_untried),
+    // dial_descriptors(dial): those of the attempts begun since the last call, as a table; nothing if there are none
+    (c"dial_descriptors", dial_descriptors),
+    // dial_due(dial): after how many seconds it is to be advanced at the latest; nil for no time
+    (c"dial_due", dial_due),
     // dial_cancel(dial): gives up and closes all unfinished attempts
     (c"dial_cancel", dial_cancel),
     // socket_wait(socket, read, write, seconds): whether it became readable or writable in that time; "signal" if a
@@ -62,7 +71,7 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
 ];
 
 /// Converts a number of seconds from Lua: negative numbers become zero, too large ones the maximum.
-fn duration(seconds: &Value) -> Duration {
+pub(super) fn duration(seconds: &Value) -> Duration {
     let seconds = seconds.number().unwrap_or(0.0);
     if seconds.is_nan() || seconds <= 0.0 {
         return Duration::ZERO;
@@ -94,6 +103,41 @@ fn dial_advance(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 fn dial_is_queued(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let [Value::Handle(Handle::Dial(dial)), ..] = arguments else { return vec![false.into()] };
     vec![dial.borrow().is_queued().into()]
+}
+
+fn dial_hold(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    if let [Value::Handle(Handle::Dial(dial)), ..] = arguments {
+        dial.borrow_mut().hold();
+    }
+    vec![]
+}
+
+fn dial_go_on(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    if let [Value::Handle(Handle::Dial(dial)), ..] = arguments {
+        dial.borrow_mut().go_on();
+    }
+    vec![]
+}
+
+fn dial_untried(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let [Value::Handle(Handle::Dial(dial)), ..] = arguments else { return vec![] };
+    let dial = dial.borrow();
+    let addresses = dial.untried().map(|untried| untried.map(|ip| ip.to_string()).collect::<Table>());
+    addresses.map(|table| vec![table.into()]).unwrap_or_default()
+}
+
+fn dial_descriptors(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let [Value::Handle(Handle::Dial(dial)), ..] = arguments else { return vec![] };
+    let found = dial.borrow_mut().take_descriptors();
+    if found.is_empty() {
+        return vec![];
+    }
+    vec![found.into_iter().map(f64::from).collect::<Table>().into()]
+}
+
+fn dial_due(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let [Value::Handle(Handle::Dial(dial)), ..] = arguments else { return vec![] };
+    vec![dial.borrow().due().map(|left| left.as_secs_f64()).into()]
 }
 
 fn dial_cancel(_: &Rc<Context>, arguments: &[Value]) -> Reply {

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::Context;
+use super::poller::LuaPoller;
 use super::session::LuaSession;
 use super::socket::Socket;
 use crate::net::tcp::Dial;
@@ -18,6 +19,7 @@ pub(super) enum Handle {
     Session(Rc<LuaSession>),
     Socket(Rc<Socket>),
     Dial(Rc<RefCell<Dial>>),
+    Poller(Rc<RefCell<LuaPoller>>),
     /// A virtual clock: the time it shows, in seconds.
     Clock(Rc<Cell<f64>>),
 }

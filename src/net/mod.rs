@@ -1,6 +1,7 @@
 //! TCP for a client: from names to addresses, and from addresses to a non-blocking socket; and the clocks. Knows
 //! nothing of WebSocket.
 
+pub mod poller;
 pub mod process;
 pub mod resolve;
 pub mod tcp;

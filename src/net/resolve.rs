@@ -22,6 +22,7 @@ use std::{fmt, thread};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
+use super::poller::Waker;
 use super::process::Process;
 
 type Answer = io::Result<Vec<SocketAddr>>;
@@ -82,6 +83,18 @@ impl Lookup {
         })
     }
 
+    /// Has `waker` called, by another thread, once there is an answer. Returns false if there is one: nobody is called then.
+    #[must_use]
+    pub fn wake(&self, waker: impl FnOnce() -> Waker) -> bool {
+        // The thread sets the answer before it takes the list.
+        let mut wakers = self.name.wakers();
+        if self.name.answer.get().is_some() {
+            return false;
+        }
+        wakers.push(waker());
+        true
+    }
+
     /// Whether this lookup has not begun, because as many others as may be are at work.
     #[must_use]
     pub fn is_queued(&self) -> bool {
@@ -95,11 +108,22 @@ struct Name {
     host: String,
     has_begun: AtomicBool,
     answer: OnceLock<Answer>,
+    /// Those who wait for the answer by other means than [`Resolver::wait`].
+    wakers: Mutex<Vec<Waker>>,
 }
 
 impl Name {
     fn new(host: &str) -> Self {
-        Self { host: host.to_owned(), has_begun: AtomicBool::new(false), answer: OnceLock::new() }
+        Self {
+            host: host.to_owned(),
+            has_begun: AtomicBool::new(false),
+            answer: OnceLock::new(),
+            wakers: Mutex::default(),
+        }
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn answered(host: &str, answer: Answer) -> Self {
@@ -215,7 +239,9 @@ impl Resolver {
             work = self.lock();
             work.names.retain(|other| !Arc::ptr_eq(other, &name));
             let _ = name.answer.set(answer);
-            // Those who wait for it by other means than `wait`, such as a descriptor, would have to be woken here.
+            for waker in std::mem::take(&mut *name.wakers()) {
+                waker.wake();
+            }
             self.answered.notify_all();
         }
         work.threads -= 1;

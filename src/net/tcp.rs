@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::fcntl_dupfd_cloexec;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::poller::Waker;
 use super::process::Process;
 use super::resolve::Lookup;
 
@@ -24,9 +25,13 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Dial {
     lookup: Option<Lookup>,
+    /// No attempt begins until it is let go on.
+    held: bool,
     untried: VecDeque<SocketAddr>,
     attempts: Vec<Socket>,
     next_attempt: Option<Instant>,
+    /// The descriptors of the attempts that nobody has asked for yet.
+    fresh: Vec<i32>,
     last_error: Option<io::Error>,
     /// The process that has begun it.
     process: Process,
@@ -47,9 +52,11 @@ impl Dial {
     pub fn start(host: &str, port: u16) -> Self {
         Self {
             lookup: Some(Lookup::start(host, port)),
+            held: false,
             untried: VecDeque::new(),
             attempts: Vec::new(),
             next_attempt: None,
+            fresh: Vec::new(),
             last_error: None,
             process: Process::this(),
         }
@@ -69,6 +76,9 @@ impl Dial {
                     Some(Ok(addresses)) => self.untried.extend(addresses),
                 }
                 self.lookup = None;
+            }
+            if self.held && !self.untried.is_empty() {
+                return Progress::Pending;
             }
             self.begin_attempts();
             if self.attempts.is_empty() {
@@ -99,6 +109,40 @@ impl Dial {
         self.lookup.as_ref().is_some_and(Lookup::is_queued)
     }
 
+    /// Begins no attempt before [`go_on`](Self::go_on) is called.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    pub fn go_on(&mut self) {
+        self.held = false;
+    }
+
+    /// The addresses that are still to be tried, once the name has been looked up.
+    #[must_use]
+    pub fn untried(&self) -> Option<impl Iterator<Item = IpAddr>> {
+        self.lookup.is_none().then(|| self.untried.iter().map(SocketAddr::ip))
+    }
+
+    /// The descriptors of the attempts that were begun since the last call. Each becomes writable when it ends.
+    pub fn take_descriptors(&mut self) -> Vec<i32> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.retain(|fd| self.attempts.iter().any(|socket| socket.as_raw_fd() == *fd));
+        fresh
+    }
+
+    /// After which time it is to be advanced although no attempt has ended; `None` for no time.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        let time = self.next_attempt.filter(|_| !self.untried.is_empty())?;
+        Some(time.saturating_duration_since(Instant::now()))
+    }
+
+    /// Has `waker` called once the name has been looked up. Returns whether it has yet to be.
+    pub fn wake(&self, waker: impl FnOnce() -> Waker) -> bool {
+        self.lookup.as_ref().is_some_and(|lookup| lookup.wake(waker))
+    }
+
     /// Gives up, and closes all unfinished attempts.
     pub fn cancel(&mut self) {
         self.attempts.clear();
@@ -115,6 +159,7 @@ impl Dial {
             };
             match begin(address) {
                 Ok(socket) => {
+                    self.fresh.push(socket.as_raw_fd());
                     self.attempts.push(socket);
                     self.next_attempt = Some(Instant::now() + ATTEMPT_DELAY);
                 }

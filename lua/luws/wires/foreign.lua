@@ -156,6 +156,11 @@ function Wire:held()
   return (guard.is_ours(self.receiving) and 1 or 0) + (guard.is_ours(self.sending) and 1 or 0)
 end
 
+function Wire:descriptor()
+  local ok, fd = pcall(function() return self.socket:getfd() end)
+  return ok and type(fd) == "number" and fd >= 0 and fd % 1 == 0 and fd or nil
+end
+
 function Wire:dirty()
   if self.came > 0 then return true end
   local dirty = self.socket.dirty

@@ -34,6 +34,7 @@ function End:take(max)
     rest = before:sub(#bytes + 1)
   until self.inbox == before
   self.inbox = rest
+  if bytes ~= "" and self.other.on_room then self.other.on_room() end
   return bytes
 end
 
@@ -55,7 +56,8 @@ function End:close(why)
 end
 
 --- pair(): returns two ends. Fields of each: capacity (how many bytes may wait there to be read), on_input (called when
--- something arrives), finished (why nothing more will come), broken (why nothing more can be sent).
+-- something arrives), on_room (called when the other end has taken something), finished (why nothing more will come),
+-- broken (why nothing more can be sent).
 function memory.pair()
   local a = setmetatable({ inbox = "", capacity = math.huge }, End)
   local b = setmetatable({ inbox = "", capacity = math.huge }, End)
@@ -80,6 +82,7 @@ function Wire:read(max)
   self.is_at_work = false
   if count then return count, #bytes == max end
   if not line.finished then return nil end
+  self.ended = true
   native.receive_end(session)
   return nil, line.finished
 end
@@ -108,7 +111,9 @@ function Wire:wait(reading, writing, seconds)
   end)
 end
 
-function Wire:dirty() return self.line.inbox ~= "" end
+function Wire:watch(f) self.line.on_input, self.line.on_room = f, f end
+
+function Wire:dirty() return self.line.inbox ~= "" or self.line.finished ~= nil and not self.ended end
 
 function Wire:shutdown() self.line:finish() end
 
@@ -123,6 +128,20 @@ function Wire.release() end
 --- wire(session, line, clock): returns a wire that carries the session's bytes over this end.
 function memory.wire(session, line, clock)
   return setmetatable({ session = session, line = line, clock = clock, closed = false, is_at_work = false }, Wire)
+end
+
+--- poller(clock, is_due): returns a poller for the reactor, whose waits let the time of this clock pass. is_due()
+-- returns whether anything is to be done.
+function memory.poller(clock, is_due)
+  return {
+    has_edges = true,
+    fd = function() return -1 end,
+    is_foreign = function() return false end,
+    add = function() return nil, "there are no descriptors here" end,
+    remove = function() end,
+    set_timer = function() end,
+    wait = function(seconds) return clock.pass(seconds, is_due) and 0 or nil end,
+  }
 end
 
 return memory

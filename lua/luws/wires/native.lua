@@ -26,6 +26,11 @@ function Wire:wait(reading, writing, seconds)
   return ready
 end
 
+function Wire:descriptor()
+  local fd = native.socket_getfd(self.socket)
+  return fd >= 0 and fd or nil
+end
+
 function Wire:dirty() return native.holds_more(self.session) end
 
 function Wire:shutdown() native.socket_shutdown(self.socket) end
@@ -50,9 +55,21 @@ function Dial:advance(seconds)
   return wires.make(self.state, socket)
 end
 
+function Dial:cancel() native.dial_cancel(self.native) end
+
 function Dial:is_queued() return native.dial_is_queued(self.native) end
 
-function Dial:cancel() native.dial_cancel(self.native) end
+function Dial:due() return native.dial_due(self.native) end
+
+function Dial:wake(item) return item:wake(self.native) end
+
+function Dial:descriptors() return native.dial_descriptors(self.native) or {} end
+
+function Dial:hold() native.dial_hold(self.native) end
+
+function Dial:go_on() native.dial_go_on(self.native) end
+
+function Dial:untried() return native.dial_untried(self.native) end
 
 --- dial(state, host, port): begins to connect. Returns an object with these methods:
 --   advance(seconds)   waits for at most this time, or until a signal comes. Returns a wire that carries the bytes of
@@ -60,6 +77,11 @@ function Dial:cancel() native.dial_cancel(self.native) end
 --                      nil and why it cannot connect
 --   is_queued()        returns whether the name look-up has yet to begin, because others are in the way
 --   cancel()           gives up
+--   due()              returns after how many seconds it is to be advanced at the latest, or nil
+--   wake(item)         gives the reactor's item a turn once the name is looked up; returns whether it has yet to be
+--   descriptors()      returns the descriptors of what it has begun to do since the last call
+--   hold(), go_on()    has it connect to nothing until it may go on
+--   untried()          returns the addresses that it has not tried; nil while they are not known
 function wires.dial(state, host, port)
   return setmetatable({ state = state, native = native.dial(host, port) }, Dial)
 end

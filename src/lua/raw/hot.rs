@@ -15,6 +15,7 @@ use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
 use super::{PUSH, bytes, context, give, handle, push_number, push_string};
+use crate::lua::poller::Told;
 use crate::lua::session::{Came, ENOUGH, Found, INTERRUPTED, Lent, LuaSession, Reason};
 use crate::lua::value::{Handle, Reply, failure};
 use crate::net::clock;
@@ -34,6 +35,9 @@ pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"heard", heard),
     (c"set_heard", set_heard),
     (c"set_lingering", set_lingering),
+    (c"set_driven", set_driven),
+    (c"poller_wait", poller_wait),
+    (c"without_yields", without_yields),
     (c"done", done),
     (c"shelter", shelter),
     (c"is_busy", is_busy),
@@ -102,6 +106,55 @@ unsafe extern "C-unwind" fn set_lingering(state: *mut State) -> c_int {
             context.lingering.set(ffi::lua_toboolean(state, 1) != 0);
         }
         0
+    }
+}
+
+/// `set_driven(number, on)`: whether the reactor drives the connection.
+unsafe extern "C-unwind" fn set_driven(state: *mut State) -> c_int {
+    unsafe {
+        if let Some(session) = numbered(state) {
+            session.set_driven(ffi::lua_toboolean(state, 2) != 0);
+        }
+        0
+    }
+}
+
+/// `poller_wait(poller, seconds, into)`: waits for at most that time, or for ever. Returns nothing if nothing has happened;
+/// otherwise how many tokens it has put into the array, each followed by the sum of 1 (readable), 2 (writable) and 4
+/// (ended), or 0 (woken). That may be 0: a signal came, or the timer has ended.
+unsafe extern "C-unwind" fn poller_wait(state: *mut State) -> c_int {
+    unsafe fn told(state: *mut State) -> Option<Told> {
+        unsafe {
+            let Some(Handle::Poller(poller)) = handle(state, 1) else { return None };
+            let seconds = ffi::lua_tonumber(state, 2);
+            let wait = || poller.try_borrow_mut().ok()?.wait(seconds);
+            catch_unwind(AssertUnwindSafe(wait)).unwrap_or(None)
+        }
+    }
+    unsafe {
+        let Some(told) = told(state) else { return 0 };
+        for (index, (token, happened)) in (0..).zip(&told.pairs[..told.count]) {
+            ffi::lua_pushnumber(state, *token);
+            ffi::lua_rawseti(state, 3, 2 * index + 1);
+            ffi::lua_pushinteger(state, (*happened).into());
+            ffi::lua_rawseti(state, 3, 2 * index + 2);
+        }
+        push_number(state, told.count as f64);
+        1
+    }
+}
+
+/// `without_yields(f, ...)`: `pcall(f, ...)`. Yields cannot cross it, so handlers may be called as in the main coroutine.
+unsafe extern "C-unwind" fn without_yields(state: *mut State) -> c_int {
+    unsafe {
+        let before = context(state).map(|context| context.unyielding.replace(state as usize));
+        let status = ffi::lua_pcall(state, ffi::lua_gettop(state) - 1, ffi::LUA_MULTRET, 0);
+        if let (Some(context), Some(before)) = (context(state), before) {
+            context.unyielding.set(before);
+        }
+        ffi::lua_pushboolean(state, (status == ffi::LUA_OK).into());
+        ffi::lua_insert(state, 1);
+        ffi::lua_gettop(state)
     }
 }
 

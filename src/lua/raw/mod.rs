@@ -21,6 +21,7 @@
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
 use std::ffi::{CStr, c_char, c_int};
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
@@ -50,18 +51,49 @@ type Held = Option<Handle>;
 /// Nested tables are read to this depth, which fits on the stack that every C function has.
 const DEEPEST: usize = 4;
 
-/// `luaopen_luws`: called by `require "luws"`. A submodule needs one more such function, with the name of its source.
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn luaopen_luws(state: *mut State) -> c_int {
-    fork::watch();
-    unsafe { open(state, c"loader") }
+/// The functions that `require` calls: each is named after its module, and returns what the driver has under that name.
+macro_rules! modules {
+    ($($function:ident => $name:literal),* $(,)?) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C-unwind" fn $function(state: *mut State) -> c_int {
+            fork::watch();
+            unsafe { open_module(state, $name) }
+        }
+    )*};
 }
 
-/// Runs a part of the driver with the table of native functions, and returns its results. Nothing in this frame needs
-/// to be dropped: any error here is an error of `require`.
-unsafe fn open(state: *mut State, part: &'static CStr) -> c_int {
+modules! {
+    luaopen_luws => c"luws",
+    luaopen_luws_reactor => c"reactor",
+}
+
+/// The key in Lua's registry of the function that the loader returns. Its address is what counts.
+static LOADED: u8 = 0;
+
+/// Has the loader open a module. All modules of a Lua state share one context. Nothing in this frame needs to be
+/// dropped: any error here is an error of `require`.
+unsafe fn open_module(state: *mut State, name: &'static CStr) -> c_int {
     unsafe {
+        let key = (&raw const LOADED).cast_mut().cast();
         ffi::lua_settop(state, 0);
+        ffi::lua_pushlightuserdata(state, key);
+        raw_get(state, ffi::LUA_REGISTRYINDEX);
+        if ffi::lua_type(state, 1) == ffi::LUA_TNIL {
+            ffi::lua_settop(state, 0);
+            load_driver(state);
+            ffi::lua_pushlightuserdata(state, key);
+            ffi::lua_pushvalue(state, 1);
+            ffi::lua_rawset(state, ffi::LUA_REGISTRYINDEX);
+        }
+        ffi::lua_pushstring(state, name.as_ptr());
+        ffi::lua_call(state, 1, 1);
+        1
+    }
+}
+
+/// Runs the loader with the table of native functions. Its result is the only value on the stack then.
+unsafe fn load_driver(state: *mut State) {
+    unsafe {
         // 1: the metatable of native objects
         ffi::lua_createtable(state, 0, 3);
         ffi::lua_pushvalue(state, 1);
@@ -98,14 +130,15 @@ unsafe fn open(state: *mut State, part: &'static CStr) -> c_int {
             ffi::lua_setfield(state, -2, method.as_ptr());
         }
         ffi::lua_setfield(state, 1, c"__index".as_ptr());
-        load(state, part);
+        load(state, c"loader");
         ffi::lua_pushvalue(state, 4);
         ffi::lua_call(state, 1, 1);
-        1
+        ffi::lua_replace(state, 1);
+        ffi::lua_settop(state, 1);
     }
 }
 
-/// Pushes a function with its upvalues, from where [`open`] keeps them on the stack.
+/// Pushes a function with its upvalues, from where [`load_driver`] keeps them on the stack.
 unsafe fn push_function(state: *mut State, function: ffi::lua_CFunction, number: usize) {
     unsafe {
         ffi::lua_pushvalue(state, 2);
@@ -200,6 +233,19 @@ unsafe fn context<'a>(state: *mut State) -> Option<&'a Rc<Context>> {
             _ => None,
         }
     }
+}
+
+/// A descriptor that Lua knows by its number; `None` for what is no number of a descriptor.
+///
+/// Nothing is read from it or written to it: it is only given to the system to be watched, and a number that stands for
+/// nothing, or for something else by now, is the system's to refuse.
+pub(super) fn borrow_descriptor(number: f64) -> Option<BorrowedFd<'static>> {
+    let fd = number as i32;
+    if fd < 0 || f64::from(fd).to_bits() != number.to_bits() {
+        return None;
+    }
+    // -1 is the only value that must not be borrowed.
+    Some(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// The entry of all functions that are not hot: reads the arguments, calls the function, and pushes the reply.

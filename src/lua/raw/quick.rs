@@ -170,8 +170,12 @@ unsafe fn go_on(state: *mut State) -> c_int {
     }
 }
 
-/// `poll(conn)`: the usual wsreceive: a read, and messages for a handler. Returns nothing if nothing has come. Returns
-/// false and wsreceive's results if everything is done. Otherwise returns true and where the driver must go on:
+/// `poll(conn [, most])`: the usual wsreceive: a read, and messages for a handler. The reactor gives the most events of
+/// its turn; a call without it is the program's own, of which the driver must tell the reactor if that drives the
+/// connection.
+///
+/// Returns nothing if nothing has come. Returns false and wsreceive's results if everything is done. Otherwise returns
+/// true and where the driver must go on:
 ///
 /// - no further value: nothing has been done;
 /// - false: nothing was there, and the user has set receive_timeout;
@@ -181,9 +185,12 @@ unsafe fn go_on(state: *mut State) -> c_int {
 /// The options that concern reading are read again at each tick of the coarse clock.
 unsafe extern "C-unwind" fn poll(state: *mut State) -> c_int {
     unsafe {
-        let Some(session) = session_of(state, true).filter(|session| session.is_calm()) else {
+        let most = limit(state, GIVEN_OPTIONS).map(|most| most as u32);
+        let Some(session) = session_of(state, false) else { return go_on(state) };
+        session.limit_turns(most);
+        if session.others_linger() || !session.is_calm() || session.is_driven() && most.is_none() {
             return go_on(state);
-        };
+        }
         if session.is_deep() {
             return 0;
         }
@@ -274,7 +281,9 @@ unsafe fn is_usual(state: *mut State, session: &LuaSession) -> bool {
             return false;
         }
         // In a coroutine, the driver calls handlers that may yield.
-        ffi::lua_toboolean(state, CAN_YIELD) == 0 || ffi::lua_pushthread(state) != 0
+        ffi::lua_toboolean(state, CAN_YIELD) == 0
+            || ffi::lua_pushthread(state) != 0
+            || context(state).is_some_and(|context| context.unyielding.get() == state as usize)
     }
 }
 

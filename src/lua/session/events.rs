@@ -24,8 +24,8 @@ pub(super) const WORKING: u8 = 23;
 /// There may be more, but this turn is over.
 pub(in crate::lua) const ENOUGH: u8 = 24;
 
-/// The most events of a turn, and the most seconds from its first event on. Without a limit, a peer that always has
-/// more to say could keep a turn going for ever.
+/// The most events of a turn if nothing else is said, and the most seconds from its first event on. Without a limit, a
+/// peer that always has more to say could keep a turn going for ever.
 const MOST_EVENTS: u32 = 1000;
 const LONGEST: f64 = 0.005;
 
@@ -39,9 +39,11 @@ fn weight_of(number: u8, length: usize) -> usize {
 }
 
 /// The limits of one `wsreceive`. Without a turn there are none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turn {
     has_begun: Cell<bool>,
+    /// The most events.
+    most: Cell<u32>,
     /// How many events were delivered.
     events: Cell<u32>,
     /// On the clock of [`LuaSession::time`].
@@ -50,6 +52,19 @@ pub(super) struct Turn {
     weight: Cell<usize>,
     /// On the exact clock; 0 if that was not read yet.
     exact_deadline: Cell<f64>,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            has_begun: Cell::new(false),
+            most: Cell::new(MOST_EVENTS),
+            events: Cell::new(0),
+            deadline: Cell::new(0.0),
+            weight: Cell::new(0),
+            exact_deadline: Cell::new(0.0),
+        }
+    }
 }
 
 /// An event that is being handed over. Its data stay where they are until [`LuaSession::handed_over`] or
@@ -91,6 +106,12 @@ impl Found {
 }
 
 impl LuaSession {
+    /// Limits the turns from now on to this number of events; `None` for the usual one.
+    #[inline]
+    pub(in crate::lua) fn limit_turns(&self, most: Option<u32>) {
+        self.turn.most.set(most.unwrap_or(MOST_EVENTS));
+    }
+
     /// Begins a turn.
     pub(in crate::lua) fn begin_turn(&self) {
         self.turn.has_begun.set(true);
@@ -136,7 +157,7 @@ impl LuaSession {
     #[inline]
     fn goes_on(&self) -> bool {
         let events = self.turn.events.get();
-        let is_over = || events >= MOST_EVENTS || self.time() >= self.turn.deadline.get();
+        let is_over = || events >= self.turn.most.get() || self.time() >= self.turn.deadline.get();
         events == 0 || !self.turn.has_begun.get() || !is_over()
     }
 

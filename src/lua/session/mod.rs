@@ -54,6 +54,8 @@ pub(super) struct LuaSession {
     can_send: Cell<bool>,
     /// Incoming messages go to the handler and nowhere else.
     plain: Cell<bool>,
+    /// The reactor drives the connection, and must learn what a wsreceive of the program leaves.
+    driven: Cell<bool>,
     /// The user's max_payload_size when the driver last looked at it.
     size: Cell<Option<f64>>,
     /// Something was queued, and nobody has tried to write it yet.
@@ -129,6 +131,7 @@ impl LuaSession {
             calm: Cell::new(false),
             can_send: Cell::new(false),
             plain: Cell::new(false),
+            driven: Cell::new(false),
             size: Cell::new(None),
             unwritten: Cell::new(false),
             fresh: Cell::new(false),
@@ -272,6 +275,21 @@ impl LuaSession {
     /// Whether messages go to the handler and nowhere else.
     pub(super) fn is_plain(&self) -> bool {
         self.plain.get()
+    }
+
+    /// Whether connections linger, which must be advanced first.
+    #[inline]
+    pub(super) fn others_linger(&self) -> bool {
+        self.context.lingering.get()
+    }
+
+    /// Whether the reactor drives the connection.
+    pub(super) fn is_driven(&self) -> bool {
+        self.driven.get()
+    }
+
+    pub(super) fn set_driven(&self, on: bool) {
+        self.driven.set(on);
     }
 
     /// Whether the user's max_payload_size is unchanged.

@@ -1,0 +1,144 @@
+--[[
+Has the reactor drive connections: what their turn does in each phase, from the first step of opening until what lingers
+is over. Knows what the descriptors of a connection are; the reactor knows nothing of connections.
+
+Whatever gives a connection something to do that its descriptor does not show, gives its item a notice.
+--]]
+
+local native, import = ...
+local clock, connection, guard, linger = import("clock"), import("connection"), import("guard"),
+  import("linger")
+local open, reactor, receive = import("open"), import("reactor"), import("receive")
+
+local drive = {}
+
+--- What the API has for this file, and sets: opened(conn, state) is called when a connection has been opened or has
+-- failed to; received(conn, most) is its wsreceive, with the most events of a turn; timeout(conn) is its method.
+drive.api = nil
+
+-- At most this many steps of opening in one turn.
+local STEPS = 16
+
+-- At most this many events in one turn, so that a peer that sends a lot does not keep the others waiting.
+local EVENTS = 64
+
+local ENDED = 4 -- what the poller adds for an end
+
+--- watch_descriptors(item, state): watches what the connection waits for now. Returns whether all of it can be watched.
+local function watch_descriptors(item, state)
+  local wire = state.wire
+  if not wire or wire == item.wire and not wire.descriptors then return not item.is_polled end
+  item.wire = wire
+  if wire.wake then wire:wake(item) end
+  if wire.watch then
+    wire:watch(function() item:notice() end)
+    return true
+  end
+  for _, fd in ipairs(wire.descriptors and wire:descriptors() or { wire:descriptor() }) do
+    local ok, _, is_known = item:watch(fd)
+    -- A socket that was an attempt to connect is watched already.
+    if not ok and not (is_known and item.attempts[fd]) then item.is_polled = true end
+    item.attempts[fd] = true
+  end
+  if not wire.descriptors and not (wire.descriptor and wire:descriptor()) then item.is_polled = true end
+  return not item.is_polled
+end
+
+--- Returns the time at which an item is to have its turn.
+local function limited(item, now, time)
+  return item.is_polled and math.min(time or math.huge, now + reactor.POLL) or time
+end
+
+--- advance(state, now): takes steps of opening until it has to wait. What a user's connect function raises is a failure
+-- like any other. Returns until when it waits.
+local function advance(state, now)
+  for _ = 1, STEPS do
+    if state.phase ~= "connecting" then return now end
+    local ok, why, _, due = guard.caught(connection.advance, state, now)
+    if not ok then
+      open.raised(state, why)
+      return now
+    end
+    if due > now then return due end
+  end
+  return now
+end
+
+--- opening(conn, state): goes on with opening a connection, without waiting. Returns until when it waits, if it is not
+-- over.
+function drive.opening(conn, state)
+  local now = clock.now()
+  local due = advance(state, now)
+  if state.phase == "connecting" then return due end
+  drive.api.opened(conn, state)
+  return nil
+end
+
+local function turn_of_opening(item, now)
+  local state = item.state
+  local due = drive.opening(item.conn, state)
+  if not due then
+    if state.phase ~= "closed" then watch_descriptors(item, state) end
+    item.attempts = nil
+    return true
+  end
+  watch_descriptors(item, state)
+  return due <= now, limited(item, now, due)
+end
+
+--- Returns whether the connection wants another turn at once, and when it wants one at the latest.
+local function turn_of_open(item, now, happened)
+  local state, conn = item.state, item.conn
+  if happened >= ENDED then item.is_ended = true end
+  local more = drive.api.received(conn, EVENTS)
+  if state.phase == "closed" then return true end
+  item:wants_room(native.sendable(state.session) > 0)
+  if more or item.is_ended then return true end
+  local left = drive.api.timeout(conn)
+  return left == 0, limited(item, now, left and now + left)
+end
+
+local function turn_of_closed(item, now)
+  local state = item.state
+  if state.news then receive.tell_news(item.conn, state) end
+  local again, due = false, nil
+  if state.lingering then again, due = linger.turn(state.lingering) end
+  if not due then
+    state.item = nil
+    item:leave()
+  end
+  return again, limited(item, now, due)
+end
+
+local function turn(item, now, happened)
+  local phase = item.state.phase
+  if phase == "connecting" then return turn_of_opening(item, now) end
+  if phase ~= "closed" then return turn_of_open(item, now, happened) end
+  return turn_of_closed(item, now)
+end
+
+--- enter(conn, state): has the reactor drive a connection from now on.
+function drive.enter(conn, state)
+  if state.item then return end
+  local item = reactor.enter(turn)
+  item.conn, item.state, item.attempts, state.item = conn, state, {}, item
+  if state.phase ~= "connecting" then
+    watch_descriptors(item, state)
+    item.attempts = nil
+  end
+  if state.number then native.set_driven(state.number, true) end
+  connection.settle(state)
+  item:notice()
+end
+
+--- leave(state): has the reactor drive it no more.
+function drive.leave(state)
+  local item = state.item
+  if not item then return end
+  state.item = nil
+  item:leave()
+  native.set_driven(state.number, false)
+  connection.settle(state)
+end
+
+return drive
