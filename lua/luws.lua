@@ -232,6 +232,7 @@ function luws.wsopen(url, handler, given)
     return false, ("bad argument #3 to 'wsopen' (table expected, got %s)"):format(type(given))
   end
   given = given or {}
+  guard.collect_some()
   local state
   state, why = open.begin(target, given)
   if not state then return false, why end

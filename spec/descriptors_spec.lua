@@ -40,7 +40,11 @@ local FILL = [[
   local files = {}
   local function fill(most)
     odd.limit_descriptors(most)
-    repeat files[#files + 1] = io.open "/dev/null" until #files > 0 and not io.open "/dev/null"
+    local file
+    repeat
+      file = io.open "/dev/null" or collectgarbage() and io.open "/dev/null"
+      files[#files + 1] = file
+    until not file
   end
 ]]
 
@@ -85,6 +89,42 @@ describe("where no descriptor is left,", function()
       ]]):format(scheme)))
     end)
   end
+end)
+
+describe("connections that nobody holds", function()
+  it("do not keep others from being opened, however seldom the collector comes", function()
+    assert.equal("true\ttrue\n", run [[
+      local large = {}
+      for i = 1, 200000 do large[i] = { i } end
+      collectgarbage("setpause", 1000)
+      collectgarbage()
+      odd.limit_descriptors(60)
+      local conn
+      for i = 1, 300 do
+        local why
+        conn, why = open(i % 10 == 0 and wss or ws)
+        if not conn then return print(i, why) end
+      end
+      print(echo(conn, "hello"), #large == 200000)
+    ]])
+  end)
+
+  it("are left to the program if it has stopped the collector, as long as there are descriptors", function()
+    if not pcall(collectgarbage, "isrunning") then
+      pending "this Lua does not say whether it is stopped"
+      return
+    end
+    assert.equal("0\ttrue\tfalse\n", run [[
+      local collected = 0
+      collectgarbage()
+      collectgarbage "stop"
+      local proxy = newproxy(true)
+      getmetatable(proxy).__gc = function() collected = collected + 1 end
+      proxy = nil -- luacheck: ignore
+      for _ = 1, 200 do assert(luws.wsclose(assert(open(ws))) == nil) end
+      print(collected, open(ws) ~= nil, collectgarbage "isrunning")
+    ]])
+  end)
 end)
 
 -- A descriptor that the host has taken away is an error of the operating system as soon as it is used. One that is

@@ -102,12 +102,22 @@ local NOTHING_TO_WAIT_FOR = 0
 
 local dial_step, negotiate, start, begin
 
+-- How the operating system says that the process, or the system, may open no more files.
+local NO_DESCRIPTOR = "Too many open files"
+
 --- fail(state, hop, text, kind, response): ends an attempt that has failed. If only an optional proxy failed, makes
--- another attempt without it.
+-- another attempt without it. If there was no descriptor, makes another attempt after a collection: connections that
+-- nobody holds keep theirs until then. A user's own `connect` is called once only.
 local function fail(state, hop, text, kind, response)
   local plan, wire = state.plan, state.wire
   if wire and wire.close then wire:close() end
   if state.session then native.free(state.session) end
+  if not plan.has_collected and not state.opening.connect and text:find(NO_DESCRIPTOR, 1, true) then
+    plan.has_collected = true
+    guard.collect()
+    begin(state)
+    return false, false, NOTHING_TO_WAIT_FOR
+  end
   text = (PREFIX[hop] or "") .. text
   if plan.proxy and hop == "proxy" and not plan.proxy.required then
     log.warning("%s; connecting to %s:%d without it", text, plan.target.host, plan.target.port)
