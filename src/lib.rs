@@ -22,6 +22,7 @@
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
+pub mod memory;
 pub mod net;
 pub mod protocol;
 pub mod proxy;

@@ -7,20 +7,21 @@ use std::path::{Path, PathBuf};
 
 /// A part of the crate, the other parts that it may name, and the outside crates that it may name.
 const CRATE: &[(&str, &[&str], &[&str])] = &[
+    ("src/memory.rs", &[], &[]),
     ("src/text.rs", &[], &[]),
-    ("src/http", &["text"], &["httparse"]),
-    ("src/protocol", &["http", "text"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
+    ("src/http", &["memory", "text"], &["httparse"]),
+    ("src/protocol", &["http", "memory", "text"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
     (
         "src/tls",
-        &["protocol"],
+        &["memory", "protocol"],
         &["base64", "native_tls", "openssl", "openssl_probe", "pem", "pkcs8", "sec1", "sha2", "x509_cert"],
     ),
     ("src/proxy", &["http", "text"], &[]),
-    ("src/session", &["http", "protocol", "proxy", "text", "tls"], &["rand"]),
+    ("src/session", &["http", "memory", "protocol", "proxy", "text", "tls"], &["rand"]),
     ("src/fuzzing", &["http", "protocol", "proxy", "session", "tls", "url"], &[]),
     ("src/net", &[], &["nix", "rustix", "socket2"]),
-    ("src/lua", &["http", "net", "protocol", "proxy", "session", "tls", "url"], &["mlua_sys"]),
+    ("src/lua", &["http", "memory", "net", "protocol", "proxy", "session", "tls", "url"], &["mlua_sys"]),
 ];
 
 /// The parts of the Lua driver, from the ground floor up: each may import those listed before it.

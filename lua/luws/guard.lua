@@ -43,10 +43,12 @@ local collector = rawget(globals, "collectgarbage") or function() end
 -- complete after some hundred connections.
 local PER_CONNECTION = 64
 
---- Returns whether the collector runs, or was stopped by the program; nil in PUC Lua 5.1, which does not say.
+-- PUC Lua 5.1 does not say whether its collector runs.
+local says_running = pcall(collector, "isrunning")
+
+--- Returns whether the collector runs, or was stopped by the program; nil if Lua does not say.
 local function is_running()
-  local ok, running = pcall(collector, "isrunning")
-  if ok then return running end
+  if says_running then return collector("isrunning") end
 end
 
 --- collect_some(): pays for a connection, if the collector runs. A step would start one that was stopped.

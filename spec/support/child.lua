@@ -15,10 +15,11 @@ local function quote(word)
 end
 
 --- start{ argument, ... }: starts an interpreter with these arguments; `input`, if given, is its program.
--- `environment`: assignments for the shell. Returns a function that waits for the end, and returns the output (both
--- streams) and the exit status.
+-- `environment`: assignments for the shell; `memory`: how many KiB of memory the interpreter may have. Returns a
+-- function that waits for the end, and returns the output (both streams) and the exit status.
 function child.start(arguments)
-  local words = { arguments.environment or "", quote(INTERPRETER) }
+  local limit = arguments.memory and ("ulimit -v %d;"):format(arguments.memory) or ""
+  local words = { limit .. (arguments.environment or ""), quote(INTERPRETER) }
   for _, argument in ipairs(arguments) do words[#words + 1] = quote(argument) end
   local script
   if arguments.input then

@@ -55,7 +55,7 @@ pub fn frame_header(data: &[u8]) {
         assert!(header.payload_length < 1 << 63 && header.rsv < 8);
         assert!(!header.opcode.is_control() || header.fin && header.payload_length <= 125);
         let mut written = Buffer::default();
-        header.write(&mut written);
+        header.write(&mut written).expect("memory for a header");
         assert_eq!(written.as_slice(), &data[..*length]);
     }
     assert!(whole != Ok(None) || data.len() < MAX_HEADER);

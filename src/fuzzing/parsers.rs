@@ -69,13 +69,13 @@ fn responses(pieces: &[&[u8]]) -> Vec<String> {
         }
         // What has come of a body stays as it is.
         if let Some((response, start)) = &last {
-            let so_far = response.body(&input[*start..], false);
+            let so_far = response.body(&input[*start..], false, usize::MAX);
             assert!(so_far.bytes.starts_with(&body));
             body = so_far.bytes;
         }
     }
     if let Some((response, start)) = &last {
-        said.push(format!("{:?}", response.body(&input[*start..], true)));
+        said.push(format!("{:?}", response.body(&input[*start..], true, usize::MAX)));
     }
     said
 }

@@ -36,22 +36,21 @@ impl Framing {
         length.and_then(|text| text.trim().parse().ok()).map_or(Self::UntilEnd, Self::Length)
     }
 
-    /// The body in `received`, the bytes after the head. With `ended`, nothing more will come.
+    /// The body in `received`, the bytes after the head, but at most `most` bytes of it. With `ended`, nothing more will
+    /// come.
     #[must_use]
-    pub fn read(self, received: &[u8], ended: bool) -> Body {
+    pub fn read(self, received: &[u8], ended: bool, most: usize) -> Body {
+        let first = |length: usize| received[..received.len().min(length).min(most)].to_vec();
         match self {
-            Self::Length(length) => {
-                let bytes = received[..received.len().min(length)].to_vec();
-                Body { bytes, complete: received.len() >= length }
-            }
-            Self::Chunked => chunks(received),
-            Self::UntilEnd => Body { bytes: received.to_vec(), complete: ended },
+            Self::Length(length) => Body { bytes: first(length), complete: received.len() >= length },
+            Self::Chunked => chunks(received, most),
+            Self::UntilEnd => Body { bytes: first(usize::MAX), complete: ended },
         }
     }
 }
 
-/// The data of the chunks, up to the last chunk or an invalid one.
-fn chunks(mut rest: &[u8]) -> Body {
+/// The data of the chunks, up to the last chunk or an invalid one, but at most `most` bytes.
+fn chunks(mut rest: &[u8], most: usize) -> Body {
     let mut bytes = Vec::new();
     loop {
         let (start, size) = match httparse::parse_chunk_size(rest) {
@@ -65,7 +64,7 @@ fn chunks(mut rest: &[u8]) -> Body {
             return Body { bytes, complete: true };
         }
         let data = &rest[start..];
-        bytes.extend_from_slice(&data[..data.len().min(size)]);
+        bytes.extend_from_slice(&data[..data.len().min(size).min(most - bytes.len())]);
         let Some(after) = data.get(size..).and_then(|after| after.get(b"\r\n".len()..)) else {
             return Body { bytes, complete: false };
         };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::memory::{self, OutOfMemory};
+
 /// Headers as received, in order. Names are compared ignoring case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(pub Vec<(String, Vec<u8>)>);
@@ -19,8 +21,17 @@ impl fmt::Display for DuplicateHeader {
 impl std::error::Error for DuplicateHeader {}
 
 impl Headers {
-    pub(super) fn from_httparse(headers: &[httparse::Header<'_>]) -> Self {
-        Self(headers.iter().map(|header| (header.name.to_owned(), unfolded(header.value))).collect())
+    /// Copies parsed headers.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub(super) fn from_httparse(headers: &[httparse::Header<'_>]) -> Result<Self, OutOfMemory> {
+        let mut copies = Vec::new();
+        memory::reserve(&mut copies, headers.len())?;
+        for header in headers {
+            copies.push((memory::text(header.name)?, unfolded(header.value)?));
+        }
+        Ok(Self(copies))
     }
 
     /// All values of the header, in order.
@@ -53,9 +64,19 @@ impl Headers {
 }
 
 /// The value on one line: each line folding becomes a space (RFC 9112 section 5.2).
-fn unfolded(value: &[u8]) -> Vec<u8> {
-    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    if value.contains(&b'\n') { lines.collect::<Vec<_>>().join(&b' ') } else { value.to_vec() }
+fn unfolded(value: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
+    if !value.contains(&b'\n') {
+        return memory::copy(value);
+    }
+    let mut line = Vec::new();
+    memory::reserve(&mut line, value.len())?;
+    for part in value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|part| !part.is_empty()) {
+        if !line.is_empty() {
+            line.push(b' ');
+        }
+        line.extend_from_slice(part);
+    }
+    Ok(line)
 }
 
 /// A header that may be sent.
@@ -146,7 +167,7 @@ mod tests {
             ("one \n\t two", "one two"),
             ("one\r\n \r\n two", "one two"),
         ] {
-            assert_eq!(unfolded(value.as_bytes()), line.as_bytes(), "{value:?}");
+            assert_eq!(unfolded(value.as_bytes()), Ok(line.into()), "{value:?}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::head::{FreshLines, HeadFinder, LineEnds};
 use super::headers::Headers;
+use crate::memory::OutOfMemory;
 
 /// The maximum length of a request's head, in bytes: request line, headers, blank line.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -32,6 +33,14 @@ pub enum RequestError {
     TooLong,
     /// The head breaks the grammar of RFC 9112. Holds where.
     Malformed(String),
+    /// There is no memory for the headers.
+    OutOfMemory,
+}
+
+impl From<OutOfMemory> for RequestError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 impl fmt::Display for RequestError {
@@ -40,6 +49,7 @@ impl fmt::Display for RequestError {
             Self::Tls => f.write_str("the request is TLS"),
             Self::TooLong => write!(f, "the head is over {MAX_HEAD} bytes"),
             Self::Malformed(why) => f.write_str(why),
+            Self::OutOfMemory => OutOfMemory.fmt(f),
         }
     }
 }
@@ -113,6 +123,6 @@ fn parse(head: &[u8]) -> Result<Option<Request>, RequestError> {
         method: parsed.method.unwrap_or_default().to_owned(),
         target: parsed.path.unwrap_or_default().to_owned(),
         version: parsed.version.unwrap_or_default(),
-        headers: Headers::from_httparse(parsed.headers),
+        headers: Headers::from_httparse(parsed.headers)?,
     }))
 }

@@ -6,13 +6,14 @@
 //! name of HTTP may be in lower case. The size of the head is limited, the number of headers is not.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::{fmt, iter};
 
 use httparse::ParserConfig;
 
 use super::body::{Body, Framing};
 use super::head::{FreshLines, HeadFinder, LineEnds};
 use super::headers::Headers;
+use crate::memory::{self, OutOfMemory};
 use crate::text::excerpt;
 
 /// The maximum length of a response's head, in bytes: status line, headers, blank line.
@@ -35,11 +36,11 @@ impl Response {
         format!("HTTP/1.{} {} {}", self.version, self.status, self.reason).trim_end().to_owned()
     }
 
-    /// The body, as far as it has come. `received` holds the bytes after the head; with `ended`, nothing more will
-    /// come.
+    /// The body, as far as it has come, but at most `most` bytes of it. `received` holds the bytes after the head; with
+    /// `ended`, nothing more will come.
     #[must_use]
-    pub fn body(&self, received: &[u8], ended: bool) -> Body {
-        Framing::of_response(self.status, &self.headers).read(received, ended)
+    pub fn body(&self, received: &[u8], ended: bool, most: usize) -> Body {
+        Framing::of_response(self.status, &self.headers).read(received, ended, most)
     }
 }
 
@@ -54,6 +55,14 @@ pub enum ResponseError {
     TooLong,
     /// The head breaks the grammar of RFC 9112. Holds where.
     Malformed(String),
+    /// There is no memory for the headers.
+    OutOfMemory,
+}
+
+impl From<OutOfMemory> for ResponseError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 impl fmt::Display for ResponseError {
@@ -63,6 +72,7 @@ impl fmt::Display for ResponseError {
             Self::NotHttp(start) => write!(f, "the answer is not HTTP: \"{start}\""),
             Self::TooLong => write!(f, "the head is over {MAX_HEAD} bytes"),
             Self::Malformed(why) => f.write_str(why),
+            Self::OutOfMemory => OutOfMemory.fmt(f),
         }
     }
 }
@@ -133,7 +143,7 @@ fn parse(head: &[u8]) -> Result<Option<Response>, ResponseError> {
     // Every header takes at least one line.
     let lines = head.split(|byte| *byte == b'\n').count();
     let head = in_upper_case(head);
-    let mut headers = vec![httparse::EMPTY_HEADER; lines];
+    let mut headers = memory::collect(iter::repeat_n(httparse::EMPTY_HEADER, lines))?;
     let mut parsed = httparse::Response::new(&mut headers);
     let result = ParserConfig::default()
         .allow_multiple_spaces_in_response_status_delimiters(true)
@@ -147,8 +157,8 @@ fn parse(head: &[u8]) -> Result<Option<Response>, ResponseError> {
     Ok(Some(Response {
         version: parsed.version.unwrap_or_default(),
         status: parsed.code.unwrap_or_default(),
-        reason: parsed.reason.unwrap_or_default().to_owned(),
-        headers: Headers::from_httparse(parsed.headers),
+        reason: memory::text(parsed.reason.unwrap_or_default())?,
+        headers: Headers::from_httparse(parsed.headers)?,
     }))
 }
 

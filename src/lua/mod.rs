@@ -72,6 +72,8 @@ struct Context {
     too_large_said: Cell<bool>,
     /// The coroutine (by its address) in which nothing may yield now.
     unyielding: Cell<usize>,
+    /// How many sessions were freed, and how many dropped, since the allocator was last asked to give memory back.
+    freed: Cell<u32>,
     storage: RefCell<session::Shared>,
     sessions: session::Register,
     connectors: RefCell<Connectors>,
@@ -85,6 +87,7 @@ impl Context {
             lingering: Cell::new(false),
             too_large_said: Cell::new(false),
             unyielding: Cell::new(0),
+            freed: Cell::new(0),
             storage: RefCell::default(),
             sessions: session::Register::default(),
             connectors: RefCell::default(),

@@ -22,6 +22,8 @@ pub fn describe(error: &io::Error) -> String {
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
         | io::ErrorKind::UnexpectedEof => "closed".into(),
+        // In Lua's words.
+        io::ErrorKind::OutOfMemory => "not enough memory".into(),
         io::ErrorKind::PermissionDenied => "permission denied".into(),
         _ => {
             let text = error.to_string();

@@ -3,6 +3,8 @@
 //! Both queues of a connection are of this type: received bytes that have not been interpreted yet, and bytes that have
 //! not been written yet. Knows nothing of what the bytes mean.
 
+use crate::memory::{self, OutOfMemory};
+
 /// An empty buffer keeps at most this many bytes of storage for the next use, so that one large message does not hold
 /// its memory for the life of the connection.
 pub const KEEP: usize = 4 * 1024 * 1024;
@@ -58,19 +60,32 @@ impl Buffer {
 
     /// Free space of exactly `count` bytes after the queue, for a reader to fill; [`commit`](Self::commit) then makes
     /// the filled part of it part of the queue.
-    pub fn space(&mut self, count: usize) -> &mut [u8] {
+    ///
+    /// # Errors
+    /// There is no memory. The queue is unchanged.
+    pub fn space(&mut self, count: usize) -> Result<&mut [u8], OutOfMemory> {
         if self.storage.len() - self.end < count && self.start > 0 {
             self.storage.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        let wanted = self.end + count;
+        let wanted = self.end.checked_add(count).ok_or(OutOfMemory)?;
         if self.storage.len() < wanted {
-            // Doubling keeps the cost linear for a queue that grows in small pieces.
-            let length = wanted.max(self.storage.len().saturating_mul(2).min(wanted.saturating_mul(2)));
-            self.storage.resize(length, 0);
+            self.grow(wanted)?;
         }
-        &mut self.storage[self.end..wanted]
+        Ok(&mut self.storage[self.end..wanted])
+    }
+
+    /// Makes the storage longer: at least `wanted` bytes. Not inlined, because it seldom is needed.
+    #[inline(never)]
+    fn grow(&mut self, wanted: usize) -> Result<(), OutOfMemory> {
+        // Doubling keeps the cost linear for a queue that grows in small pieces.
+        let before = self.storage.len();
+        let doubled = wanted.max(before.saturating_mul(2));
+        memory::reserve(&mut self.storage, doubled - before)
+            .or_else(|_| memory::reserve(&mut self.storage, wanted - before))?;
+        self.storage.resize(doubled.min(self.storage.capacity()), 0);
+        Ok(())
     }
 
     /// Makes the first `count` bytes of the last [`space`](Self::space) part of the queue.
@@ -79,9 +94,13 @@ impl Buffer {
     }
 
     /// Appends a copy of `bytes`.
-    pub fn extend(&mut self, bytes: &[u8]) {
-        self.space(bytes.len()).copy_from_slice(bytes);
+    ///
+    /// # Errors
+    /// There is no memory. The queue is unchanged.
+    pub fn extend(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        self.space(bytes.len())?.copy_from_slice(bytes);
         self.commit(bytes.len());
+        Ok(())
     }
 
     /// Takes `spare` as its storage, if that is larger and there is little in the queue. So buffers that are used in
@@ -149,7 +168,7 @@ mod tests {
                     next
                 })
                 .collect();
-            buffer.extend(&bytes);
+            buffer.extend(&bytes).unwrap();
             expected.extend(bytes);
             let take = (step * 7 % 41).min(buffer.len());
             assert!(buffer.as_slice()[..take].iter().eq(expected.iter().take(take)));
@@ -162,10 +181,10 @@ mod tests {
     #[test]
     fn gives_back_the_storage_of_a_large_message() {
         let mut buffer = Buffer::default();
-        buffer.extend(&vec![7; KEEP + 1]);
+        buffer.extend(&vec![7; KEEP + 1]).unwrap();
         buffer.consume(KEEP + 1);
         assert_eq!(buffer.storage.len(), 0);
-        buffer.extend(&vec![7; KEEP]);
+        buffer.extend(&vec![7; KEEP]).unwrap();
         buffer.consume(KEEP);
         assert_eq!(buffer.storage.len(), KEEP);
     }
@@ -174,17 +193,17 @@ mod tests {
     fn borrows_storage_and_gives_it_back() {
         let mut spare = vec![0; 8192];
         let (mut one, mut other) = (Buffer::default(), Buffer::default());
-        one.extend(b"be");
+        one.extend(b"be").unwrap();
         one.borrow(&mut spare);
         assert_eq!((one.as_slice(), one.storage.len()), (&b"be"[..], 8192));
-        one.extend(b"ginning");
+        one.extend(b"ginning").unwrap();
         other.borrow(&mut spare);
-        other.extend(b"other");
+        other.extend(b"other").unwrap();
         one.consume(2);
         one.give_back(&mut spare);
         assert_eq!((one.as_slice(), one.storage.len(), spare.len()), (&b"ginning"[..], 7, 8192));
         // A long queue stays where it is.
-        other.extend(&[7; 2 * IDLE]);
+        other.extend(&[7; 2 * IDLE]).unwrap();
         other.give_back(&mut spare);
         assert_eq!(other.len(), 5 + 2 * IDLE);
         other.clear();
@@ -196,11 +215,11 @@ mod tests {
     #[test]
     fn exchanges_storage_that_was_filled() {
         let (mut buffer, mut storage) = (Buffer::default(), b"filled, and more".to_vec());
-        buffer.extend(b"own");
+        buffer.extend(b"own").unwrap();
         buffer.consume(3);
         buffer.exchange(&mut storage, 6);
         assert_eq!((buffer.as_slice(), storage.len()), (&b"filled"[..], 3));
-        buffer.extend(b" up");
+        buffer.extend(b" up").unwrap();
         assert_eq!(buffer.as_slice(), b"filled up");
     }
 }

@@ -194,12 +194,19 @@ impl Connection {
                 Ok(pending)
             }
             Err(error) => {
-                self.failed = true;
-                if self.close_sent.is_none() {
-                    self.write_close(CloseFrame::about(error.code(), error.to_string()));
-                }
+                self.fail(&error);
                 Err(error)
             }
+        }
+    }
+
+    /// Fails the connection (section 7.1.7). The close frame that reports the error is in the output, unless one was
+    /// sent before. What was received and not delivered is dropped.
+    pub(crate) fn fail(&mut self, error: &ReceiveError) {
+        self.failed = true;
+        self.incoming.discard();
+        if self.close_sent.is_none() {
+            self.write_close(CloseFrame::about(error.code(), error.to_string()));
         }
     }
 
@@ -249,6 +256,11 @@ impl Connection {
             let answer = self.close_received.as_ref().map(CloseFrame::echo).unwrap_or_default();
             self.write_close(answer);
         }
+    }
+
+    /// Whether the connection has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
     }
 
     fn check_open(&self) -> Result<(), SendError> {

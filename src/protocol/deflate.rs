@@ -7,6 +7,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::error::{ParametersError, ProtocolError, ReceiveError};
 use super::extensions::Extension;
+use crate::memory::{self, OutOfMemory};
 
 /// The extension's registered name (section 7).
 pub const NAME: &str = "permessage-deflate";
@@ -18,6 +19,10 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// Output space is allocated in pieces of this size, so that a message that inflates beyond its limit costs no more
 /// than the limit and one piece.
 const PIECE: usize = 16 * 1024;
+
+/// The most bytes that the library needs for each direction.
+const DEFLATE_MEMORY: usize = 512 * 1024;
+const INFLATE_MEMORY: usize = 64 * 1024;
 
 /// The window sizes that section 7.1.2 allows, as base-2 logarithms.
 const WINDOW_BITS: std::ops::RangeInclusive<u8> = 8..=15;
@@ -264,37 +269,62 @@ impl Deflater {
     }
 
     /// Compresses a whole message; `None` if that does not make it smaller, so that it must be sent as it is.
-    pub fn message(&mut self, data: &[u8]) -> Option<&[u8]> {
-        self.compress(data, true);
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn message(&mut self, data: &[u8]) -> Result<Option<&[u8]>, OutOfMemory> {
+        self.compress(data, true)?;
         if self.output.len() >= data.len() {
             // The peer will not see the data that is now in our window.
             if let Some(compress) = &mut self.compress {
                 compress.reset();
             }
-            return None;
+            return Ok(None);
         }
-        Some(&self.output)
+        Ok(Some(&self.output))
     }
 
     /// Compresses a fragment. Each fragment can be inflated as soon as it arrives.
-    pub fn fragment(&mut self, data: &[u8], fin: bool) -> &[u8] {
-        self.compress(data, fin);
-        &self.output
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn fragment(&mut self, data: &[u8], fin: bool) -> Result<&[u8], OutOfMemory> {
+        self.compress(data, fin)?;
+        Ok(&self.output)
     }
 
-    fn compress(&mut self, data: &[u8], fin: bool) {
+    /// Forgets the data that were compressed last, which the peer will not see, and all before them. Frees all memory.
+    pub fn forget(&mut self) {
+        // A reset does not do: if the data were not compressed to their end, zlib-rs panics after it.
+        self.compress = None;
+        self.output = Vec::new();
+    }
+
+    /// Compresses to `output`. If that fails, nothing is left of `data`.
+    fn compress(&mut self, data: &[u8], fin: bool) -> Result<(), OutOfMemory> {
+        let result = self.try_compress(data, fin);
+        if result.is_err() {
+            self.forget();
+        }
+        result
+    }
+
+    fn try_compress(&mut self, data: &[u8], fin: bool) -> Result<(), OutOfMemory> {
         let parameters = &self.parameters;
-        let compress = self.compress.get_or_insert_with(|| {
-            // zlib has no window of 256 bytes. With 512 it looks back at most 250 bytes (it keeps 262 bytes of the
-            // window for look-ahead), so the peer's 256 are enough.
-            let bits = parameters.own_window_bits.max(9);
-            Compress::new_with_window_bits(Compression::new(parameters.level), false, bits)
-        });
+        let compress = match &mut self.compress {
+            Some(compress) => compress,
+            none => none.insert(memory::made(DEFLATE_MEMORY, || {
+                // zlib has no window of 256 bytes. With 512 it looks back at most 250 bytes (it keeps 262 bytes of the
+                // window for look-ahead), so the peer's 256 are enough.
+                let bits = parameters.own_window_bits.max(9);
+                Compress::new_with_window_bits(Compression::new(parameters.level), false, bits)
+            })?),
+        };
         self.output.clear();
         self.output.shrink_to(PIECE);
         let before = compress.total_in();
         loop {
-            self.output.reserve(PIECE.min(data.len() + 64));
+            memory::reserve(&mut self.output, PIECE.min(data.len() + 64))?;
             let taken = (compress.total_in() - before) as usize;
             // It cannot fail: there is no missing dictionary and no invalid state.
             let result = compress.compress_vec(&data[taken..], &mut self.output, FlushCompress::Sync);
@@ -314,6 +344,7 @@ impl Deflater {
                 self.compress = None; // frees its memory until the next message
             }
         }
+        Ok(())
     }
 }
 
@@ -336,12 +367,15 @@ impl Inflater {
     /// Inflates the next piece of a message and appends it to `data`, which may grow to `limit` bytes.
     ///
     /// # Errors
-    /// 1009 above the limit, 1007 if it is not DEFLATE.
+    /// 1009 above the limit or without memory, 1007 if it is not DEFLATE.
     pub fn push(&mut self, piece: &[u8], data: &mut Vec<u8>, limit: usize) -> Result<(), ReceiveError> {
-        let decompress = self.decompress.get_or_insert_with(|| Decompress::new(false));
+        let decompress = match &mut self.decompress {
+            Some(decompress) => decompress,
+            none => none.insert(memory::made(INFLATE_MEMORY, || Decompress::new(false))?),
+        };
         let mut rest = piece;
         while !rest.is_empty() {
-            make_room(data, limit);
+            make_room(data, limit)?;
             let before = decompress.total_in();
             let status = decompress.decompress_vec(rest, data, FlushDecompress::Sync);
             if data.len() > limit {
@@ -358,7 +392,7 @@ impl Inflater {
             }
             // All input was taken, but its output may not have fitted.
             while rest.is_empty() && !self.ended && data.len() == data.capacity() {
-                make_room(data, limit);
+                make_room(data, limit)?;
                 // Without input it may report that it made no progress, which is what we want to know.
                 let _ = decompress.decompress_vec(&[], data, FlushDecompress::Sync);
                 if data.len() > limit {
@@ -391,9 +425,12 @@ impl Inflater {
 
 /// Makes room in `data`: at least one byte, and at most one byte above the limit, which shows that a message exceeds
 /// it. Doubling keeps the cost linear.
-fn make_room(data: &mut Vec<u8>, limit: usize) {
+fn make_room(data: &mut Vec<u8>, limit: usize) -> Result<(), OutOfMemory> {
     if data.len() == data.capacity() {
         let most = limit.saturating_sub(data.len()).saturating_add(1);
-        data.reserve_exact(data.len().max(PIECE).min(most));
+        let length = data.len();
+        memory::reserve_exact(data, length.max(PIECE).min(most))
+            .or_else(|_| memory::reserve_exact(data, PIECE.min(most)))?;
     }
+    Ok(())
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use super::close_code::{CloseCode, InvalidCloseCode};
 use super::extensions::ExtensionsError;
 use crate::http::{DuplicateHeader, RequestError, Response, ResponseError};
+use crate::memory::OutOfMemory;
 
 /// Why an open connection has failed (RFC 6455 section 7.1.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum ReceiveError {
     /// A message is over our own limit (section 10.4). Both numbers are in bytes; the length is there if the headers
     /// tell it.
     TooBig { limit: usize, length: Option<u64> },
+    /// There is no memory for what the peer sends.
+    OutOfMemory,
 }
 
 impl ReceiveError {
@@ -26,8 +29,16 @@ impl ReceiveError {
     pub fn code(&self) -> CloseCode {
         match self {
             Self::Protocol(error) => error.code(),
-            Self::TooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
+            // Section 7.4.1: "too big for it to process" is what a message is that finds no memory. It tells the peer to
+            // send less, which 1011 (try again) would not.
+            Self::TooBig { .. } | Self::OutOfMemory => CloseCode::MESSAGE_TOO_BIG,
         }
+    }
+}
+
+impl From<OutOfMemory> for ReceiveError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
     }
 }
 
@@ -47,6 +58,7 @@ impl fmt::Display for ReceiveError {
             Self::TooBig { limit, length: Some(length) } => {
                 write!(f, "message too big (over {limit} bytes: it has {length}; see max_payload_size)")
             }
+            Self::OutOfMemory => OutOfMemory.fmt(f),
         }
     }
 }
@@ -348,6 +360,8 @@ pub enum SendError {
     Close(String),
     /// The fragments of another message are still being sent (section 5.4).
     MessageInProgress,
+    /// There is no memory for the frame.
+    OutOfMemory,
 }
 
 impl fmt::Display for SendError {
@@ -365,11 +379,18 @@ impl fmt::Display for SendError {
             Self::TextNotUtf8 => f.write_str("a text message must be valid UTF-8"),
             Self::Close(why) => write!(f, "invalid close frame: {why}"),
             Self::MessageInProgress => f.write_str("the fragments of another message are still being sent"),
+            Self::OutOfMemory => OutOfMemory.fmt(f),
         }
     }
 }
 
 impl std::error::Error for SendError {}
+
+impl From<OutOfMemory> for SendError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
 
 impl From<InvalidCloseCode> for SendError {
     fn from(error: InvalidCloseCode) -> Self {

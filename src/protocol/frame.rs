@@ -8,6 +8,7 @@ use std::fmt;
 use super::buffer::Buffer;
 use super::error::ProtocolError;
 use super::mask;
+use crate::memory::OutOfMemory;
 
 /// The maximum payload of a control frame, in bytes (section 5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
@@ -202,9 +203,13 @@ impl FrameHeader {
     }
 
     /// Appends the header in its shortest form.
-    pub fn write(&self, output: &mut Buffer) {
-        let length = self.put(output.space(MAX_HEADER));
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn write(&self, output: &mut Buffer) -> Result<(), OutOfMemory> {
+        let length = self.put(output.space(MAX_HEADER)?);
         output.commit(length);
+        Ok(())
     }
 }
 
@@ -220,8 +225,11 @@ pub fn header_len(payload: usize, masked: bool) -> usize {
 }
 
 /// Appends a whole frame, masked if there is a key. `header` must have the length of `payload`.
-pub fn write(header: FrameHeader, payload: &[u8], output: &mut Buffer) {
-    let space = output.space(MAX_HEADER + payload.len());
+///
+/// # Errors
+/// There is no memory for it.
+pub fn write(header: FrameHeader, payload: &[u8], output: &mut Buffer) -> Result<(), OutOfMemory> {
+    let space = output.space(MAX_HEADER + payload.len())?;
     let length = header.put(space);
     let target = &mut space[length..length + payload.len()];
     match header.masking_key {
@@ -229,6 +237,7 @@ pub fn write(header: FrameHeader, payload: &[u8], output: &mut Buffer) {
         Some(key) => mask::copy(key, payload, target),
     }
     output.commit(length + payload.len());
+    Ok(())
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

@@ -199,10 +199,11 @@ impl Incoming {
         }
     }
 
-    /// Drops the input, which is no longer of interest.
+    /// Drops the input and the message being received, which are no longer of interest.
     pub(super) fn discard(&mut self) {
         self.release_borrowed();
         self.queue.clear();
+        self.assembler.discard();
     }
 
     /// The next event, or `None` when more bytes are needed.

@@ -8,6 +8,7 @@ use super::deflate::Inflater;
 use super::error::{ProtocolError, ReceiveError, Text};
 use super::frame::{FrameHeader, Opcode};
 use super::utf8::Validator;
+use crate::memory;
 
 /// Storage is reserved in advance only up to this size in bytes, however long the header says that the payload is: a
 /// promise alone must not cost memory.
@@ -76,7 +77,7 @@ impl Assembler {
     ///
     /// # Errors
     /// 1007 if a text message can no longer be UTF-8 or a compressed one is not DEFLATE, 1009 if one inflates to more
-    /// than the limit.
+    /// than the limit, or if there is no memory.
     pub fn push(&mut self, piece: &[u8], expected: u64) -> Result<usize, ReceiveError> {
         let before = self.data.len();
         let mut result = Ok(());
@@ -88,7 +89,8 @@ impl Assembler {
                 if self.data.capacity() - length < needed {
                     // Growing means copying, and a long message is often as long as the previous one.
                     let hint = if length as u64 >= RESERVE { self.last.saturating_sub(length) } else { 0 };
-                    self.data.reserve(needed.max(hint));
+                    memory::reserve(&mut self.data, needed.max(hint))
+                        .or_else(|_| memory::reserve(&mut self.data, piece.len()))?;
                 }
                 self.data.extend_from_slice(piece);
             }
@@ -191,6 +193,14 @@ impl Assembler {
         self.forgotten = self.opcode.is_some();
         self.utf8.reset();
         self.release();
+    }
+
+    /// Drops the data of a message that will not be completed.
+    pub fn discard(&mut self) {
+        self.data.clear();
+        if self.data.capacity() > KEEP {
+            self.data = Vec::new();
+        }
     }
 
     /// Forgets everything: the next frame begins a message.

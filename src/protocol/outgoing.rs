@@ -9,8 +9,9 @@ use super::buffer::Buffer;
 use super::config::Config;
 use super::deflate::Deflater;
 use super::error::SendError;
-use super::frame::{self, FrameHeader, MAX_CONTROL_PAYLOAD, Opcode, RSV1, Trace};
+use super::frame::{self, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode, RSV1, Trace};
 use super::utf8::{self, Validator};
+use crate::memory::OutOfMemory;
 
 /// A message whose remaining fragments are still to be sent.
 #[derive(Clone, Debug)]
@@ -73,27 +74,25 @@ impl Outgoing {
     /// Sends a ping, a pong or a close frame.
     ///
     /// # Errors
-    /// [`SendError::ControlTooLong`] for more than 125 bytes.
+    /// [`SendError::ControlTooLong`] for more than 125 bytes, [`SendError::OutOfMemory`].
     pub(super) fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
         if payload.len() > MAX_CONTROL_PAYLOAD {
             return Err(SendError::ControlTooLong(payload.len()));
         }
-        self.write_frame(true, 0, opcode, payload);
-        Ok(())
+        Ok(self.write_frame(true, 0, opcode, payload)?)
     }
 
     /// Sends a text or binary message; without `fin`, its first fragment, which [`Opcode::Continuation`] continues.
     ///
     /// # Errors
-    /// Fragments out of order, or text that is not UTF-8. Nothing was sent then, and the state is unchanged.
+    /// Fragments out of order, text that is not UTF-8, or no memory. Nothing was sent then, and the state is unchanged.
     pub(super) fn data(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
         if fin && opcode != Opcode::Continuation && self.unfinished.is_none() && self.deflater.is_none() {
             // The usual message.
             if opcode == Opcode::Text && self.validate_utf8 && !utf8::is_valid(data) {
                 return Err(SendError::TextNotUtf8);
             }
-            self.write_fragments(0, opcode, data, true);
-            return Ok(());
+            return Ok(self.write_fragments(0, opcode, data, true)?);
         }
         let mut message = match (&self.unfinished, opcode) {
             (None, Opcode::Continuation) => return Err(SendError::Opcode(0)),
@@ -106,47 +105,73 @@ impl Outgoing {
             },
         };
         message.check(data, fin)?;
-        let is_compressed = message.is_compressed;
-        self.unfinished = (!fin).then_some(message);
         // Taken out of `self`, because its output is borrowed while the frames are written.
         let mut deflater = self.deflater.take();
-        match deflater.as_mut().filter(|_| is_compressed) {
+        let result = match deflater.as_mut().filter(|_| message.is_compressed) {
             None => self.write_fragments(0, opcode, data, fin),
-            Some(deflater) if opcode == Opcode::Continuation || !fin => {
-                // RFC 7692 section 6.1: on the first frame only
-                let rsv = if opcode == Opcode::Continuation { 0 } else { RSV1 };
-                self.write_fragments(rsv, opcode, deflater.fragment(data, fin), fin);
-            }
-            Some(deflater) => match deflater.message(data) {
-                Some(compressed) => self.write_fragments(RSV1, opcode, compressed, true),
-                None => self.write_fragments(0, opcode, data, true),
-            },
-        }
+            Some(deflater) => self.write_compressed(deflater, opcode, data, fin),
+        };
         self.deflater = deflater;
+        result?;
+        self.unfinished = (!fin).then_some(message);
         Ok(())
     }
 
+    fn write_compressed(
+        &mut self,
+        deflater: &mut Deflater,
+        opcode: Opcode,
+        data: &[u8],
+        fin: bool,
+    ) -> Result<(), OutOfMemory> {
+        // RFC 7692 section 6.1: on the first frame only
+        let rsv = if opcode == Opcode::Continuation { 0 } else { RSV1 };
+        let result = if opcode == Opcode::Continuation || !fin {
+            self.write_fragments(rsv, opcode, deflater.fragment(data, fin)?, fin)
+        } else if let Some(compressed) = deflater.message(data)? {
+            self.write_fragments(rsv, opcode, compressed, true)
+        } else {
+            self.write_fragments(0, opcode, data, true)
+        };
+        result.inspect_err(|_| deflater.forget())
+    }
+
     /// Writes one frame, or several if the user wants fragments.
-    fn write_fragments(&mut self, rsv: u8, opcode: Opcode, data: &[u8], fin: bool) {
+    fn write_fragments(
+        &mut self,
+        rsv: u8,
+        opcode: Opcode,
+        data: &[u8],
+        fin: bool,
+    ) -> Result<(), OutOfMemory> {
         let size = self.fragment_size;
         if size == 0 || data.len() <= size {
             return self.write_frame(fin, rsv, opcode, data);
         }
+        // Room for all of them, so that none is written if there is not enough memory.
+        let header = match size {
+            0..=125 => 6,
+            126..=0xffff => 8,
+            _ => MAX_HEADER,
+        };
+        self.queue.space(data.len() + data.len().div_ceil(size) * header + MAX_HEADER)?;
         let (mut rsv, mut opcode, mut rest) = (rsv, opcode, data);
         while !rest.is_empty() {
             let (fragment, after) = rest.split_at(size.min(rest.len()));
-            self.write_frame(fin && after.is_empty(), rsv, opcode, fragment);
+            self.write_frame(fin && after.is_empty(), rsv, opcode, fragment)?;
             (rsv, opcode, rest) = (0, Opcode::Continuation, after);
         }
+        Ok(())
     }
 
-    fn write_frame(&mut self, fin: bool, rsv: u8, opcode: Opcode, payload: &[u8]) {
+    fn write_frame(&mut self, fin: bool, rsv: u8, opcode: Opcode, payload: &[u8]) -> Result<(), OutOfMemory> {
         // Section 5.3: a new unpredictable key for each frame
         let masking_key = self.keys.as_mut().map(|keys| keys.next_u32().to_ne_bytes());
         let payload_length = payload.len() as u64;
         let header = FrameHeader { fin, rsv, opcode, masking_key, payload_length };
+        frame::write(header, payload, &mut self.queue)?;
         self.trace.record(header);
-        frame::write(header, payload, &mut self.queue);
+        Ok(())
     }
 }
 

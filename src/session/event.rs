@@ -30,11 +30,14 @@ pub struct BytesRead {
     pub more: bool,
 }
 
+/// The result of a read for which there is no memory.
+pub(super) const STARVED: BytesRead = BytesRead { wire: 0, plain: 0, more: true };
+
 impl BytesRead {
     /// Whether the wire has ended and nothing is held any more.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        self.wire == 0 && self.plain == 0
+        self.wire == 0 && self.plain == 0 && !self.more
     }
 }
 

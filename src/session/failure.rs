@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::memory::OutOfMemory;
 use crate::protocol::close_code::CloseCode;
 use crate::text::shown;
 
@@ -46,6 +47,8 @@ pub enum Kind {
     Encoding,
     /// A message is over our own limit.
     TooBig,
+    /// There is no memory for what the peer sends.
+    Memory,
 }
 
 impl Kind {
@@ -60,6 +63,7 @@ impl Kind {
             Self::Protocol => "protocol",
             Self::Encoding => "encoding",
             Self::TooBig => "too_big",
+            Self::Memory => "memory",
         }
     }
 }
@@ -89,6 +93,11 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The failure of a hop that has no memory for what it is given.
+pub(super) fn out_of_memory(hop: Hop, error: OutOfMemory) -> Failure {
+    Failure::new(hop, Kind::Memory, &error)
+}
+
 /// The failure of a session, and whether its owner has been told. A session fails only once.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
@@ -112,6 +121,11 @@ impl Verdict {
     pub(super) fn told(&mut self, failure: Failure) -> Failure {
         self.is_told = true;
         self.failure.insert(failure).clone()
+    }
+
+    /// Has the owner told of this failure, even if it was told before.
+    pub(super) fn retell(&mut self, failure: Failure) {
+        *self = Self { failure: Some(failure), is_told: false };
     }
 
     /// Whether there is a failure that the owner has not been told about.

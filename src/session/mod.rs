@@ -10,6 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 
 use crate::http::{Body, Response};
+use crate::memory::OutOfMemory;
 use crate::protocol::Role;
 use crate::protocol::close::CloseFrame;
 use crate::protocol::connection::{Config, Connection};
@@ -28,9 +29,10 @@ mod tls_hop;
 mod transport;
 mod websocket;
 
+use event::STARVED;
 pub use event::{BytesRead, CloseState, Event, Status};
-use failure::Verdict;
 pub use failure::{Failure, Hop, Kind};
+use failure::{Verdict, out_of_memory};
 use opening::{OpeningHandshake, Progress};
 use tls_hop::TlsHop;
 use transport::Transport;
@@ -43,6 +45,10 @@ const PONG_BACKLOG: usize = 64 * 1024;
 /// The plaintext in a full TLS record, and more than any cipher adds to one, in bytes.
 const TLS_RECORD: usize = 16 * 1024;
 const TLS_OVERHEAD: usize = 128;
+
+/// Plaintext is encrypted only until this much ciphertext waits to be sent, so that a large message does not need its
+/// memory twice.
+const CIPHERTEXT: usize = 256 * 1024;
 
 /// Storage that sessions share, so that idle ones need none. Its owner decides how much of it to keep, and for how
 /// long.
@@ -84,7 +90,7 @@ impl Session {
     /// can be sent at once.
     ///
     /// # Errors
-    /// [`Kind::Tls`] if TLS cannot begin, [`Kind::Random`].
+    /// [`Kind::Tls`] if TLS cannot begin, [`Kind::Random`], [`Kind::Memory`].
     pub fn client(
         request: &UpgradeRequest,
         tls: Option<(&Connector, &str)>,
@@ -95,7 +101,8 @@ impl Session {
         let tls = tls.map(|(connector, host)| TlsHop::new(Tls::client(connector, host))).transpose()?;
         let websocket = WebSocket::new(OpeningHandshake::Client(handshake), rng);
         let mut session = Self::new(Role::Client, websocket, tls, config);
-        session.websocket.output().extend(&head);
+        let queued = session.websocket.output().extend(&head);
+        queued.map_err(|error| out_of_memory(Hop::Upgrade, error))?;
         Ok(session)
     }
 
@@ -140,6 +147,8 @@ impl Session {
     /// loses nothing, because held plaintext comes first. `wire` alone says nothing: it is also 0 when the wire was not
     /// read.
     ///
+    /// Without memory the session fails, and nothing more is read; `more` is set, for there is an event to take.
+    ///
     /// # Errors
     /// Returns the errors of `read`, unless there was held plaintext; then the next call meets the error again.
     pub fn receive_with<E>(
@@ -147,18 +156,28 @@ impl Session {
         max: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<BytesRead, E> {
+        if self.is_starved() {
+            return Ok(STARVED);
+        }
         let held = if self.transport.holds_more() { self.advance(max) } else { 0 };
         if held > 0 && held >= max {
             return Ok(BytesRead { wire: 0, plain: held, more: true });
         }
         let before = self.websocket.input().len();
         let wire = match self.transport.receive_with(max, self.websocket.input(), read) {
-            Ok(wire) => wire,
-            Err(error) if held == 0 => return Err(error),
-            Err(_) => return Ok(BytesRead { wire: 0, plain: held, more: false }),
+            Ok(Ok(wire)) => wire,
+            Ok(Err(error)) if held == 0 => return Err(error),
+            Ok(Err(_)) => return Ok(BytesRead { wire: 0, plain: held, more: false }),
+            Err(OutOfMemory) => {
+                self.starve();
+                return Ok(BytesRead { plain: held, ..STARVED });
+            }
         };
         self.advance(max - held);
         let plain = held + self.websocket.input().len() - before;
+        if self.is_starved() {
+            return Ok(BytesRead { wire, plain, more: true });
+        }
         let is_full = if self.transport.tls().is_some() { plain } else { wire } >= max;
         Ok(BytesRead { wire, plain, more: is_full })
     }
@@ -167,7 +186,7 @@ impl Session {
     /// can take over the storage they were read into.
     #[must_use]
     pub fn takes_plain_input(&self) -> bool {
-        self.transport.is_open_plain() && self.websocket.is_input_empty()
+        self.transport.is_open_plain() && self.websocket.is_input_empty() && !self.verdict.is_untold()
     }
 
     /// Takes storage whose first `count` bytes have come from the wire, and leaves its own in exchange; otherwise like
@@ -178,21 +197,30 @@ impl Session {
     }
 
     /// Takes all of these bytes from the wire. Returns how many bytes of plaintext they became, including what was
-    /// held.
+    /// held. Without memory the session fails.
     pub fn receive(&mut self, bytes: &[u8]) -> usize {
+        if self.is_starved() {
+            return 0;
+        }
         let before = self.websocket.input().len();
         let copy = |space: &mut [u8]| {
             space[..bytes.len()].copy_from_slice(bytes);
             Ok::<_, Infallible>(bytes.len())
         };
-        let Ok(_) = self.transport.receive_with(bytes.len(), self.websocket.input(), copy);
+        match self.transport.receive_with(bytes.len(), self.websocket.input(), copy) {
+            Ok(Ok(_)) => {}
+            Err(OutOfMemory) => self.starve(),
+        }
         self.advance(usize::MAX);
         self.websocket.input().len() - before
     }
 
-    /// Takes bytes that are plaintext, whatever the wire carries, and that the caller has received itself.
+    /// Takes bytes that are plaintext, whatever the wire carries, and that the caller has received itself. Without
+    /// memory the session fails.
     pub fn receive_plain(&mut self, bytes: &[u8]) {
-        self.websocket.input().extend(bytes);
+        if !self.is_starved() && self.websocket.input().extend(bytes).is_err() {
+            self.starve();
+        }
     }
 
     /// Notes that the wire has ended, and with it a body without a length. Bytes that came before can still become
@@ -226,6 +254,9 @@ impl Session {
         {
             // If the connection is closing by now, the ping needs no answer.
             let _ = self.send(Opcode::Pong, &payload, true);
+        }
+        if count > 0 && self.websocket.output_len() > 0 {
+            self.encrypt_pending();
         }
         Ok(count)
     }
@@ -277,7 +308,42 @@ impl Session {
 
     /// The result when there is no event: `None`, or the failure of a hop that has not been returned yet.
     fn nothing_more(&mut self) -> Result<Option<Event<'_>>, Failure> {
-        self.verdict.tell().map(|()| None)
+        let Err(failure) = self.verdict.tell() else { return Ok(None) };
+        match self.connection() {
+            Some(connection) if failure.kind == Kind::Memory && !connection.has_failed() => {
+                Err(self.end_for_memory())
+            }
+            _ => Err(failure),
+        }
+    }
+
+    /// Notes that there was no memory for received bytes. The session fails when the events that came before them are
+    /// taken; until then it takes no more bytes.
+    fn starve(&mut self) {
+        let failure = out_of_memory(self.hop(), OutOfMemory);
+        self.verdict.note(Err(failure));
+    }
+
+    /// Whether there was no memory, and the owner has not been told.
+    fn is_starved(&self) -> bool {
+        self.verdict.is_untold() && self.failure().is_some_and(|failure| failure.kind == Kind::Memory)
+    }
+
+    /// Fails the session because its owner has no memory for the last event. What came after it is dropped.
+    pub fn fail_for_memory(&mut self) {
+        let failure = self.end_for_memory();
+        self.verdict.retell(failure);
+    }
+
+    /// Ends the open connection for want of memory, and drops what it holds.
+    fn end_for_memory(&mut self) -> Failure {
+        let error = ReceiveError::OutOfMemory;
+        let Some(connection) = self.websocket.connection_mut() else {
+            return self.verdict.told(out_of_memory(self.hop(), OutOfMemory));
+        };
+        let closing = connection.close_sent().is_some();
+        connection.fail(&error);
+        self.fail(&error, closing)
     }
 
     /// Fails the open connection. Its close frame is in the output, unless one was sent before.
@@ -285,6 +351,7 @@ impl Session {
         self.encrypt_pending();
         let kind = match error {
             ReceiveError::TooBig { .. } => Kind::TooBig,
+            ReceiveError::OutOfMemory => Kind::Memory,
             ReceiveError::Protocol(ProtocolError::NotUtf8(_) | ProtocolError::NotDeflate) => Kind::Encoding,
             ReceiveError::Protocol(_) => Kind::Protocol,
         };
@@ -300,7 +367,9 @@ impl Session {
     pub fn accept(&mut self, subprotocol: Option<&str>) {
         if let Some(request) = self.websocket.request() {
             let (head, compression) = request.acceptance(subprotocol, self.config.deflate.as_ref());
-            self.websocket.output().extend(&head);
+            if self.websocket.output().extend(&head).is_err() {
+                return self.starve();
+            }
             self.open(Response::default(), compression);
             self.encrypt_pending();
         }
@@ -311,7 +380,9 @@ impl Session {
         if let WebSocket::Opening { handshake: handshake @ OpeningHandshake::Requested(_), output, .. } =
             &mut self.websocket
         {
-            output.extend(&handshake::refusal(status, message));
+            if output.extend(&handshake::refusal(status, message)).is_err() {
+                return self.starve();
+            }
             *handshake = OpeningHandshake::Over(Response::default());
             self.encrypt_pending();
         }
@@ -361,13 +432,19 @@ impl Session {
 
     /// Queues TLS's close_notify, after the last frame.
     pub fn shutdown(&mut self) {
-        self.encrypt_pending();
+        self.encrypt(usize::MAX);
         self.transport.shutdown();
     }
 
-    /// Encrypts the plaintext to be sent, once the TLS handshake is complete. Every input ends with this.
+    /// Encrypts the plaintext to be sent, as far as that is needed now, once the TLS handshake is complete. Every input
+    /// ends with this.
     fn encrypt_pending(&mut self) {
-        let result = self.transport.encrypt(self.websocket.output());
+        self.encrypt(CIPHERTEXT);
+    }
+
+    /// Encrypts until `most` bytes of ciphertext wait to be sent.
+    fn encrypt(&mut self, most: usize) {
+        let result = self.transport.encrypt(self.websocket.output(), most);
         self.verdict.note(result);
     }
 
@@ -537,12 +614,13 @@ impl Session {
         self.response().and_then(handshake::subprotocol)
     }
 
-    /// Client only, after a refused upgrade: the body of the response, as far as it has come.
+    /// Client only, after a refused upgrade: the body of the response, as far as it has come, but at most `most` bytes of
+    /// it.
     #[must_use]
-    pub fn body(&self) -> Body {
+    pub fn body(&self, most: usize) -> Body {
         match &self.websocket {
             WebSocket::Opening { handshake: OpeningHandshake::Over(response), input, .. } => {
-                response.body(input.as_slice(), self.wire_ended && !self.holds_more())
+                response.body(input.as_slice(), self.wire_ended && !self.holds_more(), most)
             }
             _ => Body { bytes: Vec::new(), complete: true },
         }

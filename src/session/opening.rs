@@ -64,7 +64,8 @@ impl OpeningHandshake {
             HandshakeError::Refused(response) => *response,
             HandshakeError::Response(_) => Response::default(),
             HandshakeError::Request(error) => {
-                output.extend(&handshake::refusal(error.status(), &failure.text));
+                // Without memory for it, the peer sees only the end of the connection.
+                let _ = output.extend(&handshake::refusal(error.status(), &failure.text));
                 Response::default()
             }
         });

@@ -1,6 +1,6 @@
 //! The proxy hop of a session: a negotiation, with its own bytes in both directions. Knows no particular proxy.
 
-use super::failure::{Failure, Hop, Kind};
+use super::failure::{Failure, Hop, Kind, out_of_memory};
 use crate::protocol::buffer::Buffer;
 use crate::proxy::{Negotiation, Progress};
 
@@ -64,7 +64,8 @@ impl ProxyHop {
             match self.negotiation.feed(self.input.as_slice()) {
                 Ok(progress) => {
                     self.input.consume(progress.used);
-                    self.output.extend(&progress.answer);
+                    let queued = self.output.extend(&progress.answer);
+                    queued.map_err(|error| out_of_memory(Hop::Proxy, error))?;
                     if progress.done {
                         self.state = State::Done;
                     } else if progress == Progress::default() {

@@ -19,7 +19,8 @@ pub(super) struct TlsHop {
 }
 
 fn failure(error: &TlsError) -> Failure {
-    Failure::new(Hop::Tls, Kind::Tls, error)
+    let kind = if matches!(error, TlsError::OutOfMemory) { Kind::Memory } else { Kind::Tls };
+    Failure::new(Hop::Tls, kind, error)
 }
 
 impl TlsHop {
@@ -64,11 +65,11 @@ impl TlsHop {
         result.map_err(|error| failure(&error))
     }
 
-    /// Encrypts `plain`, once the handshake is complete.
+    /// Encrypts `plain`, once the handshake is complete, until `most` bytes of ciphertext wait to be sent.
     ///
     /// # Errors
     /// TLS has failed.
-    pub(super) fn encrypt(&mut self, plain: &mut Buffer) -> Result<(), Failure> {
-        self.tls.encrypt(plain).map_err(|error| failure(&error))
+    pub(super) fn encrypt(&mut self, plain: &mut Buffer, most: usize) -> Result<(), Failure> {
+        self.tls.encrypt(plain, most).map_err(|error| failure(&error))
     }
 }

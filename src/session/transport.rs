@@ -4,9 +4,10 @@
 //! Each hop takes bytes and reports its progress; when it is complete, the next one begins. The code allows proxies on
 //! either side of TLS. Knows nothing of WebSocket.
 
-use super::failure::{Failure, Hop};
+use super::failure::{Failure, Hop, out_of_memory};
 use super::proxy_hop::ProxyHop;
 use super::tls_hop::TlsHop;
+use crate::memory::OutOfMemory;
 use crate::protocol::buffer::Buffer;
 use crate::proxy::Negotiation;
 use crate::tls::Tls;
@@ -80,13 +81,13 @@ impl Transport {
     /// none: at most `max` bytes, or a TLS record if that is more.
     ///
     /// # Errors
-    /// Returns the errors of `read`.
+    /// There is no memory, and `read` was not called. Inside are the errors of `read`.
     pub(super) fn receive_with<E>(
         &mut self,
         max: usize,
         plain: &mut Buffer,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<usize, E> {
+    ) -> Result<Result<usize, E>, OutOfMemory> {
         let most = if self.tls().is_some() { max.max(WIRE_READ) } else { max };
         let proxied = |hop: &TransportHop| matches!(hop, TransportHop::Proxy(proxy) if proxy.is_done());
         let input = match self.hops.iter_mut().find(|hop| !proxied(hop)) {
@@ -94,9 +95,7 @@ impl Transport {
             Some(TransportHop::Proxy(proxy)) => proxy.input(),
             None => plain,
         };
-        let count = read(input.space(most))?;
-        input.commit(count);
-        Ok(count)
+        Ok(read(input.space(most)?).inspect(|count| input.commit(*count)))
     }
 
     /// Moves what the hops hold up to `plain`, as far as they are complete, and at most `max` bytes of decrypted
@@ -113,13 +112,13 @@ impl Transport {
                     if !proxy.is_done() {
                         return Ok(());
                     }
-                    pass_on(proxy.input(), next, plain);
+                    pass_on(proxy.input(), next, plain)?;
                 }
                 (TransportHop::Tls(hop), None) => hop.decrypt(plain, max)?,
                 (TransportHop::Tls(hop), next) => {
                     let mut decrypted = Buffer::default();
                     let result = hop.decrypt(&mut decrypted, max);
-                    pass_on(&mut decrypted, next, plain);
+                    pass_on(&mut decrypted, next, plain)?;
                     result?;
                 }
             }
@@ -127,11 +126,12 @@ impl Transport {
         Ok(())
     }
 
-    /// Encrypts what is to be sent through TLS: `plain`, or the bytes of a proxy beyond TLS.
+    /// Encrypts what is to be sent through TLS: `plain`, or the bytes of a proxy beyond TLS, until `most` bytes of
+    /// ciphertext wait to be sent.
     ///
     /// # Errors
     /// TLS has failed.
-    pub(super) fn encrypt(&mut self, plain: &mut Buffer) -> Result<(), Failure> {
+    pub(super) fn encrypt(&mut self, plain: &mut Buffer, most: usize) -> Result<(), Failure> {
         let mut hops = self.hops.iter_mut();
         let Some(tls) = hops.find_map(|hop| match hop {
             TransportHop::Proxy(_) => None,
@@ -141,13 +141,13 @@ impl Transport {
         };
         for hop in hops {
             if let TransportHop::Proxy(proxy) = hop {
-                tls.encrypt(proxy.output())?;
+                tls.encrypt(proxy.output(), most)?;
                 if proxy.holds_output() {
                     return Ok(());
                 }
             }
         }
-        tls.encrypt(plain)
+        tls.encrypt(plain, most)
     }
 
     /// Has `write` take bytes for the wire: those of the first hop that has some or holds the others back, else
@@ -198,14 +198,15 @@ impl Transport {
 }
 
 /// Moves all of `bytes` to the next hop, or to `plain` if there is none.
-fn pass_on(bytes: &mut Buffer, next: Option<&mut TransportHop>, plain: &mut Buffer) {
+fn pass_on(bytes: &mut Buffer, next: Option<&mut TransportHop>, plain: &mut Buffer) -> Result<(), Failure> {
     if bytes.is_empty() {
-        return;
+        return Ok(());
     }
-    match next {
+    let passed = match next {
         Some(TransportHop::Proxy(proxy)) => proxy.input().extend(bytes.as_slice()),
         Some(TransportHop::Tls(hop)) => hop.tls_mut().receive(bytes.as_slice()),
         None => plain.extend(bytes.as_slice()),
-    }
+    };
     bytes.clear();
+    passed.map_err(|error| out_of_memory(Hop::Proxy, error))
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::fingerprint::Fingerprint;
+use crate::memory::OutOfMemory;
 
 /// Why TLS failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,18 +20,30 @@ pub enum TlsError {
     TooManyAnswers,
     /// The connection failed after the handshake. Holds the library's words.
     Connection(String),
+    /// There is no memory, for us or for the library.
+    OutOfMemory,
+}
+
+impl From<OutOfMemory> for TlsError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 impl TlsError {
     /// An error of the library after the handshake.
     pub(super) fn of_connection(error: impl fmt::Display) -> Self {
-        Self::Connection(reason(error))
+        let why = reason(error);
+        if is_out_of_memory(&why) { Self::OutOfMemory } else { Self::Connection(why) }
     }
 
     /// An error of the handshake; `verifies` says whether the library was to verify the peer's certificate.
     pub(super) fn of_handshake(error: impl fmt::Display, verifies: bool) -> Self {
         let said = error.to_string();
         let mut why = reason(&said);
+        if is_out_of_memory(&why) {
+            return Self::OutOfMemory;
+        }
         // OpenSSL's error for HTTP and other plaintext.
         if why == "wrong version number" {
             why.push_str(": the peer does not seem to speak TLS (is it ws?)");
@@ -61,6 +74,7 @@ impl fmt::Display for TlsError {
                 }
             }
             Self::NoCertificate => f.write_str("the peer has no certificate, so no fingerprint either"),
+            Self::OutOfMemory => OutOfMemory.fmt(f),
             Self::TooManyAnswers => f.write_str("the peer asks for more answers than it reads"),
         }
     }
@@ -98,6 +112,11 @@ impl fmt::Display for OptionsError {
 
 impl std::error::Error for OptionsError {}
 
+/// Whether a reason is that there is no memory.
+fn is_out_of_memory(reason: &str) -> bool {
+    reason == OutOfMemory.to_string()
+}
+
 /// Clears OpenSSL's error queue, which belongs to the thread. OpenSSL reports errors it finds there as its own, and
 /// other users of OpenSSL in this process (LuaSec, in other plugins) leave some there.
 pub(super) fn clear_error_queue() {
@@ -117,6 +136,10 @@ pub(super) fn reason(error: impl fmt::Display) -> String {
     });
     let mut reasons: Vec<_> = begins.filter_map(|fields| fields.split(':').nth(2)).collect();
     reasons.dedup();
+    // OpenSSL's words, or those of Rust's `io::Error`, which our pipe has returned to the library.
+    if ["malloc failure", "out of memory"].iter().any(|words| text.contains(words)) {
+        return OutOfMemory.to_string();
+    }
     if reasons.is_empty() { text } else { reasons.join("; ") }
 }
 
@@ -128,6 +151,8 @@ mod tests {
     fn of_openssls_errors_the_reasons_are_shown() {
         for (text, expected) in [
             ("unexpected EOF", "unexpected EOF"),
+            ("out of memory", "not enough memory"),
+            ("error:8DF000C0:SSL routines:SSL_new:malloc failure:../ssl/ssl_lib.c:1:", "not enough memory"),
             ("error: no error of that form", "error: no error of that form"),
             (
                 "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify failed:\

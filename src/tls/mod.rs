@@ -4,6 +4,7 @@
 use std::io;
 use std::rc::Rc;
 
+use crate::memory::OutOfMemory;
 use crate::protocol::buffer::Buffer;
 
 mod acceptor;
@@ -128,27 +129,33 @@ impl Tls {
     /// Has `read` fill at most `max` bytes of ciphertext.
     ///
     /// # Errors
-    /// Returns the errors of `read`.
+    /// There is no memory, and `read` was not called. Inside are the errors of `read`.
     pub fn receive_with<E>(
         &mut self,
         max: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<usize, E> {
+    ) -> Result<Result<usize, E>, OutOfMemory> {
         let incoming = &mut self.pipe.0.borrow_mut().incoming;
-        let count = read(incoming.space(max))?;
+        let result = read(incoming.space(max)?);
         // Nobody will look at what comes after a failure or the end.
-        if matches!(self.state, State::Handshake(_) | State::Open(_)) {
+        if let Ok(count) = result
+            && matches!(self.state, State::Handshake(_) | State::Open(_))
+        {
             incoming.commit(count);
         }
-        Ok(count)
+        Ok(result)
     }
 
     /// Takes ciphertext.
-    pub fn receive(&mut self, bytes: &[u8]) {
+    ///
+    /// # Errors
+    /// There is no memory, and nothing was taken.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
         let Ok(_) = self.receive_with(bytes.len(), |space| {
             space.copy_from_slice(bytes);
             Ok::<_, std::convert::Infallible>(bytes.len())
-        });
+        })?;
+        Ok(())
     }
 
     /// Gives access to the received ciphertext, for its storage.
@@ -225,7 +232,7 @@ impl Tls {
         while room > 0
             && let State::Open(stream) = &mut self.state
         {
-            match stream.read(plain.space(RECORD.min(room))) {
+            match stream.read(plain.space(RECORD.min(room))?) {
                 Ok(0) => {
                     if let State::Open(stream) = std::mem::replace(&mut self.state, State::Failed) {
                         self.state = State::Ended(stream);
@@ -276,15 +283,15 @@ impl Tls {
         cipher.outgoing.clear();
     }
 
-    /// Encrypts all of `plain` if the handshake is complete; otherwise leaves it.
+    /// Encrypts `plain` if the handshake is complete, until `most` bytes of ciphertext wait to be sent; leaves the rest.
     ///
     /// # Errors
     /// The connection has failed.
-    pub fn encrypt(&mut self, plain: &mut Buffer) -> Result<(), TlsError> {
+    pub fn encrypt(&mut self, plain: &mut Buffer, most: usize) -> Result<(), TlsError> {
         if !plain.is_empty() {
             clear_error_queue();
         }
-        while !plain.is_empty() {
+        while !plain.is_empty() && self.outgoing_len() < most {
             let (State::Open(stream) | State::Ended(stream)) = &mut self.state else { break };
             match stream.write(plain.as_slice()) {
                 Ok(count) => plain.consume(count),

@@ -35,7 +35,7 @@ impl Read for Pipe {
 
 impl Write for Pipe {
     fn write(&mut self, source: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().outgoing.extend(source);
+        self.0.borrow_mut().outgoing.extend(source)?;
         Ok(source.len())
     }
 

@@ -160,17 +160,28 @@ fn a_body_ends_where_its_head_says() {
         let head = format!("HTTP/1.1 401 Unauthorized\r\n{head}\r\n");
         let (response, _) = ResponseReader::default().read(head.as_bytes()).unwrap().unwrap();
         let expected = Body { bytes: body.into(), complete };
-        assert_eq!(response.body(received.as_bytes(), false), expected, "{head:?} {received:?}");
+        assert_eq!(response.body(received.as_bytes(), false, 4096), expected, "{head:?} {received:?}");
         // The end of the connection ends the body only if the head does not give a length.
         let until_end =
             !head.contains("Content-Length: ") && !head.contains("chunked") || head.contains(": x");
         let expected = Body { complete: complete || until_end, ..expected };
-        assert_eq!(response.body(received.as_bytes(), true), expected, "{head:?} {received:?}, ended");
+        assert_eq!(response.body(received.as_bytes(), true, 4096), expected, "{head:?} {received:?}, ended");
+    }
+    // No more of it is copied than is wanted.
+    for (head, received, complete) in [
+        ("", "abcd", false),
+        ("Content-Length: 4\r\n", "abcd", true),
+        (chunked, "3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n", true),
+    ] {
+        let head = format!("HTTP/1.1 401 Unauthorized\r\n{head}\r\n");
+        let (response, _) = ResponseReader::default().read(head.as_bytes()).unwrap().unwrap();
+        let expected = Body { bytes: b"ab".into(), complete };
+        assert_eq!(response.body(received.as_bytes(), false, 2), expected, "{head:?}");
     }
     // Section 6.3: these have no body, whatever their headers say.
     for status in [204, 304] {
         let head = format!("HTTP/1.1 {status} x\r\n{chunked}\r\n");
         let (response, _) = ResponseReader::default().read(head.as_bytes()).unwrap().unwrap();
-        assert_eq!(response.body(b"", false), Body { bytes: Vec::new(), complete: true });
+        assert_eq!(response.body(b"", false, 4096), Body { bytes: Vec::new(), complete: true });
     }
 }

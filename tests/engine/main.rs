@@ -1,5 +1,7 @@
 //! Tests of the engine from outside, without Lua and without sockets.
 
+#[cfg(not(any(windows, target_vendor = "apple")))] // where OpenSSL can make certificates
+mod certificate;
 mod connection;
 mod deflate;
 mod feeding;
@@ -7,6 +9,6 @@ mod fuzzing;
 mod handshake;
 mod http;
 mod session;
-#[cfg(not(any(windows, target_vendor = "apple")))] // where OpenSSL can make certificates
+#[cfg(not(any(windows, target_vendor = "apple")))]
 mod tls;
 mod vectors;

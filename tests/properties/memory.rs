@@ -9,7 +9,8 @@ use std::cell::Cell;
 
 struct Counting;
 
-#[global_allocator]
+#[cfg_attr(not(feature = "lua"), global_allocator)]
+#[cfg_attr(feature = "lua", expect(dead_code, reason = "the module has an allocator of its own"))]
 static COUNTING: Counting = Counting;
 
 thread_local! {

@@ -18,6 +18,7 @@ use super::{PUSH, bytes, context, give, handle, push_number, push_string};
 use crate::lua::poller::Told;
 use crate::lua::session::{Came, ENOUGH, Found, INTERRUPTED, Lent, LuaSession, Reason};
 use crate::lua::value::{Handle, Reply, failure};
+use crate::memory;
 use crate::net::clock;
 
 /// Functions in addition to those of [`FUNCTIONS`](crate::lua::FUNCTIONS).
@@ -50,7 +51,7 @@ pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
 ];
 
 /// The session that is the first argument.
-unsafe fn session<'a>(state: *mut State) -> Option<&'a LuaSession> {
+pub(super) unsafe fn session<'a>(state: *mut State) -> Option<&'a LuaSession> {
     unsafe {
         match handle(state, 1) {
             Some(Handle::Session(session)) => Some(session),
@@ -304,10 +305,11 @@ pub(super) unsafe fn give_found(
     unsafe {
         match found {
             Found::Event(lent) => {
+                let before = ffi::lua_gettop(state);
                 ffi::lua_pushinteger(state, lent.number.into());
-                // Nothing is pushed if a finaliser has ended the connection meanwhile.
                 if !hand_over(state, session, lent) {
-                    return 0;
+                    ffi::lua_settop(state, before);
+                    return give_found(state, session, find(session, LuaSession::next), guards);
                 }
                 session.set_guarded(guards);
                 2
@@ -331,23 +333,44 @@ pub(super) unsafe fn give_found(
     }
 }
 
-/// Pushes the data that a session has lent. Returns whether they are still to be delivered. In an attempt of the same
-/// coroutine an error goes straight to that attempt: the driver has no `pcall` between the two.
+/// Data of at least this length, in bytes, may be too much for Lua while it has memory for everything else.
+const LARGE: usize = 64 * 1024;
+
+/// Pushes the data that a session has lent. Returns whether they are still to be delivered; if not, the next event says
+/// why: a finaliser has ended the connection meanwhile, or Lua has no memory for such large data.
+///
+/// In an attempt of the same coroutine an error goes straight to that attempt: the driver has no `pcall` between the
+/// two.
 #[inline]
 pub(super) unsafe fn hand_over(state: *mut State, session: &LuaSession, lent: Lent) -> bool {
     unsafe {
-        if session.is_attempt_of(state as usize) {
+        if lent.length < LARGE && session.is_attempt_of(state as usize) {
             push_string(state, lent.start, lent.length);
-        } else {
-            ffi::lua_pushvalue(state, PUSH);
-            ffi::lua_pushlightuserdata(state, lent.start.cast_mut().cast());
-            ffi::lua_pushnumber(state, lent.length as f64);
-            if ffi::lua_pcall(state, 2, 1, 0) != ffi::LUA_OK {
-                keep(session, lent);
-                ffi::lua_error(state);
-            }
+        } else if !push_protected(state, session, lent) {
+            return false;
         }
         session.handed_over()
+    }
+}
+
+/// Pushes lent data, or raises an error. Returns false if Lua has no memory for them, which ends the connection.
+unsafe fn push_protected(state: *mut State, session: &LuaSession, lent: Lent) -> bool {
+    unsafe {
+        ffi::lua_pushvalue(state, PUSH);
+        ffi::lua_pushlightuserdata(state, lent.start.cast_mut().cast());
+        ffi::lua_pushnumber(state, lent.length as f64);
+        match ffi::lua_pcall(state, 2, 1, 0) {
+            ffi::LUA_OK => true,
+            ffi::LUA_ERRMEM if lent.length >= LARGE => {
+                let _ = catch_unwind(AssertUnwindSafe(|| session.fail_for_memory()));
+                ffi::lua_settop(state, -2);
+                false
+            }
+            _ => {
+                keep(session, lent);
+                ffi::lua_error(state)
+            }
+        }
     }
 }
 
@@ -355,7 +378,11 @@ pub(super) unsafe fn hand_over(state: *mut State, session: &LuaSession, lent: Le
 pub(super) unsafe fn keep(session: &LuaSession, lent: Lent) {
     unsafe {
         let data = std::slice::from_raw_parts(lent.start, lent.length);
-        let _ = catch_unwind(AssertUnwindSafe(|| session.keep(lent.number, data.to_vec())));
+        let keep = || match memory::copy(data) {
+            Ok(data) => session.keep(lent.number, data),
+            Err(_) => session.fail_for_memory(),
+        };
+        let _ = catch_unwind(AssertUnwindSafe(keep));
     }
 }
 

@@ -15,8 +15,10 @@
 //!   and leaves the userdata empty. The hottest functions know a session by its number. A session is in the register
 //!   from its creation until it is dropped, and a finaliser that finds it in use leaves it alone.
 //!
+//! - Small allocations of Rust's do not end the process while there is a reserve for them ([`reserve`]).
+//!
 //! Knows nothing of sessions except how to find them. [`quick`] holds the usual paths of wsreceive and wssend, [`hot`]
-//! the other functions that are called often.
+//! the other functions that are called often, [`input`] those that take received bytes.
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
@@ -31,10 +33,13 @@ use mlua_sys::lua_State as State;
 
 use super::value::{Handle, Reply, Table, Value, failure};
 use super::{Context, FUNCTIONS, SOURCES};
+use crate::memory::{self, OutOfMemory};
 
 mod fork;
 mod hot;
+mod input;
 mod quick;
+mod reserve;
 
 /// The upvalues of every function, then the function's number for those that share [`call`].
 const CONTEXT: c_int = ffi::lua_upvalueindex(1);
@@ -115,7 +120,7 @@ unsafe fn load_driver(state: *mut State) {
                 ffi::lua_setfield(state, 4, name.as_ptr());
             }
         }
-        for (name, function) in hot::FUNCTIONS {
+        for (name, function) in hot::FUNCTIONS.iter().chain(input::FUNCTIONS) {
             push_function(state, *function, 0);
             ffi::lua_setfield(state, 4, name.as_ptr());
         }
@@ -248,9 +253,14 @@ pub(super) fn borrow_descriptor(number: f64) -> Option<BorrowedFd<'static>> {
     Some(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// The entry of all functions that are not hot: reads the arguments, calls the function, and pushes the reply.
+/// The entry of all functions that are not hot: reads the arguments, calls the function, and pushes the reply. Raises
+/// Lua's own error if there is no memory to begin with.
 unsafe extern "C-unwind" fn call(state: *mut State) -> c_int {
     unsafe {
+        if !reserve::is_ready() {
+            ffi::lua_pushliteral(state, c"not enough memory");
+            ffi::lua_error(state);
+        }
         let reply = Box::into_raw(Box::new(answer(state)));
         give(state, reply)
     }
@@ -265,11 +275,33 @@ unsafe fn answer(state: *mut State) -> Reply {
         else {
             return vec![];
         };
-        let arguments: Vec<_> = (1..=ffi::lua_gettop(state)).map(|index| read(state, index, 0)).collect();
-        catch_unwind(AssertUnwindSafe(|| function(context, &arguments)))
-            .unwrap_or_else(|_| failure("internal error of luws (a panic)"))
+        let mut size = 0;
+        let arguments: Result<Vec<_>, _> =
+            (1..=ffi::lua_gettop(state)).map(|index| read(state, index, 0, &mut size)).collect();
+        // The functions do not check whether there is memory for their own copies of the arguments.
+        let is_room = size < LARGE || memory::probe(size.saturating_mul(COPIES)).is_ok();
+        let Some(arguments) = arguments.ok().filter(|_| is_room) else {
+            return failure(OutOfMemory.to_string());
+        };
+        let reply = catch_unwind(AssertUnwindSafe(|| function(context, &arguments)))
+            .unwrap_or_else(|_| failure("internal error of luws (a panic)"));
+        if context.freed.get() >= MANY {
+            context.freed.set(0);
+            reserve::trim();
+        }
+        reply
     }
 }
+
+/// Arguments of at least this size together, in bytes, are so large that there may be no memory for copies of them, of
+/// which a function makes at most so many.
+const LARGE: usize = 64 * 1024;
+const COPIES: usize = 8;
+
+/// After this many sessions were freed or dropped (most are both), the system gets back what they had: some 30 KiB for
+/// one over wss, in small pieces, which the allocator would keep for the life of the process. That takes a few
+/// milliseconds.
+const MANY: u32 = 128;
 
 /// The number of values that fit on every C function's stack, whatever else is there.
 const MOST_PLAIN: usize = 4;
@@ -404,27 +436,37 @@ unsafe fn bytes<'a>(state: *mut State, index: c_int) -> Option<&'a [u8]> {
     }
 }
 
-/// A copy of the value at this index. Raises nothing: strings are not converted, metatables are ignored, and the stack
-/// has room for the depth.
-unsafe fn read(state: *mut State, index: c_int, depth: usize) -> Value {
+/// A copy of the value at this index; `size` grows by the length of its strings. Raises nothing: strings are not
+/// converted, metatables are ignored, and the stack has room for the depth.
+unsafe fn read(
+    state: *mut State,
+    index: c_int,
+    depth: usize,
+    size: &mut usize,
+) -> Result<Value, OutOfMemory> {
     unsafe {
-        match ffi::lua_type(state, index) {
+        Ok(match ffi::lua_type(state, index) {
             ffi::LUA_TNIL | ffi::LUA_TNONE => Value::Nil,
             ffi::LUA_TBOOLEAN => Value::Boolean(ffi::lua_toboolean(state, index) != 0),
             ffi::LUA_TNUMBER => Value::Number(ffi::lua_tonumber(state, index)),
-            ffi::LUA_TSTRING => Value::Bytes(bytes(state, index).unwrap_or_default().to_vec()),
+            ffi::LUA_TSTRING => {
+                let bytes = bytes(state, index).unwrap_or_default();
+                *size += bytes.len();
+                Value::Bytes(memory::copy(bytes)?)
+            }
             ffi::LUA_TTABLE if depth < DEEPEST => {
                 let mut pairs = Vec::new();
                 let table = ffi::lua_absindex(state, index);
                 ffi::lua_pushnil(state);
                 while ffi::lua_next(state, table) != 0 {
-                    pairs.push((read(state, -2, DEEPEST), read(state, -1, depth + 1)));
+                    let key = read(state, -2, DEEPEST, size)?;
+                    memory::push(&mut pairs, (key, read(state, -1, depth + 1, size)?))?;
                     ffi::lua_settop(state, -2);
                 }
                 Value::Table(Table(pairs))
             }
             ffi::LUA_TUSERDATA => handle(state, index).cloned().map_or(Value::Other, Value::Handle),
             _ => Value::Other,
-        }
+        })
     }
 }

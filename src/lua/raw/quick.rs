@@ -333,7 +333,7 @@ unsafe fn tell(state: *mut State, session: &LuaSession, time: Option<f64>, told:
             };
             ffi::lua_pushvalue(state, CONNECTION);
             ffi::lua_pushinteger(state, lent.number.into());
-            // False if a finaliser has ended the connection meanwhile.
+            // If not, the driver finds out why.
             if !hand_over(state, session, lent) {
                 return Stop::Unusual;
             }

@@ -257,6 +257,15 @@ impl LuaSession {
         let _ = self.with(|inner| (inner.kept, inner.own) = (Some(number), data));
     }
 
+    /// Ends the connection because there is no memory for the lent data: the next event is that failure.
+    pub(in crate::lua) fn fail_for_memory(&self) {
+        self.lent.set(None);
+        let _ = self.with(|inner| {
+            inner.own = Vec::new();
+            inner.session.fail_for_memory();
+        });
+    }
+
     /// Discards as many events as a turn has, or fewer if there is much in them. Returns whether the peer's close frame or
     /// a failure was among them, and whether there may be more.
     pub(super) fn discard(&self) -> (bool, bool) {
@@ -285,6 +294,8 @@ impl Inner {
         if let Some(number) = self.kept.take() {
             return Some((number, &self.own));
         }
+        // The data of the last event, if they were kept.
+        self.own = Vec::new();
         Some(match self.session.next_event() {
             Ok(None) => return None,
             Ok(Some(Event::Received(event))) => match event {

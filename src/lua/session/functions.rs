@@ -10,6 +10,7 @@ use super::events::{BEGIN, ENOUGH, FAILURE, INTERRUPTED, LAST, OPEN, PIECE, REQU
 use super::{Inner, LuaSession, create};
 use crate::lua::value::{Handle, Reply, Table, Value, failure};
 use crate::lua::{Context, Native, tls};
+use crate::memory;
 use crate::protocol::close::CloseFrame;
 use crate::protocol::close_code::CloseCode;
 use crate::protocol::connection::Connection;
@@ -43,7 +44,8 @@ macro_rules! deed {
     };
 }
 
-/// The functions by name, except those that are called for each message (`raw/hot.rs`).
+/// The functions by name, except those that are called for each message (`raw/hot.rs`) or take what was received
+/// (`raw/input.rs`).
 pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     // session(parameters): a session and its number; or nil, the error, and the hop that cannot even begin (create.rs)
     (c"session", create::create),
@@ -59,11 +61,6 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     // discard(session): discards a batch of events; returns whether the peer's close frame or a failure was among them,
     // and whether there may be more
     (c"discard", discard),
-    // receive_data(session, bytes): takes bytes of the wire that the driver has read itself; returns the number of
-    // plaintext bytes, and whether TLS holds more
-    (c"receive_data", receive_data),
-    // receive_plain(session, bytes): takes bytes that are plaintext, whatever the wire carries
-    (c"receive_plain", receive_plain),
     // receive_end(session): the wire will deliver no more bytes
     (c"receive_end", receive_end),
     // peek(session, max): up to `max` of the bytes that can be written now
@@ -146,20 +143,6 @@ fn discard(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![answered.into(), more.into()]
 }
 
-fn receive_data(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    let bytes = argument(arguments, 1).bytes().unwrap_or_default();
-    let received = session(arguments).and_then(|session| session.receive(bytes));
-    let (count, more) = received.unwrap_or_default();
-    vec![count.into(), more.into()]
-}
-
-deed!(receive_plain, |session, arguments| {
-    let bytes = argument(arguments, 1).bytes().unwrap_or_default();
-    session.fresh.set(true);
-    session.hear();
-    session.with(|inner| inner.session.receive_plain(bytes)).is_ok()
-});
-
 deed!(receive_end, |session, arguments| session.with(|inner| inner.session.receive_end()).is_ok());
 
 fn peek(_: &Rc<Context>, arguments: &[Value]) -> Reply {
@@ -209,11 +192,14 @@ fn failure_of(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 }
 
 /// Headers as a table: names in lower case, values of repeated names joined by ", ". The values of Set-Cookie, in
-/// which commas mean other things (RFC 9110 section 5.3), are an array.
+/// which commas mean other things (RFC 9110 section 5.3), are an array. Without memory for all of them it is empty.
 fn headers(headers: &[(String, Vec<u8>)]) -> Table {
     // A head has room for thousands of names.
     let mut joined: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut cookies = Vec::new();
+    let (mut table, mut cookies) = (Table::default(), Vec::new());
+    if memory::reserve(&mut table.0, headers.len() + 1).is_err() {
+        return table;
+    }
     for (name, value) in headers {
         let name = name.to_ascii_lowercase();
         if name == SET_COOKIE {
@@ -225,7 +211,6 @@ fn headers(headers: &[(String, Vec<u8>)]) -> Table {
             .and_modify(|before| before.extend_from_slice(&[b", ", value.as_slice()].concat()))
             .or_insert_with(|| value.clone());
     }
-    let mut table = Table::default();
     for (name, value) in joined {
         table.set(&name, value);
     }
@@ -279,14 +264,13 @@ fn peer(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 
 fn body(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let most = argument(arguments, 1).size();
-    let Some(body) = session(arguments).and_then(|session| session.with(|inner| inner.session.body()).ok())
+    let Some(body) =
+        session(arguments).and_then(|session| session.with(|inner| inner.session.body(most)).ok())
     else {
         return vec!["".into(), true.into()];
     };
-    let (mut bytes, complete) = (body.bytes, body.complete);
-    let complete = complete || bytes.len() >= most;
-    bytes.truncate(most);
-    vec![bytes.into(), complete.into()]
+    let complete = body.complete || body.bytes.len() >= most;
+    vec![body.bytes.into(), complete.into()]
 }
 
 fn close_state(_: &Rc<Context>, arguments: &[Value]) -> Reply {

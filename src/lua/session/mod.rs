@@ -349,12 +349,19 @@ impl LuaSession {
 
     /// Frees all memory, unless the session is at work.
     fn free(&self) -> bool {
-        self.lent.get().is_none() && self.inner.try_borrow_mut().is_ok_and(|mut inner| inner.take().is_some())
+        let is_freed = self.lent.get().is_none()
+            && self.inner.try_borrow_mut().is_ok_and(|mut inner| inner.take().is_some());
+        if is_freed {
+            self.context.freed.set(self.context.freed.get() + 1);
+        }
+        is_freed
     }
 }
 
 impl Drop for LuaSession {
     fn drop(&mut self) {
+        // What is left of a session keeps the pages around it in use.
+        self.context.freed.set(self.context.freed.get() + 1);
         if let Some(number) = self.number.get() {
             self.context.sessions.remove(number);
         }

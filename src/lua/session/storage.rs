@@ -3,6 +3,7 @@
 //!
 //! Tracks which parts are used, and frees those that have not been used for a while.
 
+use crate::memory;
 use crate::net::coarse_clock;
 use crate::session::{BytesRead, Session, Storage};
 
@@ -38,14 +39,14 @@ impl Shared {
     /// Lends storage before a read.
     pub(super) fn lend_input(&mut self, session: &mut Session) {
         if self.spare.input.is_empty() {
-            // Pages that are never written to cost nothing.
-            self.spare.input = vec![0; INPUT];
+            // Without it, the session has its own storage grow.
+            self.spare.input = memory::zeros(INPUT).unwrap_or_default();
         }
         session.borrow_input(&mut self.spare);
     }
 
     /// [`Session::receive_with`] for a session that [takes plaintext](Session::takes_plain_input): the session borrows
-    /// storage only if something was read. Returns `None` if `read` does.
+    /// storage only if something was read. Returns `None` if `read` does. Without memory the session fails.
     pub(super) fn read<E>(
         &mut self,
         session: &mut Session,
@@ -53,7 +54,10 @@ impl Shared {
         read: impl FnOnce(&mut [u8]) -> Result<Option<usize>, E>,
     ) -> Result<Option<BytesRead>, E> {
         if self.spare.input.len() < size {
-            self.spare.input = vec![0; INPUT.max(size)];
+            let Ok(storage) = memory::zeros(INPUT.max(size)).or_else(|_| memory::zeros(size)) else {
+                return session.receive_with(size, |space| Ok(read(space)?.unwrap_or(0))).map(Some);
+            };
+            self.spare.input = storage;
         }
         let Some(count) = read(&mut self.spare.input[..size])? else { return Ok(None) };
         Ok(Some(session.receive_storage(&mut self.spare.input, count, size)))

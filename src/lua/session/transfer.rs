@@ -143,7 +143,7 @@ impl LuaSession {
 
     /// Takes bytes of the wire that the driver has read itself. Returns the number of plaintext bytes, and whether TLS
     /// holds more.
-    pub(super) fn receive(&self, bytes: &[u8]) -> Option<(usize, bool)> {
+    pub(in crate::lua) fn receive(&self, bytes: &[u8]) -> Option<(usize, bool)> {
         self.fresh.set(true);
         self.hear();
         let receive = |inner: &mut Inner| {
@@ -153,6 +153,13 @@ impl LuaSession {
             (inner.session.receive(bytes), inner.session.holds_more())
         };
         self.with(receive).ok()
+    }
+
+    /// Takes bytes that are plaintext, whatever the wire carries. Returns whether there was a session.
+    pub(in crate::lua) fn receive_plain(&self, bytes: &[u8]) -> bool {
+        self.fresh.set(true);
+        self.hear();
+        self.with(|inner| inner.session.receive_plain(bytes)).is_ok()
     }
 
     /// Notes that the driver has written `count` bytes itself. Returns whether there was a session.
