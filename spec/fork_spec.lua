@@ -126,3 +126,34 @@ describe("a forked child", function()
     end)
   end
 end)
+
+it("a child's reactor is dead and says so, and the parent's goes on", function()
+  local output, status = odd_host.run {
+    input = PROGRAM:gsub("\n%s*", " ") .. [[
+      local reactor = require "luws.reactor"
+      local told, timed = {}, 0
+      local driven = assert(luws.wsopen(url, function(_, _, data) told[#told + 1] = data end, { wait = false }))
+      repeat reactor.step(5) until driven.connected
+      reactor.after(0.05, function() timed = timed + 1 end)
+      local fd = reactor.getfd()
+      fork(function()
+        print(reactor.getfd(), pcall(reactor.step, 0))
+        print(pcall(reactor.watch_fd, 0, "r", print))
+        luws.wsclose(driven)
+        collectgarbage()
+        print(luws.wsopen(url, nil, { wait = false }) and "opened by polling")
+        odd.exit(0)
+      end)
+      assert(reactor.getfd() == fd)
+      assert(luws.wssend(driven, 1, "after"))
+      local deadline = luws.gettime() + 5
+      repeat reactor.step(0.1) until told[1] and timed == 1 or luws.gettime() > deadline
+      print(told[1], timed)
+    ]],
+    servers.url("demo", "ws", "/echo"), "ours",
+  }
+  assert.equal("-1\tfalse\treactor: this process is a fork, and the reactor is its parent's\n"
+    .. "false\treactor: descriptor 0 cannot be watched: this process is a fork, and the reactor is its parent's\n"
+    .. "opened by polling\nafter\t1\n", output)
+  assert.equal(0, status)
+end)

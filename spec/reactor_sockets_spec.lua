@@ -299,6 +299,23 @@ describe("wsopen { wait = 'yield' } lets other coroutines run", function()
   end)
 end)
 
+describe("connecting_limit", function()
+  it("counts addresses: other names of the same one are the same place", function()
+    local held = peer { { "wait" }, { "upgrade" }, { "hold" } }
+    local options = { connecting_limit = 1, connect_timeout = PATIENCE, upgrade_timeout = PATIENCE }
+    local first, told = open(held.url, options)
+    for _ = 1, 5 do reactor.step(0.01) end
+    local next_url = servers.url("demo", "ws", "/echo")
+    local second, other = open(next_url, { connecting_limit = 1 })
+    local third, another = open((next_url:gsub("127.0.0.1", "localhost")), { connecting_limit = 1 })
+    for _ = 1, 5 do reactor.step(0.01) end
+    assert.same({ {}, {}, {} }, { told, other, another })
+    held:go()
+    by_select(function() return told[1] and other[1] and another[1] end)
+    assert.same({ true, true, true }, { first.connected, second.connected, third.connected })
+  end)
+end)
+
 describe("a program of its own", function()
   it("gets the reactor before luws, and the same one by both names and in all instances", function()
     local output, status = child.start { input = [[

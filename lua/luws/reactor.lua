@@ -296,9 +296,7 @@ function public.after(seconds, f)
     item:leave()
     called("a timer", f)
   end)
-  local time = clock.now() + seconds
-  if time == math.huge then return setmetatable({ item = item }, Handle) end
-  item:at(time)
+  if seconds == math.huge then item:leave() else item:at(clock.now() + seconds) end
   return setmetatable({ item = item }, Handle)
 end
 
