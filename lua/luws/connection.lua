@@ -79,8 +79,7 @@ function connection.new(opening)
     close_frame = nil, -- code and reason of the close frame that `linger` is to send
     greets = false, -- open_handler is to be called
     -- All other fields belong to one part each. open: plan, deadline, hop, answered, refusal, socket and is_in (at the
-    -- gate); receive: size
-    -- and announces; sink: sink and announced; trace: tracing; luws: waiter.
+    -- gate); drive: attempts; receive: size and announces; sink: sink and announced; trace: tracing; luws: waiter.
   }
 end
 

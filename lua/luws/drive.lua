@@ -37,8 +37,8 @@ local function watch_descriptors(item, state)
   for _, fd in ipairs(wire.descriptors and wire:descriptors() or { wire:descriptor() }) do
     local ok, _, is_known = item:watch(fd)
     -- A socket that was an attempt to connect is watched already.
-    if not ok and not (is_known and item.attempts[fd]) then item.is_polled = true end
-    item.attempts[fd] = true
+    if not ok and not (is_known and state.attempts[fd]) then item.is_polled = true end
+    state.attempts[fd] = true
   end
   if not wire.descriptors and not (wire.descriptor and wire:descriptor()) then item.is_polled = true end
   return not item.is_polled
@@ -79,7 +79,7 @@ local function turn_of_opening(item, now)
   local due = drive.opening(item.conn, state)
   if not due then
     if state.phase ~= "closed" then watch_descriptors(item, state) end
-    item.attempts = nil
+    state.attempts = nil
     return true
   end
   watch_descriptors(item, state)
@@ -121,10 +121,10 @@ end
 function drive.enter(conn, state)
   if state.item then return end
   local item = reactor.enter(turn)
-  item.conn, item.state, item.attempts, state.item = conn, state, {}, item
+  item.conn, item.state, state.attempts, state.item = conn, state, {}, item
   if state.phase ~= "connecting" then
     watch_descriptors(item, state)
-    item.attempts = nil
+    state.attempts = nil
   end
   if state.number then native.set_driven(state.number, true) end
   connection.settle(state)

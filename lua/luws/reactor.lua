@@ -75,7 +75,7 @@ Item.__index = Item
 
 --- notice(): gives the item a turn as soon as possible.
 function Item:notice()
-  if self.is_due or self.is_over then return end
+  if self.is_due or not self.token then return end
   self.is_due = true
   tail = tail + 1
   queue[tail] = self
@@ -84,7 +84,7 @@ end
 
 --- at(time): gives the item a turn at this time (on the clock) or earlier; nil for no time.
 function Item:at(time)
-  if self.is_over or not time or time == math.huge or self.place and self.time <= time then return end
+  if not self.token or not time or time == math.huge or self.place and self.time <= time then return end
   heap:remove(self)
   heap:add(self, time)
   arm()
@@ -111,18 +111,18 @@ end
 
 --- leave(): takes the item out.
 function Item:leave()
-  if self.is_over then return end
-  self.is_over = true
+  if not self.token then return end
   heap:remove(self)
   items[self.token], count = nil, count - 1
+  self.token = nil
 end
 
---- reactor.enter(turn): makes an item. turn(item, now, happened) has what has happened to its descriptors (the sum of
--- 1: readable, 2: writable, 4: ended), and returns whether it wants another turn at once, and the time at which it
--- wants one at the latest, or nil. It must not raise errors of user code.
+--- reactor.enter(turn): makes an item, whose field token is nil once it is out. turn(item, now, happened) has what has
+-- happened to its descriptors (the sum of 1: readable, 2: writable, 4: ended), and returns whether it wants another
+-- turn at once, and the time at which it wants one at the latest, or nil. It must not raise errors of user code.
 function reactor.enter(turn)
   tokens, count = tokens + 1, count + 1
-  local item = setmetatable({ token = tokens, turn = turn, is_due = false, is_over = false, happened = 0 }, Item)
+  local item = setmetatable({ token = tokens, turn = turn, is_due = false, happened = 0 }, Item)
   items[tokens] = item
   if count == 1 then
     for _, f in ipairs(on_busy) do f() end
@@ -145,7 +145,7 @@ local function take_turn(item, now)
   item.happened = 0
   local again, time = item.turn(item, now, happened)
   current = nil
-  if item.is_over then return end
+  if not item.token then return end
   if again then item:notice() else item:at(time) end
 end
 
@@ -179,7 +179,7 @@ local function turns()
   while head <= last do
     local item = queue[head]
     queue[head], head = nil, head + 1
-    if not item.is_over then
+    if item.token then
       done = done + 1
       take_turn(item, now)
     end
