@@ -164,6 +164,11 @@ impl Session {
             return Ok(BytesRead { wire: 0, plain: held, more: true });
         }
         let before = self.websocket.input().len();
+        let mut offered = 0;
+        let read = |space: &mut [u8]| {
+            offered = space.len();
+            read(space)
+        };
         let wire = match self.transport.receive_with(max, self.websocket.input(), read) {
             Ok(Ok(wire)) => wire,
             Ok(Err(error)) if held == 0 => return Err(error),
@@ -178,8 +183,8 @@ impl Session {
         if self.is_starved() {
             return Ok(BytesRead { wire, plain, more: true });
         }
-        let is_full = if self.transport.tls().is_some() { plain } else { wire } >= max;
-        Ok(BytesRead { wire, plain, more: is_full })
+        // A read that came back full may have left something, even if TLS has made less of it.
+        Ok(BytesRead { wire, plain, more: wire >= offered || plain >= max })
     }
 
     /// Whether bytes of the wire are plaintext and none are waiting, so that [`receive_storage`](Self::receive_storage)
