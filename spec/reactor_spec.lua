@@ -205,6 +205,13 @@ describe("wsopen { wait = false }", function()
     assert.same({ "open", { 1, "Hello" } }, told)
   end)
 
+  it("goes on if the name is looked up just before that is waited for", function()
+    w.answers_late = true
+    local conn = open(w:peer():echo(), { connect_timeout = 1000 })
+    repeat until reactor.step(1) == 0
+    assert.is_true(conn.connected)
+  end)
+
   it("needs no reactor: wsreceive goes on with it", function()
     local conn, told = open(w:peer():echo())
     for _ = 1, 10 do

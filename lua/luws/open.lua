@@ -176,11 +176,11 @@ end
 
 function Dialling:close() self.dial:cancel() end
 
---- wake(watcher): has the watcher (an item of the reactor) told once the name has been looked up. Returns whether it
--- has yet to be.
+--- wake(item): gives the reactor's item a turn once the name has been looked up, which may be the case by now.
 function Dialling:wake(item)
-  if self.is_awaited == nil then self.is_awaited = self.dial:wake(item) end
-  return self.is_awaited
+  if self.is_awaited then return end
+  self.is_awaited = true
+  if self.dial:wake(item) == false then item:notice() end
 end
 
 --- descriptors(): returns those of the attempts to connect that were begun since the last call.

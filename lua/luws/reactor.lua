@@ -98,10 +98,10 @@ function Item:watch(fd, ...)
   return made.add(fd, self.token, ...)
 end
 
---- wake(dial): gives the item a turn once a dial's name has been looked up. Returns whether it has yet to be.
+--- wake(dial): gives the item a turn once a dial's name has been looked up. Returns false if it has been meanwhile.
 function Item:wake(dial)
   local made = ready_poller()
-  return made and made.wake(dial, self.token) or false
+  return made and made.wake(dial, self.token)
 end
 
 --- wants_room(wanted): for pollers that do not tell of changes: whether it waits for room.

@@ -64,6 +64,8 @@ def server_context(folder, name, least, newest, ciphers):
     """Returns a TLS context with this certificate, for the versions from `least` to `newest`, in LuaSec's words."""
     versions = {version.name.lower(): version for version in ssl.TLSVersion}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # Some versions of Python set this, and then do not tell a stream that was cut off from one that has ended.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     if versions[least] < ssl.TLSVersion.TLSv1_2:
         ciphers = ciphers or "ALL:@SECLEVEL=0"  # otherwise OpenSSL 3 disables these versions as insecure
     if ciphers:
@@ -135,7 +137,10 @@ class Player(threading.Thread):
             except ConnectionResetError:
                 self.reset = time.monotonic() - self.began
                 return False
-            except ssl.SSLEOFError:
+            except ssl.SSLError as error:
+                # Not every version of Python has an exception of its own for this.
+                if not isinstance(error, ssl.SSLEOFError) and error.reason != "UNEXPECTED_EOF_WHILE_READING":
+                    raise
                 self.close_notify = False
             if not data:
                 self.left()  # raises an error if the spec has ended the stream

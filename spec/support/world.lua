@@ -346,6 +346,10 @@ Dial.__index = Dial
 function Dial:advance(seconds)
   local w, plan = self.world, self.plan
   if self.is_held then return nil end
+  if w.answers_late and not self.was_asked then
+    self.was_asked = true
+    return nil
+  end
   if not w.clock.pass(seconds, function() return w.clock.now() >= plan.at end) then return nil end
   if plan.why then return nil, plan.why end
   local peer = assert(w.next_peer, "the spec has no peer for this connection")
@@ -353,14 +357,20 @@ function Dial:advance(seconds)
   return memory.wire(self.session, w:attach(peer), w.clock), { getfd = function() return -1 end }
 end
 
-function Dial:due() return math.max(0, self.plan.at - self.world.clock.now()) end
+function Dial:due()
+  if self.world.answers_late then return nil end
+  return math.max(0, self.plan.at - self.world.clock.now())
+end
 
 function Dial:untried() return { self.host } end
 
 function Dial.descriptors() return {} end
 
--- There is no name to be looked up, and what it does while it is held is not seen.
-function Dial.wake() return false end
+-- If the world has answers_late, the name was looked up right after the first attempt to go on. Otherwise there is none
+-- to be looked up.
+function Dial:wake()
+  if self.world.answers_late then return false end
+end
 
 function Dial.is_queued() return false end
 

@@ -37,8 +37,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"poller_remove", poller_remove),
     // poller_set_writing(poller, token, writing): for pollers without edges
     (c"poller_set_writing", poller_set_writing),
-    // poller_wake(poller, dial, token): reports this token once the name of the dial has been looked up. Returns whether
-    // it has yet to be
+    // poller_wake(poller, dial, token): reports this token once the name of the dial has been looked up. Returns false
+    // if it has been meanwhile, and the dial is to be advanced at once; nil if there is nothing to look up
     (c"poller_wake", poller_wake),
     // poller_set_timer(poller, time): on the clock of `now`; nil for never
     (c"poller_set_timer", poller_set_timer),
@@ -107,10 +107,10 @@ fn poller_set_writing(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 }
 
 fn poller_wake(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    let Some(Value::Handle(Handle::Dial(dial))) = arguments.get(1) else { return vec![false.into()] };
+    let Some(Value::Handle(Handle::Dial(dial))) = arguments.get(1) else { return vec![] };
     let token = number(arguments, 2) as u64;
     let is_awaited = with(arguments, |poller| dial.borrow().wake(|| poller.poller.waker(token)));
-    vec![is_awaited.unwrap_or(false).into()]
+    vec![is_awaited.flatten().into()]
 }
 
 fn poller_set_timer(_: &Rc<Context>, arguments: &[Value]) -> Reply {

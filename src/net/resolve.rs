@@ -260,6 +260,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::net::poller::Poller;
 
     const PATIENCE: Duration = Duration::from_secs(10);
     const ADDRESS: &str = "192.0.2.1:80";
@@ -338,6 +339,20 @@ mod tests {
             assert_eq!(addresses(lookup), format!("[{ADDRESS}]"));
         }
         assert!(stage.is_idle());
+    }
+
+    #[test]
+    fn an_answer_wakes_those_who_wait_and_tells_those_who_come_too_late() {
+        let stage = Stage::new();
+        let mut poller = Poller::new().unwrap();
+        let mut lookup = stage.look_up("host");
+        assert!(lookup.wake(|| poller.waker(7)));
+        stage.end(1);
+        let mut ready = Vec::new();
+        poller.wait(Some(PATIENCE), &mut ready).unwrap();
+        assert_eq!(ready.iter().map(|ready| ready.token).collect::<Vec<_>>(), [7]);
+        assert!(!lookup.wake(|| unreachable!("there is nothing to wait for")));
+        assert_eq!(addresses(&mut lookup), format!("[{ADDRESS}]"));
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Wire {
 #[test]
 fn there_is_more_as_long_as_reads_come_back_full() {
     for (mut client, mut server) in pairs() {
-        server.send(Opcode::Binary, &[b'x'; 200_000], true).unwrap();
+        server.send(Opcode::Binary, &vec![b'x'; 200_000], true).unwrap();
         let mut bytes = Vec::new();
         while server.sendable_len() > 0 {
             let Ok(_) = server.send_with(|piece| {

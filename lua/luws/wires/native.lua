@@ -78,7 +78,8 @@ function Dial:untried() return native.dial_untried(self.native) end
 --   is_queued()        returns whether the name look-up has yet to begin, because others are in the way
 --   cancel()           gives up
 --   due()              returns after how many seconds it is to be advanced at the latest, or nil
---   wake(item)         gives the reactor's item a turn once the name is looked up; returns whether it has yet to be
+--   wake(item)         gives the reactor's item a turn once the name has been looked up. Returns false if it has been
+--                      meanwhile, and is to be advanced at once
 --   descriptors()      returns the descriptors of what it has begun to do since the last call
 --   hold(), go_on()    has it connect to nothing until it may go on
 --   untried()          returns the addresses that it has not tried; nil while they are not known
