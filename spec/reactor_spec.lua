@@ -348,6 +348,17 @@ describe("open_handler", function()
     assert.same({ "true", "first" }, told)
   end)
 
+  it("is the one that wsopen was given, whatever the option is changed to", function()
+    local told, note = notes()
+    w.next_peer = w:peer()
+    local conn = luws.wsopen("ws://peer.test/", nil, { open_handler = note "given" })
+    conn.options.open_handler = note "changed"
+    luws.wsreceive(conn)
+    conn.options.open_handler = nil
+    luws.wsreceive(conn)
+    assert.same({ "given" }, told)
+  end)
+
   it("may raise an error, or close the connection", function()
     local peer = w:peer()
     function peer:on_request() self:raw(self:accept(true) .. "\129\5first") end

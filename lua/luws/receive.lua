@@ -72,13 +72,11 @@ function receive.tell_news(conn, state)
   tell(conn, state, false, news)
 end
 
---- greet(conn, state): tells the user's open_handler that the connection is open, once.
+--- greet(conn, state): calls the user's open_handler, once, because the connection is open.
 function receive.greet(conn, state)
   state.greets = false
   connection.settle(state)
-  local handler = options.of(conn).open_handler
-  if handler == nil then return end
-  local ok, err = guard.call(state, handler, conn)
+  local ok, err = guard.call(state, state.opening.open_handler, conn)
   if not ok then log.handler_failed(("the open_handler of %s raised an error"):format(guard.name(conn)), err) end
 end
 
