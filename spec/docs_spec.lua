@@ -279,6 +279,46 @@ describe("the reference", function()
     assert.same({}, problems)
   end)
 
+  local LOG = "## Warnings and errors in the log"
+
+  it("has the text of each message in the log", function()
+    local errors, problems, checked = read "docs/errors.md", {}, 0
+    errors = errors:sub((assert(errors:find(LOG, 1, true))))
+    for path in output "ls lua/luws.lua lua/luws/*.lua lua/luws/*/*.lua":gmatch "[^\n]+" do
+      for literal in read(path):gmatch "log%.%l+_?%l+%(+(%b\"\")" do
+        local text = literal:sub(2, -2):match "^[^%%]*" -- what comes before the first placeholder
+        if #text > 8 then
+          checked = checked + 1
+          if not errors:find(text, 1, true) then problems[#problems + 1] = text end
+        end
+      end
+    end
+    assert.is_true(checked >= 8, "the texts are not found in lua")
+    assert.same({}, problems)
+  end)
+
+  it("has no message in the log that is not written", function()
+    local code, problems, checked = output "cat lua/luws.lua lua/luws/*.lua lua/luws/*/*.lua", {}, 0
+    local is_log = false
+    for _, line in ipairs(by_path["docs/errors.md"].lines) do
+      if line:find "^## " then is_log = line == LOG end
+      local text = is_log and line:match "^| `([^`]+)` |"
+      if text then
+        checked = checked + 1
+        -- Of the longest part without placeholders the last three words: what is before them may vary in the source.
+        local longest = ""
+        for part in text:gsub("%f[%w][%u%d]+%f[%W]", "\1"):gmatch "[^\1]+" do
+          part = part:match "^%W*(.-)%W*$"
+          if #part > #longest then longest = part end
+        end
+        local words = longest:match "%S+ %S+ %S+$" or longest
+        if not code:find(words, 1, true) then problems[#problems + 1] = text end
+      end
+    end
+    assert.is_true(checked >= 15, "the table is not found")
+    assert.same({}, problems)
+  end)
+
   it("has an anchor for every field and method of a connection", function()
     local peer = scripted.peer { { "upgrade" }, { "hold" } }
     local conn = assert(luws.wsopen(peer.url, print, { close_timeout = 0 }))

@@ -143,7 +143,7 @@ in this file with the driver.
 ---@field key? string
 ---The password of the PKCS#12 file, or a function that returns it. Default: none.
 ---@field password? string|fun(): string
----"tlsv1_2", "tlsv1_3", ... for exactly these; "any", "all", "sslv23": TLS 1.2 or newer. Default: "any".
+---"tlsv1", "tlsv1_1", "tlsv1_2", "tlsv1_3": exactly these; "any", "all", "sslv23": TLS 1.2 or newer. Default: "any".
 ---@field protocol? string|string[]
 ---LuaSec's words, such as "no_tlsv1_2", as an array or separated by commas. Default: "all".
 ---@field options? string|string[]
@@ -178,7 +178,7 @@ in this file with the driver.
 ---@field validate_utf8? boolean
 ---Take frames whose length is not in its shortest form. Default: false.
 ---@field allow_long_lengths? boolean
----Seconds that wssend and wsflush wait for room; with 0, wssend queues instead. Default: 5.
+---Seconds that wssend and wsflush wait for room; with 0, wssend queues instead. Default: 5 (0 with wait = false).
 ---@field send_timeout? number
 ---The most bytes that messages may make wait; more are refused ("send error: buffer full"); 0: no limit. Default: 0.
 ---@field max_buffered? number
@@ -202,7 +202,7 @@ in this file with the driver.
 ---@field wait? boolean|"yield"
 ---Called once the connection is open, before any message. Default: none.
 ---@field open_handler? fun(conn: luws.Connection)
----With wait = false: how many connections to the same address may be in opening; 0: any number. Default: 0.
+---With wait = false: the most connections opened to one address at the same time; 0: no limit. Default: 0.
 ---@field connecting_limit? integer
 ---Opens the socket in place of luws. Not together with sockproxy. Default: none.
 ---@field connect? luws.Connector
@@ -343,8 +343,9 @@ function Connection:close(code, reason) end
 ---@field debug_mode boolean true logs a line for each frame; may be switched at any time
 local luws = {}
 
----Opens a connection. Waits until it is open, or for its time limits. Raises an error if the URL is not a valid ws://
----or wss:// URL; every other failure is returned. Without a handler, messages are received and dropped.
+---Opens a connection. Waits until it is open, or for its time limits, unless the option wait says otherwise. Raises an
+---error if the URL is not a valid ws:// or wss:// URL; every other failure is returned. Without a handler, messages are
+---received and dropped.
 ---@param url string such as "wss://example.com/socket"
 ---@param handler? luws.Handler
 ---@param options? luws.Options

@@ -28,7 +28,7 @@ options.register {
   { "upgrade_timeout", 5, options.at_least(0) }, -- s for the upgrade
   { "max_payload_size", 65535, options.at_least(0) }, -- bytes of one message
   { "wait", true, waiting }, -- false: wsopen returns at once; "yield": it yields to the event loop
-  -- how many connections to the same address may be in opening, if nobody waits for this one; 0: any number
+  -- the most connections that are opened to one address at the same time, if nobody waits for this one; 0: no limit
   { "connecting_limit", 0, options.whole(0) },
   { "open_handler", nil, options.callable }, -- open_handler(conn): called once the connection is open
   { "use_masking", true, options.of_type("boolean") },
@@ -204,11 +204,11 @@ function dial_step(state, now)
   return fail(state, plan.proxy and "proxy" or nil, text)
 end
 
--- Of the connections to servers whose addresses only a proxy knows, this many may be in opening.
+-- The most connections that are opened at the same time to servers whose addresses only a proxy knows.
 local THROUGH_PROXIES = 8
 
---- places(state, now): returns how many connections may be in opening, by place: the server's addresses; or its name,
--- if only others know its addresses. Returns nil while the name is being looked up.
+--- places(state): returns how many connections may be opened at the same time, by place: the server's addresses; or its
+-- name, if only others know its addresses. Returns nil while the name is being looked up.
 local function places(state)
   local plan, most, found = state.plan, state.opening.connecting_limit, {}
   local dialling = state.wire
@@ -225,7 +225,7 @@ local function places(state)
   return addresses and found
 end
 
---- gate_step(state, now): waits until no more connections to the same place are in opening than connecting_limit says.
+--- gate_step(state, now): waits until connecting_limit allows one more connection to be opened to the same place.
 local function gate_step(state, now)
   local is_in = state.is_in
   if is_in == nil then
