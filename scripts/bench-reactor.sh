@@ -9,7 +9,7 @@ count=${1-10000}
 [[ $# -le 1 && $count =~ ^[1-9][0-9]*$ ]] || fail "usage: scripts/bench-reactor.sh [COUNT]"
 [[ -e build/luws.so ]] || fail "build/luws.so is not built; to build it: make build"
 [[ -e build/luws-demo-server ]] || fail "build/luws-demo-server is not built; 'make bench-reactor' builds it"
-export LUA_CPATH="./build/?.so;;"
+export LUA_CPATH="./build/?.so;;" LUA_PATH="./?.lua;;"
 
 # The server has as many descriptors as the client, and both have some others.
 limit=$(ulimit -H -n)

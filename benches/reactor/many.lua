@@ -6,22 +6,13 @@
 -- nothing to do takes, and how long the echo of a message takes, for one connection and for all of them.
 
 local luws = require "luws"
+local measure = require "spec.support.measure"
 local reactor = require "luws.reactor"
 
 local url, count = arg[1], tonumber(arg[2])
 
 local STEPS, ECHOES, ROUNDS = 100000, 2000, 5
 local MOST_IN_OPENING = 200 -- the server's queue of connections that it has not accepted is not long
-
---- Returns the kibibytes of memory that this process has in use, after a full collection.
-local function resident()
-  collectgarbage()
-  collectgarbage()
-  for line in io.lines "/proc/self/status" do
-    local size = line:match "^VmRSS:%s*(%d+) kB"
-    if size then return tonumber(size) end
-  end
-end
 
 local answered = 0
 local function on_message() answered = answered + 1 end
@@ -72,17 +63,17 @@ local function echo(i)
 end
 
 local rows = {}
-local function measure()
+local function add_row()
   reactor.run(0.2) -- what is left of opening
   rows[#rows + 1] = { count = #conns, idle = microseconds(STEPS, idle), echo = microseconds(ECHOES, echo) }
 end
 
 open_up_to(1)
-measure()
-local before = resident()
+add_row()
+local before = measure.resident()
 local rate = open_up_to(count)
-local memory = (resident() - before) / (count - 1)
-measure()
+local memory = (measure.resident() - before) / (count - 1) / 1024
+add_row()
 
 for _, row in ipairs(rows) do
   print(("%6d connections: a step with nothing to do %.2f us, an echo %.1f us"):format(row.count, row.idle, row.echo))

@@ -6,6 +6,7 @@
 
 local conversation = require "spec.support.conversation"
 local luws = require "luws"
+local measure = require "spec.support.measure"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
@@ -183,14 +184,6 @@ local function check(how, seen, usual)
   assert.is_true(seen.ended_at - seen.closes_at <= patience + LATE, at)
 end
 
---- Returns how many threads this process has; nil where the system does not say.
-local function threads()
-  local file = io.open "/proc/self/status"
-  local count = file and file:read("*a"):match "Threads:%s*(%d+)"
-  if file then file:close() end
-  return count
-end
-
 --- Returns the same conversation without a fault, with the bytes of its opening, and the marks of the messages.
 local function usual_of(how)
   local usual = play(how)
@@ -240,13 +233,13 @@ for _, tls in ipairs { false, true } do
                 local how = { program = program, tls = tls, users = users == 1, steps = steps_of(program) }
                 how.steps.tls = tls
                 local usual = usual_of(how)
-                local before, running = sockets.count(), threads()
+                local before, running = sockets.count(), measure.threads()
                 how.fault, how.way = fault, way
                 for _, at in ipairs(places(usual, how, number)) do
                   how.at = at
                   check(how, play(how), usual)
                 end
-                assert.same({ before, running }, { sockets.count(), threads() })
+                assert.same({ before, running }, { sockets.count(), measure.threads() })
               end
             end
             -- Another connection of the same process goes on.

@@ -9,18 +9,14 @@
 
 local hostile = require "spec.support.hostile"
 local luws = require "luws"
+local measure = require "spec.support.measure"
 
 local number, url, kind, calm = tonumber(arg[1]), arg[2], arg[3], arg[4]
 local attack = hostile.attacks[number]
 luup = { log = function() end } -- luacheck: ignore
 
 --- Returns the most memory that the process has had so far, in KiB.
-local function peak()
-  for line in io.lines "/proc/self/status" do
-    local kib = line:match "^VmHWM:%s+(%d+)"
-    if kib then return tonumber(kib) end
-  end
-end
+local function peak() return measure.status "VmHWM" end
 
 local WAITING = 0.1 -- of the time that a call lasts
 

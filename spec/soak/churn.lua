@@ -7,7 +7,7 @@
 -- Run by scripts/soak.sh, in the project's folder. How many connections there can be at once is many.lua's matter.
 
 local luws = require "luws"
-local measure = require "spec.soak.measure"
+local measure = require "spec.support.measure"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"

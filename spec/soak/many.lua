@@ -8,7 +8,7 @@
 -- enough descriptors (ulimit -n).
 
 local luws = require "luws"
-local measure = require "spec.soak.measure"
+local measure = require "spec.support.measure"
 local servers = require "spec.support.servers"
 local socket = require "socket"
 

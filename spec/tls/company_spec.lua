@@ -1,18 +1,11 @@
 -- TLS beside another TLS library in the process, and with hostile peers.
 
 local luws = require "luws"
+local measure = require "spec.support.measure"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local ssl = require "ssl"
-
---- The memory of this process in KiB.
-local function resident()
-  for line in io.lines("/proc/self/status") do
-    local size = line:match("^VmRSS:%s+(%d+)")
-    if size then return tonumber(size) end
-  end
-end
 
 describe("a wss connection", function()
   it("does not mistake LuaSec's errors in the same thread for its own", function()
@@ -40,10 +33,11 @@ describe("a wss connection", function()
     }
     local conn = assert(luws.wsopen(peer.url, nil, { close_timeout = 1 }))
     poll(luws, conn)
-    local before = resident()
+    local before = measure.resident()
     luws.wsclose(conn)
     assert.is_true(luws.wswait(conn, 5))
-    assert.is_true(resident() - before < 20000, resident() - before)
+    local more = measure.resident() - before
+    assert.is_true(more < 20000 * 1024, more)
     peer:close()
   end)
 end)
