@@ -156,6 +156,7 @@ end
 --- driven.opened(conn, state): tells of a connection whose opening, which nobody waits for, is over.
 function driven.opened(conn, state)
   local failure = state.failure
+  if state.opening.wait == "yield" then drive().leave(state) end -- the rest is its coroutine's
   if state.waiter then state.waiter() end
   if not failure then
     opened(conn, state)
@@ -207,7 +208,6 @@ local function open_yielding(state, target, handler, given)
     while not is_over() do coroutine.yield() end
     state.waiter = nil
   end
-  drive().leave(state)
   local failure = state.failure
   if not failure then return conn end
   state.news = nil -- it is told here

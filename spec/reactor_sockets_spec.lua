@@ -125,10 +125,52 @@ describe("the reactor's descriptor is readable", function()
       by_select(has_told(told, 3))
       assert.same({ "open", { 1, "last" }, { false, "receiver error: closed" } }, told)
     end)
+
+    it("for an end that came before it was open, behind more than one read takes, over " .. scheme, function()
+      local messages = ("\130\126\39\16" .. ("x"):rep(10000)):rep(4)
+      local ending = peer { tls = scheme == "wss", { "upgrade", tail = messages }, { "shutdown" }, { "hold" } }
+      local _, told = open(ending.url, { ssl_verify = "none", connect = function(host, port)
+        local sock = assert(socket.connect(host, port))
+        return {
+          getfd = function() return sock:getfd() end,
+          send = function(_, ...)
+            local sent, why, last = sock:send(...)
+            socket.sleep(0.05) -- all of the answer is there when it is looked for
+            return sent, why, last
+          end,
+          receive = function(_, ...) return sock:receive(...) end,
+          settimeout = function(_, ...) return sock:settimeout(...) end,
+          close = function() return sock:close() end,
+        }
+      end })
+      by_select(has_told(told, 6))
+      assert.same({ false, "receiver error: closed" }, told[6])
+    end)
   end
 end)
 
 describe("the reactor drives a user's socket", function()
+  it("whose last bytes come with an error that its descriptor does not show", function()
+    local _, told = open(servers.url("demo", "ws", "/echo"), {
+      connect = function(host, port)
+        local sock = assert(socket.connect(host, port))
+        return {
+          getfd = function() return sock:getfd() end,
+          send = function(_, ...) return sock:send(...) end,
+          receive = function(_, ...)
+            local data, why, partial = sock:receive(...)
+            if data or partial ~= "" then return nil, "no more", data or partial end
+            return data, why, partial
+          end,
+          settimeout = function(_, ...) return sock:settimeout(...) end,
+          close = function() return sock:close() end,
+        }
+      end,
+    })
+    by_select(has_told(told, 2))
+    assert.same({ "open", { false, "receiver error: no more" } }, told)
+  end)
+
   for _, case in ipairs {
     { "by its descriptor", function(sock) return sock end },
     { "that has no descriptor, by looking now and then", function(sock)
@@ -287,6 +329,47 @@ describe("wsopen { wait = 'yield' } lets other coroutines run", function()
     open_all(function(f) controller:wrap(f) end, function(done)
       while not done() do assert(controller:step(1)) end
     end)
+  end)
+
+  it("which are resumed while run goes on, and nobody else is told meanwhile", function()
+    local loaded = package.loaded.copas
+    package.loaded.copas = nil -- it would be taken for the one whose coroutines these are
+    local told, greeting = {}, peer { { "upgrade", tail = "\129\2hi" }, { "hold" } }
+    local function handler(_, ...) told[#told + 1] = { ... } end
+    local result
+    coroutine.wrap(function()
+      result = { luws.wsopen("ws://127.0.0.1:1/", handler, { wait = "yield" }) }
+      local conn = assert(luws.wsopen(greeting.url, handler, { wait = "yield" }))
+      conns[#conns + 1] = conn
+      told[#told + 1] = "open"
+      assert.is_true(reactor.add(conn))
+    end)()
+    local limit = reactor.after(PATIENCE, reactor.stop)
+    local function look()
+      if #told == 2 then return reactor.stop() end
+      reactor.after(0.01, look)
+    end
+    look()
+    reactor.run()
+    limit:cancel()
+    package.loaded.copas = loaded
+    assert.same({ false, "Connection to 127.0.0.1:1 failed: connection refused" }, result)
+    assert.same({ "open", { 1, "hi" } }, told)
+  end)
+
+  it("and watches what it has opened again, if that is given to the reactor", function()
+    local loaded = package.loaded.copas
+    package.loaded.copas = nil
+    local silent = peer { { "upgrade" }, { "hold" } }
+    coroutine.wrap(function()
+      local conn = assert(luws.wsopen(silent.url, nil, { wait = "yield" }))
+      conns[#conns + 1] = conn
+      reactor.add(conn)
+    end)()
+    by_select(function() return conns[1] end)
+    while reactor.step(0.02) > 0 do end
+    package.loaded.copas = loaded
+    assert.equal(0, reactor.step(0.2)) -- nothing is done now and then
   end)
 
   it("which the program resumes, as with luv", function()

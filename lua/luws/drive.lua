@@ -29,7 +29,7 @@ local function watch_descriptors(item, state)
   local wire = state.wire
   if not wire or wire == item.wire and not wire.descriptors then return not item.is_polled end
   item.wire = wire
-  if wire.wake then wire:wake(item) end
+  if wire.wake and not wire:wake(item) then item.is_polled = true end
   if wire.watch then
     wire:watch(function() item:notice() end)
     return true
@@ -78,6 +78,7 @@ local function turn_of_opening(item, now)
   local state = item.state
   local due = drive.opening(item.conn, state)
   if not due then
+    if not item.token then return false end -- whoever has waited for it drives it now
     if state.phase ~= "closed" then watch_descriptors(item, state) end
     state.attempts = nil
     return true
@@ -87,13 +88,14 @@ local function turn_of_opening(item, now)
 end
 
 --- Returns whether the connection wants another turn at once, and when it wants one at the latest.
-local function turn_of_open(item, now, happened)
+local function turn_of_open(item, now)
   local state, conn = item.state, item.conn
-  if happened >= ENDED then item.is_ended = true end
-  local more = drive.api.received(conn, EVENTS)
+  local more, count = drive.api.received(conn, EVENTS)
   if state.phase == "closed" then return true end
   item:wants_room(native.sendable(state.session) > 0)
-  if more or item.is_ended then return true end
+  -- Where deliveries are nested too deep, or in a finaliser, nothing was done, and no descriptor will tell again.
+  if count == 0 and (guard.is_deep() or native.is_busy(state.session)) then return false, now + reactor.POLL end
+  if more or item.ended == state.wire then return true end
   local left = drive.api.timeout(conn)
   return left == 0, limited(item, now, left and now + left)
 end
@@ -111,9 +113,12 @@ local function turn_of_closed(item, now)
 end
 
 local function turn(item, now, happened)
-  local phase = item.state.phase
+  local state = item.state
+  local phase = state.phase
+  -- An end may be told long before it is read. That of an attempt to connect says nothing about another's.
+  if happened >= ENDED and state.wire == item.wire then item.ended = state.wire end
   if phase == "connecting" then return turn_of_opening(item, now) end
-  if phase ~= "closed" then return turn_of_open(item, now, happened) end
+  if phase ~= "closed" then return turn_of_open(item, now) end
   return turn_of_closed(item, now)
 end
 
@@ -137,6 +142,8 @@ function drive.leave(state)
   if not item then return end
   state.item = nil
   item:leave()
+  local fd = state.phase ~= "closed" and state.wire.descriptor and state.wire:descriptor()
+  if fd then item:unwatch(fd) end
   native.set_driven(state.number, false)
   connection.settle(state)
 end

@@ -177,10 +177,14 @@ end
 function Dialling:close() self.dial:cancel() end
 
 --- wake(item): gives the reactor's item a turn once the name has been looked up, which may be the case by now.
+-- Returns false if nobody can tell it.
 function Dialling:wake(item)
-  if self.is_awaited then return end
+  if self.is_awaited then return true end
+  local is_awaited = self.dial:wake(item)
+  if is_awaited == nil then return false end
   self.is_awaited = true
-  if self.dial:wake(item) == false then item:notice() end
+  if not is_awaited then item:notice() end
+  return true
 end
 
 --- descriptors(): returns those of the attempts to connect that were begun since the last call.

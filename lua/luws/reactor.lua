@@ -51,10 +51,12 @@ end
 local items, tokens, count = {}, 0, 0
 local heap = timers.new()
 local queue, head, tail = {}, 1, 0 -- those whose turn is due
-local current -- the item whose turn it is
-local stepping, stopped, running = false, false, false
+local stepping, stopped = false, false
 local afterwards = {} -- what is to be called after the present step
 local on_busy = {} -- what is to be called when there is something to drive again
+
+-- Whether nothing has interrupted a change of the above. An error may be caught by whoever called for the change.
+local is_sound = true
 
 -- Whether an outer loop has our descriptor, and the time that its timer is set to.
 local is_watched, armed = false, nil
@@ -63,7 +65,7 @@ local is_watched, armed = false, nil
 local function arm()
   if not is_watched or stepping or not poller or poller.is_foreign() then return end
   local first = heap:first()
-  local time = head <= tail and 0 or first and first.time or nil
+  local time = (head <= tail or not is_sound) and 0 or first and first.time or nil
   if time ~= armed then
     armed = time
     poller.set_timer(time)
@@ -76,17 +78,20 @@ Item.__index = Item
 --- notice(): gives the item a turn as soon as possible.
 function Item:notice()
   if self.is_due or not self.token then return end
-  self.is_due = true
+  queue[tail + 1] = self
   tail = tail + 1
-  queue[tail] = self
+  self.is_due = true
   arm()
 end
 
 --- at(time): gives the item a turn at this time (on the clock) or earlier; nil for no time.
 function Item:at(time)
   if not self.token or not time or time == math.huge or self.place and self.time <= time then return end
+  local before = is_sound
+  is_sound = false
   heap:remove(self)
   heap:add(self, time)
+  is_sound = before
   arm()
 end
 
@@ -98,10 +103,12 @@ function Item:watch(fd, ...)
   return made.add(fd, self.token, ...)
 end
 
---- wake(dial): gives the item a turn once a dial's name has been looked up. Returns false if it has been meanwhile.
+--- wake(dial): gives the item a turn once a dial's name has been looked up. Returns false if it has been meanwhile;
+-- nil if there is no poller.
 function Item:wake(dial)
   local made = ready_poller()
-  return made and made.wake(dial, self.token)
+  if not made then return nil end
+  return made.wake(dial, self.token)
 end
 
 --- wants_room(wanted): for pollers that do not tell of changes: whether it waits for room.
@@ -112,18 +119,29 @@ end
 --- leave(): takes the item out.
 function Item:leave()
   if not self.token then return end
+  local before = is_sound
+  is_sound = false
   heap:remove(self)
   items[self.token], count = nil, count - 1
   self.token = nil
+  is_sound = before
+end
+
+--- unwatch(fd): gives it no turns any more for what happens to this descriptor.
+function Item.unwatch(_, fd)
+  if poller then poller.remove(fd) end
 end
 
 --- reactor.enter(turn): makes an item, whose field token is nil once it is out. turn(item, now, happened) has what has
 -- happened to its descriptors (the sum of 1: readable, 2: writable, 4: ended), and returns whether it wants another
 -- turn at once, and the time at which it wants one at the latest, or nil. It must not raise errors of user code.
 function reactor.enter(turn)
+  local before = is_sound
+  is_sound = false
   tokens, count = tokens + 1, count + 1
   local item = setmetatable({ token = tokens, turn = turn, is_due = false, happened = 0 }, Item)
   items[tokens] = item
+  is_sound = before
   if count == 1 then
     for _, f in ipairs(on_busy) do f() end
   end
@@ -139,30 +157,50 @@ reactor.POLL = POLL
 -- Steps
 
 local function take_turn(item, now)
-  current = item
   item.is_due = false
-  local happened = item.happened
+  local again, time = item.turn(item, now, item.happened)
   item.happened = 0
-  local again, time = item.turn(item, now, happened)
-  current = nil
   if not item.token then return end
   if again then item:notice() else item:at(time) end
 end
 
-local told = {} -- by the poller: tokens, each followed by what has happened to it
+-- What the poller has told: tokens, each followed by what has happened to it; and how many of them are to be noted.
+local told, untold = {}, 0
+
+--- note(): gives turns to what the poller has told of.
+local function note()
+  for i = 1, 2 * untold, 2 do
+    local item = items[told[i]]
+    if item then
+      item.happened = math.max(item.happened, told[i + 1])
+      item:notice()
+    end
+  end
+  untold = 0
+end
 
 --- wait(seconds): lets the poller wait, and gives turns to what it tells of. Returns false if nothing has happened.
 local function wait(seconds)
   local found = poller.wait(seconds, told)
   if not found then return false end
-  for i = 1, 2 * found, 2 do
-    local item = items[told[i]]
-    if item then
-      item.happened = told[i + 1]
-      item:notice()
-    end
-  end
+  untold = found
+  note()
   return true
+end
+
+--- recover(): gives everything a turn, because an interruption may have lost somebody's.
+local function recover()
+  is_sound = false
+  heap, queue, head, tail, count = timers.new(), {}, 1, 0, 0
+  local all = {}
+  for token, item in pairs(items) do
+    item.place, item.is_due = nil, false
+    if item.token then all[#all + 1] = token else items[token] = nil end
+  end
+  table.sort(all)
+  for _, token in ipairs(all) do items[token]:notice() end
+  count = #all
+  is_sound = true
 end
 
 --- turns(): gives their turns to those that are due now. Returns how many there were.
@@ -178,7 +216,8 @@ local function turns()
   local done, last = 0, tail
   while head <= last do
     local item = queue[head]
-    queue[head], head = nil, head + 1
+    queue[head] = nil
+    head = head + 1
     if item.token then
       done = done + 1
       take_turn(item, now)
@@ -190,6 +229,7 @@ end
 local function work(seconds)
   local deadline = clock.now() + seconds
   local done = 0
+  note()
   repeat
     local left = 0
     if head > tail then
@@ -203,11 +243,21 @@ local function work(seconds)
   return done
 end
 
-local function after_work(ok, result, ...)
+local function worked(...)
   stepping = false
-  local interrupted = current
-  current, armed = nil, nil -- an end of the timer is not told
-  if interrupted then interrupted:notice() end
+  return ...
+end
+
+--- guarded(f, ...): calls f(...). The mark is set where an error is caught, so that none leaves the reactor stepping.
+local function guarded(f, ...)
+  stepping = true
+  return worked(f(...))
+end
+
+local function after_work(ok, result, ...)
+  armed = nil -- an end of the timer is not told
+  if not ok then stepping = false end
+  if not (ok and is_sound) then recover() end
   arm()
   if not ok then error(result, 0) end -- a debug hook's, or a finaliser's
   while afterwards[1] do table.remove(afterwards, 1)() end
@@ -219,8 +269,8 @@ local function step(name, f, ...)
   if stepping then error(("reactor: %s called from a handler"):format(name), 0) end
   local made, why = ready_poller()
   if not made then error("reactor: " .. why, 0) end
-  stepping = true
-  return after_work(guard.without_yields(f, ...))
+  if not is_sound then recover() end
+  return after_work(guard.without_yields(guarded, f, ...))
 end
 
 -- The public functions
@@ -244,15 +294,18 @@ reactor.public = public
 --- step([seconds]): waits for at most that time (without it, as long as it takes) until something happens, and deals
 -- with it. Returns how much it did: 0 if nothing happened, or if there is nothing to wait for.
 function public.step(seconds)
-  if seconds == 0 and not stepping and head > tail and poller and not wait(0) then
+  if seconds == 0 and not stepping and is_sound and head > tail and poller and untold == 0 then
+    local found = poller.wait(0, told)
     local first = heap:first()
-    if not first or first.time > clock.now() then return 0 end
+    if not found and (not first or first.time > clock.now()) then return 0 end
+    untold = found or 0 -- to be noted where no finaliser can step meanwhile
   end
   return step("step", work, seconds == nil and math.huge or seconds_of("step", 1, seconds))
 end
 
-local function run_all(deadline)
-  while not stopped and count > 0 do
+--- run_some(deadline): runs until something is to be done between the steps.
+local function run_some(deadline)
+  while not stopped and count > 0 and not afterwards[1] do
     local left = deadline - clock.now()
     if left <= 0 then break end
     work(left)
@@ -262,9 +315,9 @@ end
 --- run([seconds]): steps until stop() is called, the time is over, or nothing is left to drive.
 function public.run(seconds)
   local deadline = clock.now() + (seconds == nil and math.huge or seconds_of("run", 1, seconds))
-  if running then error("reactor: run called from a handler", 0) end
   stopped = false
-  step("run", run_all, deadline)
+  repeat step("run", run_some, deadline) until stopped or count == 0 or clock.now() >= deadline
+  stopped = false -- a later step is not to end early
 end
 
 --- stop(): ends the present run() once its turns are over.
@@ -292,11 +345,15 @@ end
 function public.after(seconds, f)
   seconds = seconds_of("after", 1, seconds)
   if not guard.is_callable(f) then check("after", 2, f, "function") end
-  local item = reactor.enter(function(item)
+  local time, before = clock.now() + seconds, is_sound
+  is_sound = false
+  local item = reactor.enter(function(item, now)
+    if now < time then return false, time end
     item:leave()
     called("a timer", f)
   end)
-  if seconds == math.huge then item:leave() else item:at(clock.now() + seconds) end
+  if seconds == math.huge then item:leave() else item:at(time) end
+  is_sound = before
   return setmetatable({ item = item }, Handle)
 end
 
@@ -415,12 +472,12 @@ public.pollfd = public.getfd
 --- dirty(): returns whether step(0) has something to do by now.
 function public.dirty()
   local first = heap:first()
-  return head <= tail or first ~= nil and first.time <= clock.now()
+  return head <= tail or not is_sound or first ~= nil and first.time <= clock.now()
 end
 
 --- timeout(): returns after how many seconds step(0) has something to do at the latest; nil if no time is known.
 function public.timeout()
-  if head <= tail then return 0 end
+  if head <= tail or not is_sound then return 0 end
   local first = heap:first()
   return first and math.max(0, first.time - clock.now()) or nil
 end

@@ -369,7 +369,7 @@ function Dial.descriptors() return {} end
 -- If the world has answers_late, the name was looked up right after the first attempt to go on. Otherwise there is none
 -- to be looked up.
 function Dial:wake()
-  if self.world.answers_late then return false end
+  return not self.world.answers_late
 end
 
 function Dial.is_queued() return false end

@@ -92,10 +92,11 @@ impl Dial {
                 }
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Progress::Pending,
-                Err(error) => self.last_error = Some(error),
-            }
-            if self.attempts.is_empty() {
-                continue; // with the next address at once, or failing
+                Err(error) => {
+                    // Others may have ended, too, or the next address is tried at once.
+                    self.last_error = Some(error);
+                    continue;
+                }
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Progress::Pending;
@@ -333,4 +334,27 @@ fn wait_for(polled: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<
     // A time that cannot be represented never comes.
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     Ok(poll(polled, timeout.as_ref())? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_fails_does_not_hide_another_that_has_succeeded() {
+        // A datagram that nobody takes leaves the same error as a refused connection.
+        let failed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        failed.connect(gone).unwrap();
+        failed.send(b"x").unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let connected = begin(listener.local_addr().unwrap()).unwrap();
+        wait_for(&mut [PollFd::new(&connected, PollFlags::OUT)], None).unwrap();
+        let mut dial = Dial::start("127.0.0.1", 1);
+        dial.lookup = None;
+        dial.attempts = vec![failed.into(), connected];
+        assert!(matches!(dial.advance(Duration::ZERO), Progress::Connected(_)));
+    }
 }

@@ -162,7 +162,7 @@ function Wire:descriptor()
 end
 
 function Wire:dirty()
-  if self.came > 0 then return true end
+  if self.came > 0 or self.over then return true end
   local dirty = self.socket.dirty
   return dirty and self.socket:dirty() and true or false
 end

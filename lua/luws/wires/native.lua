@@ -79,7 +79,7 @@ function Dial:untried() return native.dial_untried(self.native) end
 --   cancel()           gives up
 --   due()              returns after how many seconds it is to be advanced at the latest, or nil
 --   wake(item)         gives the reactor's item a turn once the name has been looked up. Returns false if it has been
---                      meanwhile, and is to be advanced at once
+--                      meanwhile, and is to be advanced at once; nil if nobody can tell it
 --   descriptors()      returns the descriptors of what it has begun to do since the last call
 --   hold(), go_on()    has it connect to nothing until it may go on
 --   untried()          returns the addresses that it has not tried; nil while they are not known
