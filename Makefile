@@ -52,7 +52,8 @@ help:
 	@echo "  make hostile            peers that mean harm: what they cost in time and memory; PEER=closes and"
 	@echo "                          LUAS=luajit choose"
 	@echo "  make torture            a million finalisers that do anything, over ws and wss"
-	@echo "  make valgrind           ... a few thousand, under valgrind"
+	@echo "  make valgrind           everything that luws does, and a few thousand finalisers, under valgrind;"
+	@echo "                          SHORT=1 for the first on lua5.1 only"
 	@echo "  make faults             networks that fail, over real sockets, at more places than in make test"
 	@echo "  make soak               thousands of connections, a third of them failing: what is left of them,"
 	@echo "                          and what memory each takes; SHORT=1 for less of it"
@@ -188,8 +189,8 @@ torture: setup-test
 	scripts/torture.sh 1000000
 
 valgrind: setup-valgrind
-	@$(MAKE) --no-print-directory built
-	scripts/torture.sh 3000 valgrind --quiet --error-exitcode=9
+	@$(MAKE) --no-print-directory LUA=lua5.1 built
+	scripts/valgrind.sh $(if $(SHORT),short)
 
 faults: setup-test
 	@$(MAKE) --no-print-directory build-modules build-server

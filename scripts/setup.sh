@@ -9,7 +9,7 @@
 #   scripts/setup.sh autobahn  build, and both interpreters, and the Autobahn suite
 #   scripts/setup.sh bench     demo, LuaJIT, and what `make bench` compares with and runs by
 #   scripts/setup.sh bench-ir  build, and Lua, and what `make bench-ir` counts by
-#   scripts/setup.sh valgrind  demo, LuaJIT, and valgrind
+#   scripts/setup.sh valgrind  demo, LuaJIT, LuaSocket, LuaSec, Python and valgrind
 #   scripts/setup.sh soak      demo, LuaJIT, LuaSocket and Python
 #   scripts/setup.sh lint      build, and the linters
 #
@@ -169,6 +169,9 @@ needs_valgrind() {
     needs_demo
     need_program lua5.1 lua5.1
     need_program luajit luajit
+    need lua-socket "LuaSocket for Lua 5.1" lua5.1 -e 'require "socket"'
+    need lua-sec "LuaSec for Lua 5.1" lua5.1 -e 'require "ssl"'
+    need_program python3 python3
     need_program valgrind valgrind
 }
 

@@ -353,6 +353,41 @@ test_soak_makes_no_more_connections_than_there_can_be_descriptors() {
   expect "$said" "*lua5.1, ws: spec/soak/many.lua ws 1000*"
 }
 
+# memcheck: a copy of the scripts with what valgrind.sh wants to be built; valgrind prints the end of its command, and
+# torture.sh its arguments.
+memcheck() {
+  mkdir -p "$work/copy/build" "$work/copy/spec/support"
+  cp -R scripts "$work/copy"
+  cd "$work/copy"
+  touch build/luws.so build/luws-demo-server
+  echo exit >spec/support/pki.sh
+  stand_in valgrind <<<'echo "${*: -2}"; [[ $* != *"${FAILING:-nothing}"* && $* == *--error-exitcode=* ]]'
+  echo 'echo "torture $*"' >scripts/torture.sh
+  PATH=$work/bin:$PATH
+}
+
+test_valgrind_knows_a_short_form_and_nothing_else() {
+  memcheck
+  local program=spec/valgrind/everything.lua
+  expect "$(failing scripts/valgrind.sh brief)" "valgrind.sh: usage: scripts/valgrind.sh ?short?"
+  expect "$(failing scripts/valgrind.sh short more)" "valgrind.sh: usage: scripts/valgrind.sh ?short?"
+  expect "$(scripts/valgrind.sh)" "*lua5.1 $program*luajit $program*torture 3000 valgrind *--error-exitcode=9"
+  expect "$(scripts/valgrind.sh short)" "lua5.1:"$'\n'"lua5.1 $program"
+}
+
+test_valgrind_says_what_is_not_built() {
+  memcheck
+  rm build/luws-demo-server
+  expect "$(failing scripts/valgrind.sh)" "*'make valgrind' builds it"
+  rm build/luws.so
+  expect "$(failing scripts/valgrind.sh)" "*build/luws.so is not built; to build it: make build"
+}
+
+test_valgrind_goes_on_after_a_failure_and_fails() {
+  memcheck
+  expect "$(FAILING="lua5.1 spec" failing scripts/valgrind.sh)" "*luajit spec/*torture *valgrind.sh: see above*"
+}
+
 failed=0
 for name in $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); do
   [[ $name == *"${1-}"* ]] || continue

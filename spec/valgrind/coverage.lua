@@ -1,0 +1,70 @@
+-- What of luws a program has used. It notes functions, methods and options, and tells which were not used. Which there
+-- are, it reads from the modules and from types/luws.lua, which spec/types_spec.lua keeps true. So what is added
+-- to luws is missed here until the program uses it.
+
+local luws, reactor = require "luws", require "luws.reactor"
+
+local coverage = {}
+
+local used = {} -- a description such as "option deflate.level" -> true
+
+local function note_options(options, prefix)
+  for name, value in pairs(options) do
+    used["option " .. prefix .. name] = true
+    if name == "deflate" or name == "sockproxy" then
+      note_options(type(value) == "table" and value or {}, name .. ".")
+    end
+  end
+end
+
+local function wsopen(url, handler, options)
+  note_options(options or {}, "")
+  return luws.wsopen(url, handler, options)
+end
+
+--- Returns a table that stands for a module and notes which of its functions are looked up.
+local function noting(name, module)
+  return setmetatable({}, {
+    __index = function(_, key)
+      used[name .. "." .. key] = true
+      return module == luws and key == "wsopen" and wsopen or module[key]
+    end,
+    __newindex = function(_, key, value) module[key] = value end,
+  })
+end
+
+--- From now on, whatever requires luws and its reactor gets tables that note.
+function coverage.begin()
+  package.loaded["luws"], package.loaded["luws.reactor"] = noting("luws", luws), noting("reactor", reactor)
+end
+
+--- Calls a method of a connection, and notes it.
+function coverage.call(conn, name, ...)
+  used["conn:" .. name] = true
+  return conn[name](conn, ...)
+end
+
+--- Returns a sorted list of what was never used, and how much there is in all.
+function coverage.missing()
+  local all = {}
+  for name, value in pairs(luws) do if type(value) == "function" then all["luws." .. name] = true end end
+  for name, value in pairs(reactor) do if type(value) == "function" then all["reactor." .. name] = true end end
+  local prefixes = { Options = "", DeflateOptions = "deflate.", SockProxyOptions = "sockproxy." }
+  local prefix
+  for line in io.lines "types/luws.lua" do
+    local class = line:gsub(" %(exact%)", ""):match "^%-%-%-@class luws%.(%w+)"
+    if class then prefix = prefixes[class] end
+    local option, method = line:match "^%-%-%-@field ([%w_]+)", line:match "^function Connection:([%w_]+)"
+    if option and prefix then all["option " .. prefix .. option] = true end
+    if method then all["conn:" .. method] = true end
+  end
+  local missing, count = {}, 0
+  for name in pairs(all) do
+    count = count + 1
+    if not used[name] then missing[#missing + 1] = name end
+  end
+  table.sort(missing)
+  return missing, count
+end
+
+return coverage
