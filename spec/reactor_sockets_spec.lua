@@ -99,6 +99,36 @@ describe("the reactor's descriptor is readable", function()
     end)
   end
 
+  it("for a connection that takes a while, and not while nothing happens to it", function()
+    -- The queue of this one is full: the system lets nobody connect until one is accepted.
+    local listening = assert(socket.bind("127.0.0.1", 0, 0))
+    local port = select(2, listening:getsockname())
+    local waiting, is_full = {}
+    repeat
+      local one = socket.tcp()
+      one:settimeout(0.05)
+      is_full = not one:connect("127.0.0.1", port)
+      waiting[#waiting + 1] = one
+    until is_full
+    local conn, told = open(("ws://127.0.0.1:%d/"):format(port), { connect_timeout = 60, upgrade_timeout = 60 })
+    while reactor.step(0) > 0 do end
+    assert.equal(0, reactor.step(0.3))
+    assert.same({}, told)
+    for _, one in ipairs(waiting) do one:close() end
+    listening:settimeout(PATIENCE)
+    local accepted
+    repeat
+      accepted = assert(listening:accept())
+      accepted:settimeout(PATIENCE)
+      by_select(function() return socket.select({ accepted }, nil, 0)[1] end)
+    until (accepted:receive "*l" or ""):find "^GET"
+    while reactor.step(0) > 0 do end
+    assert.equal(0, reactor.step(0.3))
+    luws.wsclose(conn)
+    accepted:close()
+    listening:close()
+  end)
+
   it("at the deadline of a server that says nothing", function()
     local begun = luws.gettime()
     local _, told = open(peer { { "hold" } }.url, { upgrade_timeout = 0.1 })

@@ -507,7 +507,7 @@ describe("a connection that the reactor drives", function()
     assert.same({ "open", { 1, "1" }, { 1, "2" }, { 1, "3" } }, told)
   end)
 
-  it("is told of receive_timeout when it is due", function()
+  it("learns when receive_timeout is due", function()
     local peer = w:peer()
     local conn, told = opened(peer, { receive_timeout = 10 })
     local begun = w.clock.now()
@@ -520,7 +520,7 @@ describe("a connection that the reactor drives", function()
     assert.is_true(conn.connected)
   end)
 
-  it("is told of the end once, and is given up when its lingering is over", function()
+  it("learns of the end once, and leaves the reactor when its lingering is over", function()
     for _, case in ipairs {
       { "close", function(_, peer) peer:close(4000, "bye") end, { false, "receiver error: closed" } },
       { "end", function(_, peer) peer:finish() end, { false, "receiver error: closed" } },

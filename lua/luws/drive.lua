@@ -24,15 +24,16 @@ local EVENTS = 64
 
 local ENDED = 4 -- what the poller adds for an end
 
---- watch_descriptors(item, state): watches what the connection waits for now. Returns whether all of it can be watched.
+--- watch_descriptors(item, state): watches what the connection waits for now; what cannot be watched makes the item a
+-- polled one.
 local function watch_descriptors(item, state)
   local wire = state.wire
-  if not wire or wire == item.wire and not wire.descriptors then return not item.is_polled end
+  if not wire or wire == item.wire and not wire.descriptors then return end
   item.wire = wire
   if wire.wake and not wire:wake(item) then item.is_polled = true end
   if wire.watch then
     wire:watch(function() item:notice() end)
-    return true
+    return
   end
   for _, fd in ipairs(wire.descriptors and wire:descriptors() or { wire:descriptor() }) do
     local ok, _, is_known = item:watch(fd)
@@ -41,7 +42,6 @@ local function watch_descriptors(item, state)
     state.attempts[fd] = true
   end
   if not wire.descriptors and not (wire.descriptor and wire:descriptor()) then item.is_polled = true end
-  return not item.is_polled
 end
 
 --- Returns the time at which an item is to have its turn.

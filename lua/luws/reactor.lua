@@ -384,7 +384,6 @@ function public.watch_fd(fd, events, f)
   return setmetatable({ item = item, fd = fd }, Handle)
 end
 
-
 --- add(conn): drives a connection until it is over: its handler is called without any wsreceive. Returns true, or false
 -- and why not.
 function public.add(conn)

@@ -37,8 +37,9 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"poller_remove", poller_remove),
     // poller_set_writing(poller, token, writing): for pollers without edges
     (c"poller_set_writing", poller_set_writing),
-    // poller_wake(poller, dial, token): reports this token once the name of the dial has been looked up. Returns false
-    // if it has been meanwhile, and the dial is to be advanced at once; nil if there is nothing to look up
+    // poller_wake(poller, dial, token): reports this token once the name of the dial has been looked up, if that is still
+    // to be done. Returns true; false if it has been done meanwhile, and the dial is to be advanced at once; nil if the
+    // poller cannot tell
     (c"poller_wake", poller_wake),
     // poller_set_timer(poller, time): on the clock of `now`; nil for never
     (c"poller_set_timer", poller_set_timer),
@@ -110,7 +111,7 @@ fn poller_wake(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let Some(Value::Handle(Handle::Dial(dial))) = arguments.get(1) else { return vec![] };
     let token = number(arguments, 2) as u64;
     let is_awaited = with(arguments, |poller| dial.borrow().wake(|| poller.poller.waker(token)));
-    vec![is_awaited.flatten().into()]
+    vec![is_awaited.into()]
 }
 
 fn poller_set_timer(_: &Rc<Context>, arguments: &[Value]) -> Reply {

@@ -139,10 +139,10 @@ impl Dial {
         Some(time.saturating_duration_since(Instant::now()))
     }
 
-    /// Has `waker` called once the name has been looked up. Returns false if it has been looked up meanwhile, and is to be
-    /// [advanced](Self::advance) at once; `None` if it is done with that.
-    pub fn wake(&self, waker: impl FnOnce() -> Waker) -> Option<bool> {
-        self.lookup.as_ref().map(|lookup| lookup.wake(waker))
+    /// Has `waker` called once the name has been looked up, if that is still to be done. Returns false if it has been done
+    /// meanwhile, and this is to be [advanced](Self::advance) at once.
+    pub fn wake(&self, waker: impl FnOnce() -> Waker) -> bool {
+        self.lookup.as_ref().is_none_or(|lookup| lookup.wake(waker))
     }
 
     /// Gives up, and closes all unfinished attempts.
