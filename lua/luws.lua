@@ -357,7 +357,7 @@ end
 driven.timeout = made.timeout
 
 -- For the reactor's function add, which knows connections by their metatable.
-world.adopters[Connection] = function(conn)
+Connection[world.ADOPT] = function(conn)
   local state = live(conn)
   if not state then return false, "not connected" end
   drive().enter(conn, state)

@@ -5,7 +5,8 @@
 # SPECS names what to run (spec): SPECS=spec/open_spec.lua runs one file.
 #
 # On a terminal a line shows their progress. Each ends with its total, and with what failed and what was skipped.
-# Output of the specs and the module goes to build/specs/INTERPRETER.log, below the name of the test.
+# Output of the specs and the module goes to build/specs/INTERPRETER.log, below the name of the test. What each test
+# took, the longest first, is in build/specs/INTERPRETER.times: seconds, seconds of CPU, where it is, its name.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
@@ -107,6 +108,7 @@ finish() {
   fi
   clear_line
   echo "specs on $name: $total, in $((SECONDS - began[$lua])) s"
+  [[ ! -e $folder/times ]] || sort -rn "$folder/times" >"build/specs/$name.times"
   [[ ! -e $folder/skipped ]] || sed 's/^/  skipped: /' "$folder/skipped"
   if [[ $ended != 0 ]]; then
     failed+=("$name")
@@ -128,7 +130,8 @@ bash spec/support/pki.sh build/pki
 
 failed=()
 waiting=("$@")
-most=$(nproc 2>/dev/null || echo 2)
+# They wait for half of the time.
+most=$(($(nproc 2>/dev/null || echo 2) * 3 / 2))
 while ((${#waiting[@]} + ${#running[@]})); do
   while ((${#waiting[@]} && ${#running[@]} < most)); do
     start "${waiting[0]}"

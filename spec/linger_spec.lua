@@ -299,14 +299,14 @@ describe("over real sockets", function()
 
     -- A program that ends right after wsclose has still sent what was queued.
     it("bytes queued when the Lua state is closed reach a peer that reads them: " .. scheme, function()
-      local size = 16 * 1024 * 1024
+      local size = 6 * 1024 * 1024 -- more than the buffers of both sockets hold
       local peer = scripted.peer { tls = tls, receive_buffer = 65536, { "upgrade" }, { "wait" }, { "read_frame", 2 } }
       finally(function() peer:close() end)
       local ends = child.start {
         input = [[
           local luws, url = require "luws", ...
           local conn = assert(luws.wsopen(url, nil, { send_timeout = 0, close_timeout = 10 }))
-          print(luws.wssend(conn, 2, ("x"):rep(16 * 1024 * 1024)))
+          print(luws.wssend(conn, 2, ("x"):rep(6 * 1024 * 1024)))
           luws.wsclose(conn)
         ]],
         peer.url,
@@ -327,7 +327,7 @@ describe("over real sockets", function()
         input = [[
           local luws, url = require "luws", ...
           local conn = assert(luws.wsopen(url, nil, { send_timeout = 0, close_timeout = 10 }))
-          luws.wssend(conn, 2, ("x"):rep(16 * 1024 * 1024))
+          luws.wssend(conn, 2, ("x"):rep(6 * 1024 * 1024))
           PROXY = newproxy(true)
           getmetatable(PROXY).__gc = function() luws.wsclose(conn, 4001) end
         ]],
@@ -338,7 +338,7 @@ describe("over real sockets", function()
       local _, status = ends()
       assert.equal(0, status)
       local frames = peer:result().frames
-      assert.same({ 16 * 1024 * 1024, scripted.close_payload(4001) }, { #frames[1].payload, frames[2].payload })
+      assert.same({ 6 * 1024 * 1024, scripted.close_payload(4001) }, { #frames[1].payload, frames[2].payload })
     end)
 
     it("closing a Lua state waits no longer than close_timeout for all lingering connections: " .. scheme, function()

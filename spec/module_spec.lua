@@ -115,6 +115,21 @@ describe("the module", function()
       ]], "true\tnil\tnil\n",
     },
     {
+      "is collected if nobody holds it any more, as plugins are loaded anew, except for the first", [[
+        if jit then jit.off() end -- machine code would hold what it was made for
+        local held = setmetatable({}, { __mode = "v" })
+        for i = 1, 4 do
+          package.loaded.luws = nil
+          held[i] = require "luws"
+          held[i].wsopen("ws://127.0.0.1:1/")
+          local reactor = require "luws.reactor"
+          reactor.step(0)
+        end
+        for _ = 1, 3 do collectgarbage() end
+        print(held[2], held[3], held[4] == package.loaded.luws)
+      ]], "nil\tnil\ttrue\n",
+    },
+    {
       "has what forks of LuWS have: wsinit and ABOUT", [[
         local luws = require "L_Alpha_LuWS"
         luws.wsinit(true)

@@ -16,9 +16,9 @@ local SHARED = { clock = true, guard = true, gate = true, linger = true, reactor
 local instance_of
 function instance_of(world)
   local shared = {}
-  -- By metatable of the connections of each instance: the function that has the reactor drive one of them. It returns
-  -- true, or false and why not.
-  world.adopters = setmetatable({}, { __mode = "k" })
+  -- The key, in the metatable of an instance's connections, of the function that has the reactor drive one of them. It
+  -- returns true, or false and why not. (A table of them here would keep every instance: Lua 5.1 has no ephemerons.)
+  world.ADOPT = {}
 
   --- instance(name [, other]): returns another module table, with its own debug_mode. Its log messages begin with
   -- `name`. The stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns such a table. `other` is for specs, not

@@ -387,7 +387,8 @@ end
 --- add(conn): drives a connection until it is over: its handler is called without any wsreceive. Returns true, or false
 -- and why not.
 function public.add(conn)
-  local adopt = type(conn) == "table" and world.adopters[guard.metatable_of(conn) or false]
+  local meta = type(conn) == "table" and guard.metatable_of(conn)
+  local adopt = type(meta) == "table" and rawget(meta, world.ADOPT)
   if not adopt then error(("bad argument #1 to 'add' (connection expected, got %s)"):format(type(conn)), 0) end
   return adopt(conn)
 end

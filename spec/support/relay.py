@@ -83,7 +83,8 @@ class Relay(threading.Thread):
                 if way.source not in ended:
                     events = select.POLLIN if way.source in waiting else 0 if way.reads else select.POLLRDHUP
                     poll.register(way.source, events)
-            ready = {fd for fd, events in poll.poll(5) if events}
+            pauses = [1000 * (way.resumes - now) for way in self.ways.values() if way.resumes > now]
+            ready = {fd for fd, events in poll.poll(min(pauses, default=5)) if events}
             for way in self.ways.values():
                 if way.source.fileno() not in ready or way.source in ended:
                     continue

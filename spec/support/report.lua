@@ -5,10 +5,12 @@
 --   failures   each failure as it comes
 --   skipped    each pending test with its reason
 --   totals     one line, at the end of the run
+--   times      for each test: seconds that passed, seconds of CPU, its spec file and line, its name
 --
 -- It knows busted's events, and nothing of the specs.
 
 local busted = require "busted"
+local gettime = require("socket").gettime
 local pretty = require "pl.pretty"
 
 local FOLDER = assert(os.getenv "LUWS_SPEC_FOLDER", "LUWS_SPEC_FOLDER is not set; run scripts/busted.sh") .. "/"
@@ -38,9 +40,22 @@ local function where(trace)
   return trace and trace.short_src and ("%s:%d: "):format(trace.short_src, trace.currentline or 0) or ""
 end
 
+--- Lets go of what the parts of a file hold once it has ended. busted keeps them to the end of the run, with all that
+-- their functions refer to, and each turn of the collector would go through that.
+local function forget(element)
+  for _, child in ipairs(busted.children(element)) do
+    forget(child)
+    child.run, child.env = nil, nil
+    for _, hooks in pairs(child) do
+      if type(hooks) == "table" and type(hooks[1]) == "table" then hooks[1] = nil end
+    end
+  end
+end
+
 return function(options)
   local handler = require "busted.outputHandlers.base"()
   local files, tests = 0, 0
+  local began, cpu
 
   local function failed() return handler.failuresCount + handler.errorsCount end
   local function progress() write("progress", "w", ("%d %d %d\n"):format(files, tests, failed())) end
@@ -59,13 +74,20 @@ return function(options)
     progress()
     return nil, true
   end)
+  busted.subscribe({ "file", "end" }, function(element)
+    forget(element)
+    return nil, true
+  end)
   busted.subscribe({ "test", "start" }, function(element)
     io.write("== ", where(element.trace), handler.getFullName(element), "\n")
     io.flush()
+    began, cpu = gettime(), os.clock()
     return nil, true
   end)
-  busted.subscribe({ "test", "end" }, function()
+  busted.subscribe({ "test", "end" }, function(element)
     tests = tests + 1
+    write("times", "a", ("%.3f\t%.3f\t%s%s\n"):format(gettime() - began, os.clock() - cpu, where(element.trace),
+      handler.getFullName(element)))
     progress()
     return nil, true
   end)
