@@ -44,6 +44,8 @@ local PRELUDE = [[
     end
     collectgarbage()
   end
+  -- LuaJIT 2.1's own machine code does not survive this loop.
+  if jit then jit.off(fill) end
   local function free()
     held = {}
     collectgarbage()
