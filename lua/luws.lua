@@ -10,8 +10,8 @@ luws: a WebSocket client (RFC 6455) for Lua programs that poll, with the functio
   watch                           lets openLuup's scheduler receive
   wswait, gettime, sleep          for programs without an event loop
 
-docs/api.md documents them for users. This file checks their arguments; the work is done in open, send, receive and
-close, on top of the life cycle in connection.lua.
+docs/api.md documents them for users. This file checks their arguments; the work is done in opener, send, receive and
+close, on top of the life cycle in connection.lua. The table that wsopen returns is made in publish.lua.
 --]]
 
 local native, import, world = ...
@@ -20,20 +20,11 @@ if type(native) ~= "table" then
 end
 local clock, close, connection, guard, linger, log = import("clock"), import("close"), import("connection"),
   import("guard"), import("linger"), import("log")
-local methods, open, receive, send, wait = import("methods"), import("open"), import("receive"), import("send"),
-  import("wait")
-local options, quick = import("options"), import("quick")
-
--- What drive asks of this file, which loads it only when something is to be driven.
-local driven = {}
-
-local function drive()
-  local part = import("drive")
-  part.api = driven
-  return part
-end
+local open, opener, options, publish = import("open"), import("opener"), import("options"), import("publish")
+local quick, receive, send, wait = import("quick"), import("receive"), import("send"), import("wait")
 
 local luws = log.settings
+publish.api = luws
 -- yyddd, as in LuWS: plugins compare it with `<`.
 luws._VERSION = 26324
 -- If true, each frame is logged. May be changed at any time.
@@ -67,152 +58,8 @@ local OPCODES = {
   [EVENT.text] = true, [EVENT.binary] = true, [CLOSE] = true, [EVENT.ping] = true, [EVENT.pong] = true,
 }
 
--- The keys under which a connection table holds its state and the number of its session. When the table is collected,
--- so are the state and the native objects that own the socket.
-local STATE, NUMBER = log.STATE, log.NUMBER
-
 local state_of, poll, send_now = quick.state_of, quick.poll, quick.send_now
-
---- Returns the state of a connection that is not closed, or nil.
-local function live(conn)
-  local state = state_of(conn)
-  return state and state.phase ~= "closed" and state or nil
-end
-
--- The methods need functions that are defined further down.
-local made = methods.make(live, function(conn) return luws.wsreceive(conn) end, function(...) luws.wsclose(...) end)
-
-local Connection = {}
-
-function Connection:__tostring()
-  return ("luws-websock[%s:%s]"):format(guard.text(self.ip) or "?", guard.text(self.port) or "?")
-end
-
-function Connection:__index(key)
-  -- As in the browsers' WebSocket: bytes that were passed to wssend and have not left yet.
-  if key == "bufferedAmount" then
-    local state = live(self)
-    return state and state.phase ~= "connecting" and connection.outgoing(state) or 0
-  end
-  return made[key]
-end
-
---- publish(state, target, handler, given): makes the table that the user gets for a connection.
-local function publish(state, target, handler, given)
-  local now = clock.time()
-  local conn = setmetatable({
-    [STATE] = state,
-    [NUMBER] = false,
-    connected = false,
-    closing = false,
-    proto = target.secure and "wss" or "ws",
-    ip = target.host,
-    port = target.port,
-    path = target.resource,
-    options = given,
-    msghandler = handler,
-    lastMessage = now,
-    lastPing = now,
-    -- Once it is open. Having room for them from the beginning costs less.
-    socket = nil,
-    proxied = nil,
-    sockproxy_pid = nil,
-    subprotocol = nil,
-    response_headers = nil,
-    tls = nil,
-    response = nil, -- if it is refused
-  }, Connection)
-  state.conn, state.given = conn, given
-  return conn
-end
-
---- opened(conn, state): completes the table of a connection that is open now.
-local function opened(conn, state)
-  local session, plan, now = state.session, state.plan, clock.time()
-  conn[NUMBER] = state.number
-  conn.connected = true
-  conn.socket = state.socket
-  conn.proxied = plan.proxy ~= nil
-  conn.sockproxy_pid = plan.proxy and native.proxy_detail(session) or nil
-  conn.subprotocol, conn.response_headers = native.response(session)
-  conn.tls = plan.target.secure and native.peer(session) or nil
-  conn.lastMessage, conn.lastPing = now, now
-  state.plan = nil -- needed only for opening
-  if state.opening.open_handler then
-    state.greets = true
-    connection.settle(state)
-  end
-  linger.watch(state)
-  if log.debugging() then log.debug("%s is open", tostring(conn)) end
-  if conn.tls and not conn.tls.verified and native.first_unverified() then
-    log.warning('the certificate of %s:%s was not verified because ssl_verify is "none" (logged once, for all '
-      .. 'connections); set ssl_verify = "peer" or ssl_fingerprint', conn.ip, conn.port)
-  end
-  if state.weaknesses then
-    log.warning("the strength of TLS with %s:%s is not verified because of %s", conn.ip, conn.port, state.weaknesses)
-  end
-end
-
---- driven.opened(conn, state): tells of a connection whose opening, which nobody waits for, is over.
-function driven.opened(conn, state)
-  local failure = state.failure
-  if state.opening.wait == "yield" then drive().leave(state) end -- the rest is its coroutine's
-  if state.waiter then state.waiter() end
-  if not failure then
-    opened(conn, state)
-    if state.item then native.set_driven(state.number, true) end
-    return
-  end
-  state.plan, state.news = nil, failure.text
-  conn.response = failure.response
-  conn.close_code, conn.close_reason, conn.was_clean = 1006, "", false
-end
-
-local function is_opening_over(state) return state.phase ~= "connecting" end
-
---- open_later(state, target, handler, given): returns a connection that the reactor opens.
-local function open_later(state, target, handler, given)
-  local failure = state.failure
-  if failure and not failure.hop then return false, failure.text end -- the options are wrong
-  local conn = publish(state, target, handler, given)
-  drive().enter(conn, state)
-  if failure then driven.opened(conn, state) end
-  return conn
-end
-
---- resumer(thread): returns a function that resumes a coroutine which waits in wsopen.
-local function resumer(thread)
-  return function()
-    if coroutine.status(thread) ~= "suspended" then return end
-    local ok, err = coroutine.resume(thread)
-    if not ok then log.error("a coroutine that opened a connection failed: %s", guard.text(err) or type(err)) end
-  end
-end
-
---- open_yielding(state, target, handler, given): opens a connection while other coroutines run. Returns the same as
--- wsopen.
-local function open_yielding(state, target, handler, given)
-  local thread, reactor = guard.running(), import("reactor")
-  local conn, wrong = open_later(state, target, handler, given)
-  if not conn then return false, wrong end
-  local function is_over() return is_opening_over(state) end
-  local paused, why = reactor.pause(is_over)
-  if paused == false then
-    luws.wsclose(conn)
-    return false, why
-  end
-  if not paused then
-    reactor.public.attach() -- if there is a loop that drives it, such as luv's; otherwise the program does
-    local resume = resumer(thread)
-    state.waiter = function() reactor.later(resume) end
-    while not is_over() do coroutine.yield() end
-    state.waiter = nil
-  end
-  local failure = state.failure
-  if not failure then return conn end
-  state.news = nil -- it is told here
-  return false, failure.text, failure.response
-end
+local live = publish.live
 
 --- wsopen(url, handler [, options]): opens a connection. Blocks for at most connect_timeout plus upgrade_timeout; with
 -- sockproxy, plus its timeout; if the upgrade is refused, plus half a second for the body of the response. Returns the
@@ -233,18 +80,7 @@ function luws.wsopen(url, handler, given)
   end
   given = given or {}
   guard.collect_some()
-  local state
-  state, why = open.begin(target, given)
-  if not state then return false, why end
-  if not state.opening.wait then return open_later(state, target, handler, given) end
-  if state.opening.wait == "yield" then return open_yielding(state, target, handler, given) end
-  wait.till(state, is_opening_over, math.huge)
-  local failure = state.failure
-  if failure and failure.response then return false, failure.text, failure.response end
-  if failure then return false, failure.text end
-  local conn = publish(state, target, handler, given)
-  opened(conn, state)
-  return conn
+  return opener.open(target, handler, given)
 end
 
 --- send_checked(conn, state, opcode, data): does the work of wssend for a connection that is open.
@@ -323,9 +159,7 @@ local function receive_more(conn, ...)
   tick()
   local state = state_of(conn)
   if not state then return nil, "not connected" end
-  if state.phase == "connecting" and drive().opening(conn, state) then return false, 0 end
-  if state.greets then receive.greet(conn, state) end
-  if state.message then send.check(state, false) end
+  if state.phase == "connecting" and import("drive").opening(conn, state) then return false, 0 end
   return receive.receive(conn, state, ...)
 end
 
@@ -346,38 +180,12 @@ function luws.wsreceive(conn)
   return false, 0
 end
 
---- driven.received(conn, most): does the same for the reactor, with at most this many events.
-function driven.received(conn, most)
-  local is_left, first, second, turn = poll(conn, most)
-  if is_left then return receive_more(conn, first, second, turn) end
-  if second then return first, second end
-  return false, 0
-end
-
-driven.timeout = made.timeout
-
 -- For the reactor's function add, which knows connections by their metatable.
-Connection[world.ADOPT] = function(conn)
+publish.metatable[world.ADOPT] = function(conn)
   local state = live(conn)
   if not state then return false, "not connected" end
-  drive().enter(conn, state)
+  import("drive").enter(conn, state)
   return true
-end
-
--- Stands for the wire of a connection that is held up by others; what they do is looked at after this many seconds.
-local LOOK = 0.05
-local held = {}
-
-function held.wait(_, _, _, seconds) clock.sleep(math.min(seconds, LOOK)) end
-
---- wait_open(conn, state, deadline): waits until the opening of a connection is over. Returns whether it is.
-local function wait_open(conn, state, deadline)
-  local function advance(now)
-    local due = drive().opening(conn, state)
-    local wire = state.is_in ~= false and state.wire or held
-    return wire, true, due and native.sendable(state.session) > 0, due or now
-  end
-  return wait.on(advance, function() return state.phase ~= "connecting" end, deadline)
 end
 
 --- wswait(conn [, seconds]): waits until wsreceive has something to do, for at most that time, or for as long as it
@@ -394,10 +202,10 @@ function luws.wswait(conn, seconds)
     if state.news or not state.lingering then return true end
     return linger.wait(state.lingering, now + left)
   end
-  if state.phase == "connecting" then return wait_open(conn, state, now + left) end
+  if state.phase == "connecting" then return opener.wait(conn, state, now + left) end
   if state.opening.coalesce > 0 then connection.write(state) end
-  if made.dirty(conn) then return true end
-  local limit = made.timeout(conn) or math.huge -- until "message timeout" is due
+  if publish.methods.dirty(conn) then return true end
+  local limit = publish.methods.timeout(conn) or math.huge -- until "message timeout" is due
   local deadline = clock.now() + math.min(left, limit) -- the clock is read after it: not too early for wsreceive
   return guard.entry(wait.readable, state, close.interrupted, state, deadline) or limit <= left
 end
@@ -409,7 +217,7 @@ function luws.watch(conn)
   if not state then return false, "not connected" end
   local ok, why = import("reactor").public.attach("openluup")
   if not ok then return false, why == "openluup is not here" and "this is not openLuup" or why end
-  drive().enter(conn, state)
+  import("drive").enter(conn, state)
   return true
 end
 

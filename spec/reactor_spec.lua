@@ -178,7 +178,7 @@ describe("a debug hook that raises an error at any instruction of a step", funct
       raised = false
       local function hook()
         local source = debug.getinfo(2, "S").source
-        if not source:find("^@luws/reactor") and not source:find("^@luws/timers") then
+        if not (source:find "^@luws/reactor" or source:find "^@luws/turns" or source:find "^@luws/timers") then
           debug.sethook(hook, "", 1)
           return
         end

@@ -38,6 +38,7 @@ const DRIVER: &[&str] = &[
     "hosts/luv",
     "hosts/openluup",
     "timers",
+    "turns",
     "reactor",
     // What is needed to open a connection.
     "gate",
@@ -58,9 +59,11 @@ const DRIVER: &[&str] = &[
     "linger",
     "close",
     "quick",
-    "receive",
+    "publish",
     "send",
+    "receive",
     "drive",
+    "opener",
     // The API.
     "luws",
     "loader",

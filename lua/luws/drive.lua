@@ -8,13 +8,12 @@ Whatever gives a connection something to do that its descriptor does not show, g
 local native, import = ...
 local clock, connection, guard, linger = import("clock"), import("connection"), import("guard"),
   import("linger")
-local open, reactor, receive = import("open"), import("reactor"), import("receive")
+local open, publish, quick, receive, turns = import("open"), import("publish"), import("quick"), import("receive"),
+  import("turns")
 
 local drive = {}
 
---- What the API has for this file, and sets: opened(conn, state) is called when a connection has been opened or has
--- failed to; received(conn, most) is its wsreceive, with the most events of a turn; timeout(conn) is its method.
-drive.api = nil
+local lingering = linger.waiting
 
 -- At most this many steps of opening in one turn.
 local STEPS = 16
@@ -46,7 +45,7 @@ end
 
 --- Returns the time at which an item is to have its turn.
 local function limited(item, now, time)
-  return item.is_polled and math.min(time or math.huge, now + reactor.POLL) or time
+  return item.is_polled and math.min(time or math.huge, now + turns.POLL) or time
 end
 
 --- advance(state, now): takes steps of opening until it has to wait. What a user's connect function raises is a failure
@@ -64,13 +63,25 @@ local function advance(state, now)
   return now
 end
 
+--- opened(conn, state): tells of a connection whose opening, which nobody waits for, is over.
+function drive.opened(conn, state)
+  if state.opening.wait == "yield" then drive.leave(state) end -- the rest is its coroutine's
+  if state.waiter then state.waiter() end
+  if state.failure then
+    publish.failed(conn, state)
+    return
+  end
+  publish.opened(conn, state)
+  if state.item then native.set_driven(state.number, true) end
+end
+
 --- opening(conn, state): goes on with opening a connection, without waiting. Returns until when it waits, if it is not
 -- over.
 function drive.opening(conn, state)
   local now = clock.now()
   local due = advance(state, now)
   if state.phase == "connecting" then return due end
-  drive.api.opened(conn, state)
+  drive.opened(conn, state)
   return nil
 end
 
@@ -87,16 +98,27 @@ local function turn_of_opening(item, now)
   return due <= now, limited(item, now, due)
 end
 
+--- received(conn, state): does the work of wsreceive. Returns the same.
+local function received(conn, state)
+  local is_left, first, second, turn = quick.poll(conn, EVENTS)
+  if is_left then
+    if lingering[1] then linger.advance() end
+    return receive.receive(conn, state, first, second, turn)
+  end
+  if second then return first, second end
+  return false, 0
+end
+
 --- Returns whether the connection wants another turn at once, and when it wants one at the latest.
 local function turn_of_open(item, now)
   local state, conn = item.state, item.conn
-  local more, count = drive.api.received(conn, EVENTS)
+  local more, count = received(conn, state)
   if state.phase == "closed" then return true end
   item:wants_room(native.sendable(state.session) > 0)
   -- Where deliveries are nested too deep, or in a finaliser, nothing was done, and no descriptor will tell again.
-  if count == 0 and (guard.is_deep() or native.is_busy(state.session)) then return false, now + reactor.POLL end
+  if count == 0 and (guard.is_deep() or native.is_busy(state.session)) then return false, now + turns.POLL end
   if more or item.ended == state.wire then return true end
-  local left = drive.api.timeout(conn)
+  local left = publish.methods.timeout(conn)
   return left == 0, limited(item, now, left and now + left)
 end
 
@@ -125,7 +147,7 @@ end
 --- enter(conn, state): has the reactor drive a connection from now on.
 function drive.enter(conn, state)
   if state.item then return end
-  local item = reactor.enter(turn)
+  local item = turns.enter(turn)
   item.conn, item.state, state.attempts, state.item = conn, state, {}, item
   if state.phase ~= "connecting" then
     watch_descriptors(item, state)
@@ -143,7 +165,7 @@ function drive.leave(state)
   state.item = nil
   item:leave()
   local fd = state.phase ~= "closed" and state.wire.descriptor and state.wire:descriptor()
-  if fd then item:unwatch(fd) end
+  if fd then turns.unwatch(fd) end
   native.set_driven(state.number, false)
   connection.settle(state)
 end

@@ -8,7 +8,8 @@ the log and no further.
 local native, import = ...
 local clock, close, connection, guard, log = import("clock"), import("close"), import("connection"), import("guard"),
   import("log")
-local options, quick, sink, trace = import("options"), import("quick"), import("sink"), import("trace")
+local options, quick, send, sink, trace = import("options"), import("quick"), import("send"), import("sink"),
+  import("trace")
 
 local receive = {}
 
@@ -73,7 +74,7 @@ function receive.tell_news(conn, state)
 end
 
 --- greet(conn, state): calls the user's open_handler, once, because the connection is open.
-function receive.greet(conn, state)
+local function greet(conn, state)
   state.greets = false
   connection.settle(state)
   local ok, err = guard.call(state, state.opening.open_handler, conn)
@@ -274,6 +275,8 @@ end
 --- receive(conn, state, count, more, turn): does what quick.poll has left of a wsreceive. `turn` is true if a turn has
 -- begun, or the handler's error if the turn ended with one.
 function receive.receive(conn, state, count, more, turn)
+  if state.greets then greet(conn, state) end
+  if state.message then send.check(state, false) end
   if turn and turn ~= true then finished(conn, false, turn) end
   if state.phase == "closed" then
     receive.tell_news(conn, state)

@@ -425,8 +425,8 @@ function world.new()
       return setmetatable({ world = self, host = host, session = state.session, plan = self:next_dial() }, Dial)
     end,
   }
-  function seams.poller(reactor)
-    return memory.poller(self.clock, reactor.dirty)
+  function seams.poller(is_due)
+    return memory.poller(self.clock, is_due)
   end
   self.luws = luws.instance("luws", seams)
   native, memory = seams.native, seams.memory

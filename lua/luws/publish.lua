@@ -1,0 +1,118 @@
+--[[
+The table that the user gets for a connection: what is in it from the beginning, what is added once the connection is
+open or has failed to open, and its methods. The state of the connection is in it under a private key.
+--]]
+
+local native, import = ...
+local clock, connection, guard, linger, log = import("clock"), import("connection"), import("guard"), import("linger"),
+  import("log")
+local methods, quick = import("methods"), import("quick")
+
+local publish = {}
+
+-- The keys under which a connection table holds its state and the number of its session. When the table is collected,
+-- so are the state and the native objects that own the socket.
+local STATE, NUMBER = log.STATE, log.NUMBER
+
+local state_of = quick.state_of
+
+--- live(conn): returns the state of a connection that is not closed, or nil; nil for anything else, too.
+local function live(conn)
+  local state = state_of(conn)
+  return state and state.phase ~= "closed" and state or nil
+end
+
+publish.live = live
+
+--- The functions of the API, which methods call; luws sets it.
+publish.api = nil
+
+local made = methods.make(live, function(conn) return publish.api.wsreceive(conn) end,
+  function(...) publish.api.wsclose(...) end)
+
+--- The methods of connections.
+publish.methods = made
+
+local Connection = {}
+
+--- The metatable of connections.
+publish.metatable = Connection
+
+function Connection:__tostring()
+  return ("luws-websock[%s:%s]"):format(guard.text(self.ip) or "?", guard.text(self.port) or "?")
+end
+
+function Connection:__index(key)
+  -- As in the browsers' WebSocket: bytes that were passed to wssend and have not left yet.
+  if key == "bufferedAmount" then
+    local state = live(self)
+    return state and state.phase ~= "connecting" and connection.outgoing(state) or 0
+  end
+  return made[key]
+end
+
+--- new(state, target, handler, given): returns the table for a connection. `given` is the user's table of options.
+function publish.new(state, target, handler, given)
+  local now = clock.time()
+  local conn = setmetatable({
+    [STATE] = state,
+    [NUMBER] = false,
+    connected = false,
+    closing = false,
+    proto = target.secure and "wss" or "ws",
+    ip = target.host,
+    port = target.port,
+    path = target.resource,
+    options = given,
+    msghandler = handler,
+    lastMessage = now,
+    lastPing = now,
+    -- Once it is open. Having room for them from the beginning costs less.
+    socket = nil,
+    proxied = nil,
+    sockproxy_pid = nil,
+    subprotocol = nil,
+    response_headers = nil,
+    tls = nil,
+    response = nil, -- if it is refused
+  }, Connection)
+  state.conn, state.given = conn, given
+  return conn
+end
+
+--- opened(conn, state): completes the table of a connection that is open now.
+function publish.opened(conn, state)
+  local session, plan, now = state.session, state.plan, clock.time()
+  conn[NUMBER] = state.number
+  conn.connected = true
+  conn.socket = state.socket
+  conn.proxied = plan.proxy ~= nil
+  conn.sockproxy_pid = plan.proxy and native.proxy_detail(session) or nil
+  conn.subprotocol, conn.response_headers = native.response(session)
+  conn.tls = plan.target.secure and native.peer(session) or nil
+  conn.lastMessage, conn.lastPing = now, now
+  state.plan = nil -- needed only for opening
+  if state.opening.open_handler then
+    state.greets = true
+    connection.settle(state)
+  end
+  linger.watch(state)
+  if log.debugging() then log.debug("%s is open", tostring(conn)) end
+  if conn.tls and not conn.tls.verified and native.first_unverified() then
+    log.warning('the certificate of %s:%s was not verified because ssl_verify is "none" (logged once, for all '
+      .. 'connections); set ssl_verify = "peer" or ssl_fingerprint', conn.ip, conn.port)
+  end
+  if state.weaknesses then
+    log.warning("the strength of TLS with %s:%s is not verified because of %s", conn.ip, conn.port, state.weaknesses)
+  end
+end
+
+--- failed(conn, state): completes the table of a connection that nobody has waited for, and that could not be opened.
+function publish.failed(conn, state)
+  local failure = state.failure
+  state.plan, state.news = nil, failure.text
+  conn.response = failure.response
+  conn.close_code, conn.close_reason, conn.was_clean = 1006, "", false
+end
+
+return publish
