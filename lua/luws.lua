@@ -188,11 +188,8 @@ publish.metatable[world.ADOPT] = function(conn)
   return true
 end
 
---- wswait(conn [, seconds]): waits until wsreceive has something to do, for at most that time, or for as long as it
--- takes if no time is given. After wsclose, waits for the end of the closing handshake instead. Returns whether what it
--- waits for has happened.
-function luws.wswait(conn, seconds)
-  tick()
+--- wait_for(conn, seconds): does the work of wswait.
+local function wait_for(conn, seconds)
   local state = state_of(conn)
   if not state then return true end
   local left = seconds == nil and math.huge or tonumber(seconds) or 0
@@ -208,6 +205,14 @@ function luws.wswait(conn, seconds)
   local limit = publish.methods.timeout(conn) or math.huge -- until "message timeout" is due
   local deadline = clock.now() + math.min(left, limit) -- the clock is read after it: not too early for wsreceive
   return guard.entry(wait.readable, state, close.interrupted, state, deadline) or limit <= left
+end
+
+--- wswait(conn [, seconds]): waits until wsreceive has something to do, for at most that time, or for as long as it
+-- takes if no time is given. After wsclose, waits for the end of the closing handshake instead. Returns whether what it
+-- waits for has happened.
+function luws.wswait(conn, seconds)
+  tick()
+  return noticed(conn, wait_for(conn, seconds))
 end
 
 --- watch(conn): inside openLuup, makes the scheduler receive whenever something arrives, until the connection ends.

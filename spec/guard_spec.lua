@@ -89,6 +89,32 @@ describe("a turn", function()
   end)
 end)
 
+describe("a call in which nothing can yield", function()
+  it("leaves no mark on its coroutine, wherever a debug hook raises an error", function()
+    local guard = world.new().import "guard"
+    local count, has_raised = 0, true
+    while has_raised do
+      count, has_raised = count + 1, false
+      local function raise()
+        debug.sethook()
+        has_raised = true
+        error("on purpose", 0)
+      end
+      coroutine.wrap(function()
+        local thread = coroutine.running()
+        pcall(function()
+          debug.sethook(raise, "", count)
+          guard.without_yields(function() assert(not guard.running()) end)
+          debug.sethook()
+        end)
+        debug.sethook()
+        assert.equal(thread, guard.running(), "after " .. count)
+      end)()
+    end
+    assert.is_true(count > 5)
+  end)
+end)
+
 describe("what can be called", function()
   it("is a function or a table with __call in its metatable, even a hidden one", function()
     local guard = world.new().import "guard"

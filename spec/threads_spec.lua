@@ -67,6 +67,47 @@ return function()
 end
 ]]
 
+-- The same with connections of two instances that the state's reactor drives.
+local DRIVEN = [[
+local thread, round, url = ...
+local luws = require "luws"
+local reactor = require "luws.reactor"
+local instances = { luws, luws.instance "other" }
+local conns, told, count = {}, {}, 0
+
+local function until_told(wanted)
+  local deadline = luws.gettime() + 10
+  while count < wanted do
+    assert(luws.gettime() < deadline, "not told in time")
+    reactor.step(1)
+  end
+end
+
+local function say(i, what)
+  assert(instances[1 + i % 2].wssend(conns[i], 1, ("thread %d round %d %d %s"):format(thread, round, i, what)))
+end
+
+for i = 1, 6 do
+  conns[i] = assert(instances[1 + i % 2].wsopen(url, function(conn, _, data)
+    count, told[i] = count + 1, conn == conns[i] and data
+  end, { wait = false, close_timeout = 10, open_handler = function() say(i, "first") end }))
+end
+until_told(6)
+
+return function()
+  for i = 1, 6 do
+    assert(told[i] == ("thread %d round %d %d first"):format(thread, round, i), "another answer than to this message")
+    say(i, "later")
+  end
+  until_told(12)
+  -- One is closed, one lingers, and the others stay open, one of them with an answer on its way.
+  conns[1]:close()
+  luws.wsclose(conns[2])
+  assert(luws.wswait(conns[2], 10) and conns[2].was_clean)
+  say(3, "last")
+end
+]]
+
 describe("Lua states on several threads", function()
   local folder
 
@@ -111,6 +152,14 @@ describe("Lua states on several threads", function()
         servers.url("demo", "ws", "/echo"), servers.url("demo", "wss", "/echo"))
       local before = output:match "descriptors (%d+)" or "?"
       assert.equal(("states %d\ndescriptors %s %s\n"):format(STATES, before, before), output)
+      assert.equal(0, status)
+    end)
+  end
+
+  for _, mode in ipairs { "keep", "pass" } do
+    it("have each a reactor of its own, which may be another thread's from then on: " .. mode, function()
+      local output, status = host(DRIVEN, mode, THREADS, 2, servers.url("demo", "ws", "/echo"))
+      assert.matches(("^states %d\ndescriptors (%%d+) %%1\n$"):format(2 * THREADS), output)
       assert.equal(0, status)
     end)
   end

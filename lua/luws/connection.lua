@@ -119,6 +119,7 @@ end
 function connection.set_message(state, turn)
   state.message = turn
   connection.settle(state)
+  if state.item then state.item:notice() end
 end
 
 --- closing(state): open -> closing. A close frame has been sent.

@@ -43,9 +43,11 @@ local function watch_descriptors(item, state)
   if not wire.descriptors and not (wire.descriptor and wire:descriptor()) then item.is_polled = true end
 end
 
---- Returns the time at which an item is to have its turn.
+--- Returns the time at which an item is to have its turn. Nobody tells whether the coroutine that sends a message from
+-- a source was abandoned.
 local function limited(item, now, time)
-  return item.is_polled and math.min(time or math.huge, now + turns.POLL) or time
+  if not (item.is_polled or item.state.message) then return time end
+  return math.min(time or math.huge, now + turns.POLL)
 end
 
 --- advance(state, now): takes steps of opening until it has to wait. What a user's connect function raises is a failure
@@ -72,7 +74,9 @@ function drive.opened(conn, state)
     return
   end
   publish.opened(conn, state)
-  if state.item then native.set_driven(state.number, true) end
+  if not state.item then return end
+  native.set_driven(state.number, true)
+  state.item:notice() -- if it was not the reactor that took the last step
 end
 
 --- opening(conn, state): goes on with opening a connection, without waiting. Returns until when it waits, if it is not
@@ -117,9 +121,12 @@ local function turn_of_open(item, now)
   item:wants_room(native.sendable(state.session) > 0)
   -- Where deliveries are nested too deep, or in a finaliser, nothing was done, and no descriptor will tell again.
   if count == 0 and (guard.is_deep() or native.is_busy(state.session)) then return false, now + turns.POLL end
-  if more or item.ended == state.wire then return true end
+  if more then return true end
   local left = publish.methods.timeout(conn)
-  return left == 0, limited(item, now, left and now + left)
+  local again = item.ended == state.wire or left == 0
+  -- Where a user's socket says that there is something, but gives nothing, a coroutine is suspended in its methods.
+  if again and count == 0 and state.wire.held then return false, now + turns.POLL end
+  return again, limited(item, now, left and now + left)
 end
 
 local function turn_of_closed(item, now)

@@ -24,7 +24,6 @@ local native = ...
 local guard = {}
 
 local attempt, deliver = native.attempt, native.deliver
-local coroutine_running = coroutine.running
 local resume, status, yield = coroutine.resume, coroutine.status, coroutine.yield
 guard.unpack = unpack or table.unpack -- luacheck: ignore (Lua 5.2 and later)
 
@@ -68,16 +67,12 @@ end
 local yields_through_pcall = rawget(globals, "jit") ~= nil or _VERSION ~= "Lua 5.1"
 guard.can_yield = yields_through_pcall
 
--- The coroutine in which nothing may yield now (without_yields). There it is as in the main one.
-local unyielding
+--- without_yields(f, ...): pcall(f, ...), in which nothing can yield in any version of Lua.
+guard.without_yields = native.without_yields
 
---- Returns the running coroutine; nil for the main one, in every version of Lua, and where nothing may yield.
-local function running()
-  local thread, is_main = coroutine_running()
-  if is_main or thread == unyielding then return nil end
-  return thread
-end
-
+--- running(): returns the running coroutine; nil for the main one, in every version of Lua, and where nothing can
+-- yield.
+local running = native.running
 guard.running = running
 
 --- text(value): returns tostring(value); or nil and why tostring fails.
@@ -225,18 +220,6 @@ local function interrupted_by(err, state, interrupted, held, is_calling)
   local is_stuck = wire.held and wire:held() > held
   if is_calling or is_stuck or native.was_interrupted(state.session) then interrupted(state) end
   error(err, 0)
-end
-
-local function after_unyielding(before, ...)
-  unyielding = before
-  return ...
-end
-
---- without_yields(f, ...): pcall(f, ...), in which nothing can yield in any version of Lua.
-function guard.without_yields(f, ...)
-  local before = unyielding
-  unyielding = coroutine_running()
-  return after_unyielding(before, native.without_yields(f, ...))
 end
 
 --- free(f, ...): calls a function that has nothing to do with a connection, and may not yield. Returns true and its

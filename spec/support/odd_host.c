@@ -1,7 +1,8 @@
 /* What unusual hosts do, for child programs of the specs (odd_host.lua). One library with two uses:
  *
  * - By LD_PRELOAD it replaces functions of the C library. A look-up of a name that begins with "dead" fails when the
- *   program says so. With ODD_NO_THREADS no thread can be made. The wall clock can be set.
+ *   program says so; "both.test" has the addresses ::1 and 127.0.0.1. With ODD_NO_THREADS no thread can be made. The
+ *   wall clock can be set.
  * - The program loads it as a Lua module with some of POSIX, and what replaces the wall clock's time.
  */
 #define _GNU_SOURCE
@@ -37,6 +38,10 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
   if (node && strncmp(node, "dead", 4) == 0) {
     while (!look_ups_fail) usleep(1000);
     return EAI_AGAIN;
+  }
+  if (node && strcmp(node, "both.test") == 0) {
+    int failed = real("::1", service, hints, result);
+    return failed ? failed : real("127.0.0.1", service, hints, &(*result)->ai_next);
   }
   return real(node, service, hints, result);
 }

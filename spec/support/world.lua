@@ -400,6 +400,18 @@ function World:open(peer, options, handler)
   return self.conn, self.next_peer
 end
 
+--- open_later([peer [, options]]): begins to open a connection to a peer, without waiting. Returns it, and what is
+-- told: "open", or the handler's arguments.
+function World:open_later(peer, options)
+  self.next_peer = peer or self:peer()
+  local told = {}
+  options = options or {}
+  options.wait = false
+  options.open_handler = function(conn) told[#told + 1] = conn.connected and "open" or "not open" end
+  local conn = self.luws.wsopen("ws://peer.test/", function(_, ...) told[#told + 1] = { ... } end, options)
+  return assert(conn), told
+end
+
 --- receive_all([conn]): calls wsreceive until there is nothing more for now. Returns what the last call returned.
 function World:receive_all(conn)
   local more, bytes

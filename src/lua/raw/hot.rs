@@ -39,6 +39,7 @@ pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"set_driven", set_driven),
     (c"poller_wait", poller_wait),
     (c"without_yields", without_yields),
+    (c"running", running),
     (c"done", done),
     (c"shelter", shelter),
     (c"is_busy", is_busy),
@@ -156,6 +157,17 @@ unsafe extern "C-unwind" fn without_yields(state: *mut State) -> c_int {
         ffi::lua_pushboolean(state, (status == ffi::LUA_OK).into());
         ffi::lua_insert(state, 1);
         ffi::lua_gettop(state)
+    }
+}
+
+/// `running()`: the running coroutine; nil for the main one, and where nothing can yield.
+unsafe extern "C-unwind" fn running(state: *mut State) -> c_int {
+    unsafe {
+        let can_yield = context(state).is_none_or(|context| context.unyielding.get() != state as usize);
+        if ffi::lua_pushthread(state) != 0 || !can_yield {
+            ffi::lua_pushnil(state);
+        }
+        1
     }
 }
 
