@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/memory.rs", &[], &[]),
     ("src/text.rs", &[], &[]),
-    ("src/http", &["memory", "text"], &["httparse"]),
+    ("src/http", &["memory", "text"], &["base64", "httparse", "md5", "sha2"]),
     ("src/protocol", &["http", "memory", "text"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
     (
@@ -74,6 +74,7 @@ const OUTSIDE: &[&str] = &[
     "base64",
     "flate2",
     "httparse",
+    "md5",
     "mlua_sys",
     "native_tls",
     "nix",

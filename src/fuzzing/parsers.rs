@@ -1,7 +1,8 @@
 //! Fuzz targets for parsers that are not part of an open connection: URLs, heads and bodies of HTTP, headers to be sent,
-//! close frames, answers of proxies, certificates. Knows nothing of sessions.
+//! challenges, close frames, answers of proxies, certificates. Knows nothing of sessions.
 
-use crate::http::{Header, RequestReader, ResponseReader};
+use crate::http::auth::{self, Challenge, Credentials, Tried};
+use crate::http::{Header, Headers, RequestReader, ResponseReader};
 use crate::protocol::close::CloseFrame;
 use crate::protocol::error::ProtocolError;
 use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
@@ -119,6 +120,34 @@ pub fn header(data: &[u8]) {
     assert_eq!(length, head.len());
     let [(read_name, read_value)] = request.headers.0.as_slice() else { panic!("{request:?}") };
     assert_eq!((read_name.as_str(), read_value.trim_ascii()), (&*name, value.trim_ascii()));
+}
+
+/// The challenges of a refusal, a field in each line: the answer is a header, and repeats what its challenge says.
+///
+/// # Panics
+/// A promise is broken.
+pub fn challenge(data: &[u8]) {
+    let fields = data.split(|byte| *byte == b'\n').filter(|value| Header::new("a", value).is_ok());
+    let headers = Headers(fields.map(|value| ("a".to_owned(), value.to_vec())).collect());
+    let challenges = Challenge::all(&headers, "A");
+    assert!(auth::schemes(&challenges).is_ascii());
+    let request = auth::Request { method: "GET", uri: "/", cnonce: "c" };
+    let credentials = Credentials::new(b"us\"er", b"pass").unwrap();
+    for tried in [Tried::Nothing, Tried::Basic, Tried::Digest, Tried::FreshDigest] {
+        let Some((value, next)) = credentials.answer(&challenges, None, tried, &request) else { continue };
+        Header::new("Authorization", &value).expect("a header for it");
+        let answer = Headers(vec![("a".to_owned(), value)]);
+        let [answer] = &Challenge::all(&answer, "a")[..] else { panic!("{answer:?}") };
+        if next == Tried::Basic {
+            assert!(answer.is("Basic") && challenges.iter().any(|challenge| challenge.is("Basic")));
+            continue;
+        }
+        assert_eq!(answer.get("username"), Some(&b"us\"er"[..]));
+        let repeats = |name| move |challenge: &&Challenge| challenge.get(name) == answer.get(name);
+        let digests = challenges.iter().filter(|challenge| challenge.is("Digest"));
+        let same = digests.filter(repeats("realm")).filter(repeats("nonce")).find(repeats("opaque"));
+        assert!(same.is_some(), "{answer:?} for {challenges:?}");
+    }
 }
 
 /// The body of a close frame: a valid one is written as it was, and its code and reason can be sent.

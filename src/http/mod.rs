@@ -1,9 +1,10 @@
-//! HTTP/1.1 messages (RFC 9112) as bytes: reads heads and measures bodies.
+//! HTTP/1.1 messages (RFC 9112) as bytes: reads heads, measures bodies and answers challenges.
 //!
 //! Requests are read strictly, because a server decides what it lets in. Responses are read leniently, because a client
 //! gains nothing by rejecting a well-meaning server. Knows nothing of sockets, or of the protocols on top of HTTP: the
 //! upgrade to WebSocket is in [`protocol::handshake`](crate::protocol::handshake).
 
+pub mod auth;
 pub mod body;
 mod head;
 pub mod headers;

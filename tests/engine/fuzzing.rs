@@ -13,7 +13,7 @@ use crate::vectors::format::{self, KEY, Vector};
 
 type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
-const TARGETS: [Target; 12] = [
+const TARGETS: [Target; 13] = [
     ("frame_header", fuzzing::frame_header, headers),
     ("session_client", fuzzing::session_client, || sessions(Role::Client)),
     ("session_server", fuzzing::session_server, || sessions(Role::Server)),
@@ -23,6 +23,7 @@ const TARGETS: [Target; 12] = [
     ("url", fuzzing::url, || lines(URLS)),
     ("http", fuzzing::http, heads),
     ("header", fuzzing::header, || lines(HEADERS)),
+    ("challenge", fuzzing::challenge, challenges),
     ("close_frame", fuzzing::close_frame, close_frames),
     ("proxy", fuzzing::proxy, proxies),
     ("certificate", fuzzing::certificate, certificates),
@@ -99,6 +100,23 @@ X-10:x\u{a0}
 -:-
 {}:x
 X";
+
+/// Challenges, each with each other, in one field and in two.
+fn challenges() -> Vec<Vec<u8>> {
+    let fields = [
+        "Basic realm=\"a\"",
+        "Digest realm=\"r\", nonce=\"n\", qop=\"auth,auth-int\", opaque=\"o\"",
+        "Digest realm=\"a \\\"b\\\"\", nonce=\"\u{fc},=\", algorithm=SHA-256, stale=true",
+        "Digest realm=r, nonce=n, algorithm=MD5-sess, qop=auth-int",
+        "NTLM TlRMTVNTUAAC==, Negotiate",
+        "realm=\"no scheme\", Basic =, (x), \"",
+    ];
+    let pairs = fields.iter().flat_map(|first| fields.map(|second| (*first, second)));
+    pairs
+        .flat_map(|(first, second)| [format!("{first}, {second}"), format!("{first}\n{second}")])
+        .map(String::into_bytes)
+        .collect()
+}
 
 fn lines(text: &str) -> Vec<Vec<u8>> {
     text.split('\n').map(|line| line.as_bytes().to_vec()).collect()

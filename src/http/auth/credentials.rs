@@ -1,0 +1,157 @@
+//! What is known to one side only: a user and a password, or a token. Knows no challenge.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+/// A user and a password, in bytes: UTF-8, as a rule. They are not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    pub(super) user: Vec<u8>,
+    pub(super) password: Vec<u8>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+/// Why credentials cannot be used. Does not repeat them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialsError {
+    /// The user or the password has a control character in it (RFC 7617 section 2).
+    Control,
+    /// The user has a colon in it, which would end it there (RFC 7617 section 2).
+    Colon,
+    /// The token is not a b64token (RFC 6750 section 2.1).
+    Token,
+}
+
+impl fmt::Display for CredentialsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Control => "a user or a password cannot have control characters in it",
+            Self::Colon => "a user cannot have a colon in it",
+            Self::Token => "a token consists of letters, digits and -._~+/, with = at its end only",
+        })
+    }
+}
+
+impl std::error::Error for CredentialsError {}
+
+/// The request that is to be authenticated.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub method: &'a str,
+    /// Exactly as in the request line.
+    pub uri: &'a str,
+    /// Unpredictable letters and digits, for Digest.
+    pub cnonce: &'a str,
+}
+
+impl Credentials {
+    /// # Errors
+    /// See [`CredentialsError`]; a colon in the user is not looked for here, as not every use of it is HTTP's.
+    pub fn new(user: &[u8], password: &[u8]) -> Result<Self, CredentialsError> {
+        if user.iter().chain(password).any(u8::is_ascii_control) {
+            return Err(CredentialsError::Control);
+        }
+        Ok(Self { user: user.to_vec(), password: password.to_vec() })
+    }
+
+    /// The value of a header for Basic.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Colon`]
+    pub fn basic(&self) -> Result<Vec<u8>, CredentialsError> {
+        if self.user.contains(&b':') {
+            return Err(CredentialsError::Colon);
+        }
+        let pair = [self.user.as_slice(), b":", &self.password].concat();
+        Ok(format!("Basic {}", BASE64.encode(pair)).into_bytes())
+    }
+
+    /// A peer's words, without what they repeat of the credentials.
+    #[must_use]
+    pub fn hidden_in(&self, text: &str) -> String {
+        /// Shorter passwords are found in any text.
+        const SHORTEST: usize = 4;
+        let password = String::from_utf8_lossy(&self.password);
+        let basic = self.basic().unwrap_or_default();
+        let token = String::from_utf8_lossy(basic.strip_prefix(b"Basic ").unwrap_or_default());
+        let secrets = [token, password];
+        let long = secrets.iter().filter(|secret| secret.len() >= SHORTEST);
+        long.fold(text.to_owned(), |text, secret| text.replace(&**secret, "***"))
+    }
+}
+
+/// The value of a header for Bearer.
+///
+/// # Errors
+/// [`CredentialsError::Token`]
+pub fn bearer(token: &[u8]) -> Result<Vec<u8>, CredentialsError> {
+    let end = token.iter().rposition(|byte| *byte != b'=').map_or(0, |at| at + 1);
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
+    if end == 0 || !token[..end].iter().all(fits) {
+        return Err(CredentialsError::Token);
+    }
+    Ok([b"Bearer ", token].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn basic_is_base64_of_user_and_password() {
+        // RFC 7617 sections 2 and 2.1
+        for (user, password, expected) in [
+            ("Aladdin", "open sesame", Ok("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")),
+            ("test", "123\u{a3}", Ok("Basic dGVzdDoxMjPCow==")),
+            ("", "", Ok("Basic Og==")),
+            ("a", "b:c", Ok("Basic YTpiOmM=")),
+            ("a:b", "c", Err(CredentialsError::Colon)),
+        ] {
+            let credentials = Credentials::new(user.as_bytes(), password.as_bytes()).unwrap();
+            assert_eq!(credentials.basic(), expected.map(|value| value.as_bytes().to_vec()), "{user}");
+            assert_eq!(format!("{credentials:?}"), "Credentials");
+        }
+        for (user, password) in [("a\n", ""), ("", "\0"), ("\x7f", "")] {
+            let result = Credentials::new(user.as_bytes(), password.as_bytes());
+            assert_eq!(result, Err(CredentialsError::Control), "{user:?} {password:?}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_token_is_in_its_grammar() {
+        for (token, is_valid) in [
+            ("mF_9.B5f-4.1JqM", true),
+            ("a~+/==", true),
+            ("", false),
+            ("=", false),
+            ("a=b", false),
+            ("a b", false),
+            ("a\r\nX: y", false),
+            ("\u{fc}", false),
+        ] {
+            let expected = is_valid.then(|| format!("Bearer {token}").into_bytes());
+            assert_eq!(bearer(token.as_bytes()).ok(), expected, "{token:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_peer_repeats_of_the_credentials_is_hidden() {
+        let credentials = Credentials::new(b"Aladdin", b"open sesame").unwrap();
+        for (text, expected) in [
+            ("HTTP/1.1 407 QWxhZGRpbjpvcGVuIHNlc2FtZQ== is wrong", "HTTP/1.1 407 *** is wrong"),
+            ("HTTP/1.1 407 open sesame?", "HTTP/1.1 407 ***?"),
+            ("HTTP/1.1 407 Aladdin", "HTTP/1.1 407 Aladdin"),
+        ] {
+            assert_eq!(credentials.hidden_in(text), expected);
+        }
+        let short = Credentials::new(b"", b"HTT").unwrap();
+        assert_eq!(short.hidden_in("HTTP/1.1 407"), "HTTP/1.1 407");
+    }
+}
