@@ -1,7 +1,8 @@
-//! Takes a ws or wss URL apart into what is needed to open it (RFC 6455 section 3).
+//! Takes a ws or wss URL apart into what is needed to open it (RFC 6455 section 3), and says where a redirect leads.
 //!
 //! The `url` crate implements the URL grammar. Knows nothing of sockets: names are not looked up here.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
@@ -32,7 +33,7 @@ pub struct Target {
 /// Why a text is not a WebSocket URL. Does not repeat the text, because it may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlError {
-    /// Neither ws nor wss.
+    /// Neither ws nor wss, nor one that is taken for them.
     Scheme,
     ControlCharacter,
     NoHost,
@@ -63,24 +64,69 @@ impl fmt::Display for UrlError {
 impl std::error::Error for UrlError {}
 
 impl Target {
-    /// Bytes that are not UTF-8 are percent-encoded (RFC 3986 section 2.1).
+    /// The target of a ws or wss URL.
     ///
     /// # Errors
     /// See [`UrlError`].
     pub fn parse(url: impl AsRef<[u8]>) -> Result<Self, UrlError> {
-        match std::str::from_utf8(url.as_ref()) {
-            Ok(text) => Self::parse_text(text),
-            Err(_) => Self::parse_text(&percent_encode(url.as_ref(), NOT_ASCII).to_string()),
-        }
+        Self::parse_text(&text_of(url.as_ref()), |scheme| match scheme {
+            "ws" => Some(false),
+            "wss" => Some(true),
+            _ => None,
+        })
     }
 
-    fn parse_text(text: &str) -> Result<Self, UrlError> {
-        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-        let secure = match scheme.as_deref() {
-            Some("ws") => false,
-            Some("wss") => true,
-            _ => return Err(UrlError::Scheme),
+    /// The same, where http stands for ws and https for wss: in the Location of a redirect, or for a cookie.
+    ///
+    /// # Errors
+    /// See [`UrlError`].
+    pub fn parse_http(url: impl AsRef<[u8]>) -> Result<Self, UrlError> {
+        Self::parse_text(&text_of(url.as_ref()), |scheme| match scheme {
+            "ws" | "http" => Some(false),
+            "wss" | "https" => Some(true),
+            _ => None,
+        })
+    }
+
+    /// The URL, without user and password.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        let host = match (&self.zone, self.host_header.strip_prefix('[').and_then(|h| h.split_once(']'))) {
+            (Some(zone), Some((address, port))) => format!("[{address}%25{zone}]{port}"),
+            _ => self.host_header.clone(),
         };
+        format!("{scheme}://{host}{}", self.resource)
+    }
+
+    /// Where a redirect leads whose Location is this, absolute or relative to this URL (RFC 9110 section 10.2.2, RFC 3986
+    /// section 5). Its fragment means nothing for a WebSocket, and its user and password are not the program's.
+    ///
+    /// # Errors
+    /// See [`UrlError`].
+    pub fn follow(&self, location: impl AsRef<[u8]>) -> Result<Self, UrlError> {
+        let location = text_of(location.as_ref());
+        let location = location.split('#').next().unwrap_or_default();
+        if location.bytes().any(|b| b.is_ascii_control()) {
+            return Err(UrlError::ControlCharacter);
+        }
+        let mut target = if has_authority(location) {
+            Self::parse_http(location)?
+        } else {
+            let here = Self { zone: None, ..self.clone() }.url();
+            let joined = Url::parse(&here).and_then(|here| here.join(location));
+            Self::parse_http(joined.map_err(|error| UrlError::Syntax(error.to_string()))?.as_str())?
+        };
+        target.authorization = None;
+        if target.zone.is_none() && target.host == self.host {
+            target.zone.clone_from(&self.zone);
+        }
+        Ok(target)
+    }
+
+    fn parse_text(text: &str, is_secure: impl Fn(&str) -> Option<bool>) -> Result<Self, UrlError> {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let Some(secure) = scheme.as_deref().and_then(is_secure) else { return Err(UrlError::Scheme) };
         // The parser would silently drop tabs and line endings.
         if text.bytes().any(|b| b.is_ascii_control()) {
             return Err(UrlError::ControlCharacter);
@@ -121,6 +167,20 @@ impl Target {
             resource,
         })
     }
+}
+
+/// A URL as text. Bytes that are not UTF-8 are percent-encoded (RFC 3986 section 2.1).
+fn text_of(url: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(url) {
+        Ok(text) => text.into(),
+        Err(_) => percent_encode(url, NOT_ASCII).to_string().into(),
+    }
+}
+
+/// Whether a reference begins with a scheme and `://`, and so is a URL of its own.
+fn has_authority(reference: &str) -> bool {
+    let is_scheme = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    reference.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme))
 }
 
 /// The DNS name of a host (IDN as ASCII); `None` if the text is not one, or is an address.

@@ -16,19 +16,23 @@ use crate::url::Target;
 use super::Choices;
 use super::feeding::cut;
 
-/// A URL: it can be requested, and its parts make a URL that means the same.
+/// A URL, absolute or as a redirect has it: it can be requested, and its parts make a URL that means the same.
 ///
 /// # Panics
 /// A promise is broken.
 pub fn url(data: &[u8]) {
-    let Ok(target) = Target::parse(data) else { return };
+    let here = Target::parse("ws://me:x@[fe80::1%25eth0]:81/a/b?c").expect("a URL");
+    for target in [Target::parse(data), here.follow(data)].into_iter().flatten() {
+        requested(&target);
+    }
+}
+
+fn requested(target: &Target) {
     UpgradeRequest::new(&target.host_header, &target.resource).expect("a request for it");
     if let Some(authorization) = &target.authorization {
         Header::new("Authorization", authorization.as_bytes()).expect("a header for it");
     }
-    let scheme = if target.secure { "wss" } else { "ws" };
-    let again = Target::parse(format!("{scheme}://{}{}", target.host_header, target.resource));
-    assert_eq!(again, Ok(Target { authorization: None, ..target }));
+    assert_eq!(Target::parse(target.url()), Ok(Target { authorization: None, ..target.clone() }));
 }
 
 /// Heads in a row, and the body of the last one. The data: a byte for how the input is cut, and the input, which is

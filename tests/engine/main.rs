@@ -3,11 +3,13 @@
 #[cfg(not(any(windows, target_vendor = "apple")))] // where OpenSSL can make certificates
 mod certificate;
 mod connection;
+mod cookies;
 mod deflate;
 mod feeding;
 mod fuzzing;
 mod handshake;
 mod http;
+mod redirects;
 mod session;
 #[cfg(not(any(windows, target_vendor = "apple")))]
 mod tls;

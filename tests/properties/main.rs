@@ -4,6 +4,7 @@
 //! PROPTEST_RNG_SEED=number for others, PROPTEST_CASES=number for more.
 
 mod conversations;
+mod cookies;
 mod hostile;
 mod memory;
 
