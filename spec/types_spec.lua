@@ -19,7 +19,8 @@ end
 local function read_types()
   local classes, variables = {}, {}
   local class, comment = nil, ""
-  for line in (text_of "types/luws.lua" .. text_of "types/luws/reactor.lua"):gmatch "[^\n]+" do
+  local text = text_of "types/luws.lua" .. text_of "types/luws/reactor.lua" .. text_of "types/luws/cookies.lua"
+  for line in text:gmatch "[^\n]+" do
     local name, rest = line:match "^%-%-%-@field ([%w_]+)%?? (.*)$"
     local variable, method = line:match "^function (%w+)[.:]([%w_]+)%("
     local declared = line:gsub(" %(exact%)", ""):match "^%-%-%-@class ([%w._]+)"
@@ -175,6 +176,13 @@ describe("the annotations in types", function()
     assert.equal("function", type(timer.cancel))
   end)
 
+  it("have the functions of jars of cookies", function()
+    local cookies = require "luws.cookies"
+    assert.same(sorted_keys(cookies), sorted_keys(types["luws.cookies"].functions))
+    assert.same(sorted_keys(getmetatable(cookies.jar()).__index), sorted_keys(types["luws.Jar"].functions,
+      { __index = true, __tostring = true }))
+  end)
+
   it("have the stub's additions to the module", function()
     local stub = assert(loadfile(ROOT .. "lua/L_MyPlugin_LuWS.lua"))("L_Types_LuWS")
     _G.L_Types_LuWS = nil -- luacheck: ignore 122 (the stub sets it)
@@ -226,7 +234,7 @@ describe("the annotations in types", function()
   end)
 
   it("have no line wider than 120 columns", function()
-    for _, path in ipairs { "types/luws.lua", "types/luws/reactor.lua" } do
+    for _, path in ipairs { "types/luws.lua", "types/luws/reactor.lua", "types/luws/cookies.lua" } do
       for line in text_of(path):gmatch "[^\n]+" do assert.is_true(#line <= 120, line) end
     end
   end)

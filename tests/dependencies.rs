@@ -46,10 +46,11 @@ const DRIVER: &[&str] = &[
     "turns",
     "reactor",
     // What is needed to open a connection.
+    "cookies",
     "gate",
     "proxy",
-    "request",
     "tls",
+    "request",
     // The life cycle and what carries its bytes.
     "wires/foreign",
     "wires/memory",
@@ -58,6 +59,7 @@ const DRIVER: &[&str] = &[
     "wait",
     "methods",
     // The functions of the API.
+    "redirect",
     "open",
     "trace",
     "sink",

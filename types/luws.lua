@@ -212,6 +212,12 @@ in this file with the driver.
 ---@field sink? luws.SinkChooser
 ---Headers for the upgrade request, by name. Default: none.
 ---@field upgrade_headers? table<string, string|number>
+---The most redirects to follow; 0: a redirect is an error. Default: 0.
+---@field redirects? integer
+---Follow redirects from wss to ws, too. Default: false.
+---@field redirects_to_ws? boolean
+---Sends the cookies of this jar, and keeps those of the server in it. Default: none.
+---@field cookies? luws.Jar
 ---A subprotocol to offer, or an array of them, the preferred one first. Default: none.
 ---@field subprotocols? string|string[]
 ---TLS options by LuaSec's own names. `ssl_NAME` takes precedence. Default: none.
@@ -277,7 +283,7 @@ function Socket:close() end
 ---@field connected boolean whether it is open
 ---@field closing boolean whether it is ending or has ended
 ---@field proto "ws"|"wss"
----@field ip string the host of the URL
+---@field ip string the host of the URL, or to which redirects have led; proto, port and path are of the same place
 ---@field port integer
 ---@field path string the path and query of the URL
 ---@field options luws.Options the table that was given to wsopen itself

@@ -83,7 +83,8 @@ function connection.new(opening)
   }
 end
 
-local function leave_gate(state)
+--- leave_gate(state): makes room for others that are to be opened to the same place.
+function connection.leave_gate(state)
   local leave = state.leave_gate
   state.leave_gate = nil
   if leave then leave() end
@@ -93,7 +94,7 @@ end
 -- wsreceive.
 function connection.opened(state)
   state.phase, state.step = "open", nil
-  leave_gate(state)
+  connection.leave_gate(state)
   native.set_heard(state.number, clock.now())
   native.take_back(state.session) -- the storage used for opening
   state.unread, state.wire.came = incoming(state.session), 0
@@ -132,7 +133,7 @@ end
 --- closed(state, over, news): any phase -> closed.
 function connection.closed(state, over, news)
   state.phase, state.step, state.over, state.news = "closed", nil, over, news
-  leave_gate(state)
+  connection.leave_gate(state)
   if state.session then native.retire(state.session) end
   local conn = state.conn
   if conn then conn.connected, conn.closing = false, true end

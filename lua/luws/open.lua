@@ -6,7 +6,8 @@ frames (proxy, TLS, upgrade), each under its deadline. Every step does what can 
 
 local native, import, world = ...
 local clock, connection, log, options = import("clock"), import("connection"), import("log"), import("options")
-local guard, proxy, request, wires = import("guard"), import("proxy"), import("request"), import("wires/native")
+local cookies, guard, proxy, redirect = import("cookies"), import("guard"), import("proxy"), import("redirect")
+local request, wires = import("request"), import("wires/native")
 
 -- Parts that few programs need (the options of TLS, users' sockets) are loaded on demand.
 
@@ -66,36 +67,6 @@ function open.parse(url)
   return nil, (" %s%s: %s"):format(shown, cut and "..." or "", why)
 end
 
---- parameters(target, opening, given): returns the parameters of a session; or nil and what is wrong with the options.
-local function parameters(target, opening, given)
-  local host, headers, subprotocols = request.headers(opening, target)
-  if not host then return nil, headers end
-  local deflate, luasec, why
-  deflate, why = request.deflate(opening)
-  if why then return nil, why end
-  if not options.has_none(given, "ssl") then luasec, why = import("tls").read(given) end
-  if why then return nil, why end
-  return {
-    host = target.host,
-    host_header = host,
-    resource = target.resource,
-    headers = headers,
-    subprotocols = subprotocols,
-    secure = target.secure or nil,
-    tls = luasec,
-    max_payload_size = opening.max_payload_size,
-    use_masking = opening.use_masking,
-    fragment_size = opening.fragment_size,
-    validate_utf8 = opening.validate_utf8,
-    allow_long_lengths = opening.allow_long_lengths,
-    coalesce = opening.coalesce,
-    max_buffered = opening.max_buffered,
-    deflate = deflate,
-    seed = world.seed and world.seed(),
-    clock = clock.native,
-  }
-end
-
 -- The steps. Each returns the results of connection.advance.
 
 local NOTHING_TO_WAIT_FOR = 0
@@ -105,13 +76,18 @@ local dial_step, negotiate, start, begin
 -- How the operating system says that the process, or the system, may open no more files.
 local NO_DESCRIPTOR = "Too many open files"
 
+--- drop(state): frees what an attempt has used.
+local function drop(state)
+  if state.wire and state.wire.close then state.wire:close() end
+  if state.session then native.free(state.session) end
+end
+
 --- fail(state, hop, text, kind, response): ends an attempt that has failed. If only an optional proxy failed, makes
 -- another attempt without it. If there was no descriptor, makes another attempt after a collection: connections that
--- nobody holds keep theirs until then. A user's own `connect` is called once only.
+-- nobody holds keep theirs until then. A user's own `connect` is called once only for each server.
 local function fail(state, hop, text, kind, response)
-  local plan, wire = state.plan, state.wire
-  if wire and wire.close then wire:close() end
-  if state.session then native.free(state.session) end
+  local plan = state.plan
+  drop(state)
   if not plan.has_collected and not state.opening.connect and text:find(NO_DESCRIPTOR, 1, true) then
     plan.has_collected = true
     guard.collect()
@@ -124,6 +100,7 @@ local function fail(state, hop, text, kind, response)
     plan.proxy = nil
     begin(state)
   else
+    text = text .. redirect.trail(plan)
     connection.failed(state, { text = text, hop = hop, kind = kind, response = response })
   end
   return false, false, NOTHING_TO_WAIT_FOR
@@ -297,6 +274,42 @@ local function await_body(state, now)
     { status = status, reason = reason, headers = headers, body = body })
 end
 
+--- check_strength(state): notes which options weaken TLS with the server.
+local function check_strength(state)
+  local plan = state.plan
+  local luasec = plan.target.secure and plan.parameters.tls
+  state.weaknesses = luasec and import("tls").weaknesses(luasec) or nil
+end
+
+--- keep_cookies(state, headers): keeps those of a response to the upgrade, whatever its status.
+local function keep_cookies(state, headers)
+  local jar = state.opening.cookies
+  if jar then cookies.keep(jar, state.plan.target.url, headers or select(2, native.response(state.session))) end
+end
+
+--- refused(state, text): goes on after a response that has refused the upgrade: with an attempt at the place to which
+-- it leads, or with its body.
+local function refused(state, text)
+  local plan, opening = state.plan, state.opening
+  local _, headers, status = native.response(state.session)
+  keep_cookies(state, headers)
+  local leads_on, why = redirect.follow(plan, opening, status, headers)
+  if not leads_on then
+    state.refusal, state.step = text .. (why or ""), await_body
+    state.deadline = clock.now() + math.min(BODY_TIME, opening.upgrade_timeout)
+    return false, false, NOTHING_TO_WAIT_FOR
+  end
+  drop(state)
+  connection.leave_gate(state)
+  state.wire, state.session, state.is_in = nil, nil, nil
+  why = request.aim(plan.parameters, opening, plan.target, plan.is_home)
+  if not why and plan.proxy then plan.proxy, why = proxy.sockproxy(opening, plan.target) end
+  if why then return fail(state, nil, why) end
+  check_strength(state)
+  begin(state)
+  return false, false, NOTHING_TO_WAIT_FOR
+end
+
 --- Goes through everything that comes before frames; the engine knows which hop it is at.
 function negotiate(state, now)
   local session, wire, opening = state.session, state.wire, state.opening
@@ -316,15 +329,14 @@ function negotiate(state, now)
   local event, text = native.next(state.number)
   native.done(session)
   if event == EVENT.open then
+    keep_cookies(state)
     connection.opened(state)
     return true, false, now
   elseif event == EVENT.failure then
     wire:write() -- a TLS alert tells the peer why
     local failed_hop, kind = native.failure(session)
     if kind ~= "refused" then return fail(state, failed_hop, text, kind) end
-    state.refusal, state.step = text, await_body
-    state.deadline = now + math.min(BODY_TIME, opening.upgrade_timeout)
-    return false, false, now
+    return refused(state, text)
   end
   -- A peer that takes nothing any more may still have said why.
   local over = state.ended or not written and why ~= "timeout" and not count and why
@@ -342,16 +354,14 @@ end
 function open.begin(target, given)
   local opening, why = options.opening(given)
   if not opening then return nil, why end
-  local plan = { target = target, given = given }
-  plan.parameters, why = parameters(target, opening, given)
+  local plan = redirect.plan(target, given)
+  plan.parameters, why = request.parameters(target, opening, given)
   if not plan.parameters then return nil, why end
   plan.proxy, why = proxy.sockproxy(opening, target)
   if why then return nil, why end
   local state = connection.new(opening)
   state.plan = plan
-  if target.secure and plan.parameters.tls then
-    state.weaknesses = import("tls").weaknesses(plan.parameters.tls)
-  end
+  check_strength(state)
   begin(state)
   return state
 end

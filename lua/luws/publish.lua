@@ -80,10 +80,17 @@ function publish.new(state, target, handler, given)
   return conn
 end
 
+--- settle_place(conn, target): notes where the opening has ended, which redirects may have led elsewhere.
+local function settle_place(conn, target)
+  conn.proto, conn.ip, conn.port, conn.path =
+    target.secure and "wss" or "ws", target.host, target.port, target.resource
+end
+
 --- opened(conn, state): completes the table of a connection that is open now.
 function publish.opened(conn, state)
   local session, plan, now = state.session, state.plan, clock.time()
   conn[NUMBER] = state.number
+  settle_place(conn, plan.target)
   conn.connected = true
   conn.socket = state.socket
   conn.proxied = plan.proxy ~= nil
@@ -110,6 +117,7 @@ end
 --- failed(conn, state): completes the table of a connection that nobody has waited for, and that could not be opened.
 function publish.failed(conn, state)
   local failure = state.failure
+  settle_place(conn, state.plan.target)
   state.plan, state.news = nil, failure.text
   conn.response = failure.response
   conn.close_code, conn.close_reason, conn.was_clean = 1006, "", false

@@ -1,10 +1,10 @@
 --[[
-Prepares the upgrade request from the options: its headers, and the subprotocols and the compression to offer. The
-engine writes the request itself.
+Prepares an attempt from the options: what a session is made with, above all the upgrade request with its headers, and
+the subprotocols and the compression to offer. The engine writes the request itself.
 --]]
 
-local native, import = ...
-local options = import("options")
+local native, import, world = ...
+local clock, cookies, options = import("clock"), import("cookies"), import("options")
 
 local request = {}
 
@@ -12,6 +12,7 @@ options.register {
   { "upgrade_headers", nil, options.of_type("table") }, -- header name to value
   { "subprotocols", nil, options.of_type("string", "table") }, -- one, or an array in order of preference
   { "deflate", false, options.of_type("boolean", "table") }, -- permessage-deflate: its own options are read below
+  { "cookies", nil, cookies.read }, -- a jar: what it has is sent, and what the server sets is kept in it
 }
 
 -- The options of permessage-deflate (RFC 7692 section 7.1), and two of our own.
@@ -39,6 +40,9 @@ local OTHERS = {
   ["content-length"] = true, ["transfer-encoding"] = true, trailer = true, te = true, expect = true,
   ["http2-settings"] = true,
 }
+
+-- Headers that are for the server of the URL only: they say who the user is, or which server is meant.
+local PRIVATE = { authorization = true, cookie = true, host = true, ["proxy-authorization"] = true }
 
 local function header_value(value)
   if type(value) == "number" then return tostring(value) end
@@ -75,15 +79,16 @@ local function offered(opening)
   return subprotocols
 end
 
---- headers(opening, target): returns the value for the Host header, an array of { name, value } for the upgrade
--- request, and the subprotocols to offer (nil for none); or nil and what is wrong with the options.
-function request.headers(opening, target)
-  if not (opening.upgrade_headers or opening.subprotocols or target.authorization) then
+--- headers_of(opening, target, is_home): returns the value for the Host header, an array of { name, value } for the
+-- upgrade request, and the subprotocols to offer (nil for none); or nil and what is wrong with the options. `is_home`:
+-- the target is the server of the user's URL, and not another one to which that has led.
+local function headers_of(opening, target, is_home)
+  if not (opening.upgrade_headers or opening.subprotocols or target.authorization or opening.cookies) then
     return target.host_header
   end
   local subprotocols, problem = offered(opening)
   if not subprotocols then return nil, problem end
-  local headers, host, authorization = {}, nil, target.authorization
+  local headers, host, authorization, cookie = {}, nil, target.authorization, nil
   for name, value in pairs(opening.upgrade_headers or {}) do
     local text = header_value(value)
     local wrong = wrong_header(name, value, text)
@@ -91,9 +96,12 @@ function request.headers(opening, target)
     local lower = name:lower()
     if OTHERS[lower] then
       return nil, ("bad option 'upgrade_headers' (%s cannot be in an upgrade request)"):format(name)
+    elseif PRIVATE[lower] and not is_home then -- luacheck: ignore 542 (it is left out)
     elseif lower == "host" then
       if host then return nil, "bad option 'upgrade_headers' (more than one Host)" end
       host = text
+    elseif lower == "cookie" then
+      cookie = cookie and cookie .. "; " .. text or text
     elseif lower == "sec-websocket-protocol" then
       for protocol in text:gmatch("[^%s,]+") do subprotocols[#subprotocols + 1] = protocol end
     elseif FIXED[lower] ~= text:lower() then
@@ -105,6 +113,8 @@ function request.headers(opening, target)
     end
   end
   if authorization then headers[#headers + 1] = { "Authorization", authorization } end
+  cookie = cookies.join(opening.cookies, target.url, cookie)
+  if cookie then headers[#headers + 1] = { "Cookie", cookie } end
   table.sort(headers, function(a, b) return a[1] < b[1] end)
   local once, distinct = {}, {}
   for _, name in ipairs(subprotocols) do
@@ -112,6 +122,43 @@ function request.headers(opening, target)
     once[name] = true
   end
   return host or target.host_header, headers, distinct
+end
+
+--- aim(parameters, opening, target, is_home): adds to the parameters of a session what depends on its server. Returns
+-- what is wrong with the options, or nil.
+function request.aim(parameters, opening, target, is_home)
+  local host, headers, subprotocols = headers_of(opening, target, is_home)
+  if not host then return headers end
+  parameters.host, parameters.resource, parameters.secure = target.host, target.resource, target.secure or nil
+  parameters.host_header, parameters.headers, parameters.subprotocols = host, headers, subprotocols
+  -- The name that the user gave for TLS is that of the URL's server.
+  local luasec = parameters.tls
+  if luasec and (parameters.sni or luasec.sni) then
+    parameters.sni = parameters.sni or luasec.sni
+    luasec.sni = is_home and parameters.sni or nil
+  end
+end
+
+--- parameters(target, opening, given): returns the parameters of a session; or nil and what is wrong with the options.
+function request.parameters(target, opening, given)
+  local parameters = {
+    max_payload_size = opening.max_payload_size,
+    use_masking = opening.use_masking,
+    fragment_size = opening.fragment_size,
+    validate_utf8 = opening.validate_utf8,
+    allow_long_lengths = opening.allow_long_lengths,
+    coalesce = opening.coalesce,
+    max_buffered = opening.max_buffered,
+    seed = world.seed and world.seed(),
+    clock = clock.native,
+  }
+  local why = request.aim(parameters, opening, target, true)
+  if why then return nil, why end
+  parameters.deflate, why = request.deflate(opening)
+  if why then return nil, why end
+  if not options.has_none(given, "ssl") then parameters.tls, why = import("tls").read(given) end
+  if why then return nil, why end
+  return parameters
 end
 
 return request

@@ -352,7 +352,8 @@ function Dial:advance(seconds)
   end
   if not w.clock.pass(seconds, function() return w.clock.now() >= plan.at end) then return nil end
   if plan.why then return nil, plan.why end
-  local peer = assert(w.next_peer, "the spec has no peer for this connection")
+  local peer = w.network and w.network(self.host, self.port) or w.next_peer
+  assert(peer, "the spec has no peer for this connection")
   if peer.new_connection then peer = peer:new_connection() end
   return memory.wire(self.session, w:attach(peer), w.clock), { getfd = function() return -1 end }
 end
@@ -420,9 +421,9 @@ function World:receive_all(conn)
 end
 
 --- new(): returns a world with an instance of the module (luws) and its clock. Other fields: conn and told (of the last
--- `open`), asked (the host and port dialled last), cancelled (how many attempts to connect were given up), memory
--- (wires/memory.lua), reactor (of this world), import (returns a part of the driver), native (what the driver is given
--- of the binding).
+-- `open`), network (nil, or a function that returns the peer at a host and a port), asked (the host and port dialled
+-- last), cancelled (how many attempts to connect were given up), memory (wires/memory.lua), reactor (of this world),
+-- import (returns a part of the driver), native (what the driver is given of the binding).
 function world.new()
   local self = setmetatable({ clock = new_clock(), told = {}, dials = {}, cancelled = 0 }, World)
   local seed = 0
@@ -434,7 +435,8 @@ function world.new()
     end,
     dial = function(state, host, port)
       self.asked = { host, port }
-      return setmetatable({ world = self, host = host, session = state.session, plan = self:next_dial() }, Dial)
+      local plan = self:next_dial()
+      return setmetatable({ world = self, host = host, port = port, session = state.session, plan = plan }, Dial)
     end,
   }
   function seams.poller(is_due)

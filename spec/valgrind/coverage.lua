@@ -2,7 +2,7 @@
 -- are, it reads from the modules and from types/luws.lua, which spec/types_spec.lua keeps true. So what is added
 -- to luws is missed here until the program uses it.
 
-local luws, reactor = require "luws", require "luws.reactor"
+local luws, reactor, cookies = require "luws", require "luws.reactor", require "luws.cookies"
 
 local coverage = {}
 
@@ -36,6 +36,9 @@ end
 --- From now on, whatever requires luws and its reactor gets tables that note.
 function coverage.begin()
   package.loaded["luws"], package.loaded["luws.reactor"] = noting("luws", luws), noting("reactor", reactor)
+  package.loaded["luws.cookies"] = noting("cookies", cookies)
+  local Jar = getmetatable(cookies.jar())
+  Jar.__index = noting("jar", Jar)
 end
 
 --- Calls a method of a connection, and notes it.
@@ -48,6 +51,8 @@ end
 function coverage.missing()
   local all = {}
   for name, value in pairs(luws) do if type(value) == "function" then all["luws." .. name] = true end end
+  for name in pairs(cookies) do all["cookies." .. name] = true end
+  for name in io.open("types/luws/cookies.lua"):read("*a"):gmatch "function jar:(%w+)" do all["jar." .. name] = true end
   for name, value in pairs(reactor) do if type(value) == "function" then all["reactor." .. name] = true end end
   local prefixes = { Options = "", DeflateOptions = "deflate.", SockProxyOptions = "sockproxy." }
   local prefix

@@ -5,6 +5,7 @@
 //!
 //! The functions take and return [`Value`]s. Only [`raw`] calls Lua's C API.
 
+mod cookies;
 mod options;
 mod poller;
 mod raw;
@@ -22,7 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::http::headers::Header;
 use crate::net::process::{NOT_OURS, Process};
 use crate::tls::{Connector, TlsOptions};
-use crate::url::Target;
+use crate::url::{Target, UrlError};
 use tls::{Connectors, Fault, Files};
 use value::{Handle, Reply, Table, Value, failure};
 
@@ -34,11 +35,13 @@ type Native = fn(&Rc<Context>, &[Value]) -> Reply;
 
 /// The functions by name, except those that are called for each message (`raw/hot.rs`).
 const FUNCTIONS: &[&[(&CStr, Native)]] =
-    &[OWN_FUNCTIONS, session::FUNCTIONS, socket::FUNCTIONS, poller::FUNCTIONS];
+    &[OWN_FUNCTIONS, session::FUNCTIONS, socket::FUNCTIONS, poller::FUNCTIONS, cookies::FUNCTIONS];
 
 const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
-    // parse_url(url): a table of the fields of Target; or nil and what is wrong with the URL
+    // parse_url(url): a table of the fields of Target, and its URL without user and password; or nil and what is wrong with the URL
     (c"parse_url", parse_url),
+    // follow(url, location): the target to which a redirect of this URL leads, or nil and what is wrong with the location
+    (c"follow", follow),
     // check_header(name, value): nil, or what is wrong with it
     (c"check_header", check_header),
     // virtual_clock(): a clock at 0 seconds; set_clock(clock, seconds)
@@ -111,12 +114,26 @@ fn time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
+/// The string at this index of the arguments; empty if there is none.
+fn bytes(arguments: &[Value], index: usize) -> &[u8] {
+    arguments.get(index).and_then(Value::bytes).unwrap_or_default()
+}
+
 fn parse_url(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    let target = match Target::parse(arguments.first().and_then(Value::bytes).unwrap_or_default()) {
+    target(Target::parse(bytes(arguments, 0)))
+}
+
+fn follow(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    target(Target::parse(bytes(arguments, 0)).and_then(|target| target.follow(bytes(arguments, 1))))
+}
+
+fn target(target: Result<Target, UrlError>) -> Reply {
+    let target = match target {
         Ok(target) => target,
         Err(why) => return failure(why.to_string()),
     };
     let mut table = Table::default();
+    table.set("url", target.url());
     table.set("secure", target.secure);
     table.set("host", target.host);
     table.set("zone", target.zone);

@@ -10,6 +10,7 @@ use super::Context;
 use super::poller::LuaPoller;
 use super::session::LuaSession;
 use super::socket::Socket;
+use crate::cookies::Jar;
 use crate::net::tcp::Dial;
 
 /// An object that Lua holds as userdata. Copies share the object.
@@ -20,6 +21,7 @@ pub(super) enum Handle {
     Socket(Rc<Socket>),
     Dial(Rc<RefCell<Dial>>),
     Poller(Rc<RefCell<LuaPoller>>),
+    Jar(Rc<RefCell<Jar>>),
     /// A virtual clock: the time it shows, in seconds.
     Clock(Rc<Cell<f64>>),
 }

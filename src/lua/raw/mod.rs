@@ -70,6 +70,7 @@ macro_rules! modules {
 modules! {
     luaopen_luws => c"luws",
     luaopen_luws_reactor => c"reactor",
+    luaopen_luws_cookies => c"cookies",
 }
 
 /// The key in Lua's registry of the function that the loader returns. Its address is what counts.

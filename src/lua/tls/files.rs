@@ -68,17 +68,21 @@ fn password(table: &Table) -> Result<String, Refusal> {
     }
 }
 
-/// The contents of a regular file, which has an end and never blocks.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    read_file(path, LARGEST_FILE)
+}
+
+/// The contents of a regular file, which has an end and never blocks. It may have at most so many bytes.
+pub(in crate::lua) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let metadata = fs::metadata(path).map_err(|error| describe(&error))?;
     if !metadata.is_file() {
         return Err("not a regular file".into());
     }
     let mut contents = Vec::new();
     let file = fs::File::open(path).map_err(|error| describe(&error))?;
-    file.take(LARGEST_FILE + 1).read_to_end(&mut contents).map_err(|error| describe(&error))?;
-    if contents.len() as u64 > LARGEST_FILE {
-        return Err(format!("over {LARGEST_FILE} bytes"));
+    file.take(most + 1).read_to_end(&mut contents).map_err(|error| describe(&error))?;
+    if contents.len() as u64 > most {
+        return Err(format!("over {most} bytes"));
     }
     Ok(contents)
 }
@@ -88,7 +92,7 @@ pub(super) fn path(table: &Table, name: &str) -> Option<PathBuf> {
 }
 
 /// A file name, which may be any bytes on Unix.
-pub(super) fn as_path(name: &[u8]) -> PathBuf {
+pub(in crate::lua) fn as_path(name: &[u8]) -> PathBuf {
     #[cfg(unix)]
     return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(name.to_vec()));
     #[cfg(not(unix))]

@@ -16,6 +16,7 @@ use crate::url::domain;
 
 pub(super) use authorities::Files;
 pub(super) use connectors::{Connectors, Fault};
+pub(super) use files::{as_path, read_file};
 
 /// LuaSec's names for the versions, oldest first.
 const VERSIONS: [(&str, Version); 4] = [

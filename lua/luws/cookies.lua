@@ -1,0 +1,80 @@
+--[[
+Jars of cookies: the module luws.cookies, and what the opening of a connection does with one. The rules about cookies
+are native (src/cookies). Knows no connection.
+--]]
+
+local native, import = ...
+local clock, guard = import("clock"), import("guard")
+
+local cookies = { public = {} }
+
+-- The key in a jar of the native one.
+local JAR = {}
+
+local Jar = {}
+Jar.__index = Jar
+
+function Jar.__tostring() return "luws-cookies" end
+
+local function is_jar(value) return type(value) == "table" and guard.metatable_of(value) == Jar end
+
+--- method(name, count): returns a method of jars that calls the native function of this name with this many strings.
+local function method(name, count)
+  local f = native["jar_" .. name]
+  return function(jar, ...)
+    if not is_jar(jar) then return nil, ("bad self for '%s' (jar expected, got %s)"):format(name, type(jar)) end
+    for i = 1, count do
+      local kind = type((select(i, ...)))
+      if kind ~= "string" then
+        return nil, ("bad argument #%d to '%s' (string expected, got %s)"):format(i, name, kind)
+      end
+    end
+    return f(rawget(jar, JAR), clock.time(), ...)
+  end
+end
+
+--- set(url, line): keeps a cookie from the value of a Set-Cookie header that has come from this URL (ws, wss, http or
+-- https). Returns true, or nil and why it is not kept.
+Jar.set = method("set", 2)
+
+--- header(url): returns the value of the Cookie header for a request to this URL; nil if there are no cookies for it.
+Jar.header = method("header", 1)
+
+--- encode(): returns the cookies as the text of a cookie file in Netscape's format. decode(text): adds those of such a
+-- text. Returns true, or nil and what is wrong; then nothing was added.
+Jar.encode, Jar.decode = method("encode", 0), method("decode", 1)
+
+--- save(path): writes that text to a file that only its owner may read. load(path): adds the cookies of a file. Each
+-- returns true, or nil and why not.
+Jar.save, Jar.load = method("save", 1), method("load", 1)
+
+--- jar(): returns an empty jar.
+function cookies.public.jar() return setmetatable({ [JAR] = native.jar() }, Jar) end
+
+--- read(value): reads the option cookies.
+function cookies.read(value)
+  if is_jar(value) then return value end
+  return nil, "a jar of luws.cookies expected, got " .. type(value)
+end
+
+--- keep(jar, url, headers): keeps the cookies of a response's headers. What is not a cookie for this URL is passed
+-- over, as in browsers.
+function cookies.keep(jar, url, headers)
+  for _, line in ipairs(headers["set-cookie"] or {}) do jar:set(url, line) end
+end
+
+--- join(jar, url, own): returns the value of the Cookie header for this URL. The user's own cookies come first, and
+-- those of the jar that have the same names are left out. Returns nil if there are none.
+function cookies.join(jar, url, own)
+  local kept = jar and jar:header(url)
+  if not (own and kept) then return own or kept end
+  local names, all = {}, { own }
+  for name in own:gmatch "([^;=%s]+)%s*=" do names[name] = true end
+  for cookie in kept:gmatch "[^;]+" do
+    cookie = cookie:match "^%s*(.*)$"
+    if not names[cookie:match "^[^=]*"] then all[#all + 1] = cookie end
+  end
+  return table.concat(all, "; ")
+end
+
+return cookies

@@ -1,0 +1,73 @@
+--[[
+Decides where the next attempt to open a connection goes, if a server has answered with a redirect. Keeps the plan of an
+opening, which is what its attempts have in common. Takes no steps itself.
+--]]
+
+local native, import = ...
+local log, options = import("log"), import("options")
+
+local redirect = {}
+
+options.register {
+  { "redirects", 0, options.whole(0) }, -- the most redirects to follow
+  { "redirects_to_ws", false, options.of_type("boolean") }, -- whether to follow them from wss to ws, too
+}
+
+-- RFC 9110 sections 15.4.2 to 15.4.4, 15.4.8 and 15.4.9. Whatever the request was, it is a GET.
+local IS_REDIRECT = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
+
+-- How much of a path is shown in a message, in bytes.
+local MOST_SHOWN = 200
+
+--- plan(target, given): makes the plan of opening a connection to this target.
+function redirect.plan(target, given)
+  return {
+    target = target, -- where the present attempt goes
+    first = target, -- what the user's URL says
+    is_home = true, -- whether that is the same server
+    redirects = 0, -- how many have been followed
+    given = given, -- the user's table of options
+    parameters = nil, -- of a session (request)
+    proxy = nil, -- that of the present attempt
+    has_collected = false, -- whether the collector was run for want of a descriptor
+  }
+end
+
+--- Returns a target as a URL for messages: without the query, which may have a token in it.
+local function name(target)
+  local url = target.url:gsub("%?.*", "")
+  return #url > MOST_SHOWN and url:sub(1, MOST_SHOWN) .. "..." or url
+end
+
+--- trail(plan): returns what a message says of the redirects before a failure.
+function redirect.trail(plan)
+  if plan.redirects == 0 then return "" end
+  return (" (redirected to %s)"):format(name(plan.target))
+end
+
+--- Returns whether two targets are one server, so that what the user meant for the one is for the other, too. That for
+-- wss at the usual port is taken for that for ws at its usual port, but not the other way round.
+local function is_same(first, target)
+  if first.host ~= target.host or first.zone ~= target.zone then return false end
+  if first.secure == target.secure then return first.port == target.port end
+  return target.secure and first.port == 80 and target.port == 443
+end
+
+--- follow(plan, opening, status, headers): returns whether a response leads on, and has the plan lead there; or false
+-- and, if it is a redirect that is not followed, why not, to be appended to a message.
+function redirect.follow(plan, opening, status, headers)
+  if not IS_REDIRECT[status] or opening.redirects == 0 then return false end
+  if plan.redirects >= opening.redirects then return false, "; too many redirects" end
+  if not headers.location then return false, "; the redirect has no Location" end
+  local target, why = native.follow(plan.target.url, headers.location)
+  if not target then return false, "; the Location of the redirect is wrong: " .. why end
+  if plan.target.secure and not target.secure and not opening.redirects_to_ws then
+    return false, "; it redirects from wss to ws, see redirects_to_ws"
+  end
+  if log.debugging() then log.debug("%s redirects to %s (%d)", name(plan.target), name(target), status) end
+  plan.target, plan.redirects, plan.is_home = target, plan.redirects + 1, is_same(plan.first, target)
+  target.authorization = plan.is_home and plan.first.authorization or nil
+  return true
+end
+
+return redirect
