@@ -7,6 +7,10 @@ local world = require "spec.support.world"
 
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/types_spec%.lua$"
 
+local PATHS = {
+  "types/luws.lua", "types/luws/cookies.lua", "types/luws/json.lua", "types/luws/reactor.lua",
+}
+
 local function text_of(path)
   local file = assert(io.open(ROOT .. path))
   local text = file:read "*a"
@@ -19,8 +23,9 @@ end
 local function read_types()
   local classes, variables = {}, {}
   local class, comment = nil, ""
-  local text = text_of "types/luws.lua" .. text_of "types/luws/reactor.lua" .. text_of "types/luws/cookies.lua"
-  for line in text:gmatch "[^\n]+" do
+  local texts = {}
+  for i, path in ipairs(PATHS) do texts[i] = text_of(path) end
+  for line in table.concat(texts):gmatch "[^\n]+" do
     local name, rest = line:match "^%-%-%-@field ([%w_]+)%?? (.*)$"
     local variable, method = line:match "^function (%w+)[.:]([%w_]+)%("
     local declared = line:gsub(" %(exact%)", ""):match "^%-%-%-@class ([%w._]+)"
@@ -183,6 +188,11 @@ describe("the annotations in types", function()
       { __index = true, __tostring = true }))
   end)
 
+  it("have the functions and fields of luws.json", function()
+    local described = types["luws.json"]
+    assert.same(sorted_keys((require "luws.json")), sorted_keys(described.functions, described.fields))
+  end)
+
   it("have the stub's additions to the module", function()
     local stub = assert(loadfile(ROOT .. "lua/L_MyPlugin_LuWS.lua"))("L_Types_LuWS")
     _G.L_Types_LuWS = nil -- luacheck: ignore 122 (the stub sets it)
@@ -234,7 +244,7 @@ describe("the annotations in types", function()
   end)
 
   it("have no line wider than 120 columns", function()
-    for _, path in ipairs { "types/luws.lua", "types/luws/reactor.lua", "types/luws/cookies.lua" } do
+    for _, path in ipairs(PATHS) do
       for line in text_of(path):gmatch "[^\n]+" do assert.is_true(#line <= 120, line) end
     end
   end)

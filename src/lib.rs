@@ -23,6 +23,7 @@ pub mod cookies;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
+pub mod json;
 pub mod memory;
 pub mod net;
 pub mod protocol;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// A part of the crate, the other parts that it may name, and the outside crates that it may name.
 const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/memory.rs", &[], &[]),
+    ("src/json.rs", &["memory"], &["serde", "serde_json"]),
     ("src/text.rs", &[], &[]),
     ("src/http", &["memory", "text"], &["base64", "httparse", "md5", "sha2"]),
     ("src/protocol", &["http", "memory", "text"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
@@ -20,12 +21,12 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ),
     ("src/proxy", &["http", "text"], &[]),
     ("src/session", &["http", "memory", "protocol", "proxy", "text", "tls"], &["rand"]),
-    ("src/fuzzing", &["http", "protocol", "proxy", "session", "tls", "url"], &[]),
+    ("src/fuzzing", &["http", "json", "protocol", "proxy", "session", "tls", "url"], &[]),
     ("src/net", &[], &["nix", "rustix", "socket2"]),
     (
         "src/lua",
-        &["cookies", "http", "memory", "net", "protocol", "proxy", "session", "tls", "url"],
-        &["mlua_sys"],
+        &["cookies", "http", "json", "memory", "net", "protocol", "proxy", "session", "tls", "url"],
+        &["mlua_sys", "simdutf8"],
     ),
 ];
 
@@ -37,6 +38,7 @@ const DRIVER: &[&str] = &[
     "log",
     "spelling",
     "options",
+    "json",
     // Other people's event loops, and what drives everything that is not waited for.
     "hosts/copas",
     "hosts/cqueues",
@@ -93,6 +95,8 @@ const OUTSIDE: &[&str] = &[
     "rand",
     "rustix",
     "sec1",
+    "serde",
+    "serde_json",
     "sha1",
     "sha2",
     "simdutf8",

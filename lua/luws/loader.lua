@@ -10,7 +10,9 @@ memory (spec/support/world.lua). The instances of a world share what belongs to 
 
 local native = ...
 
-local SHARED = { clock = true, cookies = true, guard = true, gate = true, linger = true, reactor = true, turns = true }
+local SHARED = {
+  clock = true, cookies = true, gate = true, guard = true, json = true, linger = true, reactor = true, turns = true,
+}
 
 --- instance_of(world): returns a function that makes instances in this world.
 local instance_of

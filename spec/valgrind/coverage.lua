@@ -2,7 +2,11 @@
 -- are, it reads from the modules and from types/luws.lua, which spec/types_spec.lua keeps true. So what is added
 -- to luws is missed here until the program uses it.
 
-local luws, reactor, cookies = require "luws", require "luws.reactor", require "luws.cookies"
+local luws = require "luws"
+-- The other modules, by the name of each after "luws.".
+local MODULES = {
+  cookies = require "luws.cookies", json = require "luws.json", reactor = require "luws.reactor",
+}
 
 local coverage = {}
 
@@ -33,11 +37,11 @@ local function noting(name, module)
   })
 end
 
---- From now on, whatever requires luws and its reactor gets tables that note.
+--- From now on, whatever requires luws or another of its modules gets a table that notes.
 function coverage.begin()
-  package.loaded["luws"], package.loaded["luws.reactor"] = noting("luws", luws), noting("reactor", reactor)
-  package.loaded["luws.cookies"] = noting("cookies", cookies)
-  local Jar = getmetatable(cookies.jar())
+  package.loaded["luws"] = noting("luws", luws)
+  for name, module in pairs(MODULES) do package.loaded["luws." .. name] = noting(name, module) end
+  local Jar = getmetatable(MODULES.cookies.jar())
   Jar.__index = noting("jar", Jar)
 end
 
@@ -51,9 +55,12 @@ end
 function coverage.missing()
   local all = {}
   for name, value in pairs(luws) do if type(value) == "function" then all["luws." .. name] = true end end
-  for name in pairs(cookies) do all["cookies." .. name] = true end
   for name in io.open("types/luws/cookies.lua"):read("*a"):gmatch "function jar:(%w+)" do all["jar." .. name] = true end
-  for name, value in pairs(reactor) do if type(value) == "function" then all["reactor." .. name] = true end end
+  for module, functions in pairs(MODULES) do
+    for name, value in pairs(functions) do
+      if type(value) == "function" then all[module .. "." .. name] = true end
+    end
+  end
   local prefixes = { Options = "", DeflateOptions = "deflate.", SockProxyOptions = "sockproxy." }
   local prefix
   for line in io.lines "types/luws.lua" do

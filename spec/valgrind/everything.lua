@@ -39,6 +39,7 @@ play("options for TLS", require "spec.valgrind.tls")
 play("SockProxy", require "spec.valgrind.sockproxy")
 play("redirects and cookies", require "spec.valgrind.redirects")
 play("the reactor", require "spec.valgrind.reactor")
+play("JSON", require "spec.valgrind.json")
 play("wrong arguments", require "spec.valgrind.arguments")
 
 luup.left = require "spec.valgrind.left" () -- luacheck: ignore (alive until the Lua state is closed)

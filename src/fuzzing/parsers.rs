@@ -1,8 +1,9 @@
 //! Fuzz targets for parsers that are not part of an open connection: URLs, heads and bodies of HTTP, headers to be sent,
-//! challenges, close frames, answers of proxies, certificates. Knows nothing of sessions.
+//! challenges, close frames, answers of proxies, certificates, JSON. Knows nothing of sessions.
 
 use crate::http::auth::{self, Challenge, Credentials, Tried};
 use crate::http::{Header, Headers, RequestReader, ResponseReader};
+use crate::json::Document;
 use crate::protocol::close::CloseFrame;
 use crate::protocol::error::ProtocolError;
 use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
@@ -176,6 +177,17 @@ pub fn close_frame(data: &[u8]) {
             assert!(!data.is_empty() && data.len() <= MAX_CONTROL_PAYLOAD);
         }
     }
+}
+
+/// A JSON text: what it is written as is read as the same, and written as the same again.
+///
+/// # Panics
+/// A promise is broken.
+pub fn json(data: &[u8]) {
+    let Ok(document) = Document::parse(data) else { return };
+    let written = document.write().expect("memory for as much again");
+    let again = Document::parse(&written).unwrap_or_else(|why| panic!("{why}: {written:?}"));
+    assert_eq!(again.write().as_ref(), Ok(&written));
 }
 
 /// The answers of SockProxy. The data: a byte for how the input is cut, and the answers.

@@ -13,7 +13,7 @@ use crate::vectors::format::{self, KEY, Vector};
 
 type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
-const TARGETS: [Target; 13] = [
+const TARGETS: [Target; 14] = [
     ("frame_header", fuzzing::frame_header, headers),
     ("session_client", fuzzing::session_client, || sessions(Role::Client)),
     ("session_server", fuzzing::session_server, || sessions(Role::Server)),
@@ -27,6 +27,7 @@ const TARGETS: [Target; 13] = [
     ("close_frame", fuzzing::close_frame, close_frames),
     ("proxy", fuzzing::proxy, proxies),
     ("certificate", fuzzing::certificate, certificates),
+    ("json", fuzzing::json, || lines(JSON)),
 ];
 
 /// A URL in each line.
@@ -117,6 +118,41 @@ fn challenges() -> Vec<Vec<u8>> {
         .map(String::into_bytes)
         .collect()
 }
+/// A JSON text in each line.
+const JSON: &str = r#"null
+ [true, false, 0, -0, 1.5, 1e5, 1E-400, 9007199254740993, -9223372036854775808, 18446744073709551615, 1e308]
+{"b":{"":[]},"a":{},"a":[[]]}
+"\u00e9\ud83d\ude00\ud800\\ud800\n\/"
+["\ud83d","\ude00\ud83d"]
+[1,
+{"a" 1}
+[[[[[[[[[[[[]]]]]]]]]]]]
+01
+"\x"
+'a'
+{"a":1,"a":{"b":null}}
+{"a":1,}
+[]]
+1.7976931348623157e308
+4.35e-5
++1
+NaN
+"
+{}
+true false
+{"":""}
+[[],[[]],{}]
+-
+-1e-5
+1.
+.5
+{"a":[{"b":[{"c":null}]}]}
+"\u0000\u001f\u007f\u2028"
+"	"
+[,]
+{,}
+\ud800
+[1] 2"#;
 
 fn lines(text: &str) -> Vec<Vec<u8>> {
     text.split('\n').map(|line| line.as_bytes().to_vec()).collect()

@@ -18,7 +18,8 @@
 //! - Small allocations of Rust's do not end the process while there is a reserve for them ([`reserve`]).
 //!
 //! Knows nothing of sessions except how to find them. [`quick`] holds the usual paths of wsreceive and wssend, [`hot`]
-//! the other functions that are called often, [`input`] those that take received bytes.
+//! the other functions that are called often, [`input`] those that take received bytes, [`json`] those that make Lua values
+//! of JSON and back.
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
@@ -38,6 +39,7 @@ use crate::memory::{self, OutOfMemory};
 mod fork;
 mod hot;
 mod input;
+mod json;
 mod quick;
 mod reserve;
 
@@ -69,6 +71,7 @@ macro_rules! modules {
 
 modules! {
     luaopen_luws => c"luws",
+    luaopen_luws_json => c"json",
     luaopen_luws_reactor => c"reactor",
     luaopen_luws_cookies => c"cookies",
 }
@@ -121,7 +124,7 @@ unsafe fn load_driver(state: *mut State) {
                 ffi::lua_setfield(state, 4, name.as_ptr());
             }
         }
-        for (name, function) in hot::FUNCTIONS.iter().chain(input::FUNCTIONS) {
+        for (name, function) in hot::FUNCTIONS.iter().chain(input::FUNCTIONS).chain(json::FUNCTIONS) {
             push_function(state, *function, 0);
             ffi::lua_setfield(state, 4, name.as_ptr());
         }
