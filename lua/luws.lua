@@ -202,7 +202,7 @@ local function wait_for(conn, seconds)
   if state.phase == "connecting" then return opener.wait(conn, state, now + left) end
   if state.opening.coalesce > 0 then connection.write(state) end
   if publish.methods.dirty(conn) then return true end
-  local limit = publish.methods.timeout(conn) or math.huge -- until "message timeout" is due
+  local limit = publish.methods.timeout(conn) or math.huge -- until "message timeout" or a ping is due
   local deadline = clock.now() + math.min(left, limit) -- the clock is read after it: not too early for wsreceive
   return guard.entry(wait.readable, state, close.interrupted, state, deadline) or limit <= left
 end

@@ -67,6 +67,7 @@ const DRIVER: &[&str] = &[
     "sink",
     "linger",
     "close",
+    "keepalive",
     "quick",
     "publish",
     "send",

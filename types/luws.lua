@@ -170,6 +170,10 @@ in this file with the driver.
 ---@field control_handler? luws.ControlHandler
 ---Seconds without a byte from the peer until the handler gets "message timeout"; 0: never. Default: 0.
 ---@field receive_timeout? number
+---Seconds without a byte from the peer until it is sent a ping; 0: never. Default: 0.
+---@field ping_interval? number
+---Seconds of silence after that until the connection ends with "ping timeout"; 0: never. Default: none (ping_interval).
+---@field ping_timeout? number
 ---The most bytes that one wsreceive reads, at most 1 MiB. Default: none (from 16 KiB to 256 KiB).
 ---@field receive_chunk_size? number
 ---The most bytes of one message; a larger one ends the connection with code 1009. Default: 65535.
@@ -298,6 +302,9 @@ function Socket:close() end
 ---@field lastMessage number when the last message came, in seconds since 1970
 ---@field lastPing number when the last complete frame came, in seconds since 1970
 ---@field bufferedAmount integer bytes that were sent and have not left yet
+---With ping_interval: the seconds from the last ping to its pong; nil before the first pong.
+---@field latency? number
+---@field latency_smoothed? number the same, smoothed: each new latency counts for one eighth
 ---After the end: the code in the peer's close frame; 1005 if it had none, 1006 if no close frame came.
 ---@field close_code? integer
 ---@field close_reason? string after the end: the reason in the peer's close frame, or ""
@@ -322,7 +329,7 @@ function Connection:pollfd() end
 ---@return "r"|"rw"
 function Connection:events() end
 
----Seconds until wsreceive has to be called because of receive_timeout; nil: no limit.
+---Seconds until wsreceive has to be called because of receive_timeout or ping_interval; nil: no limit.
 ---@return number?
 function Connection:timeout() end
 

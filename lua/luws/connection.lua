@@ -70,6 +70,8 @@ function connection.new(opening)
     awaits_drain = false, -- the handler is to be told when the queue is empty again
     message = nil, -- the turn of an incomplete message from a source (send)
     injected = false, -- the last bytes came from wshandleincoming
+    told_silent = 0, -- when the handler was told that the peer is silent
+    keepalive = nil, -- the part of that name, if the peer is pinged when it is silent
     over = nil, -- why the connection is closed
     news = nil, -- what the handler is to be told about the end
     failure = nil, -- why it was never open: text, hop, kind, response
@@ -145,6 +147,9 @@ function connection.failed(state, failure)
   state.failure = failure
   connection.closed(state, failure.text, nil)
 end
+
+--- silent_since(state): returns since when the peer has been silent, or since the handler was told that it is.
+function connection.silent_since(state) return math.max(native.heard(state.number), state.told_silent) end
 
 --- read(state, max): reads once. Returns how many bytes came and whether there may be more right now; nil if nothing
 -- came, not even bytes that TLS keeps to itself. If nothing will ever come, state.ended says why.

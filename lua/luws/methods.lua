@@ -45,13 +45,13 @@ function methods.make(live, receive, close)
   end
 
   --- dirty(): returns whether wsreceive has something to do that the descriptor may not show: bytes that were read
-  -- already, or the news that no more will come, or that the queue is empty again.
+  -- already, or the news that no more will come, or that the queue is empty again, or a ping that is due.
   function made.dirty(conn)
     local state = live(conn)
     if not state or state.phase == "connecting" then return false end
     if state.greets or state.unread > 0 or state.ended or state.broken then return true end
     if native.is_pending(state.session) then return true end
-    if connection.is_drained(state) then return true end
+    if connection.is_drained(state) or native.keepalive_due(state.number) <= clock.now() then return true end
     local ok, dirty = pcall(state.wire.dirty, state.wire)
     return ok and dirty
   end
@@ -68,8 +68,10 @@ function methods.make(live, receive, close)
     local state = live(conn)
     if not state or made.dirty(conn) then return 0 end
     if state.phase == "connecting" then return CONNECTING end
+    local due = native.keepalive_due(state.number)
     local ok, limit = pcall(function() return options.number(options.of(conn), "receive_timeout") end)
-    if ok and limit > 0 then return math.max(0, native.heard(state.number) + limit - clock.now()) end
+    if ok and limit > 0 then due = math.min(due, connection.silent_since(state) + limit) end
+    if due < math.huge then return math.max(0, due - clock.now()) end
   end
 
   --- settimeout(), receive(): for copas.receive. receive() returns how many bytes one wsreceive has brought; nil and

@@ -75,6 +75,8 @@ function publish.new(state, target, handler, given)
     response_headers = nil,
     tls = nil,
     response = nil, -- if it is refused
+    latency = nil, -- with ping_interval
+    latency_smoothed = nil,
   }, Connection)
   state.conn, state.given = conn, given
   return conn
@@ -103,6 +105,7 @@ function publish.opened(conn, state)
     state.greets = true
     connection.settle(state)
   end
+  if state.opening.ping_interval > 0 then import("keepalive").begin(state) end
   linger.watch(state)
   if log.debugging() then log.debug("%s is open", tostring(conn)) end
   if conn.tls and not conn.tls.verified and native.first_unverified() then

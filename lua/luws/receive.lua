@@ -17,6 +17,8 @@ options.register {
   { "handler_args", nil, options.of_type("table") }, -- array: further arguments for the handlers
   { "control_handler", nil, options.callable }, -- called before the default reply to a control frame
   { "receive_timeout", 0, options.at_least(0) }, -- s without a byte from the peer; 0: never
+  { "ping_interval", 0, options.at_least(0) }, -- s without a byte from the peer until it is sent a ping; 0: never
+  { "ping_timeout", nil, options.at_least(0) }, -- s without one after that until it is given up; nil: ping_interval
   { "receive_chunk_size", nil, options.at_least(1) }, -- bytes that one wsreceive reads at most; nil: chosen by us
 }
 
@@ -85,6 +87,7 @@ end
 -- handler returned false.
 local function control(conn, state, opcode, data)
   local handler = options.of(conn).control_handler
+  if opcode == EVENT.pong and state.keepalive and state.keepalive.is_answer(conn, state, data) then handler = nil end
   if handler ~= nil then
     handler = guard.for_yielding(state, handler)
     if call(guard.call_yielding, conn, state, handler, opcode, data) == false then return end
@@ -218,7 +221,12 @@ end
 --- is_overdue(state, given): returns whether the peer has been silent for longer than receive_timeout.
 local function is_overdue(state, given)
   local limit = options.number(given, "receive_timeout")
-  return limit ~= 0 and clock.now() >= native.heard(state.number) + limit
+  return limit ~= 0 and clock.now() >= connection.silent_since(state) + limit
+end
+
+--- may_be_gone(state): returns whether the keepalive has something to do.
+local function may_be_gone(state)
+  return state.keepalive ~= nil and clock.now() >= native.keepalive_due(state.number)
 end
 
 --- Returns whether both close frames have been exchanged. If control_handler has suppressed our reply, the user sends
@@ -261,8 +269,12 @@ local function receive_some(conn, state, is_read, more, has_begun)
     if conn.options ~= given then given = options.of(conn) end
     -- A peer is silent only if all that it has sent has been read and delivered.
     local is_silent = not (count and count > 0) and not state.more
-    if is_silent and given.receive_timeout ~= nil and is_overdue(state, given) then
-      native.set_heard(state.number, clock.now()) -- so that it is told once per receive_timeout
+    if is_silent and may_be_gone(state) then
+      state.keepalive.turn(conn, state)
+      if state.news then receive.tell_news(conn, state) end
+    end
+    if is_silent and state.phase ~= "closed" and given.receive_timeout ~= nil and is_overdue(state, given) then
+      state.told_silent = clock.now() -- so that it is told once per receive_timeout
       tell(conn, state, false, "message timeout")
       if state.phase ~= "closed" then return nil, "message timeout" end
     end
@@ -283,7 +295,9 @@ function receive.receive(conn, state, count, more, turn)
     return nil, state.over
   end
   if count == false then -- poll has found nothing else to do
-    if is_busy(state.session) or not is_overdue(state, options.of(conn)) then return false, 0 end
+    if is_busy(state.session) or not (may_be_gone(state) or is_overdue(state, options.of(conn))) then
+      return false, 0
+    end
     count = 0
   end
   if count then

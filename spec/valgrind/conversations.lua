@@ -88,7 +88,7 @@ return function(scheme)
     local conn = open(echo, { control_handler = function(_, opcode, data, ...)
       seen[#seen + 1] = { opcode, data, select("#", ...) }
       return opcode ~= 9
-    end, handler_args = { 1, nil, n = 3 } })
+    end, handler_args = { 1, nil, n = 3 }, ping_interval = 0.05, ping_timeout = 60 })
     for i, data in ipairs { "", ("p"):rep(125) } do
       assert(luws.wssend(conn, 9, data))
       poll(luws, conn, function() return #seen >= i end)
@@ -96,6 +96,8 @@ return function(scheme)
     end
     assert(luws.wshandleincoming("\137\2hi", conn))
     assert(seen[3][1] == 9 and seen[3][2] == "hi")
+    poll(luws, conn, function() return conn.latency end)
+    assert(#seen == 3 and conn.latency_smoothed >= 0)
     finish(conn)
   end
 

@@ -41,6 +41,17 @@ impl BytesRead {
     }
 }
 
+/// What is known of a silent peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// It is not to be asked yet, or its time to answer is not over.
+    Waiting,
+    /// It was asked just now: there is a ping to be sent.
+    Asked,
+    /// It has not answered in time.
+    Dead,
+}
+
 /// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -1,8 +1,8 @@
 //! A connection through all its hops, in order: proxies, TLS, upgrade, frames. Bytes of the wire go in, events come
 //! out; messages go in, bytes of the wire come out.
 //!
-//! Knows nothing of sockets, Lua, time or any particular proxy. Its owner reads, writes and gives up on it when time is
-//! up.
+//! Knows nothing of sockets, Lua or any particular proxy, and time only as far as it is told. Its owner reads, writes and
+//! gives up on it when time is up.
 
 use std::convert::Infallible;
 
@@ -23,6 +23,7 @@ use crate::tls::{Acceptor, Connector, Peer, Tls};
 
 mod event;
 mod failure;
+mod keepalive;
 mod opening;
 mod proxy_hop;
 mod tls_hop;
@@ -30,9 +31,10 @@ mod transport;
 mod websocket;
 
 use event::STARVED;
-pub use event::{BytesRead, CloseState, Event, Status};
+pub use event::{BytesRead, CloseState, Event, Liveness, Status};
 pub use failure::{Failure, Hop, Kind};
 use failure::{Verdict, out_of_memory};
+use keepalive::{Keepalive, Queue, Step};
 use opening::{OpeningHandshake, Progress};
 use tls_hop::TlsHop;
 use transport::Transport;
@@ -65,7 +67,8 @@ pub struct Storage {
 ///
 /// Inputs: [`receive_with`](Self::receive_with) or [`receive`](Self::receive), [`receive_end`](Self::receive_end), and
 /// the functions that send: [`send`](Self::send), [`send_pong`](Self::send_pong), [`send_close`](Self::send_close),
-/// [`reply_close`](Self::reply_close), [`shutdown`](Self::shutdown).
+/// [`reply_close`](Self::reply_close), [`shutdown`](Self::shutdown); and the time, with
+/// [`keep_alive`](Self::keep_alive).
 ///
 /// Outputs: [`next_event`](Self::next_event) until it is `None`, and [`send_with`](Self::send_with) while
 /// [`sendable_len`](Self::sendable_len) is above 0. Each input and each event may produce output of both kinds.
@@ -80,6 +83,7 @@ pub struct Session {
     websocket: WebSocket,
     verdict: Verdict,
     waiting_pong: Option<Vec<u8>>,
+    keepalive: Option<Box<Keepalive>>,
     wire_ended: bool,
     /// The bytes that the wire has taken.
     sent: u64,
@@ -119,7 +123,17 @@ impl Session {
 
     fn new(role: Role, websocket: WebSocket, tls: Option<TlsHop>, config: Config) -> Self {
         let (transport, verdict) = (Transport::new(tls), Verdict::default());
-        Self { role, config, transport, websocket, verdict, waiting_pong: None, wire_ended: false, sent: 0 }
+        Self {
+            role,
+            config,
+            transport,
+            websocket,
+            verdict,
+            waiting_pong: None,
+            keepalive: None,
+            wire_ended: false,
+            sent: 0,
+        }
     }
 
     /// Adds a proxy, which is negotiated with before anything else is sent, including TLS. With several, each is
@@ -414,6 +428,40 @@ impl Session {
             return Ok(());
         }
         self.send(Opcode::Pong, payload, true)
+    }
+
+    /// Pings the peer after `interval` seconds of silence, and gives it up after `timeout` more, as far as
+    /// [`keep_alive`](Self::keep_alive) is called. With a `timeout` of 0 it only pings.
+    pub fn set_keepalive(&mut self, interval: f64, timeout: f64) {
+        self.keepalive = Some(Box::new(Keepalive::new(interval, timeout)));
+    }
+
+    /// Sends the ping that is due, if any. `now` is the time, and `heard` is when bytes were last received, both in seconds
+    /// on the same clock. Must be called after a read that has found nothing; otherwise the peer may have answered.
+    pub fn keep_alive(&mut self, now: f64, heard: f64) -> Liveness {
+        let queue = Queue { outgoing: self.outgoing_len(), taken: self.sent };
+        match self.keepalive.as_mut().map(|keepalive| keepalive.advance(now, heard, queue)) {
+            None | Some(Step::Wait) => Liveness::Waiting,
+            Some(Step::Dead) => Liveness::Dead,
+            Some(Step::Ping(payload)) => {
+                // If the connection is closing, the peer is to answer the close frame instead.
+                let _ = self.send(Opcode::Ping, &payload, true);
+                Liveness::Asked
+            }
+        }
+    }
+
+    /// When [`keep_alive`](Self::keep_alive) has something to do at the latest, if nothing is received until then.
+    #[must_use]
+    pub fn keepalive_due(&self, heard: f64) -> f64 {
+        self.keepalive.as_ref().map_or(f64::INFINITY, |keepalive| keepalive.due(heard))
+    }
+
+    /// Whether a pong with this payload answers a ping of [`keep_alive`](Self::keep_alive), and the seconds that it has
+    /// taken, if it is the pong of the last one. It was received at the time `heard`.
+    pub fn keepalive_answer(&mut self, pong: &[u8], heard: f64) -> (bool, Option<f64>) {
+        let Some(keepalive) = &mut self.keepalive else { return (false, None) };
+        (keepalive.is_answer(pong), keepalive.latency(pong, heard))
     }
 
     /// Begins the closing handshake: [`Connection::send_close`].

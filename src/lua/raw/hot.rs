@@ -35,6 +35,7 @@ pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"settle", settle),
     (c"heard", heard),
     (c"set_heard", set_heard),
+    (c"keepalive_due", keepalive_due),
     (c"set_lingering", set_lingering),
     (c"set_driven", set_driven),
     (c"poller_wait", poller_wait),
@@ -98,6 +99,15 @@ unsafe extern "C-unwind" fn set_heard(state: *mut State) -> c_int {
             session.set_heard(ffi::lua_tonumber(state, 2));
         }
         0
+    }
+}
+
+/// `keepalive_due(number)`: when [`keep_alive`](crate::lua::session) has something to do at the latest, on the clock of
+/// [`now`]; infinity for never.
+unsafe extern "C-unwind" fn keepalive_due(state: *mut State) -> c_int {
+    unsafe {
+        ffi::lua_pushnumber(state, numbered(state).map_or(f64::INFINITY, LuaSession::keepalive_due));
+        1
     }
 }
 

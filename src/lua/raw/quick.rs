@@ -178,7 +178,7 @@ unsafe fn go_on(state: *mut State) -> c_int {
 /// true and where the driver must go on:
 ///
 /// - no further value: nothing has been done;
-/// - false: nothing was there, and the user has set receive_timeout;
+/// - false: nothing was there, and the user has set receive_timeout, or the peer may have to be pinged;
 /// - the results of [`read`](super::hot), if it has read;
 /// - after those, true if it has delivered everything except what only the driver can; or a handler's error, as text.
 ///
@@ -201,7 +201,8 @@ unsafe extern "C-unwind" fn poll(state: *mut State) -> c_int {
                 return go_on(state);
             }
             push_field(state, GIVEN_OPTIONS, RECEIVE_TIMEOUT);
-            has_timeout = ffi::lua_type(state, -1) != ffi::LUA_TNIL && ffi::lua_tonumber(state, -1) != 0.0;
+            has_timeout = ffi::lua_type(state, -1) != ffi::LUA_TNIL && ffi::lua_tonumber(state, -1) != 0.0
+                || session.may_be_silent();
             push_field(state, GIVEN_OPTIONS, RECEIVE_CHUNK_SIZE);
             session.set_most(limit(state, -1));
         }

@@ -17,7 +17,7 @@ use crate::protocol::connection::Connection;
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
 use crate::protocol::handshake;
-use crate::session::Session;
+use crate::session::{Liveness, Session};
 
 const SET_COOKIE: &str = "set-cookie";
 
@@ -114,6 +114,12 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     // pong(session, data), reply_close(session): answer a control frame, which is then done
     (c"pong", pong),
     (c"reply_close", reply_close),
+    // set_keepalive(session, interval, timeout): pings after so many seconds of silence, and gives up after so many more
+    (c"set_keepalive", set_keepalive),
+    // keep_alive(session, now): true if a ping was queued; false if the peer is gone; nil if nothing was to be done
+    (c"keep_alive", keep_alive),
+    // keepalive_answer(session, pong): whether it answers such a ping, and its latency in seconds, if that is known
+    (c"keepalive_answer", keepalive_answer),
     // close(session, code, reason): queues a close frame; returns true, or nil and the error
     (c"close", close),
     // shutdown(session): queues TLS's close_notify
@@ -328,6 +334,31 @@ deed!(reply_close, |session, arguments| {
     session.with(|inner| inner.session.reply_close()).is_ok()
 });
 deed!(shutdown, |session, arguments| session.with(|inner| inner.session.shutdown()).is_ok());
+
+/// A number of seconds.
+fn seconds(arguments: &[Value], index: usize) -> f64 {
+    argument(arguments, index).number().unwrap_or_default()
+}
+
+deed!(set_keepalive, |session, arguments| {
+    session.set_keepalive(seconds(arguments, 1), seconds(arguments, 2))
+});
+
+fn keep_alive(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    match session(arguments).map(|session| session.keep_alive(seconds(arguments, 1))) {
+        None | Some(Liveness::Waiting) => vec![],
+        Some(Liveness::Asked) => vec![true.into()],
+        Some(Liveness::Dead) => vec![false.into()],
+    }
+}
+
+fn keepalive_answer(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let pong = argument(arguments, 1).bytes().unwrap_or_default();
+    let answer = session(arguments)
+        .and_then(|session| session.with(|inner| inner.session.keepalive_answer(pong, session.heard())).ok());
+    let (is_answer, latency) = answer.unwrap_or_default();
+    vec![is_answer.into(), latency.into()]
+}
 
 fn close(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let Some(session) = session(arguments) else { return failure("not connected") };

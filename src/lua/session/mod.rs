@@ -12,7 +12,7 @@ use std::rc::Rc;
 use super::Context;
 use super::socket::Socket;
 use crate::protocol::connection::Connection;
-use crate::session::{Failure, Session};
+use crate::session::{Failure, Liveness, Session};
 
 mod create;
 mod events;
@@ -69,6 +69,8 @@ pub(super) struct LuaSession {
     /// The number of complete frames when it was last asked for, and when the peer was last heard from, in seconds.
     frames: Cell<u64>,
     heard: Cell<f64>,
+    /// Until when the keepalive surely has nothing to do.
+    alive_until: Cell<f64>,
     turn: Turn,
     look: Cell<Look>,
     reading: Cell<Reading>,
@@ -139,6 +141,7 @@ impl LuaSession {
             calls: Cell::new(0),
             frames: Cell::new(0),
             heard: Cell::new(0.0),
+            alive_until: Cell::new(f64::INFINITY),
             turn: Turn::default(),
             look: Cell::default(),
             reading: Cell::default(),
@@ -312,6 +315,25 @@ impl LuaSession {
 
     pub(super) fn set_heard(&self, heard: f64) {
         self.heard.set(heard);
+    }
+
+    /// Pings after so many seconds of silence, and gives up after so many more: [`Session::set_keepalive`].
+    fn set_keepalive(&self, interval: f64, timeout: f64) -> bool {
+        let is_set = self.with(|inner| inner.session.set_keepalive(interval, timeout)).is_ok();
+        self.alive_until.set(self.keepalive_due());
+        is_set
+    }
+
+    /// Advances the keepalive: [`Session::keep_alive`].
+    fn keep_alive(&self, now: f64) -> Liveness {
+        let alive = self.with(|inner| inner.session.keep_alive(now, self.heard.get()));
+        self.alive_until.set(self.keepalive_due());
+        alive.unwrap_or(Liveness::Waiting)
+    }
+
+    /// When the keepalive has something to do at the latest.
+    pub(super) fn keepalive_due(&self) -> f64 {
+        self.with(|inner| inner.session.keepalive_due(self.heard.get())).unwrap_or(f64::INFINITY)
     }
 
     /// Notes that a wsreceive has something to do.

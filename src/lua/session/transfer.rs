@@ -52,6 +52,9 @@ impl Reading {
     }
 }
 
+/// The coarse clock may be late by this much, in seconds.
+const TICK: f64 = 0.01;
+
 /// The options that concern a poll, as it last saw them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Look {
@@ -85,6 +88,11 @@ impl LuaSession {
     /// Makes the next poll read the options again.
     pub(in crate::lua) fn forget_look(&self) {
         self.look.set(Look::default());
+    }
+
+    /// Whether the keepalive may have something to do, as of the last look.
+    pub(in crate::lua) fn may_be_silent(&self) -> bool {
+        self.look.get().time + TICK >= self.alive_until.get()
     }
 
     pub(in crate::lua) fn set_most(&self, most: Option<usize>) {
