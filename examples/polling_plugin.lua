@@ -1,6 +1,6 @@
 --[[
-A plugin's receive loop: polls once a second, and reconnects when the connection is lost, waiting longer after each
-failure.
+A plugin's receive loop: polls once a second, and stays connected. A lost connection comes back by itself, after delays
+that grow with each attempt that fails.
 
     lua5.1 examples/polling_plugin.lua [URL] [SECONDS]
 
@@ -11,58 +11,34 @@ local luws = require "luws"
 
 local url, seconds = arg[1] or "ws://127.0.0.1:8080/echo", tonumber(arg[2]) or 10
 
-local SILENCE = 90 -- seconds of silence after which a connection is considered dead
-local RETRY, LONGEST_RETRY = 1, 60 -- seconds between attempts: at first, and at most
-
-local conn
-local retry = RETRY
-
 local function log(...) print(os.date("%H:%M:%S"), ...) end
 
 local function message_handler(_, opcode, data)
   if opcode == false then
     log("lost: " .. data)
-    luws.wsclose(conn)
-    conn = nil
   else
     log("received: " .. data)
   end
 end
 
-local function open()
-  local err
-  conn, err = luws.wsopen(url, message_handler, { receive_timeout = SILENCE })
-  if not conn then
-    log("cannot connect: " .. err .. "; again in " .. retry .. " s")
-    return
-  end
-  log("connected to " .. url)
-  retry = RETRY
-  luws.wssend(conn, 1, "hello from the plugin")
-end
+local conn, err = luws.wsopen(url, message_handler, {
+  wait = false, -- not even the first attempt stops everything else, and it is tried again like the others
+  ping_interval = 20, -- a healthy server is never silent for long, and a dead one is noticed
+  open_handler = function(c) -- each time that it is open
+    log("connected to " .. url)
+    luws.wssend(c, 1, "hello from the plugin")
+  end,
+  reconnect = {
+    jitter = 0.1,
+    on = function(_, why, attempt) log(("not connected: %s; attempt %d follows"):format(why, attempt)) end,
+  },
+})
+if not conn then error(err, 0) end -- an option is wrong
 
---- Takes one turn. Returns after how many seconds the next is due.
+--- Takes one turn. Returns after how many seconds the next is due: sooner than in a second if luws asks for it.
 local function turn()
-  if not conn then
-    open()
-    if conn then return 0 end
-    local delay = retry
-    retry = math.min(retry * 2, LONGEST_RETRY)
-    return delay
-  end
-  local more, err = luws.wsreceive(conn)
-  if not conn then return RETRY end -- the handler has closed it
-  if more == nil then
-    log("receiving failed: " .. err)
-    luws.wsclose(conn)
-    conn = nil
-    return RETRY
-  end
-  if more then return 0 end -- more to read: take the next turn at once
-  if os.time() - luws.wslastping(conn) > SILENCE / 2 then
-    luws.wssend(conn, 9, "") -- a ping: a healthy peer answers, so it is never silent for long
-  end
-  return 1
+  if luws.wsreceive(conn) then return 0 end -- there is more: take the next turn at once
+  return math.min(1, conn:timeout() or 1)
 end
 
 local stop = luws.gettime() + seconds

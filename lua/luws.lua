@@ -83,31 +83,37 @@ function luws.wsopen(url, handler, given)
   return opener.open(target, handler, given)
 end
 
+--- opcode_of(value): returns the number of an opcode, or nil and what is wrong with it. Opcode 0 is not the caller's to
+-- choose: it is used for the fragments of a message from a source.
+local function opcode_of(value)
+  local number = tonumber(value)
+  if OPCODES[number] then return number end
+  return nil, ("bad argument #2 to 'wssend' (opcode 1, 2, 8, 9 or 10 expected, got %s)")
+    :format(guard.text(value) or type(value))
+end
+
+--- keep(conn, state, opcode, data): does the work of wssend for a message that has to wait (outbox).
+local function keep(conn, state, opcode, data)
+  local number, why = opcode_of(opcode)
+  if not number then return false, why end
+  if number >= CLOSE or type(data) == "function" then return false, "not connected" end
+  data, why = send.text(conn, state, number, data)
+  if not data then return false, why end
+  return state.outbox:add(number, data, state.opening.validate_utf8)
+end
+
 --- send_checked(conn, state, opcode, data): does the work of wssend for a connection that is open.
 local function send_checked(conn, state, opcode, data)
-  local number = tonumber(opcode)
-  -- Opcode 0 is not the caller's to choose: it is used for the fragments of a message from a source.
-  if not OPCODES[number] then
-    return false, ("bad argument #2 to 'wssend' (opcode 1, 2, 8, 9 or 10 expected, got %s)")
-      :format(guard.text(opcode) or type(opcode))
-  end
+  local number, wrong = opcode_of(opcode)
+  if not number then return false, wrong end
   send.check(state, number < CLOSE)
   if state.phase == "closed" then return false, "not connected" end
   if type(data) == "function" then
     if number >= CLOSE then return false, "bad argument #3 to 'wssend' (a control frame takes no source)" end
     return send.source(conn, state, number, data)
   end
-  if type(data) ~= "string" then
-    local text, why = guard.text(data)
-    if not text then return false, ("bad argument #3 to 'wssend' (%s)"):format(why) end
-    if number < CLOSE and not state.warned and not guard.has_text(data) then
-      state.warned = true
-      log.warning('wssend to %s got %s and sends "%s" (logged once per connection)', guard.name(conn),
-        type(data), text)
-    end
-    -- A control frame without data is empty.
-    data = data == nil and number >= CLOSE and "" or text
-  end
+  data, wrong = send.text(conn, state, number, data)
+  if not data then return false, wrong end
   local ok, why = send.frame(conn, state, number, data, true)
   if ok then return true end
   return false, why
@@ -117,7 +123,7 @@ end
 -- what they return.
 local function sent(conn, state, f, ...)
   local ok, why = guard.entry(f, state, close.interrupted, conn, state, ...)
-  if state.news then receive.tell_news(conn, state) end
+  receive.tell_news(conn, state)
   if state.item then state.item:notice() end -- what was gathered, and what else only it will send
   if ok then return true end
   return false, why
@@ -128,6 +134,7 @@ end
 local function send_more(conn, rest, opcode, data)
   tick()
   local state = state_of(conn)
+  if state and state.outbox and state.outbox:comes_first(state, opcode) then return keep(conn, state, opcode, data) end
   if not state or state.phase == "closed" then return false, "not connected" end
   if state.phase == "closing" then return false, "closing" end
   if state.phase == "connecting" then return false, "not connected" end
@@ -154,13 +161,19 @@ function luws.wsflush(conn)
   return sent(conn, state, send.flush)
 end
 
+--- result(conn, more, bytes): returns what wsreceive is to return. A connection that will be opened again is not over.
+local function result(conn, more, bytes)
+  if more == nil and state_of(conn).keeper then return false, 0 end
+  return more, bytes
+end
+
 --- receive_more(conn, ...): does what poll has left of a wsreceive.
 local function receive_more(conn, ...)
   tick()
   local state = state_of(conn)
   if not state then return nil, "not connected" end
   if state.phase == "connecting" and import("drive").opening(conn, state) then return false, 0 end
-  return receive.receive(conn, state, ...)
+  return result(conn, receive.receive(conn, state, ...))
 end
 
 --- noticed(conn, ...): tells the reactor, if that drives the connection, that something may be left to do.
@@ -196,7 +209,7 @@ local function wait_for(conn, seconds)
   if left ~= left then left = 0 end -- NaN
   local now = clock.now()
   if state.phase == "closed" then
-    if state.news or not state.lingering then return true end
+    if state.news or state.keeper or not state.lingering then return true end
     return linger.wait(state.lingering, now + left)
   end
   if state.phase == "connecting" then return opener.wait(conn, state, now + left) end

@@ -122,6 +122,7 @@ describe("examples/polling_plugin.lua", function()
     assert_ran(results.closing, [[
 connected to URL
 lost: receiver error: closed
+not connected: receiver error: closed; attempt 1 follows
 connected to URL
 done
 ]])
@@ -132,8 +133,8 @@ done
 
   it("waits longer after each attempt that fails", function()
     assert_ran(results.refused, [[
-cannot connect: Connection to HOST failed: connection refused; again in 1 s
-cannot connect: Connection to HOST failed: connection refused; again in 2 s
+not connected: Connection to HOST failed: connection refused; attempt 1 follows
+not connected: Connection to HOST failed: connection refused; attempt 2 follows
 done
 ]])
   end)

@@ -144,6 +144,13 @@ describe("the annotations in types", function()
     end)
   end)
 
+  it("have the settings of reconnect with their defaults", function()
+    local backoff = w.import "backoff"
+    local given, asked = recorder()
+    assert(backoff.settings(given))
+    assert_options("luws.ReconnectOptions", asked, function(values) return assert(backoff.settings(values)) end)
+  end)
+
   it("have the options of SockProxy with their defaults", function()
     local proxy = w.import "proxy"
     local target = { host = "peer.test", port = 80 }

@@ -125,6 +125,23 @@ in this file with the driver.
 ---Fail where SockProxy cannot be used, instead of connecting directly. Default: false.
 ---@field required? boolean
 
+---How a lost connection is opened again.
+---@class (exact) luws.ReconnectOptions
+---Seconds before the first attempt. Default: 1.
+---@field first? number
+---Seconds before an attempt at most. Default: 60.
+---@field most? number
+---By which the delay grows with each attempt, at least 1. Default: 2.
+---@field factor? number
+---The part of each delay that is left to chance, from 0 to 1. Default: 0.5.
+---@field jitter? number
+---Seconds of being open after which the delay is `first` again. Default: 30.
+---@field stable? number
+---How many attempts in a row are made before luws gives up. Default: none (any number).
+---@field attempts? integer
+---Called before each delay. false: give up; a number: seconds to wait; anything else: as usual. Default: none.
+---@field on? fun(conn: luws.Connection, why: string, attempt: integer): false|number|nil
+
 ---TLS options by LuaSec's own names, for the option `ssl`. Each can also be given as the option `ssl_NAME`.
 ---@class (exact) luws.TlsOptions
 ---Who is trusted: "none": anyone; "peer": a certificate by a trusted authority for this host. Default: "none".
@@ -204,8 +221,12 @@ in this file with the driver.
 ---@field close_timeout? number
 ---false: wsopen returns at once; "yield": it lets other coroutines run meanwhile. Default: true.
 ---@field wait? boolean|"yield"
----Called once the connection is open, before any message. Default: none.
+---Called each time that the connection was opened, before any message. Default: none.
 ---@field open_handler? fun(conn: luws.Connection)
+---Open the connection again when it is lost: true, or a table of settings. Default: false.
+---@field reconnect? boolean|luws.ReconnectOptions
+---The bytes of messages that wssend keeps while the connection is not open; 0: it refuses them. Default: 0.
+---@field queue? number
 ---With wait = false: the most connections opened to one address at the same time; 0: no limit. Default: 0.
 ---@field connecting_limit? integer
 ---Opens the socket in place of luws. Not together with sockproxy. Default: none.
@@ -297,11 +318,11 @@ function Socket:close() end
 ---@field sockproxy_pid? string what SockProxy calls it
 ---@field subprotocol? string the subprotocol that the server selected
 ---@field response_headers luws.Headers of the server's response
----@field response? luws.Response of a server that has refused, if wsopen did not wait
+---@field response? luws.Response of a server that has refused, if nobody waited for it
 ---@field tls? luws.TlsInfo over wss only
 ---@field lastMessage number when the last message came, in seconds since 1970
 ---@field lastPing number when the last complete frame came, in seconds since 1970
----@field bufferedAmount integer bytes that were sent and have not left yet
+---@field bufferedAmount integer bytes that were sent and have not left yet, and what the option queue keeps
 ---With ping_interval: the seconds from the last ping to its pong; nil before the first pong.
 ---@field latency? number
 ---@field latency_smoothed? number the same, smoothed: each new latency counts for one eighth

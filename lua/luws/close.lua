@@ -69,6 +69,7 @@ end
 --- by_user(state, code, reason): does what wsclose does, in any state of the connection. No handler is called after
 -- this.
 function close.by_user(state, code, reason)
+  state.keeper, state.outbox = nil, nil
   if state.phase == "connecting" then
     open.cancel(state)
   elseif state.phase ~= "closed" then

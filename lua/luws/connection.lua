@@ -1,7 +1,7 @@
 --[[
 The life cycle of a connection: its state, all transitions between phases, and the functions that advance it.
 
-  connecting   being opened: `state.step` is the next step (open)
+  connecting   being opened, or waiting for its time to be opened again: `state.step` is the next step (open, reconnect)
   open         messages go both ways
   closing      we have sent a close frame and wait for the peer's; messages still arrive
   closed       final: `state.over` is what wsreceive returns, `state.news` what the handler has yet to be told
@@ -72,6 +72,9 @@ function connection.new(opening)
     injected = false, -- the last bytes came from wshandleincoming
     told_silent = 0, -- when the handler was told that the peer is silent
     keepalive = nil, -- the part of that name, if the peer is pinged when it is silent
+    keeper = nil, -- opens the connection again when it is lost (reconnect)
+    retry_at = nil, -- when that is to be, while it waits for that
+    outbox = nil, -- the messages that wait for the connection to be open
     over = nil, -- why the connection is closed
     news = nil, -- what the handler is to be told about the end
     failure = nil, -- why it was never open: text, hop, kind, response
@@ -79,9 +82,10 @@ function connection.new(opening)
     leave_gate = nil, -- says that it is not being opened any more (gate)
     item = nil, -- its item in the reactor, if that drives it
     close_frame = nil, -- code and reason of the close frame that `linger` is to send
-    greets = false, -- open_handler is to be called
-    -- All other fields belong to one part each. open: plan, deadline, hop, answered, refusal, socket and is_in (at the
-    -- gate); drive: attempts; receive: size and announces; sink: sink and announced; trace: tracing; luws: waiter.
+    greets = false, -- open_handler is to be called, or messages of the outbox are to be sent
+    -- All other fields belong to one part each. open: plan, reconnect, deadline, hop, answered, refusal, socket and
+    -- is_in (at the gate); drive: attempts; receive: size, announces, was_greeted and is_greeting; sink: sink and
+    -- announced; trace: tracing; opener: waiter.
   }
 end
 
@@ -110,7 +114,8 @@ end
 function connection.settle(state)
   -- What is gathered would be left without a notice if the driver did not see it.
   local is_seen = not (state.item and state.opening.coalesce > 0)
-  local can_send = state.phase == "open" and not state.message and is_seen
+  local is_first = not state.outbox or state.outbox:is_empty() -- nothing earlier is to be sent
+  local can_send = state.phase == "open" and not state.message and is_seen and is_first
   local is_calm = can_send and not state.greets and state.wire.calls_nobody and state.unread == 0
     and not (state.more or state.ended or state.broken or state.awaits_drain)
   local is_plain = not (state.tracing or state.announces or state.injected)
@@ -125,9 +130,12 @@ function connection.set_message(state, turn)
   if state.item then state.item:notice() end
 end
 
---- closing(state): open -> closing. A close frame has been sent.
+--- closing(state): open -> closing. The program has sent a close frame, so it does not want the connection back, unless
+-- the peer has sent one before.
 function connection.closing(state)
   state.phase = "closing"
+  local _, _, received = native.close_state(state.session)
+  if received == nil then state.keeper = nil end
   connection.settle(state)
   state.conn.closing = true
 end
@@ -140,6 +148,16 @@ function connection.closed(state, over, news)
   local conn = state.conn
   if conn then conn.connected, conn.closing = false, true end
   if state.item then state.item:notice() end
+end
+
+local function nothing_to_do() return false, false, math.huge end
+
+--- attempt_failed(state, failure): connecting -> connecting. The keeper decides what comes next.
+function connection.attempt_failed(state, failure)
+  state.failure, state.step = failure, nothing_to_do
+  state.session, state.number, state.wire, state.socket, state.is_in = nil, nil, nil, nil, nil
+  connection.leave_gate(state)
+  if state.item then state.item.is_polled = false end
 end
 
 --- failed(state, failure): connecting -> closed.

@@ -67,7 +67,7 @@ end
 
 --- opened(conn, state): tells of a connection whose opening, which nobody waits for, is over.
 function drive.opened(conn, state)
-  if state.opening.wait == "yield" then drive.leave(state) end -- the rest is its coroutine's
+  if state.opening.wait == "yield" and not state.keeper then drive.leave(state) end -- the rest is its coroutine's
   if state.waiter then state.waiter() end
   if state.failure then
     publish.failed(conn, state)
@@ -84,7 +84,12 @@ end
 function drive.opening(conn, state)
   local now = clock.now()
   local due = advance(state, now)
+  if state.failure and state.phase == "connecting" then
+    state.keeper:failed(conn, state)
+    due = state.retry_at
+  end
   if state.phase == "connecting" then return due end
+  if state.phase == "closed" and not state.failure then return nil end -- wsclose, in user code
   drive.opened(conn, state)
   return nil
 end
@@ -131,7 +136,7 @@ end
 
 local function turn_of_closed(item, now)
   local state = item.state
-  if state.news then receive.tell_news(item.conn, state) end
+  receive.tell_news(item.conn, state)
   local again, due = false, nil
   if state.lingering then again, due = linger.turn(state.lingering) end
   if not due then

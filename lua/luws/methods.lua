@@ -67,7 +67,9 @@ function methods.make(live, receive, close)
   function made.timeout(conn)
     local state = live(conn)
     if not state or made.dirty(conn) then return 0 end
-    if state.phase == "connecting" then return CONNECTING end
+    if state.phase == "connecting" then
+      return state.retry_at and math.max(0, state.retry_at - clock.now()) or CONNECTING
+    end
     local due = native.keepalive_due(state.number)
     local ok, limit = pcall(function() return options.number(options.of(conn), "receive_timeout") end)
     if ok and limit > 0 then due = math.min(due, connection.silent_since(state) + limit) end

@@ -17,7 +17,6 @@ local WAITS = { [true] = true, [false] = true, yield = true }
 
 --- Reads the option wait.
 local function waiting(value)
-  if value == "yield" and not guard.running() then return nil, "'yield' is for coroutines" end
   if WAITS[value] then return value end
   local got = type(value) == "string" and "'" .. value .. "'" or type(value)
   return nil, "true, false or 'yield' expected, got " .. got
@@ -31,7 +30,9 @@ options.register {
   { "wait", true, waiting }, -- false: wsopen returns at once; "yield": it yields to the event loop
   -- the most connections that are opened to one address at the same time, if nobody waits for this one; 0: no limit
   { "connecting_limit", 0, options.whole(0) },
-  { "open_handler", nil, options.callable }, -- open_handler(conn): called once the connection is open
+  { "open_handler", nil, options.callable }, -- open_handler(conn): called each time that the connection was opened
+  { "reconnect", false, options.of_type("boolean", "table") }, -- whether a lost connection is opened again (backoff)
+  { "queue", 0, options.at_least(0) }, -- bytes of messages that are kept while it is not open
   { "use_masking", true, options.of_type("boolean") },
   { "validate_utf8", true, options.of_type("boolean") }, -- whether text must be UTF-8, in both directions
   { "allow_long_lengths", false, options.of_type("boolean") }, -- whether lengths need not be in their shortest form
@@ -100,8 +101,9 @@ local function fail(state, hop, text, kind, response)
     plan.proxy = nil
     begin(state)
   else
-    text = text .. redirect.trail(plan)
-    connection.failed(state, { text = text, hop = hop, kind = kind, response = response })
+    local failure = { text = text .. redirect.trail(plan), hop = hop, kind = kind, response = response }
+    local ended = state.keeper and connection.attempt_failed or connection.failed
+    ended(state, failure)
   end
   return false, false, NOTHING_TO_WAIT_FOR
 end
@@ -131,12 +133,16 @@ local function connect_step(state)
   local opening, plan = state.opening, state.plan
   local host, port = destination(plan)
   local socket, why = opening.connect(host, port, plan.given)
+  local foreign = import("wires/foreign")
+  if state.phase ~= "connecting" then -- that function has called wsclose
+    if socket and not foreign.check(socket) then foreign.make(state.session, socket):close() end
+    return false, false, NOTHING_TO_WAIT_FOR
+  end
   if not socket then
     why = why and (guard.text(why) or type(why))
       or ("Connection to %s:%d failed: connect returned no socket"):format(host, port)
     return fail(state, nil, why)
   end
-  local foreign = import("wires/foreign")
   local wrong = foreign.check(socket)
   if wrong then return fail(state, nil, ("bad option 'connect' (%s)"):format(wrong)) end
   -- The time that the user's own function takes does not count.
@@ -252,7 +258,8 @@ function begin(state)
   state.deadline = clock.now() + (plan.proxy and plan.proxy.timeout or opening.connect_timeout)
   local dial = world.dial or wires.dial
   state.wire = not opening.connect and setmetatable({ dial = dial(state, destination(plan)) }, Dialling) or nil
-  if opening.connecting_limit == 0 or opening.wait or state.is_in then
+  local is_waited_for = opening.wait and not state.keeper
+  if opening.connecting_limit == 0 or is_waited_for or state.is_in then
     start(state)
     return
   end
@@ -349,21 +356,43 @@ function negotiate(state, now)
   return true, is_sendable, goes_on and now or state.deadline
 end
 
+--- prepare(state, target, given): reads the options into a state. Returns what is wrong with them, or nil.
+local function prepare(state, target, given)
+  local plan = redirect.plan(target, given)
+  state.plan = plan
+  local opening, why = options.opening(given)
+  if not opening then return why end
+  state.opening, state.reconnect = opening, nil
+  if opening.reconnect then
+    state.reconnect, why = import("backoff").settings(opening.reconnect)
+    if why then return why end
+  end
+  plan.parameters, why = request.parameters(target, opening, given)
+  if not plan.parameters then return why end
+  plan.proxy, why = proxy.sockproxy(opening, target)
+  check_strength(state)
+  return why
+end
+
 --- begin(target, given): returns the state of a connection in its first step, or nil and what is wrong with the
 -- options. Does not wait.
 function open.begin(target, given)
-  local opening, why = options.opening(given)
-  if not opening then return nil, why end
-  local plan = redirect.plan(target, given)
-  plan.parameters, why = request.parameters(target, opening, given)
-  if not plan.parameters then return nil, why end
-  plan.proxy, why = proxy.sockproxy(opening, target)
-  if why then return nil, why end
-  local state = connection.new(opening)
-  state.plan = plan
-  check_strength(state)
+  local state = connection.new(nil)
+  local wrong = prepare(state, target, given)
+  if not wrong and state.opening.wait == "yield" and not guard.running() then
+    wrong = "bad option 'wait' ('yield' is for coroutines)"
+  end
+  if wrong then return nil, wrong end
   begin(state)
   return state
+end
+
+--- again(state, target, given): the step that begins another attempt, with the options as they are now.
+function open.again(state, target, given)
+  local wrong = prepare(state, target, given)
+  if wrong then return fail(state, nil, wrong, "options") end
+  begin(state)
+  return false, false, NOTHING_TO_WAIT_FOR
 end
 
 --- raised(state, err): ends an attempt in which the user's connect function has raised an error.

@@ -11,6 +11,11 @@ local opener = {}
 
 local function is_over(state) return state.phase ~= "connecting" end
 
+--- Has a connection opened again when it is lost, if its options say so.
+local function keep(state, target)
+  if state.reconnect then state.keeper = import("reconnect").new(state.reconnect, target) end
+end
+
 --- Opens a connection while the program waits. Returns the same as wsopen; so do the others.
 local function waiting(state, target, handler, given)
   wait.till(state, is_over, math.huge)
@@ -18,6 +23,7 @@ local function waiting(state, target, handler, given)
   if failure and failure.response then return false, failure.text, failure.response end
   if failure then return false, failure.text end
   local conn = publish.new(state, target, handler, given)
+  keep(state, target)
   publish.opened(conn, state)
   return conn
 end
@@ -27,6 +33,7 @@ local function later(state, target, handler, given)
   local failure, drive = state.failure, import("drive")
   if failure and not failure.hop then return false, failure.text end -- the options are wrong
   local conn = publish.new(state, target, handler, given)
+  if not failure and not state.opening.wait then keep(state, target) end
   drive.enter(conn, state)
   if failure then drive.opened(conn, state) end
   return conn
@@ -60,7 +67,11 @@ local function yielding(state, target, handler, given)
     state.waiter = nil
   end
   local failure = state.failure
-  if not failure then return conn end
+  if not failure then
+    keep(state, target)
+    if state.keeper then state.keeper:opened(conn, state) end
+    return conn
+  end
   state.news = nil -- it is told here
   return false, failure.text, failure.response
 end

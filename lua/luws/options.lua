@@ -43,6 +43,15 @@ function options.at_least(least)
   end
 end
 
+--- between(least, most): returns a reader for a number in a range.
+function options.between(least, most)
+  return function(value)
+    if type(value) == "number" and value >= least and value <= most then return value end
+    local got = type(value) == "number" and tostring(value) or type(value)
+    return nil, ("a number from %d to %d expected, got %s"):format(least, most, got)
+  end
+end
+
 --- whole(least, most): returns a reader for a whole number in a range; `most` is optional.
 function options.whole(least, most)
   local range = most and ("from %d to %d"):format(least, most) or ("from %d up"):format(least)

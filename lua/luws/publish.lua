@@ -45,8 +45,9 @@ end
 function Connection:__index(key)
   -- As in the browsers' WebSocket: bytes that were passed to wssend and have not left yet.
   if key == "bufferedAmount" then
-    local state = live(self)
-    return state and state.phase ~= "connecting" and connection.outgoing(state) or 0
+    local state = state_of(self)
+    if not state then return 0 end
+    return (state.outbox and state.outbox.size or 0) + (state.phase ~= "connecting" and connection.outgoing(state) or 0)
   end
   return made[key]
 end
@@ -79,6 +80,7 @@ function publish.new(state, target, handler, given)
     latency_smoothed = nil,
   }, Connection)
   state.conn, state.given = conn, given
+  if state.opening.queue > 0 then state.outbox = import("outbox").new(state.opening.queue) end
   return conn
 end
 
@@ -101,7 +103,8 @@ function publish.opened(conn, state)
   conn.tls = plan.target.secure and native.peer(session) or nil
   conn.lastMessage, conn.lastPing = now, now
   state.plan = nil -- needed only for opening
-  if state.opening.open_handler then
+  if state.keeper then state.keeper:opened(conn, state) end
+  if state.opening.open_handler or state.outbox and not state.outbox:is_empty() then
     state.greets = true
     connection.settle(state)
   end

@@ -67,20 +67,34 @@ local function tell(conn, state, opcode, data)
   if log.debugging() then log.debug("%s has no handler for %s", guard.name(conn), log.bytes(data)) end
 end
 
---- tell_news(conn, state): tells the handler about the end of the connection, once.
+--- tell_news(conn, state): tells the handler about the end of the connection, once; then has it opened again, if that
+-- is wanted.
 function receive.tell_news(conn, state)
   local news = state.news
-  if not news then return end
-  state.news = nil
-  tell(conn, state, false, news)
+  if news then
+    state.news = nil
+    tell(conn, state, false, news)
+  end
+  if state.keeper and state.phase == "closed" then state.keeper:lost(conn, state, news or state.over) end
 end
 
---- greet(conn, state): calls the user's open_handler, once, because the connection is open.
+--- greet(conn, state): calls the user's open_handler, once, because the connection is open. Then sends the messages
+-- that have waited for that.
 local function greet(conn, state)
+  local handler = state.opening.open_handler
   state.greets = false
   connection.settle(state)
-  local ok, err = guard.call(state, state.opening.open_handler, conn)
-  if not ok then log.handler_failed(("the open_handler of %s raised an error"):format(guard.name(conn)), err) end
+  if handler and not state.was_greeted then
+    state.was_greeted, state.is_greeting = true, true
+    local ok, err = guard.call(state, handler, conn)
+    state.is_greeting = false
+    if not ok then log.handler_failed(("the open_handler of %s raised an error"):format(guard.name(conn)), err) end
+  end
+  local outbox = state.outbox
+  if not outbox or outbox:is_empty() or state.phase ~= "open" then return end
+  outbox:flush(conn, state)
+  state.greets = not outbox:is_empty() -- there was no memory for the rest
+  connection.settle(state)
 end
 
 --- control(conn, state, opcode, data): calls the user's control_handler, and sends the default reply unless that
@@ -263,7 +277,7 @@ local function receive_some(conn, state, is_read, more, has_begun)
         close.finish(state, "closed", "receiver error: closed")
       end
     end
-    if state.news then receive.tell_news(conn, state) end
+    receive.tell_news(conn, state)
   end
   if state.phase ~= "closed" then
     if conn.options ~= given then given = options.of(conn) end
@@ -271,12 +285,17 @@ local function receive_some(conn, state, is_read, more, has_begun)
     local is_silent = not (count and count > 0) and not state.more
     if is_silent and may_be_gone(state) then
       state.keepalive.turn(conn, state)
-      if state.news then receive.tell_news(conn, state) end
+      receive.tell_news(conn, state)
     end
     if is_silent and state.phase ~= "closed" and given.receive_timeout ~= nil and is_overdue(state, given) then
       state.told_silent = clock.now() -- so that it is told once per receive_timeout
-      tell(conn, state, false, "message timeout")
-      if state.phase ~= "closed" then return nil, "message timeout" end
+      if state.keeper then -- whatever the handler is told then, the connection is lost
+        close.finish(state, "message timeout", "message timeout", true)
+        receive.tell_news(conn, state)
+      else
+        tell(conn, state, false, "message timeout")
+        if state.phase ~= "closed" then return nil, "message timeout" end
+      end
     end
   end
   if state.phase == "closed" then return nil, state.over end

@@ -6,7 +6,7 @@ wssend.
 local native, import = ...
 local clock, close, connection, guard, options = import("clock"), import("close"), import("connection"),
   import("guard"), import("options")
-local trace, wait = import("trace"), import("wait")
+local log, trace, wait = import("log"), import("trace"), import("wait")
 
 local send = {}
 
@@ -36,6 +36,20 @@ local CLOSE = native.event_numbers().close
 local QUEUE = 16 * 1024 * 1024
 
 local REFUSED = "; nothing of this was sent"
+
+--- text(conn, state, number, data): returns the data of a message or a control frame as a string, or nil and why that
+-- cannot be.
+function send.text(conn, state, number, data)
+  if type(data) == "string" then return data end
+  local text, why = guard.text(data)
+  if not text then return nil, ("bad argument #3 to 'wssend' (%s)"):format(why) end
+  if number < CLOSE and not state.warned and not guard.has_text(data) then
+    state.warned = true
+    log.warning('wssend to %s got %s and sends "%s" (logged once per connection)', guard.name(conn), type(data), text)
+  end
+  -- A control frame without data is empty.
+  return data == nil and number >= CLOSE and "" or text
+end
 
 --- patience(conn, state, is_asked): returns a function that gives the deadline of a send: in send_timeout seconds, and
 -- when the peer has taken nothing for that long, which may be over already. If the user asks for a wait (`is_asked`),

@@ -313,6 +313,19 @@ function World:peer(options)
   return peer
 end
 
+--- server(make): returns what takes all connections from now on, each with a peer of its own: make(n) returns the peer
+-- of the connection number n. Its field peers has those that there were.
+function World:server(make)
+  local server = { peers = {} }
+  function server.new_connection()
+    local peer = make(#server.peers + 1)
+    server.peers[#server.peers + 1], self.next_peer = peer, server
+    return peer
+  end
+  self.next_peer = server
+  return server
+end
+
 --- play(steps): returns a peer that plays the steps of scripted.lua on each connection from now on; see player.lua.
 function World:play(steps)
   self.next_peer = player.new(self, steps)
@@ -422,10 +435,11 @@ end
 
 --- new(): returns a world with an instance of the module (luws) and its clock. Other fields: conn and told (of the last
 -- `open`), network (nil, or a function that returns the peer at a host and a port), asked (the host and port dialled
--- last), cancelled (how many attempts to connect were given up), memory (wires/memory.lua), reactor (of this world),
--- import (returns a part of the driver), native (what the driver is given of the binding).
+-- last), cancelled (how many attempts to connect were given up), random (what is drawn instead of a random number, 0),
+-- memory (wires/memory.lua), reactor (of this world), import (returns a part of the driver), native (what the driver is
+-- given of the binding).
 function world.new()
-  local self = setmetatable({ clock = new_clock(), told = {}, dials = {}, cancelled = 0 }, World)
+  local self = setmetatable({ clock = new_clock(), told = {}, dials = {}, cancelled = 0, random = 0 }, World)
   local seed = 0
   local seams = {
     clock = self.clock,
@@ -439,6 +453,7 @@ function world.new()
       return setmetatable({ world = self, host = host, port = port, session = state.session, plan = plan }, Dial)
     end,
   }
+  function seams.random() return self.random end
   function seams.poller(is_due)
     return memory.poller(self.clock, is_due)
   end

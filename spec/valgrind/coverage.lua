@@ -15,7 +15,7 @@ local used = {} -- a description such as "option deflate.level" -> true
 local function note_options(options, prefix)
   for name, value in pairs(options) do
     used["option " .. prefix .. name] = true
-    if name == "deflate" or name == "sockproxy" then
+    if name == "deflate" or name == "sockproxy" or name == "reconnect" then
       note_options(type(value) == "table" and value or {}, name .. ".")
     end
   end
@@ -61,7 +61,8 @@ function coverage.missing()
       if type(value) == "function" then all[module .. "." .. name] = true end
     end
   end
-  local prefixes = { Options = "", DeflateOptions = "deflate.", SockProxyOptions = "sockproxy." }
+  local prefixes = { Options = "", DeflateOptions = "deflate.", SockProxyOptions = "sockproxy.",
+    ReconnectOptions = "reconnect." }
   local prefix
   for line in io.lines "types/luws.lua" do
     local class = line:gsub(" %(exact%)", ""):match "^%-%-%-@class luws%.(%w+)"

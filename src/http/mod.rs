@@ -1,4 +1,4 @@
-//! HTTP/1.1 messages (RFC 9112) as bytes: reads heads, measures bodies and answers challenges.
+//! HTTP/1.1 messages (RFC 9112) as bytes: reads heads and dates, measures bodies and answers challenges.
 //!
 //! Requests are read strictly, because a server decides what it lets in. Responses are read leniently, because a client
 //! gains nothing by rejecting a well-meaning server. Knows nothing of sockets, or of the protocols on top of HTTP: the
@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod date;
 mod head;
 pub mod headers;
 pub mod request;

@@ -16,12 +16,16 @@ mod value;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::http::date;
 use crate::http::headers::Header;
 use crate::net::process::{NOT_OURS, Process};
+use crate::protocol::error::SendError;
+use crate::protocol::frame::Opcode;
 use crate::tls::{Connector, TlsOptions};
 use crate::url::{Target, UrlError};
 use tls::{Connectors, Fault, Files};
@@ -44,6 +48,12 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"follow", follow),
     // check_header(name, value): nil, or what is wrong with it
     (c"check_header", check_header),
+    // random(): a number from 0 to 1, without 1
+    (c"random", random),
+    // http_date(text): a date of HTTP in seconds since 1970; or nil
+    (c"http_date", http_date),
+    // check_text(opcode, data): nil, or why it cannot be sent as a message with this opcode
+    (c"check_text", check_text),
     // virtual_clock(): a clock at 0 seconds; set_clock(clock, seconds)
     (c"virtual_clock", virtual_clock),
     (c"set_clock", set_clock),
@@ -117,6 +127,24 @@ fn time() -> f64 {
 /// The string at this index of the arguments; empty if there is none.
 fn bytes(arguments: &[Value], index: usize) -> &[u8] {
     arguments.get(index).and_then(Value::bytes).unwrap_or_default()
+}
+
+/// Unpredictable enough that the clients of a server that restarts do not all come back at the same time.
+fn random(_: &Rc<Context>, _: &[Value]) -> Reply {
+    let bits = RandomState::new().build_hasher().finish();
+    // As many bits as a number in Lua has.
+    vec![((bits >> 11) as f64 / (1_u64 << 53) as f64).into()]
+}
+
+fn http_date(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    vec![arguments.first().and_then(Value::text).and_then(|text| date::seconds(&text)).into()]
+}
+
+fn check_text(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let [opcode, data, ..] = arguments else { return vec![] };
+    let is_text = opcode.size() == Opcode::Text as usize;
+    let is_wrong = is_text && std::str::from_utf8(data.bytes().unwrap_or_default()).is_err();
+    vec![is_wrong.then(|| SendError::TextNotUtf8.to_string()).into()]
 }
 
 fn parse_url(_: &Rc<Context>, arguments: &[Value]) -> Reply {

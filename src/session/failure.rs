@@ -37,6 +37,10 @@ pub enum Kind {
     Random,
     Proxy,
     Tls,
+    /// The peer's certificate is not accepted, or ours is not.
+    Certificate,
+    /// The peer's certificate has expired or is not valid yet, by our clock.
+    Untimely,
     /// Client only: an HTTP response other than 101.
     Refused,
     /// The response or the request of the opening handshake is not valid.
@@ -58,6 +62,8 @@ impl Kind {
             Self::Random => "random",
             Self::Proxy => "proxy",
             Self::Tls => "tls",
+            Self::Certificate => "certificate",
+            Self::Untimely => "untimely",
             Self::Refused => "refused",
             Self::Handshake => "handshake",
             Self::Protocol => "protocol",

@@ -19,7 +19,12 @@ pub(super) struct TlsHop {
 }
 
 fn failure(error: &TlsError) -> Failure {
-    let kind = if matches!(error, TlsError::OutOfMemory) { Kind::Memory } else { Kind::Tls };
+    let kind = match error {
+        TlsError::OutOfMemory => Kind::Memory,
+        error if error.is_untimely() => Kind::Untimely,
+        error if error.is_of_certificate() => Kind::Certificate,
+        _ => Kind::Tls,
+    };
     Failure::new(Hop::Tls, kind, error)
 }
 

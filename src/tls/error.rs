@@ -61,6 +61,34 @@ impl TlsError {
     }
 }
 
+/// OpenSSL's words for a certificate that is not valid at this time.
+const UNTIMELY: [&str; 2] = ["(certificate has expired)", "(certificate is not yet valid)"];
+
+/// OpenSSL's words where a certificate is not accepted; and what a peer says that does not accept ours, as an alert (RFC
+/// 8446 section 6.2).
+const NOT_ACCEPTED: [&str; 2] = ["certificate verify failed", "unknown ca"];
+
+impl TlsError {
+    /// Whether the peer's certificate has expired or is not valid yet, by our clock.
+    #[must_use]
+    pub fn is_untimely(&self) -> bool {
+        matches!(self, Self::Handshake(why) if UNTIMELY.iter().any(|words| why.contains(words)))
+    }
+
+    /// Whether a certificate is not accepted, ours or the peer's, so that another attempt would hardly go better.
+    #[must_use]
+    pub fn is_of_certificate(&self) -> bool {
+        match self {
+            Self::Host(_) | Self::Fingerprint { .. } | Self::NoCertificate => true,
+            Self::Handshake(why) | Self::Connection(why) => {
+                let is_alert = why.contains("alert") && why.contains("certificate");
+                is_alert || NOT_ACCEPTED.iter().any(|words| why.contains(words))
+            }
+            Self::TooManyAnswers | Self::OutOfMemory => false,
+        }
+    }
+}
+
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -145,7 +173,37 @@ pub(super) fn reason(error: impl fmt::Display) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::reason;
+    use super::{TlsError, reason};
+
+    #[test]
+    fn failures_of_certificates_are_told_from_others() {
+        let handshake = |why: &str| TlsError::Handshake(why.into());
+        for (error, untimely, of_certificate) in [
+            (handshake("certificate verify failed (certificate has expired)"), true, true),
+            (handshake("certificate verify failed (certificate is not yet valid)"), true, true),
+            (handshake("certificate verify failed (hostname mismatch)"), false, true),
+            (handshake("certificate verify failed (self-signed certificate)"), false, true),
+            (handshake("tlsv13 alert certificate required"), false, true),
+            (handshake("tlsv1 alert unknown ca"), false, true),
+            (
+                handshake("wrong version number: the peer does not seem to speak TLS (is it ws?)"),
+                false,
+                false,
+            ),
+            (handshake("tlsv1 alert internal error"), false, false),
+            (TlsError::Connection("sslv3 alert certificate expired".into()), false, true),
+            (TlsError::Connection("unexpected EOF".into()), false, false),
+            (TlsError::Host("a".into()), false, true),
+            (TlsError::NoCertificate, false, true),
+            (TlsError::OutOfMemory, false, false),
+        ] {
+            assert_eq!(
+                (error.is_untimely(), error.is_of_certificate()),
+                (untimely, of_certificate),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn of_openssls_errors_the_reasons_are_shown() {

@@ -1,0 +1,58 @@
+--[[
+Keeps the messages that a program sends while its connection is not open, at most `queue` bytes of them, and sends them
+in order once it is. Knows nothing of why there is no connection.
+--]]
+
+local native, import = ...
+local connection, log = import("connection"), import("log")
+
+local CLOSE = native.event_numbers().close
+
+local Outbox = {}
+Outbox.__index = Outbox
+
+local outbox = {}
+
+--- new(most): returns an empty one for this many bytes.
+function outbox.new(most)
+  return setmetatable({ most = most, size = 0, first = 1, last = 0 }, Outbox)
+end
+
+--- is_empty(): returns whether there is nothing to be sent.
+function Outbox:is_empty() return self.first > self.last end
+
+--- comes_first(state, opcode): returns whether a message has to wait here for the connection, or for those that wait
+-- already. open_handler may send before them; so may control frames, once the connection is open.
+function Outbox:comes_first(state, opcode)
+  local phase = state.phase
+  if phase == "open" then return not (state.is_greeting or self:is_empty()) and (tonumber(opcode) or 0) < CLOSE end
+  return phase == "connecting" or phase == "closed" and state.keeper ~= nil
+end
+
+--- add(opcode, data, validates): takes a message. Returns true, or false and why not. An empty one counts as a byte.
+function Outbox:add(opcode, data, validates)
+  local wrong = validates and native.check_text(opcode, data)
+  if wrong then return false, "send error: " .. wrong end
+  local size = math.max(1, #data)
+  if self.size + size > self.most then return false, "send error: buffer full" end
+  self.last, self.size = self.last + 1, self.size + size
+  self[self.last] = { opcode, data }
+  return true
+end
+
+--- flush(conn, state): sends what is there, as far as the connection takes it. What it does not take now stays.
+function Outbox:flush(conn, state)
+  while not self:is_empty() do
+    local message = self[self.first]
+    local ok, why = native.send(state.session, message[1], message[2], true)
+    if not ok then
+      log.debug("%s takes its queue later: %s", tostring(conn), why)
+      break
+    end
+    self[self.first] = nil
+    self.first, self.size = self.first + 1, self.size - math.max(1, #message[2])
+  end
+  connection.write(state)
+end
+
+return outbox

@@ -1,0 +1,127 @@
+--[[
+Opens a lost connection again, as the same table: the option reconnect. When it tries is decided in backoff and by the
+program's own function; the steps are those of open, taken by whoever drives the connection (drive).
+
+A connection that is lost gets a new state, which is connecting: at first it only waits for its time. The old state
+keeps what lingers. A keeper remembers across the states of a connection what the next attempt depends on. It is in the
+present state as `keeper`, so wsclose ends everything by taking it out there.
+--]]
+
+local _, import = ...
+local backoff, clock, connection, drive, guard = import("backoff"), import("clock"), import("connection"),
+  import("drive"), import("guard")
+local log, open, options, quick = import("log"), import("open"), import("options"), import("quick")
+
+local STATE, NUMBER = log.STATE, log.NUMBER
+
+local reconnect = {}
+
+local Keeper = {}
+Keeper.__index = Keeper
+
+--- new(settings, target): returns a keeper for a connection to this target.
+function reconnect.new(settings, target)
+  return setmetatable({
+    settings = settings,
+    target = target,
+    attempt = 0, -- the number of the last attempt
+    since = nil, -- when the connection was opened last; nil if it never was
+    left = nil, -- the lingering entry of the last connection
+    is_deciding = false, -- the program's function is being called
+    has_warned = false, -- the log says that trying hardly helps
+  }, Keeper)
+end
+
+--- Returns whether a connection is still in this state, and is to be kept by this keeper.
+local function is_kept(keeper, conn, state) return quick.state_of(conn) == state and state.keeper == keeper end
+
+--- decide(conn, why, failure): asks the settings and the program about the next attempt. Returns after how many seconds
+-- it is to be made; nil for giving up.
+function Keeper:decide(conn, why, failure)
+  self.attempt = self.attempt + 1
+  local settings, attempt = self.settings, self.attempt
+  local delay = backoff.delay(settings, attempt, failure, self.since ~= nil)
+  if not settings.on or settings.attempts and attempt > settings.attempts then return delay end
+  self.is_deciding = true
+  local ok, answer = guard.free(settings.on, conn, why, attempt)
+  self.is_deciding = false
+  if not ok then
+    log.handler_failed(("the reconnect.on of %s raised an error"):format(guard.name(conn)), answer)
+  elseif answer == false then
+    return nil
+  elseif type(answer) == "number" and answer >= 0 then
+    return answer
+  end
+  return delay
+end
+
+--- The step that waits for the time of an attempt, and begins it. The options are read again: the program may have put
+-- a new token into them.
+local function wait_step(state, now)
+  if now < state.retry_at then return false, false, state.retry_at end
+  state.retry_at = nil
+  return open.again(state, state.keeper.target, options.of(state.conn))
+end
+
+local function retry(state, delay)
+  state.retry_at, state.step = clock.now() + delay, wait_step
+end
+
+--- opened(conn, state): notes that the connection is open.
+function Keeper:opened(conn, state)
+  if self.left then
+    self.left.conn[1] = nil -- what becomes of the last connection concerns nobody any more
+    conn.close_code, conn.close_reason, conn.was_clean = nil, nil, nil
+    conn.close_code_sent, conn.close_reason_sent = nil, nil
+    conn.latency, conn.latency_smoothed = nil, nil
+  end
+  conn.response, self.left = nil, nil
+  self.settings, self.since, self.has_warned = state.reconnect, clock.now(), false
+end
+
+--- lost(conn, state, why): deals with the end of a connection that was open, of which the handler was told.
+function Keeper:lost(conn, state, why)
+  if self.is_deciding or not is_kept(self, conn, state) then return end
+  if clock.now() - self.since >= self.settings.stable then self.attempt = 0 end
+  local delay = self:decide(conn, why, nil)
+  if not is_kept(self, conn, state) then return end -- wsclose
+  state.keeper = nil
+  if not delay then
+    state.outbox = nil
+    log.debug("%s is not opened again", guard.name(conn))
+    return
+  end
+  log.debug("%s is lost: %s; trying again in %.1f s", guard.name(conn), why, delay)
+  local following = connection.new(state.opening)
+  following.conn, following.keeper, following.outbox = conn, self, state.outbox
+  state.outbox = nil
+  retry(following, delay)
+  self.left = state.lingering
+  conn[STATE], conn[NUMBER] = following, false
+  conn.closing, conn.socket = false, nil
+  if state.item then drive.enter(conn, following) end
+end
+
+--- failed(conn, state): deals with an attempt that has failed.
+function Keeper:failed(conn, state)
+  local failure = state.failure
+  state.failure = nil
+  conn.response = failure.response
+  local delay = self:decide(conn, failure.text, failure)
+  if state.phase ~= "connecting" then return end -- wsclose
+  if not delay then
+    if self.since then failure.text = "gave up: " .. failure.text end
+    state.keeper, state.outbox = nil, nil
+    connection.failed(state, failure)
+    return
+  end
+  if backoff.is_firm(failure) and not self.has_warned then
+    self.has_warned = true
+    log.warning("%s cannot be opened: %s; it is tried again and again (logged once)", guard.name(conn), failure.text)
+  else
+    log.debug("%s cannot be opened: %s; trying again in %.1f s", guard.name(conn), failure.text, delay)
+  end
+  retry(state, delay)
+end
+
+return reconnect
