@@ -253,6 +253,32 @@ describe("to another server, a redirect", function()
   end)
 end)
 
+describe("a connection that is opened again", function()
+  it("begins at the URL, with its credentials and the cookies of now", function()
+    with_sites { ["a.test:80"] = leads("ws://b.test/", nil, "Set-Cookie: a=1\r\n"),
+      ["b.test:80"] = { { "upgrade" }, { "sleep", 1 }, { "close" } } }
+    local opened, jar = 0, w.import "cookies".public.jar()
+    local options = { wait = false, redirects = 1, cookies = jar, reconnect = { first = 1, jitter = 0 } }
+    local conn
+    function options.open_handler()
+      opened = opened + 1
+      if opened == 2 then options.auth = { bearer = "new" } end
+      if opened == 4 then options.auth = nil end
+      if opened == 6 then w.luws.wsclose(conn) end
+    end
+    conn = assert(w.luws.wsopen("ws://me:secret@a.test/", ignore, options))
+    w.reactor.run(60)
+    local BASIC, requests = "Basic bWU6c2VjcmV0", {}
+    for i = 1, #sites["a.test:80"].connections do
+      local headers = request_of("a.test:80", i)
+      requests[i] = { headers.authorization, headers.cookie }
+      assert.is_nil(request_of("b.test:80", i).authorization)
+    end
+    assert.same({ { BASIC }, { BASIC, "a=1" }, { "Bearer new", "a=1" }, { "Bearer new", "a=1" }, { BASIC, "a=1" },
+      { BASIC, "a=1" } }, requests)
+  end)
+end)
+
 describe("while a redirect is followed,", function()
   it("wsclose ends the opening", function()
     with_sites { ["a.test:80"] = leads "ws://b.test/", ["b.test:80"] = { { "request" }, { "hold" } } }

@@ -151,6 +151,12 @@ describe("the annotations in types", function()
     assert_options("luws.ReconnectOptions", asked, function(values) return assert(backoff.settings(values)) end)
   end)
 
+  it("have the options of authentication", function()
+    local rows = {}
+    for name in text_of "lua/luws/auth.lua":match "auth_rows = (%b{})":gmatch '{ "(%a+)", nil' do rows[name] = true end
+    assert.same(sorted_keys(rows), sorted_keys(types["luws.AuthOptions"].fields))
+  end)
+
   it("have the options of SockProxy with their defaults", function()
     local proxy = w.import "proxy"
     local target = { host = "peer.test", port = 80 }

@@ -48,6 +48,7 @@ const DRIVER: &[&str] = &[
     "turns",
     "reactor",
     // What is needed to open a connection.
+    "auth",
     "backoff",
     "cookies",
     "gate",

@@ -179,6 +179,17 @@ in this file with the driver.
 ---Nothing but "client" is accepted. Default: "client".
 ---@field mode? string
 
+---Options of `auth`: `user` with the next two, or `bearer`.
+---@class luws.AuthOptions
+---Default: none.
+---@field user? string
+---Default: none.
+---@field password? string
+---Use this one only. Default: none.
+---@field scheme? "basic"|"digest"
+---A token. Default: none.
+---@field bearer? string
+
 ---Options of `wsopen`. All are optional.
 ---@class luws.Options
 ---Array of further arguments for both handlers; with `n` if the last ones are nil. Default: none.
@@ -237,6 +248,8 @@ in this file with the driver.
 ---@field sink? luws.SinkChooser
 ---Headers for the upgrade request, by name. Default: none.
 ---@field upgrade_headers? table<string, string|number>
+---Who you are: a user and a password, or a token. Default: none.
+---@field auth? luws.AuthOptions
 ---The most redirects to follow; 0: a redirect is an error. Default: 0.
 ---@field redirects? integer
 ---Follow redirects from wss to ws, too. Default: false.

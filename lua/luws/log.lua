@@ -72,7 +72,9 @@ local LONGEST = 255
 
 -- Names with these words in them have secrets as their values: options such as ssl_password, headers, parameters of
 -- URLs.
-local SECRETS = { "password", "passwd", "passphrase", "secret", "token", "authorization", "cookie", "api[_-]?key" }
+local SECRETS = {
+  "password", "passwd", "passphrase", "secret", "token", "authorization", "bearer", "cookie", "api[_-]?key",
+}
 
 local HIDDEN = "(hidden)"
 

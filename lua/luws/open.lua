@@ -6,8 +6,8 @@ frames (proxy, TLS, upgrade), each under its deadline. Every step does what can 
 
 local native, import, world = ...
 local clock, connection, log, options = import("clock"), import("connection"), import("log"), import("options")
-local cookies, guard, proxy, redirect = import("cookies"), import("guard"), import("proxy"), import("redirect")
-local request, wires = import("request"), import("wires/native")
+local auth, cookies, guard, proxy = import("auth"), import("cookies"), import("guard"), import("proxy")
+local redirect, request, wires = import("redirect"), import("request"), import("wires/native")
 
 -- Parts that few programs need (the options of TLS, users' sockets) are loaded on demand.
 
@@ -101,7 +101,8 @@ local function fail(state, hop, text, kind, response)
     plan.proxy = nil
     begin(state)
   else
-    local failure = { text = text .. redirect.trail(plan), hop = hop, kind = kind, response = response }
+    text = auth.hide(plan, text .. redirect.trail(plan))
+    local failure = { text = text, hop = hop, kind = kind, response = response }
     local ended = state.keeper and connection.attempt_failed or connection.failed
     ended(state, failure)
   end
@@ -295,12 +296,13 @@ local function keep_cookies(state, headers)
 end
 
 --- refused(state, text): goes on after a response that has refused the upgrade: with an attempt at the place to which
--- it leads, or with its body.
+-- it leads, or with what it asks for; or with its body.
 local function refused(state, text)
   local plan, opening = state.plan, state.opening
   local _, headers, status = native.response(state.session)
   keep_cookies(state, headers)
   local leads_on, why = redirect.follow(plan, opening, status, headers)
+  if not leads_on and not why then leads_on, why = auth.answer(plan, state.session, status) end
   if not leads_on then
     state.refusal, state.step = text .. (why or ""), await_body
     state.deadline = clock.now() + math.min(BODY_TIME, opening.upgrade_timeout)
@@ -309,7 +311,7 @@ local function refused(state, text)
   drop(state)
   connection.leave_gate(state)
   state.wire, state.session, state.is_in = nil, nil, nil
-  why = request.aim(plan.parameters, opening, plan.target, plan.is_home)
+  why = request.aim(plan, opening)
   if not why and plan.proxy then plan.proxy, why = proxy.sockproxy(opening, plan.target) end
   if why then return fail(state, nil, why) end
   check_strength(state)
@@ -367,8 +369,10 @@ local function prepare(state, target, given)
     state.reconnect, why = import("backoff").settings(opening.reconnect)
     if why then return why end
   end
-  plan.parameters, why = request.parameters(target, opening, given)
-  if not plan.parameters then return why end
+  why = auth.begin(plan, opening)
+  if why then return why end
+  why = request.prepare(plan, opening)
+  if why then return why end
   plan.proxy, why = proxy.sockproxy(opening, target)
   check_strength(state)
   return why

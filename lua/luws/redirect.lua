@@ -4,7 +4,7 @@ opening, which is what its attempts have in common. Takes no steps itself.
 --]]
 
 local native, import = ...
-local log, options = import("log"), import("options")
+local auth, log, options = import("auth"), import("log"), import("options")
 
 local redirect = {}
 
@@ -26,6 +26,9 @@ function redirect.plan(target, given)
     first = target, -- what the user's URL says
     is_home = true, -- whether that is the same server
     redirects = 0, -- how many have been followed
+    auth = nil, -- the option auth, as read
+    authorization = nil, -- what to send of it, or of the user and the password of the URL (auth)
+    tried = nil, -- how authentication was tried at the target (auth)
     given = given, -- the user's table of options
     parameters = nil, -- of a session (request)
     proxy = nil, -- that of the present attempt
@@ -34,15 +37,15 @@ function redirect.plan(target, given)
 end
 
 --- Returns a target as a URL for messages: without the query, which may have a token in it.
-local function name(target)
-  local url = target.url:gsub("%?.*", "")
+local function name(plan, target)
+  local url = auth.hide(plan, (target.url:gsub("%?.*", "")))
   return #url > MOST_SHOWN and url:sub(1, MOST_SHOWN) .. "..." or url
 end
 
 --- trail(plan): returns what a message says of the redirects before a failure.
 function redirect.trail(plan)
   if plan.redirects == 0 then return "" end
-  return (" (redirected to %s)"):format(name(plan.target))
+  return (" (redirected to %s)"):format(name(plan, plan.target))
 end
 
 --- Returns whether two targets are one server, so that what the user meant for the one is for the other, too. That for
@@ -64,9 +67,11 @@ function redirect.follow(plan, opening, status, headers)
   if plan.target.secure and not target.secure and not opening.redirects_to_ws then
     return false, "; it redirects from wss to ws, see redirects_to_ws"
   end
-  if log.debugging() then log.debug("%s redirects to %s (%d)", name(plan.target), name(target), status) end
+  if log.debugging() then
+    log.debug("%s redirects to %s (%d)", name(plan, plan.target), name(plan, target), status)
+  end
   plan.target, plan.redirects, plan.is_home = target, plan.redirects + 1, is_same(plan.first, target)
-  target.authorization = plan.is_home and plan.first.authorization or nil
+  auth.aim(plan)
   return true
 end
 

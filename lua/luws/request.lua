@@ -79,16 +79,16 @@ local function offered(opening)
   return subprotocols
 end
 
---- headers_of(opening, target, is_home): returns the value for the Host header, an array of { name, value } for the
--- upgrade request, and the subprotocols to offer (nil for none); or nil and what is wrong with the options. `is_home`:
--- the target is the server of the user's URL, and not another one to which that has led.
-local function headers_of(opening, target, is_home)
-  if not (opening.upgrade_headers or opening.subprotocols or target.authorization or opening.cookies) then
+--- headers_of(plan, opening): returns the value for the Host header, an array of { name, value } for the upgrade
+-- request, and the subprotocols to offer (nil for none); or nil and what is wrong with the options.
+local function headers_of(plan, opening)
+  local target, authorization = plan.target, plan.authorization
+  if not (opening.upgrade_headers or opening.subprotocols or authorization or opening.cookies) then
     return target.host_header
   end
   local subprotocols, problem = offered(opening)
   if not subprotocols then return nil, problem end
-  local headers, host, authorization, cookie = {}, nil, target.authorization, nil
+  local headers, host, cookie = {}, nil, nil
   for name, value in pairs(opening.upgrade_headers or {}) do
     local text = header_value(value)
     local wrong = wrong_header(name, value, text)
@@ -96,7 +96,7 @@ local function headers_of(opening, target, is_home)
     local lower = name:lower()
     if OTHERS[lower] then
       return nil, ("bad option 'upgrade_headers' (%s cannot be in an upgrade request)"):format(name)
-    elseif PRIVATE[lower] and not is_home then -- luacheck: ignore 542 (it is left out)
+    elseif PRIVATE[lower] and not plan.is_home then -- luacheck: ignore 542 (it is left out)
     elseif lower == "host" then
       if host then return nil, "bad option 'upgrade_headers' (more than one Host)" end
       host = text
@@ -124,10 +124,11 @@ local function headers_of(opening, target, is_home)
   return host or target.host_header, headers, distinct
 end
 
---- aim(parameters, opening, target, is_home): adds to the parameters of a session what depends on its server. Returns
--- what is wrong with the options, or nil.
-function request.aim(parameters, opening, target, is_home)
-  local host, headers, subprotocols = headers_of(opening, target, is_home)
+--- aim(plan, opening): adds to the plan's parameters of a session what depends on the plan's target. Returns what is
+-- wrong with the options, or nil.
+function request.aim(plan, opening)
+  local parameters, target = plan.parameters, plan.target
+  local host, headers, subprotocols = headers_of(plan, opening)
   if not host then return headers end
   parameters.host, parameters.resource, parameters.secure = target.host, target.resource, target.secure or nil
   parameters.host_header, parameters.headers, parameters.subprotocols = host, headers, subprotocols
@@ -135,12 +136,12 @@ function request.aim(parameters, opening, target, is_home)
   local luasec = parameters.tls
   if luasec and (parameters.sni or luasec.sni) then
     parameters.sni = parameters.sni or luasec.sni
-    luasec.sni = is_home and parameters.sni or nil
+    luasec.sni = plan.is_home and parameters.sni or nil
   end
 end
 
---- parameters(target, opening, given): returns the parameters of a session; or nil and what is wrong with the options.
-function request.parameters(target, opening, given)
+--- prepare(plan, opening): gives the plan its parameters of a session. Returns what is wrong with the options, or nil.
+function request.prepare(plan, opening)
   local parameters = {
     max_payload_size = opening.max_payload_size,
     use_masking = opening.use_masking,
@@ -152,13 +153,13 @@ function request.parameters(target, opening, given)
     seed = world.seed and world.seed(),
     clock = clock.native,
   }
-  local why = request.aim(parameters, opening, target, true)
-  if why then return nil, why end
+  plan.parameters = parameters
+  local why = request.aim(plan, opening)
+  if why then return why end
   parameters.deflate, why = request.deflate(opening)
-  if why then return nil, why end
-  if not options.has_none(given, "ssl") then parameters.tls, why = import("tls").read(given) end
-  if why then return nil, why end
-  return parameters
+  if why then return why end
+  if not options.has_none(plan.given, "ssl") then parameters.tls, why = import("tls").read(plan.given) end
+  return why
 end
 
 return request

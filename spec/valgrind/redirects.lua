@@ -1,4 +1,4 @@
--- Redirects and jars of cookies, for everything.lua: a jar goes along from ws to wss and back.
+-- Authentication, redirects and jars of cookies, for everything.lua: a jar goes along from ws to wss and back.
 
 local cookies = require "luws.cookies"
 local luws = require "luws"
@@ -26,6 +26,24 @@ local function redirects()
   luws.wsclose(assert(follow(servers.url("demo", "ws", "/echo"), options, true)))
 end
 
+local function authentication()
+  local refusal = 'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="r", nonce="n", qop="auth", algorithm=%s\r\n\r\n'
+  for _, tls in ipairs { false, true } do
+    local peer = scripted.peer { tls = tls, { "upgrade", response = refusal:format "SHA-256" }, { "close" } }
+    local options = { auth = { user = "me", password = "secret" }, ssl_verify = "none" }
+    assert(not luws.wsopen(peer.url, nil, options))
+    local answer = peer:result(2).headers.authorization
+    assert(peer:connections() == 2 and answer:find "^Digest ", answer)
+    options.auth = { user = "me", scheme = "basic" }
+    assert(select(2, luws.wsopen(peer.url, nil, options)):find "401 No$")
+    options.auth = { bearer = "abc" }
+    assert(select(2, luws.wsopen(peer.url, nil, options)):find "401 No$")
+    options.auth = { bearer = "a b" }
+    assert(select(2, luws.wsopen(peer.url, nil, options)):find "bad option 'auth'")
+    peer:close()
+  end
+end
+
 local function jars()
   local jar, path = cookies.jar(), os.tmpname()
   for i = 1, 100 do assert(jar:set("wss://a.test/b", ("c%d=x; Secure; Max-Age=%d"):format(i, i))) end
@@ -37,4 +55,4 @@ local function jars()
   os.remove(path)
 end
 
-return { { "redirects", redirects }, { "jars", jars } }
+return { { "authentication", authentication }, { "redirects", redirects }, { "jars", jars } }

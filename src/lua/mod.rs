@@ -5,6 +5,7 @@
 //!
 //! The functions take and return [`Value`]s. Only [`raw`] calls Lua's C API.
 
+mod auth;
 mod cookies;
 mod options;
 mod poller;
@@ -38,8 +39,14 @@ include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 type Native = fn(&Rc<Context>, &[Value]) -> Reply;
 
 /// The functions by name, except those that are called for each message (`raw/hot.rs`).
-const FUNCTIONS: &[&[(&CStr, Native)]] =
-    &[OWN_FUNCTIONS, session::FUNCTIONS, socket::FUNCTIONS, poller::FUNCTIONS, cookies::FUNCTIONS];
+const FUNCTIONS: &[&[(&CStr, Native)]] = &[
+    OWN_FUNCTIONS,
+    session::FUNCTIONS,
+    socket::FUNCTIONS,
+    poller::FUNCTIONS,
+    cookies::FUNCTIONS,
+    auth::FUNCTIONS,
+];
 
 const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     // parse_url(url): a table of the fields of Target, and its URL without user and password; or nil and what is wrong with the URL

@@ -6,9 +6,6 @@
 
 use std::convert::Infallible;
 
-use rand::SeedableRng;
-use rand::rngs::{StdRng, SysRng};
-
 use crate::http::{Body, Response};
 use crate::memory::OutOfMemory;
 use crate::protocol::Role;
@@ -26,6 +23,7 @@ mod failure;
 mod keepalive;
 mod opening;
 mod proxy_hop;
+mod random;
 mod tls_hop;
 mod transport;
 mod websocket;
@@ -36,6 +34,8 @@ pub use failure::{Failure, Hop, Kind};
 use failure::{Verdict, out_of_memory};
 use keepalive::{Keepalive, Queue, Step};
 use opening::{OpeningHandshake, Progress};
+use random::generator;
+pub use random::token;
 use tls_hop::TlsHop;
 use transport::Transport;
 use websocket::WebSocket;
@@ -100,7 +100,7 @@ impl Session {
         tls: Option<(&Connector, &str)>,
         config: Config,
     ) -> Result<Self, Failure> {
-        let mut rng = generator(&config)?;
+        let mut rng = generator(config.seed, Hop::Upgrade)?;
         let (handshake, head) = ClientHandshake::new(request, config.deflate.as_ref(), &mut rng);
         let tls = tls.map(|(connector, host)| TlsHop::new(Tls::client(connector, host))).transpose()?;
         let websocket = WebSocket::new(OpeningHandshake::Client(handshake), rng);
@@ -115,7 +115,7 @@ impl Session {
     /// # Errors
     /// See [`client`](Self::client).
     pub fn server(tls: Option<&Acceptor>, config: Config) -> Result<Self, Failure> {
-        let rng = generator(&config)?;
+        let rng = generator(config.seed, Hop::Upgrade)?;
         let tls = tls.map(|acceptor| TlsHop::new(Tls::server(acceptor))).transpose()?;
         let websocket = WebSocket::new(OpeningHandshake::Server(ServerHandshake::default()), rng);
         Ok(Self::new(Role::Server, websocket, tls, config))
@@ -694,13 +694,4 @@ impl Session {
     pub fn connection(&self) -> Option<&Connection> {
         self.websocket.connection()
     }
-}
-
-/// RFC 6455 sections 4.1 and 5.3 require unpredictable numbers; tests may ask for a seed.
-fn generator(config: &Config) -> Result<StdRng, Failure> {
-    if let Some(seed) = config.seed {
-        return Ok(StdRng::seed_from_u64(seed));
-    }
-    let random = StdRng::try_from_rng(&mut SysRng);
-    random.map_err(|error| Failure::new(Hop::Upgrade, Kind::Random, &format!("no random numbers: {error}")))
 }

@@ -238,7 +238,7 @@ impl LuaSession {
     }
 
     /// Asks the session a question. The answer is the default if there is no session.
-    fn ask<R: Default>(&self, question: impl FnOnce(&Session) -> R) -> R {
+    pub(in crate::lua) fn ask<R: Default>(&self, question: impl FnOnce(&Session) -> R) -> R {
         self.with(|inner| question(&inner.session)).unwrap_or_default()
     }
 

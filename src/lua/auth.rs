@@ -1,0 +1,75 @@
+//! Authentication to the server: the values of Authorization headers, for the driver to send.
+
+use std::ffi::CStr;
+use std::rc::Rc;
+
+use super::value::{Handle, Reply, Value, failure};
+use super::{Context, Native, bytes};
+use crate::http::auth::{self, Challenge, Credentials, Request, Scheme, Tried};
+use crate::session::token;
+
+pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
+    // auth_basic(user, password), auth_bearer(token): the value of the header; or nil and why there is none
+    (c"auth_basic", basic),
+    (c"auth_bearer", bearer),
+    // auth_check(user, password): nil, or why they cannot be used in any scheme
+    (c"auth_check", check),
+    // auth_answer(session, user, password, only, tried, uri, seed): the answer to a session's refusal: the value of the
+    // header, and a number for what has been tried then; or nil and the schemes that the server takes. `only`: the name of
+    // the only scheme to use, or nil
+    (c"auth_answer", answer),
+    // auth_hide(text, user, password): the text without what it repeats of them
+    (c"auth_hide", hide),
+];
+
+/// What has been tried, as numbers for the driver.
+const TRIED: [Tried; 4] = [Tried::Nothing, Tried::Basic, Tried::Digest, Tried::FreshDigest];
+
+fn credentials(arguments: &[Value], index: usize) -> Result<Credentials, String> {
+    Credentials::new(bytes(arguments, index), bytes(arguments, index + 1)).map_err(|error| error.to_string())
+}
+
+fn basic(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let value = credentials(arguments, 0).and_then(|known| known.basic().map_err(|error| error.to_string()));
+    value.map_or_else(failure, |value| vec![value.into()])
+}
+
+fn bearer(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    match auth::bearer(bytes(arguments, 0)) {
+        Ok(value) => vec![value.into()],
+        Err(error) => failure(error.to_string()),
+    }
+}
+
+fn check(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    vec![credentials(arguments, 0).err().into()]
+}
+
+fn answer(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let [Value::Handle(Handle::Session(session)), _, _, only, tried, uri, seed, ..] = arguments else {
+        return vec![];
+    };
+    let challenges = session.ask(|session| {
+        session.response().map(|response| Challenge::all(&response.headers, "WWW-Authenticate"))
+    });
+    let challenges = challenges.unwrap_or_default();
+    let only = only.text().and_then(|name| Scheme::named(&name));
+    let tried = TRIED.get(tried.size()).copied().unwrap_or_default();
+    let Ok(cnonce) = token(seed.number().map(|seed| seed as u64)) else { return failure("") };
+    let uri = uri.text().unwrap_or_default();
+    let request = Request { method: "GET", uri: &uri, cnonce: &cnonce };
+    let known = credentials(arguments, 1).ok();
+    match known.and_then(|known| known.answer(&challenges, only, tried, &request)) {
+        Some((value, tried)) => {
+            let number = TRIED.iter().position(|known| *known == tried);
+            vec![value.into(), number.into()]
+        }
+        None => failure(auth::schemes(&challenges)),
+    }
+}
+
+fn hide(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let text = String::from_utf8_lossy(bytes(arguments, 0));
+    let hidden = credentials(arguments, 1).map(|known| known.hidden_in(&text));
+    vec![hidden.unwrap_or_else(|_| text.into_owned()).into()]
+}
