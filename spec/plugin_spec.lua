@@ -149,14 +149,13 @@ describe("the plugin", function()
         start { openLuup = openLuup }
         host:set(DEVICE, "URL", url)
         host:startup(DEVICE)
-        host:run(is_connected)
-        host:pass(0) -- the check for what may have come with the response
+        host:run(is_connected, seconds)
       end
 
       it("puts a message into a variable", function()
         local pushing = peer { { "upgrade" }, { "wait" }, { "send", scripted.frame { payload = "news" } }, { "hold" } }
         connect(pushing.url)
-        assert.equal(openLuup and 60 or 1, host.delay)
+        assert.equal(openLuup and 0 or 1, host.delay) -- openLuup needs no further call
         assert.equal(not openLuup, opened[1].sockproxy ~= nil)
         assert.equal(openLuup and 1 or 0, next(host.watched) and 1 or 0)
         assert.equal("", host:get(DEVICE, "Message"))
@@ -183,38 +182,32 @@ describe("the plugin", function()
         assert.matches("^WSListener #7: Send: send error: ", host.logged[#host.logged][1])
       end)
 
-      it("reconnects when the server goes away, with a longer delay after each attempt", function()
-        local going = peer { { "upgrade" }, { "hold" } }
+      it("shows that the server has gone away, and that it is back", function()
+        local going = peer { { "upgrade" }, { "wait" }, { "close" } }
         connect(going.url)
-        going:close()
+        assert.equal(0, host.failure[DEVICE])
+        going:go()
         host:run(function() return not is_connected() end, seconds)
-        assert.matches("^not connected: receiver error: ", status())
+        assert.equal("not connected: receiver error: closed", status())
         assert.equal(1, host.failure[DEVICE])
         assert.is_false(host:action(DEVICE, "Send", { Text = "anybody?" }))
-
-        local delays = {}
-        for attempt = 1, 8 do
-          delays[attempt] = host.delay
-          host:pass(host.delay - 1)
-          assert.equal(attempt, #opened)
-          host:pass(1)
-          assert.equal(attempt + 1, #opened)
-        end
-        assert.same({ 1, 2, 4, 8, 16, 32, 60, 60 }, delays)
-        assert.matches("^not connected: Connection to .* failed: connection refused$", status())
-
-        -- The server is back at another address: that is tried at once, and the delays start over.
-        local back = peer { { "upgrade" }, { "hold" } }
-        host:set(DEVICE, "URL", back.url)
-        host:run(is_connected)
-        host:pass(0)
+        host:run(is_connected, seconds)
         assert.equal(0, host.failure[DEVICE])
-        back:close()
-        host:run(function() return not is_connected() end, seconds)
-        assert.equal(1, host.delay)
-        local count = #opened
-        host:pass(1)
-        assert.equal(count + 1, #opened) -- the attempts of the old URL are forgotten
+        assert.equal(2, going:connections())
+        assert.equal(1, #opened) -- it is the same connection
+      end)
+
+      it("shows why it cannot connect, and tries another URL at once", function()
+        start { openLuup = openLuup }
+        host:set(DEVICE, "URL", peers.none.url)
+        host:startup(DEVICE)
+        host:run(function() return (status() or "") ~= "" end, seconds)
+        assert.matches("^not connected: Connection to .* failed: connection refused$", status())
+        assert.equal(1, host.failure[DEVICE])
+        host:set(DEVICE, "URL", peer { { "upgrade" }, { "hold" } }.url)
+        host:run(is_connected, seconds)
+        assert.equal(0, host.failure[DEVICE])
+        assert.equal(2, #opened)
       end)
     end)
   end
@@ -227,9 +220,8 @@ describe("the plugin", function()
     start { proxy = proxy.port }
     host:set(DEVICE, "URL", "ws://192.0.2.1:81/events")
     host:startup(DEVICE)
-    host:run(is_connected)
-    host:pass(0)
-    assert.equal(60, host.delay)
+    host:run(is_connected, 1)
+    assert.equal(10, host.delay)
     proxy:go()
     proxy:at(7)
     host:run(function()

@@ -2,7 +2,7 @@
 WSListener: a Luup plugin that listens to a WebSocket server and puts each text message into a variable.
 
 It is a model to copy. Only the handling of messages (`received`) and the sending are specific to this plugin; the rest
-manages the connection: opens it, receives as soon as the system allows, and reconnects when it is lost.
+opens the connection and has it driven. luws itself notices a dead connection, and brings a lost one back.
 
 There are three ways to receive. In openLuup, the scheduler does it (luws.watch). On other systems SockProxy, if it
 runs, calls the action HandleReceive. Without either, the plugin polls.
@@ -13,11 +13,9 @@ local luws = require "L_WSListener_LuWS"
 local SERVICE = "urn:example-com:serviceId:WSListener1"
 
 -- In seconds. luup.call_delay takes whole seconds.
-local POLL = 1 -- between polls, if nobody notifies us of messages
-local CHECK = 60 -- between polls, if somebody does: finds dead connections
-local SILENCE = 180 -- after this long without a frame, the connection is considered lost
-local QUIET = 60 -- after this long without a frame, we send a ping
-local RETRY, LONGEST_RETRY = 1, 60 -- between attempts to connect: first and longest; doubles each time
+local POLL = 1 -- between polls, if nobody notifies us of messages, or the connection is not open
+local CHECK = 10 -- between polls, if SockProxy notifies us: pings a quiet server, and finds a dead one
+local QUIET = 60 -- after this long without a byte, the server is pinged; after as much again, the connection is lost
 
 -- The state of each device, by device number: several devices may share this module.
 local listeners = {}
@@ -46,16 +44,9 @@ local function schedule(listener, seconds)
   luup.call_delay("WSListener_turn", seconds, listener.device .. "/" .. listener.turn)
 end
 
---- Closes the connection, if there is one, and connects again later.
-local function lost(listener, why)
-  local conn = listener.conn
-  listener.conn = nil -- before wsclose, so that it is no longer the current one
-  luws.wsclose(conn)
-  luup.set_failure(1, listener.device)
-  set_status(listener, "not connected: " .. why)
-  log(listener, ("%s; connecting in %d s"):format(why, listener.retry), 2)
-  schedule(listener, listener.retry)
-  listener.retry = math.min(listener.retry * 2, LONGEST_RETRY)
+local function set_connected(listener, status)
+  luup.set_failure(status == "connected" and 0 or 1, listener.device)
+  set_status(listener, status)
 end
 
 --- Handles a message. This is the plugin's own work.
@@ -68,10 +59,22 @@ local function received(listener, opcode, data)
   set(listener, "LastUpdate", os.time())
 end
 
-local function handler(conn, opcode, data, listener)
-  if conn ~= listener.conn then return end
-  if opcode == false then return lost(listener, data) end
-  received(listener, opcode, data)
+local function handler(_, opcode, data, listener)
+  if opcode ~= false then return received(listener, opcode, data) end
+  set_connected(listener, "not connected: " .. data)
+  log(listener, data, 2)
+end
+
+--- Decides about the next attempt to connect: as usual. Shows why the last one has failed.
+local function on_failure(listener, why, attempt)
+  if attempt > 1 or not listener.was_open then set_connected(listener, "not connected: " .. why) end
+end
+
+local function opened(listener, conn)
+  listener.was_open = true
+  set_connected(listener, "connected")
+  log(listener, ("connected to %s, %s"):format(conn.ip, (listener.is_watched or conn.proxied) and "notified of messages"
+    or "polling"))
 end
 
 local function connect(listener)
@@ -80,41 +83,30 @@ local function connect(listener)
   -- wsopen raises an error if the URL is not valid; trying again would not help.
   local ok, conn, err = pcall(luws.wsopen, url, handler, {
     handler_args = { listener },
-    receive_timeout = SILENCE,
+    wait = false, -- nothing else stands still, and the first attempt is tried again like the others
+    ping_interval = QUIET,
+    open_handler = function(c) opened(listener, c) end,
+    reconnect = { on = function(_, why, attempt) on_failure(listener, why, attempt) end },
     -- openLuup needs no SockProxy. Elsewhere, if SockProxy does not run, wsopen connects directly.
     sockproxy = not luup.openLuup and {
       device = listener.device, service = SERVICE, action = "HandleReceive",
     } or nil,
   })
-  if not ok then
-    luup.set_failure(1, listener.device)
-    log(listener, conn, 1)
-    return set_status(listener, "bad URL")
+  if not ok or not conn then
+    log(listener, ok and err or conn, 1)
+    return set_connected(listener, ok and "bad option" or "bad URL")
   end
-  if not conn then return lost(listener, err) end
-
-  listener.conn, listener.retry = conn, RETRY
-  local told = luws.watch(conn) or conn.proxied
-  listener.period = told and CHECK or POLL
-  luup.set_failure(0, listener.device)
-  set_status(listener, "connected")
-  log(listener, ("connected to %s, %s"):format(conn.ip, told and "notified of messages" or "polling"))
-  schedule(listener, 0) -- something may have arrived already
+  listener.conn, listener.is_watched = conn, luws.watch(conn)
+  if not listener.is_watched then schedule(listener, 0) end
 end
 
---- Receives what has arrived.
+--- Receives what has arrived, and has luws do what else is due.
 local function receive(listener)
   local conn = listener.conn
-  local more, err = luws.wsreceive(conn)
-  if listener.conn ~= conn then return end -- the handler has dealt with the end
-  if more == nil then return lost(listener, err) end
-  local now = os.time()
-  if now - math.max(luws.wslastping(conn), listener.pinged) >= QUIET then
-    listener.pinged = now
-    luws.wssend(conn, 9, "") -- a ping, which a healthy peer answers
-  end
+  local more = luws.wsreceive(conn)
+  if listener.conn ~= conn or more == nil then return end -- another URL; or luws has given up, and the handler was told
   -- If there is more, continue at once, but let others have their turn first.
-  schedule(listener, more and 0 or listener.period)
+  schedule(listener, more and 0 or conn.connected and conn.proxied and CHECK or POLL)
 end
 
 -- luup.call_delay and luup.variable_watch take the names of global functions.
@@ -130,7 +122,7 @@ rawset(_G, "WSListener_url_changed", function(device)
   local listener = listeners[tonumber(device)]
   if not listener then return end
   luws.wsclose(listener.conn)
-  listener.conn, listener.retry = nil, RETRY
+  listener.conn, listener.was_open = nil, false
   schedule(listener, 0)
 end)
 
@@ -138,7 +130,7 @@ local WSListener = {}
 
 --- Called by the implementation file, once for each device.
 function WSListener.startup(device)
-  local listener = { device = device, turn = 0, retry = RETRY, pinged = 0 }
+  local listener = { device = device, turn = 0 }
   listeners[device] = listener
   for name, default in pairs { URL = "", Message = "", Status = "", LastUpdate = "0" } do
     if get(listener, name) == nil then set(listener, name, default) end
