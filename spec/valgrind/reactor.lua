@@ -123,6 +123,35 @@ local function gives_up()
   reactor.step(0)
 end
 
+--- A connection that is lost after each message, and comes back; then one that is given up, and one that is collected
+-- while it waits.
+local function comes_back(tls)
+  local peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "close" }, tls = tls }
+  local opened, lost, asked, conn = 0, 0, 0, nil
+  local settings = { first = 0.01, most = 0.02, factor = 1.5, jitter = 1, stable = 0, attempts = 3, on = function()
+    asked = asked + 1
+    if asked == 1 then assert(luws.wssend(conn, 1, "kept") and not luws.wssend(conn, 1, ("x"):rep(100))) end
+    if asked == 2 then error "on purpose" end
+  end }
+  conn = assert(luws.wsopen(peer.url, function() lost = lost + 1 end, {
+    wait = false, reconnect = settings, queue = 100, ping_interval = 5, ping_timeout = 5,
+    open_handler = function(c)
+      opened = opened + 1
+      if opened ~= 2 then assert(luws.wssend(c, 2, "at once")) end
+    end,
+  }))
+  till(function() return opened == 4 end)
+  assert(lost >= 3 and asked >= 3)
+  assert(peer:result(2).frames[1].payload == "kept")
+  peer:close()
+  till(function() return luws.wsreceive(conn) == nil end)
+  local _, why = luws.wsreceive(conn)
+  assert(why:find "^gave up: Connection to ", why)
+  assert(luws.wsopen(peer.url, nil, { wait = false, reconnect = true }))
+  assert(luws.wsopen(peer.url, nil, { reconnect = true }) == false)
+  assert(luws.wsopen(peer.url, nil, { reconnect = { jitter = 2 } }) == false)
+end
+
 return {
   { "its functions", functions },
   { "ws", many, "ws" }, { "wss", many, "wss" }, { "compressed", many, "ws", { deflate = true, coalesce = true } },
@@ -139,4 +168,5 @@ return {
   { "connections that are added", adds }, { "an own socket that is added", adds, true },
   { "coroutines, ws", yields, "ws" }, { "coroutines, wss", yields, "wss" },
   { "giving up", gives_up },
+  { "coming back, ws", comes_back }, { "coming back, wss", comes_back, true },
 }
