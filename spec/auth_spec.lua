@@ -6,6 +6,7 @@ local luws = require "luws"
 local player = require "spec.support.player"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
+local sockets = require "spec.support.sockets"
 local world = require "spec.support.world"
 
 local function ignore() end
@@ -261,6 +262,26 @@ describe("the option auth", function()
     assert(opens { auth = { user = "m:e", scheme = "digest" } })
     assert.equal("m:e", parameters(sent()[2]).username)
   end)
+end)
+
+describe("over a user's socket, the option auth", function()
+  for _, tls in ipairs { false, true } do
+    it("calls connect again for the answer" .. (tls and ", over wss" or ""), function()
+      local steps = refuses 'Digest realm="r", nonce="n"'
+      steps.tls = tls
+      local peer, asked, connect = scripted.peer(steps), 0, sockets.connecting {}
+      local function counting(...)
+        asked = asked + 1
+        return connect(...)
+      end
+      local _, why = luws.wsopen(peer.url, ignore,
+        { auth = { user = "me", password = "secret", scheme = "digest" }, connect = counting, ssl_verify = "none" })
+      assert.equal("upgrade failed; HTTP/1.1 401 Unauthorized", why)
+      assert.same({ 2, 2 }, { asked, peer:connections() })
+      assert.truthy(peer:result(2).headers.authorization:find '^Digest username="me"')
+      peer:close()
+    end)
+  end
 end)
 
 describe("over wss, the option auth", function()

@@ -273,6 +273,18 @@ for _, server in ipairs(SERVERS) do
       on("/nowhere", "is refused with the status line on a path that does not exist", function(path)
         assert.same({ false, "upgrade failed; HTTP/1.1 404 Not Found" }, { open(path) })
       end)
+
+      if server.name == "websockets" then
+        on("/private", "is let in with a user and a password", function(path)
+          local auth = { user = "me", password = "secret", scheme = "basic" }
+          assert(open(path, { auth = auth }))
+          assert.truthy(message()[2]:find('"authorization":"Basic bWU6c2VjcmV0"', 1, true))
+          luws.wsclose(conn)
+          auth.password = "wrong"
+          assert.same({ false, "upgrade failed; HTTP/1.1 401 Unauthorized" }, { open(path, { auth = auth }) })
+          assert.same({ false, "upgrade failed; HTTP/1.1 401 Unauthorized" }, { open(path) })
+        end)
+      end
     end)
   end
 end

@@ -3,7 +3,7 @@
 
 `websockets_server.py --ready FILE --cert PEM --key PEM` listens on free loopback ports, writes `ws PORT` and `wss PORT`
 to FILE and ends at the end of its standard input. It checks nothing: what is right is for the specs to say. It has the
-same paths as ws_server.js (any other is 404):
+same paths as ws_server.js, which lacks only /private (any other is 404):
 
     /echo                   each message back, with its own type
     /fragments              each message back in three fragments or four, cut without regard to characters
@@ -12,6 +12,7 @@ same paths as ws_server.js (any other is 404):
     /subprotocol            takes the subprotocol `chat` if it is offered, and sends the name of what was taken
     /big?size=N             one binary message of N bytes; byte i (from 0) is i modulo 251
     /headers                the request's headers as one text of JSON, names in lower case
+    /private                like /headers, for the user `me` with the password `secret` (Basic)
     /slow                   like /echo, after 0.3 s in which the upgrade is not answered
 """
 
@@ -25,7 +26,7 @@ import sys
 import threading
 from urllib.parse import parse_qs, urlsplit
 
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import basic_auth, serve
 from websockets.exceptions import ConnectionClosed
 
 MAX_SIZE = 64 << 20  # bytes in a message
@@ -81,14 +82,18 @@ async def headers(connection):
 
 PATHS = {
     "/echo": echo, "/fragments": fragments, "/ping": ping, "/close": close, "/subprotocol": subprotocol, "/big": big,
-    "/headers": headers, "/slow": echo,
+    "/headers": headers, "/private": headers, "/slow": echo,
 }
+
+check_user = basic_auth(realm="luws", credentials=("me", "secret"))
 
 
 async def check_path(connection, request):
     path = urlsplit(request.path).path
     if path == "/slow":
         await asyncio.sleep(0.3)
+    if path == "/private":
+        return await check_user(connection, request)
     return None if path in PATHS else connection.respond(404, "no such path\n")
 
 

@@ -2,7 +2,9 @@
 """nginx, set up as people put it before their WebSocket servers: it speaks TLS with the client, but not with the
 server.
 
-    wss://localhost:PORT/SERVER/path    is passed on to ws://127.0.0.1:SERVER/path
+    wss://localhost:PORT/SERVER/path            is passed on to ws://127.0.0.1:SERVER/path
+    wss://localhost:PORT/private/SERVER/path    the same for the user `me` with the password `secret` (Basic)
+    wss://localhost:PORT/moved/path             is a redirect to /path, and sets the cookie `moved`
 
 So it can stand before any server of the run. It listens on one port for each choice of TLS versions (PORTS). It knows
 nothing of the servers and clients that it connects.
@@ -58,6 +60,15 @@ http {
 SERVER = """    server {
         listen 127.0.0.1:%(port)d ssl;
         ssl_protocols %(versions)s;
+        location ~ ^/moved(?<path>/.*)$ {
+            add_header Set-Cookie "moved=yes; Secure; Path=/" always;
+            return 301 $path;
+        }
+        location ~ ^/private/(?<server>\\d+)(?<path>/.*)$ {
+            auth_basic "luws";
+            auth_basic_user_file users;
+            proxy_pass http://127.0.0.1:$server$path$is_args$args;
+        }
         location ~ ^/(?<server>\\d+)(?<path>/.*)$ { proxy_pass http://127.0.0.1:$server$path$is_args$args; }
     }
 """
@@ -87,6 +98,9 @@ def main():
         with open(prefix + "/nginx.conf", "w", encoding="ascii") as file:
             file.write(CONFIGURATION % {
                 "cert": os.path.abspath(arguments.cert), "key": os.path.abspath(arguments.key), "servers": servers})
+        with open(prefix + "/users", "w", encoding="ascii") as file:
+            file.write("me:{PLAIN}secret\n")
+        os.chmod(prefix, 0o711)  # root's nginx reads that file as another user
         nginx = subprocess.Popen(
             [program, "-p", prefix, "-c", prefix + "/nginx.conf", "-e", prefix + "/error.log"],
             stdin=subprocess.DEVNULL, env={**os.environ, "NGINX": "".join(f"{number};" for number in descriptors)},

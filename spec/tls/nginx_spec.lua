@@ -1,5 +1,6 @@
 -- luws behind nginx as many servers are: it speaks TLS with us, and hands on to a server that has none.
 
+local cookies = require "luws.cookies"
 local luws = require "luws"
 local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
@@ -60,6 +61,29 @@ for versions, word in pairs(VERSIONS) do
         assert.same({ 4002, true }, { conn.close_code, conn.was_clean })
       end)
     end
+
+    spec("a redirect to what only one user gets, with a cookie", function()
+      local jar, ports = cookies.jar(), servers.start "nginx"
+      local function wanted(password)
+        seen = {}
+        local why
+        conn, why = luws.wsopen(("wss://localhost:%d/moved/private/%d/echo"):format(ports[versions],
+          servers.start("demo").ws), function(_, opcode, data) seen[#seen + 1] = { opcode, data } end,
+          { redirects = 1, auth = { user = "me", password = password }, cookies = jar, ssl_verify = "peer",
+            ssl_cafile = servers.ca_file(), close_timeout = 5 })
+        return conn, why
+      end
+      assert(wanted "secret")
+      assert.equal(("/private/%d/echo"):format(servers.start("demo").ws), conn.path)
+      assert.equal("moved=yes", jar:header(("wss://localhost:%d/"):format(ports[versions])))
+      assert(luws.wssend(conn, 1, "Hello"))
+      poll(luws, conn, function() return seen[1] end)
+      assert.same({ { 1, "Hello" } }, seen)
+      luws.wsclose(conn)
+      local result, why = wanted "wrong"
+      assert.is_false(result)
+      assert.matches("^upgrade failed; HTTP/1.1 401 Unauthorized %(redirected to wss://localhost:", why)
+    end)
 
     spec("the server's close frame", function()
       assert(open "/close?code=4001&reason=going,+going")
