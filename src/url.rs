@@ -194,7 +194,7 @@ pub fn domain(text: &str) -> Option<String> {
 
 /// The zone of the address in a URL, and the URL without it: `[fe80::1%25eth0]` (RFC 6874), or as people write it,
 /// `[fe80::1%eth0]`. The parser knows no zones.
-fn split_zone(text: &str) -> Result<(Option<String>, Option<String>), UrlError> {
+pub(crate) fn split_zone(text: &str) -> Result<(Option<String>, Option<String>), UrlError> {
     let begin = text.find("://").map_or(0, |at| at + 3);
     let end = text[begin..].find(['/', '?', '#']).map_or(text.len(), |at| begin + at);
     let host = text[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
@@ -213,7 +213,7 @@ fn split_zone(text: &str) -> Result<(Option<String>, Option<String>), UrlError> 
 
 /// Whether a host that the parser accepts is a DNS name (RFC 1035 section 2.3.4). TLS libraries treat some others as
 /// patterns: an empty one or one with a leading dot would match certificates of other hosts.
-fn is_name(host: &str) -> bool {
+pub(crate) fn is_name(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
     let fits = |label: &str| (1..=63).contains(&label.len()) && !label.contains('*');
     labels.len() <= 253 && labels.split('.').all(fits)

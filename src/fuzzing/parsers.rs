@@ -1,6 +1,8 @@
 //! Fuzz targets for parsers that are not part of an open connection: URLs, heads and bodies of HTTP, headers to be sent,
 //! challenges, close frames, answers of proxies, certificates, JSON. Knows nothing of sessions.
 
+use std::iter;
+
 use crate::http::auth::{self, Challenge, Credentials, Tried};
 use crate::http::{Header, Headers, RequestReader, ResponseReader};
 use crate::json::Document;
@@ -8,8 +10,11 @@ use crate::protocol::close::CloseFrame;
 use crate::protocol::error::ProtocolError;
 use crate::protocol::frame::MAX_CONTROL_PAYLOAD;
 use crate::protocol::handshake::UpgradeRequest;
+use crate::proxy::address::Address;
+use crate::proxy::http_connect::{self, HttpConnect, Identity};
 use crate::proxy::sockproxy::{self, SockProxy};
-use crate::proxy::{Negotiation, ProxyError};
+use crate::proxy::socks::{self, Host, Socks, Version};
+use crate::proxy::{Negotiation, ProxyError, Retry};
 use crate::tls::certificate::{Certificate, read_pem};
 use crate::tls::fingerprint::Fingerprint;
 use crate::url::Target;
@@ -17,11 +22,18 @@ use crate::url::Target;
 use super::Choices;
 use super::feeding::cut;
 
-/// A URL, absolute or as a redirect has it: it can be requested, and its parts make a URL that means the same.
+/// A URL, of a server or of a proxy, absolute or as a redirect has it: it can be requested, and its parts make a URL that
+/// means the same.
 ///
 /// # Panics
 /// A promise is broken.
 pub fn url(data: &[u8]) {
+    if let Ok(address) = Address::parse(data) {
+        let host =
+            if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
+        let again = Address::parse(format!("{}://{host}:{}", address.kind.scheme(), address.port).as_bytes());
+        assert_eq!(again, Ok(Address { user: None, password: None, zone: None, ..address }));
+    }
     let here = Target::parse("ws://me:x@[fe80::1%25eth0]:81/a/b?c").expect("a URL");
     for target in [Target::parse(data), here.follow(data)].into_iter().flatten() {
         requested(&target);
@@ -190,17 +202,41 @@ pub fn json(data: &[u8]) {
     assert_eq!(again.write().as_ref(), Ok(&written));
 }
 
-/// The answers of SockProxy. The data: a byte for how the input is cut, and the answers.
+/// The answers of a proxy. The data: a byte for how the input is cut, one for the kind of proxy, and the answers.
 ///
 /// # Panics
 /// A promise is broken.
 pub fn proxy(data: &[u8]) {
     let mut choices = Choices(data);
-    let seed = choices.byte();
+    let (seed, kind) = (choices.byte(), choices.byte());
     let input = choices.rest();
-    let options = sockproxy::Options { host: "h".to_owned(), port: 80, notify: None, rtim: 0, pace: 0 };
-    let negotiate = |pieces: &[&[u8]]| negotiation(&mut SockProxy::new(&options).unwrap(), pieces);
+    let negotiate = |pieces: &[&[u8]]| negotiation(&mut *made(kind), pieces);
     assert_eq!(negotiate(&[input]), negotiate(&cut(input, seed)));
+}
+
+/// A negotiation of this kind, which has not begun.
+fn made(kind: u8) -> Box<dyn Negotiation> {
+    let (host, port) = ("h".to_owned(), 80);
+    let (user, password) = (b"me".to_vec(), b"secret".to_vec());
+    let version = match kind % 4 {
+        0 => {
+            let options = sockproxy::Options { host, port, notify: None, rtim: 0, pace: 0 };
+            return Box::new(SockProxy::new(&options).unwrap());
+        }
+        1 => {
+            let credentials = Credentials::new(&user, &password).unwrap();
+            let identity =
+                Identity { credentials, only: None, at_once: kind & 4 != 0, cnonce: "c".to_owned() };
+            let (identity, headers) = (Some(identity), Vec::new());
+            let options = http_connect::Options { host, port, headers, identity, retry: None };
+            return Box::new(HttpConnect::new(options));
+        }
+        2 => Version::Socks4,
+        _ => Version::Socks5,
+    };
+    let options =
+        socks::Options { version, host: Host::Name(host), port, credentials: Some((user, password)) };
+    Box::new(Socks::new(options).unwrap())
 }
 
 /// The outcome of a negotiation.
@@ -210,13 +246,16 @@ struct Negotiated {
     end: Option<Result<(), ProxyError>>,
     sent: Vec<u8>,
     detail: Option<String>,
+    /// What is to be said over another connection.
+    retry: Option<Retry>,
     /// What is left for the next hop.
     rest: Vec<u8>,
 }
 
 fn negotiation(proxy: &mut dyn Negotiation, pieces: &[&[u8]]) -> Negotiated {
     let (mut input, mut sent, mut end) = (Vec::new(), Vec::new(), None);
-    for piece in pieces {
+    // Some speak first.
+    for piece in iter::once(&&[][..]).chain(pieces) {
         input.extend_from_slice(piece);
         while end.is_none() {
             match proxy.feed(&input) {
@@ -234,12 +273,13 @@ fn negotiation(proxy: &mut dyn Negotiation, pieces: &[&[u8]]) -> Negotiated {
                 Err(ProxyError::Unexpected { proxy, .. }) => {
                     end = Some(Err(ProxyError::Unexpected { proxy, start: String::new() }));
                 }
+                Err(ProxyError::NotHttp(_)) => end = Some(Err(ProxyError::Unsupported("not HTTP"))),
                 Err(error) => end = Some(Err(error)),
             }
         }
     }
     let rest = if end == Some(Ok(())) { input } else { Vec::new() };
-    Negotiated { end, sent, detail: proxy.detail().map(str::to_owned), rest }
+    Negotiated { end, sent, detail: proxy.detail().map(str::to_owned), retry: proxy.retry().cloned(), rest }
 }
 
 /// A peer's certificate in DER; a file of certificates in PEM; the text of a fingerprint.

@@ -11,6 +11,7 @@ mod head;
 pub mod headers;
 pub mod request;
 pub mod response;
+pub mod skip;
 
 pub use body::Body;
 pub use headers::{DuplicateHeader, Header, HeaderError, Headers, is_token};

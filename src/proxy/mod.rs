@@ -1,11 +1,19 @@
 //! Negotiations with proxies, which come before everything else on a connection: the trait [`Negotiation`], and a file
 //! for each kind of proxy. Knows nothing of sockets, or of what the connection is for.
 
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 
-use crate::text::excerpt;
-
+pub mod address;
+mod bypass;
+mod error;
+pub mod http_connect;
 pub mod sockproxy;
+pub mod socks;
+
+pub use bypass::bypasses;
+pub use error::{ProxyError, SocksError};
+
+use crate::http::auth::Tried;
 
 /// A conversation with a proxy, after which the proxy passes bytes on unchanged.
 pub trait Negotiation: Debug {
@@ -23,6 +31,20 @@ pub trait Negotiation: Debug {
     fn detail(&self) -> Option<&str> {
         None
     }
+
+    /// What another negotiation is to say at once, over another connection, if this connection ends now or the
+    /// negotiation has failed with [`ProxyError::Again`].
+    fn retry(&self) -> Option<&Retry> {
+        None
+    }
+}
+
+/// What a negotiation has learnt for the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The value of Proxy-Authorization.
+    pub authorization: Vec<u8>,
+    pub tried: Tried,
 }
 
 /// The progress of a negotiation.
@@ -35,34 +57,3 @@ pub struct Progress {
     /// Whether the proxy has agreed. Unused input is then not for it any more.
     pub done: bool,
 }
-
-/// Why a negotiation has failed, or cannot begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProxyError {
-    /// The proxy refuses. Holds its own words, escaped.
-    Refused(String),
-    /// The answer is not in this proxy's protocol. Holds its beginning, escaped.
-    Unexpected { proxy: &'static str, start: String },
-    /// The proxy cannot do what the options ask for. Holds why.
-    Unsupported(&'static str),
-}
-
-impl ProxyError {
-    /// The error for an answer that is not in the proxy's protocol.
-    #[must_use]
-    pub fn unexpected(proxy: &'static str, input: &[u8]) -> Self {
-        Self::Unexpected { proxy, start: excerpt(input, 60) }
-    }
-}
-
-impl fmt::Display for ProxyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(why) => f.write_str(why),
-            Self::Unexpected { proxy, start } => write!(f, "this is not {proxy}: \"{start}\""),
-            Self::Unsupported(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for ProxyError {}

@@ -60,6 +60,11 @@ ws://*.host/
 ws://.host/
 ws://
 http://host/
+https://me:pass%3Aword@proxy:80/
+socks5h://[::1]:9050
+socks4a://me@proxy
+SOCKS5://\u{fc}:\u{e9}@h\u{f6}st
+me:pass@proxy:3128
 ws:host
 ws://ho st/
 ws://host/\t
@@ -264,11 +269,35 @@ fn proxies() -> Vec<Vec<u8>> {
         [b"OK CONN 7\nHTTP/1.1", b"OK CONN\n", b"OK CONNECTED\n", b"ERR CONN refused\n", b"what\n", b"OK CO"];
     let mut seeds = Vec::new();
     for greeting in greetings {
-        seeds.extend(replies.map(|reply| [&[64 + 20], greeting, reply].concat()));
+        seeds.extend(replies.map(|reply| [&[64 + 20, 0], greeting, reply].concat()));
     }
     let long = [b"OK TOGGLEDBITS-SOCKPROXY ".as_slice(), &[b'x'; 2000], b"\n"].concat();
-    seeds.push([&[63], long.as_slice()].concat());
-    seeds.push([&[63], greetings[0], b"ERR ", &[b'x'; 2000], b"\n"].concat());
+    seeds.push([&[63, 0], long.as_slice()].concat());
+    seeds.push([&[63, 0], greetings[0], b"ERR ", &[b'x'; 2000], b"\n"].concat());
+    let http: [&[u8]; 9] = [
+        b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 101",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200\n\nx",
+        b"HTTP/1.1 407 X\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nxxHTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 407 X\r\nProxy-Authenticate: Digest realm=r, nonce=n\r\nTransfer-Encoding: chunked\r\n\r\n\
+          2\r\nxx\r\n0\r\nA: b\r\n\r\nHTTP/1.1 407 X\r\nProxy-Authenticate: Digest realm=r, nonce=m, stale=true\r\n\
+          Content-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 407 X\r\nProxy-Authenticate: Digest realm=r, nonce=n\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.1 407 X\r\nProxy-Authenticate: Negotiate\r\n\r\n",
+        b"HTTP/1.1 403 secret bWU6c2VjcmV0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nbad header\r\n",
+        b"SSH-2.0-x\r\n",
+    ];
+    seeds.extend(http.iter().flat_map(|input| [1, 5].map(|kind| [&[64 + 20, kind], *input].concat())));
+    let socks: [&[u8]; 7] = [
+        b"\0\x5a\0\x50\x01\x02\x03\x04HTTP",
+        b"\0\x5b",
+        b"\x05\x02\x01\0\x05\0\0\x01\x01\x02\x03\x04\0\x50HTTP",
+        b"\x05\0\x05\0\0\x03\x02hi\0\x50HTTP",
+        b"\x05\0\x05\xf0",
+        b"\x05\xff",
+        b"HTTP/1.1 400",
+    ];
+    seeds.extend(socks.iter().flat_map(|input| [2, 3].map(|kind| [&[64 + 3, kind], *input].concat())));
     seeds
 }
 
