@@ -36,6 +36,10 @@ pub enum Kind {
     /// The system provides no random numbers.
     Random,
     Proxy,
+    /// The proxy cannot reach the server at this address.
+    Unreachable,
+    /// The proxy is to be asked again, over another connection.
+    Again,
     Tls,
     /// The peer's certificate is not accepted, or ours is not.
     Certificate,
@@ -61,6 +65,8 @@ impl Kind {
         match self {
             Self::Random => "random",
             Self::Proxy => "proxy",
+            Self::Unreachable => "unreachable",
+            Self::Again => "again",
             Self::Tls => "tls",
             Self::Certificate => "certificate",
             Self::Untimely => "untimely",

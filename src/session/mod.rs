@@ -15,7 +15,7 @@ use crate::protocol::deflate::NegotiatedParameters;
 use crate::protocol::error::{ProtocolError, ReceiveError, SendError};
 use crate::protocol::frame::Opcode;
 use crate::protocol::handshake::{self, ClientHandshake, Request, ServerHandshake, UpgradeRequest};
-use crate::proxy::Negotiation;
+use crate::proxy::{Negotiation, Retry};
 use crate::tls::{Acceptor, Connector, Peer, Tls};
 
 mod event;
@@ -102,7 +102,8 @@ impl Session {
     ) -> Result<Self, Failure> {
         let mut rng = generator(config.seed, Hop::Upgrade)?;
         let (handshake, head) = ClientHandshake::new(request, config.deflate.as_ref(), &mut rng);
-        let tls = tls.map(|(connector, host)| TlsHop::new(Tls::client(connector, host))).transpose()?;
+        let tls =
+            tls.map(|(connector, host)| TlsHop::new(Tls::client(connector, host), Hop::Tls)).transpose()?;
         let websocket = WebSocket::new(OpeningHandshake::Client(handshake), rng);
         let mut session = Self::new(Role::Client, websocket, tls, config);
         let queued = session.websocket.output().extend(&head);
@@ -116,7 +117,7 @@ impl Session {
     /// See [`client`](Self::client).
     pub fn server(tls: Option<&Acceptor>, config: Config) -> Result<Self, Failure> {
         let rng = generator(config.seed, Hop::Upgrade)?;
-        let tls = tls.map(|acceptor| TlsHop::new(Tls::server(acceptor))).transpose()?;
+        let tls = tls.map(|acceptor| TlsHop::new(Tls::server(acceptor), Hop::Tls)).transpose()?;
         let websocket = WebSocket::new(OpeningHandshake::Server(ServerHandshake::default()), rng);
         Ok(Self::new(Role::Server, websocket, tls, config))
     }
@@ -144,6 +145,15 @@ impl Session {
         // The negotiation may have to speak first.
         self.advance(0);
         self
+    }
+
+    /// Adds TLS to the proxy that is added next. Must be called before anything is received.
+    ///
+    /// # Errors
+    /// TLS cannot begin; the failure is one of the proxy's hop.
+    pub fn secured(mut self, connector: &Connector, host: &str) -> Result<Self, Failure> {
+        self.transport.add_proxy_tls(TlsHop::new(Tls::client(connector, host), Hop::Proxy)?);
+        Ok(self)
     }
 
     /// Has `read` put bytes from the wire into a buffer, and takes them. `max`, which must be above 0, limits the
@@ -274,7 +284,7 @@ impl Session {
             // If the connection is closing by now, the ping needs no answer.
             let _ = self.send(Opcode::Pong, &payload, true);
         }
-        if count > 0 && self.websocket.output_len() > 0 {
+        if count > 0 && self.outgoing_len() > self.sendable_len() {
             self.encrypt_pending();
         }
         Ok(count)
@@ -517,7 +527,7 @@ impl Session {
 
     /// Borrows storage for received bytes, until [`give_back`](Self::give_back).
     pub fn borrow_input(&mut self, spare: &mut Storage) {
-        if let Some(tls) = self.transport.tls_mut() {
+        for tls in self.transport.all_tls_mut() {
             tls.with_incoming(|queue| queue.borrow(&mut spare.ciphertext));
         }
         self.websocket.input().borrow(&mut spare.input);
@@ -532,7 +542,7 @@ impl Session {
 
     /// Borrows storage for bytes to send, until [`give_back_output`](Self::give_back_output).
     pub fn borrow_output(&mut self, spare: &mut Storage) {
-        if let Some(tls) = self.transport.tls_mut() {
+        for tls in self.transport.all_tls_mut() {
             tls.with_outgoing(|queue| queue.borrow(&mut spare.sent_ciphertext));
         }
         self.websocket.output().borrow(&mut spare.output);
@@ -541,7 +551,7 @@ impl Session {
     /// Gives back input storage that is not needed now, whether it was borrowed or has grown, so that an idle session
     /// has almost none. Returns the length of the longest message assembled since the last call.
     pub fn give_back(&mut self, spare: &mut Storage) -> usize {
-        if let Some(tls) = self.transport.tls_mut() {
+        for tls in self.transport.all_tls_mut() {
             tls.with_incoming(|queue| queue.give_back(&mut spare.ciphertext));
         }
         self.websocket.input().give_back(&mut spare.input);
@@ -551,7 +561,7 @@ impl Session {
 
     /// Gives back output storage that is not needed now.
     pub fn give_back_output(&mut self, spare: &mut Storage) {
-        if let Some(tls) = self.transport.tls_mut() {
+        for tls in self.transport.all_tls_mut() {
             tls.with_outgoing(|queue| queue.give_back(&mut spare.sent_ciphertext));
         }
         self.websocket.output().give_back(&mut spare.output);
@@ -562,7 +572,7 @@ impl Session {
     pub fn status(&self) -> Status {
         Status {
             hop: self.hop(),
-            ended: self.transport.tls().is_some_and(Tls::is_ended),
+            ended: self.transport.all_tls().any(Tls::is_ended),
             failed: self.verdict.failure().is_some(),
             incoming: self.incoming_len(),
             outgoing: self.outgoing_len(),
@@ -627,8 +637,9 @@ impl Session {
     #[must_use]
     pub fn frame_len(&self, data: usize) -> usize {
         let plain = self.connection().map_or(data, |connection| connection.frame_len(data));
-        let records = if self.transport.tls().is_some() { plain / TLS_RECORD + 1 } else { 0 };
-        plain.saturating_add(records.saturating_mul(TLS_OVERHEAD))
+        self.transport.all_tls().fold(plain, |length, _| {
+            length.saturating_add((length / TLS_RECORD + 1).saturating_mul(TLS_OVERHEAD))
+        })
     }
 
     /// The bytes that [`send_with`](Self::send_with) would offer now.
@@ -643,7 +654,14 @@ impl Session {
         self.transport.proxy_detail()
     }
 
-    /// What TLS knows of the peer, once its handshake is complete.
+    /// What the negotiation with a proxy says over another connection, if this one ends now or has failed with
+    /// [`Kind::Again`].
+    #[must_use]
+    pub fn proxy_retry(&self) -> Option<&Retry> {
+        self.transport.proxy_retry()
+    }
+
+    /// What TLS knows of the server, once its handshake is complete.
     #[must_use]
     pub fn tls_peer(&self) -> Option<Peer> {
         self.transport.tls().and_then(Tls::peer)

@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Hop, Kind, out_of_memory};
 use crate::protocol::buffer::Buffer;
-use crate::proxy::{Negotiation, Progress};
+use crate::proxy::{Negotiation, Progress, ProxyError, Retry};
 
 #[derive(Debug)]
 pub(super) struct ProxyHop {
@@ -41,6 +41,11 @@ impl ProxyHop {
         self.negotiation.detail()
     }
 
+    /// What the negotiation says over another connection, if it has to.
+    pub(super) fn retry(&self) -> Option<&Retry> {
+        if self.is_done() { None } else { self.negotiation.retry() }
+    }
+
     /// The bytes from the proxy; the caller appends to them.
     pub(super) fn input(&mut self) -> &mut Buffer {
         &mut self.input
@@ -75,7 +80,12 @@ impl ProxyHop {
                 Err(error) => {
                     self.state = State::Failed;
                     self.input.clear();
-                    return Err(Failure::new(Hop::Proxy, Kind::Proxy, &error));
+                    let kind = match error {
+                        ProxyError::Again => Kind::Again,
+                        _ if error.is_unreachable() => Kind::Unreachable,
+                        _ => Kind::Proxy,
+                    };
+                    return Err(Failure::new(Hop::Proxy, kind, &error));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The TLS hop of a session: remembers whether the handshake was ever complete, and limits what a peer can make TLS
+//! A TLS hop of a session, to the server or to a proxy: remembers whether the handshake was ever complete, and limits what a peer can make TLS
 //! queue. Knows nothing of what the plaintext means.
 
 use super::failure::{Failure, Hop, Kind};
@@ -12,26 +12,35 @@ const ANSWERS_BACKLOG: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct TlsHop {
     tls: Tls,
+    /// The hop that failures are blamed on: TLS, or the proxy that it leads to.
+    hop: Hop,
     /// The handshake was complete at some time, whatever came after it.
     was_open: bool,
     /// Bytes that TLS has queued in reply to what it received, since the queue was last empty.
     answers: usize,
 }
 
-fn failure(error: &TlsError) -> Failure {
+fn failure(hop: Hop, error: &TlsError) -> Failure {
     let kind = match error {
         TlsError::OutOfMemory => Kind::Memory,
         error if error.is_untimely() => Kind::Untimely,
         error if error.is_of_certificate() => Kind::Certificate,
         _ => Kind::Tls,
     };
-    Failure::new(Hop::Tls, kind, error)
+    match hop {
+        Hop::Proxy => Failure::new(hop, kind, &format!("TLS: {error}")),
+        _ => Failure::new(hop, kind, error),
+    }
 }
 
 impl TlsHop {
-    pub(super) fn new(tls: Result<Tls, TlsError>) -> Result<Self, Failure> {
-        let tls = tls.map_err(|error| failure(&error))?;
-        Ok(Self { tls, was_open: false, answers: 0 })
+    pub(super) fn new(tls: Result<Tls, TlsError>, hop: Hop) -> Result<Self, Failure> {
+        let tls = tls.map_err(|error| failure(hop, &error))?;
+        Ok(Self { tls, hop, was_open: false, answers: 0 })
+    }
+
+    pub(super) fn hop(&self) -> Hop {
+        self.hop
     }
 
     pub(super) fn tls(&self) -> &Tls {
@@ -65,9 +74,9 @@ impl TlsHop {
         }
         if self.answers > ANSWERS_BACKLOG && result.is_ok() {
             self.tls.abort();
-            return Err(failure(&TlsError::TooManyAnswers));
+            return Err(failure(self.hop, &TlsError::TooManyAnswers));
         }
-        result.map_err(|error| failure(&error))
+        result.map_err(|error| failure(self.hop, &error))
     }
 
     /// Encrypts `plain`, once the handshake is complete, until `most` bytes of ciphertext wait to be sent.
@@ -75,6 +84,6 @@ impl TlsHop {
     /// # Errors
     /// TLS has failed.
     pub(super) fn encrypt(&mut self, plain: &mut Buffer, most: usize) -> Result<(), Failure> {
-        self.tls.encrypt(plain, most).map_err(|error| failure(&error))
+        self.tls.encrypt(plain, most).map_err(|error| failure(self.hop, &error))
     }
 }

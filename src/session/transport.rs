@@ -1,15 +1,15 @@
-//! The hops between the wire and the WebSocket, in order: proxies, then TLS if there is any. Received ciphertext goes
-//! up through them and becomes plaintext; plaintext to be sent goes down and becomes ciphertext.
+//! The hops between the wire and the WebSocket, in order: proxies, each of which may be reached through TLS, then TLS to
+//! the server if there is any. Received ciphertext goes up through them and becomes plaintext; plaintext to be sent goes
+//! down and becomes ciphertext.
 //!
-//! Each hop takes bytes and reports its progress; when it is complete, the next one begins. The code allows proxies on
-//! either side of TLS. Knows nothing of WebSocket.
+//! Each hop takes bytes and reports its progress; when it is complete, the next one begins. Knows nothing of WebSocket.
 
 use super::failure::{Failure, Hop, out_of_memory};
 use super::proxy_hop::ProxyHop;
 use super::tls_hop::TlsHop;
 use crate::memory::OutOfMemory;
 use crate::protocol::buffer::Buffer;
-use crate::proxy::Negotiation;
+use crate::proxy::{Negotiation, Retry};
 use crate::tls::Tls;
 
 /// The smallest read for TLS, in bytes: the longest record with its header (RFC 8446 section 5.2).
@@ -21,27 +21,47 @@ enum TransportHop {
     Tls(TlsHop),
 }
 
+impl TransportHop {
+    fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Proxy(_) => None,
+            Self::Tls(hop) => Some(hop.tls()),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Transport {
     hops: Vec<TransportHop>,
+    /// How many of them come before TLS to the server.
+    before: usize,
 }
 
 impl Transport {
     pub(super) fn new(tls: Option<TlsHop>) -> Self {
-        Self { hops: tls.map(TransportHop::Tls).into_iter().collect() }
+        Self { hops: tls.map(TransportHop::Tls).into_iter().collect(), before: 0 }
     }
 
-    /// Adds a proxy after the other proxies and before TLS.
+    /// Adds a proxy after the other proxies and before TLS to the server.
     pub(super) fn add_proxy(&mut self, negotiation: Box<dyn Negotiation>) {
-        let proxies = self.hops.iter().take_while(|hop| matches!(hop, TransportHop::Proxy(_))).count();
-        self.hops.insert(proxies, TransportHop::Proxy(ProxyHop::new(negotiation)));
+        self.add(TransportHop::Proxy(ProxyHop::new(negotiation)));
+    }
+
+    /// Adds TLS to the proxy that is added next.
+    pub(super) fn add_proxy_tls(&mut self, tls: TlsHop) {
+        self.add(TransportHop::Tls(tls));
+    }
+
+    fn add(&mut self, hop: TransportHop) {
+        self.hops.insert(self.before, hop);
+        self.before += 1;
     }
 
     /// The first hop that was never complete.
     pub(super) fn incomplete(&self) -> Option<Hop> {
         self.hops.iter().find_map(|hop| match hop {
             TransportHop::Proxy(proxy) => (!proxy.is_done()).then_some(Hop::Proxy),
-            TransportHop::Tls(hop) => (!hop.was_open()).then_some(Hop::Tls),
+            TransportHop::Tls(hop) => (!hop.was_open()).then_some(hop.hop()),
         })
     }
 
@@ -53,10 +73,28 @@ impl Transport {
         })
     }
 
-    pub(super) fn tls(&self) -> Option<&Tls> {
+    /// What a negotiation says over another connection, if one has to.
+    pub(super) fn proxy_retry(&self) -> Option<&Retry> {
         self.hops.iter().find_map(|hop| match hop {
+            TransportHop::Proxy(proxy) => proxy.retry(),
+            TransportHop::Tls(_) => None,
+        })
+    }
+
+    /// TLS to the server.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.hops[self.before..].iter().find_map(TransportHop::tls)
+    }
+
+    /// TLS to proxies and to the server.
+    pub(super) fn all_tls(&self) -> impl Iterator<Item = &Tls> {
+        self.hops.iter().filter_map(TransportHop::tls)
+    }
+
+    pub(super) fn all_tls_mut(&mut self) -> impl Iterator<Item = &mut Tls> {
+        self.hops.iter_mut().filter_map(|hop| match hop {
             TransportHop::Proxy(_) => None,
-            TransportHop::Tls(hop) => Some(hop.tls()),
+            TransportHop::Tls(hop) => Some(hop.tls_mut()),
         })
     }
 
@@ -65,16 +103,9 @@ impl Transport {
         self.hops.iter().all(|hop| matches!(hop, TransportHop::Proxy(proxy) if proxy.is_done()))
     }
 
-    pub(super) fn tls_mut(&mut self) -> Option<&mut Tls> {
-        self.hops.iter_mut().find_map(|hop| match hop {
-            TransportHop::Proxy(_) => None,
-            TransportHop::Tls(hop) => Some(hop.tls_mut()),
-        })
-    }
-
     /// Whether bytes from the wire still wait inside TLS.
     pub(super) fn holds_more(&self) -> bool {
-        self.tls().is_some_and(Tls::holds_more)
+        self.all_tls().any(Tls::holds_more)
     }
 
     /// Has `read` put bytes from the wire into the input of the first hop that takes them, or into `plain` if there is
@@ -88,7 +119,7 @@ impl Transport {
         plain: &mut Buffer,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<Result<usize, E>, OutOfMemory> {
-        let most = if self.tls().is_some() { max.max(WIRE_READ) } else { max };
+        let most = if self.all_tls().next().is_some() { max.max(WIRE_READ) } else { max };
         let proxied = |hop: &TransportHop| matches!(hop, TransportHop::Proxy(proxy) if proxy.is_done());
         let input = match self.hops.iter_mut().find(|hop| !proxied(hop)) {
             Some(TransportHop::Tls(hop)) => return hop.tls_mut().receive_with(most, read),
@@ -104,50 +135,42 @@ impl Transport {
     /// # Errors
     /// A hop has failed; `plain` has what came before.
     pub(super) fn advance(&mut self, plain: &mut Buffer, max: usize) -> Result<(), Failure> {
+        let mut result = Ok(());
         for index in 0..self.hops.len() {
             let (below, above) = self.hops.split_at_mut(index + 1);
             match (&mut below[index], above.first_mut()) {
                 (TransportHop::Proxy(proxy), next) => {
-                    proxy.advance()?;
+                    result = result.and(proxy.advance());
                     if !proxy.is_done() {
-                        return Ok(());
+                        break;
                     }
-                    pass_on(proxy.input(), next, plain)?;
+                    result = result.and(pass_on(proxy.input(), next, plain));
                 }
-                (TransportHop::Tls(hop), None) => hop.decrypt(plain, max)?,
+                (TransportHop::Tls(hop), None) => result = result.and(hop.decrypt(plain, max)),
+                // All of it, or the rest would wait where nobody looks for it; it is no more than what was read.
                 (TransportHop::Tls(hop), next) => {
                     let mut decrypted = Buffer::default();
-                    let result = hop.decrypt(&mut decrypted, max);
-                    pass_on(&mut decrypted, next, plain)?;
-                    result?;
+                    let outcome = hop.decrypt(&mut decrypted, usize::MAX);
+                    result = result.and(pass_on(&mut decrypted, next, plain)).and(outcome);
                 }
             }
         }
-        Ok(())
+        result
     }
 
-    /// Encrypts what is to be sent through TLS: `plain`, or the bytes of a proxy beyond TLS, until `most` bytes of
-    /// ciphertext wait to be sent.
+    /// Encrypts what is to be sent through TLS, from `plain` and the hops downwards, until `most` bytes of ciphertext wait
+    /// to be sent.
     ///
     /// # Errors
     /// TLS has failed.
     pub(super) fn encrypt(&mut self, plain: &mut Buffer, most: usize) -> Result<(), Failure> {
-        let mut hops = self.hops.iter_mut();
-        let Some(tls) = hops.find_map(|hop| match hop {
-            TransportHop::Proxy(_) => None,
-            TransportHop::Tls(hop) => Some(hop),
-        }) else {
-            return Ok(());
-        };
-        for hop in hops {
-            if let TransportHop::Proxy(proxy) = hop {
-                tls.encrypt(proxy.output(), most)?;
-                if proxy.holds_output() {
-                    return Ok(());
-                }
+        for index in (0..self.hops.len()).rev() {
+            let (below, above) = self.hops.split_at_mut(index + 1);
+            if let TransportHop::Tls(tls) = &mut below[index] {
+                encrypt_for(tls, above, plain, most)?;
             }
         }
-        tls.encrypt(plain, most)
+        Ok(())
     }
 
     /// Has `write` take bytes for the wire: those of the first hop that has some or holds the others back, else
@@ -189,12 +212,38 @@ impl Transport {
         lengths.sum()
     }
 
-    /// Queues TLS's close_notify.
+    /// Queues TLS's close_notify, to the server and then to the proxies.
     pub(super) fn shutdown(&mut self) {
-        if let Some(tls) = self.tls_mut() {
-            tls.shutdown();
+        for index in (0..self.hops.len()).rev() {
+            if let TransportHop::Tls(hop) = &mut self.hops[index] {
+                hop.tls_mut().shutdown();
+                // A failure is of no interest any more.
+                let _ = self.encrypt(&mut Buffer::default(), usize::MAX);
+            }
         }
     }
+}
+
+/// Has `tls` encrypt what comes from `above`: the first hop that has something to send or holds the others back, else
+/// `plain`.
+fn encrypt_for(
+    tls: &mut TlsHop,
+    above: &mut [TransportHop],
+    plain: &mut Buffer,
+    most: usize,
+) -> Result<(), Failure> {
+    for hop in above {
+        match hop {
+            TransportHop::Proxy(proxy) => {
+                tls.encrypt(proxy.output(), most)?;
+                if proxy.holds_output() {
+                    return Ok(());
+                }
+            }
+            TransportHop::Tls(hop) => return hop.tls_mut().with_outgoing(|queue| tls.encrypt(queue, most)),
+        }
+    }
+    tls.encrypt(plain, most)
 }
 
 /// Moves all of `bytes` to the next hop, or to `plain` if there is none.
