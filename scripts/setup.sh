@@ -134,6 +134,10 @@ needs_test() {
     need_program python3 python3
     # Debian has it where only root's PATH looks.
     need nginx nginx env PATH="$PATH:/usr/sbin" nginx -v
+    need_program microsocks microsocks
+    need_program tinyproxy tinyproxy
+    need dante-server "Dante's SOCKS server" test -x /usr/sbin/danted
+    need squid squid test -x /usr/sbin/squid
     need python3-venv "Python's venv" python3 -c 'import ensurepip, venv'
     need locales "the sources of locales" test -e /usr/share/i18n/locales/de_DE
     need_program nodejs node

@@ -200,7 +200,7 @@ end
 describe("the reference", function()
   local luws = require "luws"
   local top, inner = registered()
-  local REFERENCE = { "docs/api.md", "docs/tls.md", "docs/compression.md", "docs/openluup.md" }
+  local REFERENCE = { "docs/api.md", "docs/tls.md", "docs/compression.md", "docs/openluup.md", "docs/proxies.md" }
 
   local function set(names)
     local result = {}
@@ -238,7 +238,7 @@ describe("the reference", function()
     assert.same({}, missing(top, REFERENCE))
     local of = {
       deflate = "docs/compression.md", sockproxy = "docs/openluup.md", reconnect = "docs/staying-connected.md",
-      auth = "docs/opening.md",
+      auth = "docs/opening.md", proxy = "docs/proxies.md",
     }
     for option, page in pairs(of) do
       assert.is_true(inner[option] and #inner[option] >= 4, "the rows of " .. option .. " are not found in lua/luws")

@@ -27,7 +27,8 @@ local function play(attack, scale)
       return measured(f(conn, ...))
     end,
   }
-  local options = attack.proxy and { sockproxy = { required = true } } or {}
+  local options = attack.proxy == true and { sockproxy = { required = true } } or {}
+  if type(attack.proxy) == "string" then options.proxy = attack.proxy .. "me:secret@peer.test" end
   for name, value in pairs(attack.options and attack.options.sockproxy or {}) do options.sockproxy[name] = value end
   local seen = hostile.endure(attack, w.luws, peer.url, meter, options)
   w.luws.wsclose(seen.conn)

@@ -167,6 +167,13 @@ describe("the annotations in types", function()
     end)
   end)
 
+  it("have the fields of the option proxy", function()
+    local proxy = w.import "proxy"
+    local given, asked = recorder()
+    assert(proxy.fields(given))
+    assert_options("luws.ProxyOptions", asked, function(values) return assert(proxy.fields(values)) end)
+  end)
+
   it("have the TLS options with and without their prefix, with the same defaults", function()
     assert.same(sorted_keys(tls_names()), sorted_keys(types["luws.TlsOptions"].fields))
     for name, text in pairs(types["luws.TlsOptions"].fields) do

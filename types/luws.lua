@@ -142,6 +142,17 @@ in this file with the driver.
 ---Called before each delay. false: give up; a number: seconds to wait; anything else: as usual. Default: none.
 ---@field on? fun(conn: luws.Connection, why: string, attempt: integer): false|number|nil
 
+---A proxy, for the option `proxy`.
+---@class (exact) luws.ProxyOptions
+---Where it is: "[scheme://][user:password@]host[:port]". Required. Default: none.
+---@field url string
+---The user, instead of the URL's. Default: none.
+---@field user? string
+---The password, instead of the URL's. Default: none.
+---@field password? string
+---Headers for the request to an HTTP proxy, by name. Default: none.
+---@field headers? table<string, string|number>
+
 ---TLS options by LuaSec's own names, for the option `ssl`. Each can also be given as the option `ssl_NAME`.
 ---@class (exact) luws.TlsOptions
 ---Who is trusted: "none": anyone; "peer": a certificate by a trusted authority for this host. Default: "none".
@@ -240,10 +251,16 @@ in this file with the driver.
 ---@field queue? number
 ---With wait = false: the most connections opened to one address at the same time; 0: no limit. Default: 0.
 ---@field connecting_limit? integer
----Opens the socket in place of luws. Not together with sockproxy. Default: none.
+---Opens the socket in place of luws, to the proxy if there is one. Not together with sockproxy. Default: none.
 ---@field connect? luws.Connector
 ---Connect through the SockProxy plugin: true, or a table of its options. Default: false.
 ---@field sockproxy? boolean|luws.SockProxyOptions
+---Connect through a proxy: its URL, or a table; true: what the environment names. Default: false.
+---@field proxy? boolean|string|luws.ProxyOptions
+---The only scheme by which an HTTP proxy gets the password. Default: none (what it asks for).
+---@field proxy_auth? "basic"|"digest"
+---TLS to an https proxy, by LuaSec's own names; `verify` is "peer" by default. Default: none.
+---@field proxy_ssl? luws.TlsOptions
 ---Chooses a sink for each message. Default: none.
 ---@field sink? luws.SinkChooser
 ---Headers for the upgrade request, by name. Default: none.
@@ -327,7 +344,7 @@ function Socket:close() end
 ---@field options luws.Options the table that was given to wsopen itself
 ---@field msghandler? luws.Handler
 ---@field socket luws.Socket|luws.UserSocket what `connect` returned is given back as it is
----@field proxied boolean whether it goes through SockProxy
+---@field proxied boolean whether it goes through a proxy
 ---@field sockproxy_pid? string what SockProxy calls it
 ---@field subprotocol? string the subprotocol that the server selected
 ---@field response_headers luws.Headers of the server's response

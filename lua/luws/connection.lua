@@ -84,8 +84,8 @@ function connection.new(opening)
     close_frame = nil, -- code and reason of the close frame that `linger` is to send
     greets = false, -- open_handler is to be called, or messages of the outbox are to be sent
     -- All other fields belong to one part each. open: plan, reconnect, deadline, hop, answered, refusal, socket and
-    -- is_in (at the gate); drive: attempts; receive: size, announces, was_greeted and is_greeting; sink: sink and
-    -- announced; trace: tracing; opener: waiter.
+    -- is_in (at the gate); drive: attempts; receive: size, announces, is_lossy, was_greeted and is_greeting; sink:
+    -- sink and announced; trace: tracing; opener: waiter.
   }
 end
 

@@ -127,6 +127,11 @@ log.STATE, log.NUMBER = {}, {}
 local function discreet(key, value)
   if is_secret(key) then return HIDDEN end
   if type(value) ~= "string" then return nil end
+  -- The URL of a proxy needs no scheme, and the password in it may have any character in it.
+  if key == "proxy" or key == "url" then
+    local scheme, rest = value:match("^(%a%w*://)(.*)$")
+    value = (scheme or "") .. (rest or value):gsub("^.*@", HIDDEN .. "@")
+  end
   if key == "path" then value = value:gsub("%?.*", "?...") end
   return quoted(without_secrets(value))
 end

@@ -4,10 +4,10 @@ frames (proxy, TLS, upgrade), each under its deadline. Every step does what can 
 (connection.advance). Calls no handlers, and does not know the user's connection table.
 --]]
 
-local native, import, world = ...
+local native, import = ...
 local clock, connection, log, options = import("clock"), import("connection"), import("log"), import("options")
-local auth, cookies, guard, proxy = import("auth"), import("cookies"), import("guard"), import("proxy")
-local redirect, request, wires = import("redirect"), import("request"), import("wires/native")
+local auth, cookies, dialling = import("auth"), import("cookies"), import("dialling")
+local guard, proxy, redirect, request = import("guard"), import("proxy"), import("redirect"), import("request")
 
 -- Parts that few programs need (the options of TLS, users' sockets) are loaded on demand.
 
@@ -48,13 +48,11 @@ local READ = 16384
 -- arrive before the body is complete.
 local BODY, BODY_TIME, MOST_BEFORE = 4096, 0.5, 64 * 1024
 
--- A signal does not interrupt a name look-up, so one wait takes no longer than this (in seconds).
-local STEP = 0.2
-
 -- How much of a URL that is not valid is repeated in the error, in bytes.
 local MOST_SHOWN = 200
 
-local PREFIX = { proxy = "SockProxy failed: ", tls = "Failed SSL negotation: ", upgrade = "upgrade failed; " }
+-- Begins the text of a failure. That of a proxy's is in its route.
+local PREFIX = { tls = "Failed SSL negotation: ", upgrade = "upgrade failed; " }
 
 --- parse(url): returns the target as a table; or nil and what is wrong with the URL.
 function open.parse(url)
@@ -85,18 +83,25 @@ end
 
 --- fail(state, hop, text, kind, response): ends an attempt that has failed. If only an optional proxy failed, makes
 -- another attempt without it. If there was no descriptor, makes another attempt after a collection: connections that
--- nobody holds keep theirs until then. A user's own `connect` is called once only for each server.
+-- nobody holds keep theirs until then. A user's own `connect` is called once only for each server, unless a
+-- proxy is to be asked again.
 local function fail(state, hop, text, kind, response)
   local plan = state.plan
+  local is_proxys = plan.proxy and hop == "proxy"
+  local asks_again = is_proxys and proxy.asks_again(plan.proxy, kind, state.session)
   drop(state)
+  if asks_again then
+    begin(state, state.deadline)
+    return false, false, NOTHING_TO_WAIT_FOR
+  end
   if not plan.has_collected and not state.opening.connect and text:find(NO_DESCRIPTOR, 1, true) then
     plan.has_collected = true
     guard.collect()
     begin(state)
     return false, false, NOTHING_TO_WAIT_FOR
   end
-  text = (PREFIX[hop] or "") .. text
-  if plan.proxy and hop == "proxy" and not plan.proxy.required then
+  text = (is_proxys and plan.proxy.prefix or PREFIX[hop] or "") .. text
+  if is_proxys and not plan.proxy.required then
     log.warning("%s; connecting to %s:%d without it", text, plan.target.host, plan.target.port)
     plan.proxy = nil
     begin(state)
@@ -109,12 +114,15 @@ local function fail(state, hop, text, kind, response)
   return false, false, NOTHING_TO_WAIT_FOR
 end
 
---- other_kind(state): returns a hint for a connection that the server has closed without sending anything, as servers
--- do that expect TLS and do not get it, or the reverse.
-local function other_kind(state)
-  if state.answered or state.plan.proxy then return "" end
-  if state.hop == "tls" then return " (is it ws?)" end
-  return state.plan.target.secure and "" or " (is it wss?)"
+--- closed_by(state): returns the text for a connection that the peer has closed; with a hint if it has sent nothing, as
+-- servers do that expect TLS and do not get it, or the reverse.
+local function closed_by(state)
+  local route = state.plan.proxy
+  if state.hop == "proxy" and route.kind ~= "sockproxy" then return "the proxy closed the connection" end
+  local text = "the peer closed the connection"
+  if state.answered or route then return text end
+  if state.hop == "tls" then return text .. " (is it ws?)" end
+  return state.plan.target.secure and text or text .. " (is it wss?)"
 end
 
 --- Returns the host and port to connect to: those of the proxy, or of the server itself.
@@ -133,6 +141,7 @@ end
 local function connect_step(state)
   local opening, plan = state.opening, state.plan
   local host, port = destination(plan)
+  local began = clock.now()
   local socket, why = opening.connect(host, port, plan.given)
   local foreign = import("wires/foreign")
   if state.phase ~= "connecting" then -- that function has called wsclose
@@ -142,54 +151,48 @@ local function connect_step(state)
   if not socket then
     why = why and (guard.text(why) or type(why))
       or ("Connection to %s:%d failed: connect returned no socket"):format(host, port)
-    return fail(state, nil, why)
+    return fail(state, plan.proxy and "proxy" or nil, why)
   end
   local wrong = foreign.check(socket)
   if wrong then return fail(state, nil, ("bad option 'connect' (%s)"):format(wrong)) end
   -- The time that the user's own function takes does not count.
-  state.deadline = clock.now() + opening.connect_timeout
+  state.deadline = state.deadline + clock.now() - began
   return connected(state, foreign.make(state.session, socket), socket)
 end
 
-local Dialling = { came = 0 }
-Dialling.__index = Dialling
-
-function Dialling:wait(_, _, seconds)
-  self.wire, self.more = self.dial:advance(math.min(seconds, STEP))
+--- unconnected(why, host, port): returns the text for a server or a proxy that cannot be reached.
+local function unconnected(why, host, port)
+  return ("Connection to %s:%d failed: %s"):format(host, port, why)
 end
-
-function Dialling:close() self.dial:cancel() end
-
---- wake(item): gives the reactor's item a turn once the name has been looked up, which may be the case by now.
--- Returns false if nobody can tell it.
-function Dialling:wake(item)
-  if self.is_awaited then return true end
-  local is_awaited = self.dial:wake(item)
-  if is_awaited == nil then return false end
-  self.is_awaited = true
-  if not is_awaited then item:notice() end
-  return true
-end
-
---- descriptors(): returns those of the attempts to connect that were begun since the last call.
-function Dialling:descriptors() return self.dial:descriptors() end
 
 function dial_step(state, now)
-  local dialling, plan = state.wire, state.plan
-  local wire, more = dialling.wire, dialling.more
-  if not wire and not more then wire, more = dialling.dial:advance(0) end
-  if wire then return connected(state, wire, more) end
+  local wire, plan = state.wire, state.plan
+  local made, more = wire.wire, wire.more
+  if not made and not more then made, more = wire.dial:advance(0) end
+  if made then return connected(state, made, more) end
   local why = more
   if not why and now < state.deadline then
-    local left = dialling.dial:due()
+    local left = wire.dial:due()
     return true, true, math.min(state.deadline, left and now + left or math.huge)
   end
-  local host, port = destination(plan)
-  if not why then
-    why = dialling.dial:is_queued() and "timeout; too many name look-ups are waiting" or "timeout"
+  why = why or wire:timeout()
+  local route = plan.proxy
+  if route and route.kind ~= "sockproxy" then return fail(state, "proxy", why) end
+  return fail(state, route and "proxy" or nil, unconnected(why, destination(plan)))
+end
+
+--- Looks the server's name up, for a proxy that cannot.
+local function look_up_step(state, now)
+  local plan, dial = state.plan, state.wire
+  local found, why = dial:look_up()
+  if found then
+    dial:close()
+    if not proxy.next_address(plan.proxy, found) then return fail(state, "proxy", "SOCKS4: no IPv6 addresses") end
+    begin(state, state.deadline)
+    return false, false, NOTHING_TO_WAIT_FOR
   end
-  local text = ("Connection to %s:%d failed: %s"):format(host, port, why)
-  return fail(state, plan.proxy and "proxy" or nil, text)
+  if not why and now < state.deadline then return true, true, state.deadline end
+  return fail(state, nil, unconnected(why or dial:timeout(), plan.target.host, plan.target.port))
 end
 
 -- The most connections that are opened at the same time to servers whose addresses only a proxy knows.
@@ -199,16 +202,14 @@ local THROUGH_PROXIES = 8
 -- name, if only others know its addresses. Returns nil while the name is being looked up.
 local function places(state)
   local plan, most, found = state.plan, state.opening.connecting_limit, {}
-  local dialling = state.wire
-  if plan.proxy or not dialling then
-    found[plan.target.host] = most
+  if plan.proxy or not state.wire then
+    found[plan.proxy and plan.proxy.target_host or plan.target.host] = most
     if plan.proxy then found["through proxies"] = THROUGH_PROXIES end
     return found
   end
-  local _, why = dialling.dial:advance(0)
-  dialling.more = why
+  local addresses, why = state.wire:look_up()
+  state.wire.more = why
   if why then return found end
-  local addresses = dialling.dial:untried()
   for _, address in ipairs(addresses or {}) do found[address] = most end
   return addresses and found
 end
@@ -244,10 +245,20 @@ function start(state)
   return false, false, NOTHING_TO_WAIT_FOR
 end
 
---- begin(state): begins an attempt, through the proxy if the plan has one.
-function begin(state)
+--- begin(state, deadline): begins an attempt, through the proxy if the plan has one. It has the time of a new one,
+-- unless it goes on with one that has a deadline.
+function begin(state, deadline)
   local plan, opening = state.plan, state.opening
-  plan.parameters.sockproxy = plan.proxy
+  local route = plan.proxy
+  state.hop, state.ended, state.answered = nil, nil, nil
+  state.deadline = deadline or clock.now() + (route and route.timeout or opening.connect_timeout)
+  if route and route.looks_up and not route.addresses then
+    state.session, state.number = nil, nil
+    state.wire, state.step = dialling.begin(state, plan.target.host, plan.target.port), look_up_step
+    state.wire.dial:hold()
+    return
+  end
+  plan.parameters.proxy = route
   local session, number, hop = native.session(plan.parameters)
   state.session = session
   if not session then
@@ -255,10 +266,8 @@ function begin(state)
     return fail(state, hop, number)
   end
   state.number = number
-  state.hop, state.ended, state.answered = nil, nil, nil
-  state.deadline = clock.now() + (plan.proxy and plan.proxy.timeout or opening.connect_timeout)
-  local dial = world.dial or wires.dial
-  state.wire = not opening.connect and setmetatable({ dial = dial(state, destination(plan)) }, Dialling) or nil
+  if state.item then native.set_driven(number, true) end
+  state.wire = not opening.connect and dialling.begin(state, destination(plan)) or nil
   local is_waited_for = opening.wait and not state.keeper
   if opening.connecting_limit == 0 or is_waited_for or state.is_in then
     start(state)
@@ -312,7 +321,8 @@ local function refused(state, text)
   connection.leave_gate(state)
   state.wire, state.session, state.is_in = nil, nil, nil
   why = request.aim(plan, opening)
-  if not why and plan.proxy then plan.proxy, why = proxy.sockproxy(opening, plan.target) end
+  -- Where SockProxy is not there, it is not there for the next server either.
+  if not why and (plan.proxy or not opening.sockproxy) then plan.proxy, why = proxy.route(opening, plan.target) end
   if why then return fail(state, nil, why) end
   check_strength(state)
   begin(state)
@@ -330,7 +340,7 @@ function negotiate(state, now)
   if hop ~= state.hop then
     if hop == "upgrade" then
       state.deadline = now + opening.upgrade_timeout
-    elseif state.hop == "proxy" then
+    elseif state.hop == "proxy" and state.plan.proxy.timeout then
       state.deadline = now + opening.connect_timeout
     end
     if hop ~= "frames" then state.hop = hop end
@@ -349,8 +359,10 @@ function negotiate(state, now)
   end
   -- A peer that takes nothing any more may still have said why.
   local over = state.ended or not written and why ~= "timeout" and not count and why
-  if over == "closed" then over = "the peer closed the connection" .. other_kind(state) end
-  if over then return fail(state, state.hop, over) end
+  if over then
+    local kind = state.hop == "proxy" and native.proxy_retry(session) and "again" or nil
+    return fail(state, state.hop, over == "closed" and closed_by(state) or over, kind)
+  end
   if now >= state.deadline then return fail(state, state.hop, "timeout") end
   -- What has come may have to be answered: by TLS, for instance.
   local is_sendable = native.sendable(session) > 0
@@ -373,7 +385,7 @@ local function prepare(state, target, given)
   if why then return why end
   why = request.prepare(plan, opening)
   if why then return why end
-  plan.proxy, why = proxy.sockproxy(opening, target)
+  plan.proxy, why = proxy.route(opening, target)
   check_strength(state)
   return why
 end
@@ -406,8 +418,7 @@ end
 
 --- cancel(state): ends an attempt because the user has closed the connection.
 function open.cancel(state)
-  if state.wire and state.wire.close then state.wire:close() end
-  if state.session then native.free(state.session) end
+  drop(state)
   connection.closed(state, "not connected", nil)
 end
 

@@ -97,7 +97,8 @@ function opener.wait(conn, state, deadline)
   local function advance(now)
     local due = drive.opening(conn, state)
     local wire = state.is_in ~= false and state.wire or held
-    return wire, true, due and native.sendable(state.session) > 0, due or now
+    local is_writing = due and state.session and native.sendable(state.session) > 0
+    return wire, true, is_writing, due or now
   end
   return wait.on(advance, function() return is_over(state) end, deadline)
 end

@@ -98,6 +98,7 @@ function publish.opened(conn, state)
   conn.connected = true
   conn.socket = state.socket
   conn.proxied = plan.proxy ~= nil
+  state.is_lossy = plan.proxy and plan.proxy.kind == "sockproxy"
   conn.sockproxy_pid = plan.proxy and native.proxy_detail(session) or nil
   conn.subprotocol, conn.response_headers = native.response(session)
   conn.tls = plan.target.secure and native.peer(session) or nil

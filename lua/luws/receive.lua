@@ -122,12 +122,13 @@ local function control(conn, state, opcode, data)
   end
 end
 
---- failure(conn, state, why): ends a connection whose session has failed.
-local function failure(conn, state, why)
+--- failure(state, why): ends a connection whose session has failed.
+local function failure(state, why)
   local hop = native.failure(state.session)
   done(state.session)
-  if conn.proxied then why = why .. " (through SockProxy, which can lose bytes)" end
-  close.failed(state, why, hop == "tls" and "receiver error: " .. why or why)
+  if state.is_lossy then why = why .. " (through SockProxy, which can lose bytes)" end
+  if hop == "proxy" then why = import("proxy").PREFIX .. why end -- TLS to it
+  close.failed(state, why, (hop == "tls" or hop == "proxy") and "receiver error: " .. why or why)
 end
 
 --- handle(conn, state, event, data, now): handles one event. `now` is the time of day.
@@ -148,7 +149,7 @@ local function handle(conn, state, event, data, now)
   elseif event == EVENT.working then
     done(state.session)
   elseif event == EVENT.failure then
-    failure(conn, state, data)
+    failure(state, data)
   elseif event == EVENT.interrupted then
     close.interrupted(state)
   else

@@ -24,7 +24,10 @@ local function is_any_open()
 end
 
 -- Whether an option says whom to trust, or what to connect through.
-local function is_of_server(name) return name == "sockproxy" or tostring(name):find "^ssl" end
+local function is_of_server(name)
+  name = tostring(name)
+  return name == "sockproxy" or name:find "^proxy" or name:find "^ssl"
+end
 
 --- Replaces wsopen in the module table, and in the instances that it makes.
 local function redirected(module)

@@ -58,6 +58,26 @@ local KNOWN = {
     ports = { "tls12", "tls13", "both" },
     needs = "/usr/sbin/nginx", -- where Debian has it
   },
+  microsocks = {
+    command = { "python3", "-B", ROOT .. "spec/support/proxy_server.py", "microsocks" },
+    ports = { "open", "auth" },
+    needs = "/usr/bin/microsocks",
+  },
+  danted = {
+    command = { "python3", "-B", ROOT .. "spec/support/proxy_server.py", "danted" },
+    ports = { "open" },
+    needs = "/usr/sbin/danted",
+  },
+  tinyproxy = {
+    command = { "python3", "-B", ROOT .. "spec/support/proxy_server.py", "tinyproxy" },
+    ports = { "open", "auth", "tls" },
+    needs = "/usr/bin/tinyproxy",
+  },
+  squid = {
+    command = { "python3", "-B", ROOT .. "spec/support/proxy_server.py", "squid" },
+    ports = { "open", "basic", "digest", "tls" },
+    needs = "/usr/sbin/squid",
+  },
 }
 
 -- Children inherit LuaSocket's sockets. Such a child would keep a connection open that a spec has closed, so it starts

@@ -167,17 +167,22 @@ function Peer:accept(silently)
   return response
 end
 
---- Plays SockProxy until it has connected. Returns whether it has.
+-- How SockProxy is played.
+local SOCKPROXY = { { 0, "OK TOGGLEDBITS-SOCKPROXY 21350 4711\n" }, { "\n", "OK CONN 4711\n" } }
+
+--- Plays a proxy until it has connected. Returns whether it has.
 local function negotiate(peer)
-  local line = peer.line
-  if peer.proxy == "asked" then return true end
-  if peer.proxy == "waits" then line:send "OK TOGGLEDBITS-SOCKPROXY 21350 4711\n" end
-  peer.proxy = "greeted"
-  local asked = line.inbox:match "^CONN [^\n]*\n"
-  if not asked then return false end
-  line:take(#asked)
-  line:send "OK CONN 4711\n"
-  peer.proxy = "asked"
+  local line, steps = peer.line, peer.proxy
+  while steps[#peer.asked + 1] do
+    local step = steps[#peer.asked + 1]
+    local ends = step[1]
+    local length = type(ends) == "number" and #line.inbox >= ends and ends
+      or type(ends) == "string" and select(2, line.inbox:find(ends, 1, true))
+    if not length then return false end
+    table.insert(peer.asked, length > 0 and line:take(length) or "")
+    if step[2] ~= "" then line:send(step[2]) end
+    if step.closes then peer:vanish() end
+  end
   return true
 end
 
@@ -294,14 +299,16 @@ World.__index = World
 
 --- peer([options]): returns a peer that accepts the next connection. Options: subprotocol, and the options of a session
 -- (deflate, max_payload_size, validate_utf8); certificate and key (PEM): it speaks TLS; plain = true: bytes only,
--- without an engine; hangs_up = true: ends the stream when the client has; proxy = true: it is reached through
--- SockProxy. Its fields: request (resource, headers, subprotocols), events ({ opcode, data }, complete messages),
--- frames (fin, opcode, rsv, payload), failure; line (its end of the wire).
+-- without an engine; hangs_up = true: ends the stream when the client has; proxy: it is reached through one that plays
+-- these steps, true stands for SockProxy's. A step is how many bytes the proxy takes, or up to which bytes, and what it
+-- says then; with `closes`, it ends the connection. Its fields: asked (what the proxy has taken, by steps), request
+-- (resource, headers, subprotocols), events ({ opcode, data }, complete messages), frames (fin, opcode, rsv, payload),
+-- failure; line (its end of the wire).
 function World:peer(options)
   options = options or {}
   local peer = setmetatable({
     world = self, events = {}, frames = {}, pieces = {}, subprotocol = options.subprotocol, plain = options.plain,
-    hangs_up = options.hangs_up, proxy = options.proxy and "waits" or nil,
+    hangs_up = options.hangs_up, proxy = options.proxy == true and SOCKPROXY or options.proxy or nil, asked = {},
   }, Peer)
   if not options.plain then
     peer.session, peer.number = native.session {
@@ -358,14 +365,17 @@ Dial.__index = Dial
 
 function Dial:advance(seconds)
   local w, plan = self.world, self.plan
-  if self.is_held then return nil end
+  if self.is_held then
+    if w.lookup and w.lookup.hangs then w.clock.sleep(seconds) end
+    return nil, w.lookup and w.lookup.why
+  end
   if w.answers_late and not self.was_asked then
     self.was_asked = true
     return nil
   end
   if not w.clock.pass(seconds, function() return w.clock.now() >= plan.at end) then return nil end
   if plan.why then return nil, plan.why end
-  local peer = w.network and w.network(self.host, self.port) or w.next_peer
+  local peer = w.network and w.network(self.host, self.port) or w.peers and table.remove(w.peers, 1) or w.next_peer
   assert(peer, "the spec has no peer for this connection")
   if peer.new_connection then peer = peer:new_connection() end
   return memory.wire(self.session, w:attach(peer), w.clock), { getfd = function() return -1 end }
@@ -376,7 +386,11 @@ function Dial:due()
   return math.max(0, self.plan.at - self.world.clock.now())
 end
 
-function Dial:untried() return { self.host } end
+function Dial:untried()
+  local w = self.world
+  if w.lookup and w.lookup.hangs then return nil end
+  return w.addresses or { self.host }
+end
 
 function Dial.descriptors() return {} end
 
@@ -437,7 +451,8 @@ end
 -- `open`), network (nil, or a function that returns the peer at a host and a port), asked (the host and port dialled
 -- last), cancelled (how many attempts to connect were given up), random (what is drawn instead of a random number, 0),
 -- memory (wires/memory.lua), reactor (of this world), import (returns a part of the driver), native (what the driver is
--- given of the binding).
+-- given of the binding). A spec may set peers (those of the next connections, in order), addresses (what a name is
+-- looked up as; itself by default), lookup (how that fails: { why = text } or { hangs = true }) and dials.
 function world.new()
   local self = setmetatable({ clock = new_clock(), told = {}, dials = {}, cancelled = 0, random = 0 }, World)
   local seed = 0

@@ -9,6 +9,7 @@ mod auth;
 mod cookies;
 mod options;
 mod poller;
+mod proxy;
 mod raw;
 mod session;
 mod socket;
@@ -46,6 +47,7 @@ const FUNCTIONS: &[&[(&CStr, Native)]] = &[
     poller::FUNCTIONS,
     cookies::FUNCTIONS,
     auth::FUNCTIONS,
+    proxy::FUNCTIONS,
 ];
 
 const OWN_FUNCTIONS: &[(&CStr, Native)] = &[

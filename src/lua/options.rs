@@ -1,8 +1,7 @@
-//! Reads the options of compression and of SockProxy from Lua tables that the driver has checked and completed.
+//! Reads the options of compression from a Lua table that the driver has checked and completed.
 
 use super::value::{Table, Value};
 use crate::protocol::deflate;
-use crate::proxy::sockproxy;
 
 /// The options of permessage-deflate.
 pub(super) fn deflate(table: &Table) -> deflate::Options {
@@ -15,25 +14,6 @@ pub(super) fn deflate(table: &Table) -> deflate::Options {
         client_max_window_bits: bits("client_max_window_bits"),
         level: table.get("level").size() as u32,
         threshold: table.get("threshold").size(),
-    }
-}
-
-/// What to ask of SockProxy.
-pub(super) fn sockproxy(table: &Table) -> sockproxy::Options {
-    let text = |name| table.get(name).text().map(std::borrow::Cow::into_owned);
-    let notify = text("device").map(|device| sockproxy::Notify {
-        device,
-        service: text("service").unwrap_or_default(),
-        action: text("action").unwrap_or_default(),
-        pid: text("pid"),
-    });
-    let number = |name| table.get(name).number().unwrap_or(0.0);
-    sockproxy::Options {
-        host: text("target_host").unwrap_or_default(),
-        port: number("target_port") as u16,
-        notify,
-        rtim: number("rtim") as u64,
-        pace: number("pace") as u64,
     }
 }
 

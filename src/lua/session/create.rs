@@ -6,11 +6,11 @@ use super::LuaSession;
 use crate::http::headers::Header;
 use crate::lua::Context;
 use crate::lua::options;
+use crate::lua::proxy;
 use crate::lua::tls::{self, Fault};
 use crate::lua::value::{Handle, Reply, Table, Value, failure};
 use crate::protocol::connection::Config;
 use crate::protocol::handshake::UpgradeRequest;
-use crate::proxy::sockproxy::SockProxy;
 use crate::session::{Kind, Session};
 use crate::tls::Acceptor;
 use crate::tls::identity::Identity;
@@ -22,8 +22,8 @@ use crate::tls::identity::Identity;
 /// virtual one or nil), `max_payload_size`, `use_masking`, `fragment_size`, `validate_utf8`, `allow_long_lengths`,
 /// `coalesce` and `max_buffered` (bytes), `deflate` (a table with everything that [`options`] reads, or nil). Server
 /// only: `certificate` and `key` (PEM; nil without TLS). Client only: `host`, `host_header`, `resource`, `headers`
-/// (array of `{name, value}`), `subprotocols` (array), `secure`, `tls` (with LuaSec's names) and `sockproxy` (a table
-/// or nil, like `deflate`).
+/// (array of `{name, value}`), `subprotocols` (array), `secure`, `tls` (with LuaSec's names) and `proxy` (a table or
+/// nil, like `deflate`, with `tls` for one that is reached over TLS).
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
     let empty = Table::default();
     let parameters = arguments.first().and_then(Value::table).unwrap_or(&empty);
@@ -46,6 +46,7 @@ pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Repl
 }
 
 fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
+    let seed = parameters.get("seed").number().map(|seed| seed as u64);
     let config = Config {
         max_message_size: parameters.get("max_payload_size").size(),
         use_masking: parameters.get("use_masking").boolean() != Some(false),
@@ -53,7 +54,7 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
         validate_utf8: parameters.get("validate_utf8").boolean() != Some(false),
         allow_long_lengths: parameters.get("allow_long_lengths").boolean() == Some(true),
         deflate: parameters.get("deflate").table().map(options::deflate),
-        seed: parameters.get("seed").number().map(|seed| seed as u64),
+        seed,
     };
     if parameters.get("role").text().as_deref() == Some("server") {
         let acceptor = acceptor(parameters)?;
@@ -74,11 +75,27 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
         Kind::Tls => Fault::Tls(failure.text),
         _ => Fault::Parameters(failure.text),
     })?;
-    let Some(table) = parameters.get("sockproxy").table() else { return Ok(session) };
-    match SockProxy::new(&options::sockproxy(table)) {
-        Ok(negotiation) => Ok(session.through(Box::new(negotiation))),
-        Err(error) => Err(Fault::Proxy(error.to_string())),
+    match parameters.get("proxy").table() {
+        Some(table) => through(context, session, table, seed),
+        None => Ok(session),
     }
+}
+
+/// The session through this proxy.
+fn through(context: &Context, session: Session, table: &Table, seed: Option<u64>) -> Result<Session, Fault> {
+    let negotiation = proxy::negotiation(table, seed)?;
+    let Some(luasec) = table.get("tls").table() else { return Ok(session.through(negotiation)) };
+    let named = |fault| match fault {
+        Fault::Parameters(why) => Fault::Parameters(why.replacen("option 'ssl_", "option 'proxy_ssl.", 1)),
+        Fault::Tls(why) => Fault::Proxy(format!("TLS: {why}")),
+        fault @ Fault::Proxy(_) => fault,
+    };
+    let wanted = tls::wanted(context, luasec, true).map_err(named)?;
+    let connector = context.connector(wanted.options, luasec).map_err(named)?;
+    let host = table.get("host").text().unwrap_or_default();
+    let name = wanted.server_name.unwrap_or_else(|| host.into_owned());
+    let session = session.secured(&connector, &name).map_err(|failure| Fault::Proxy(failure.text))?;
+    Ok(session.through(negotiation))
 }
 
 /// What accepts TLS for a server, if it has a certificate.

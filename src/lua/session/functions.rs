@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::events::{BEGIN, ENOUGH, FAILURE, INTERRUPTED, LAST, OPEN, PIECE, REQUEST, WORKING};
 use super::{Inner, LuaSession, create};
 use crate::lua::value::{Handle, Reply, Table, Value, failure};
-use crate::lua::{Context, Native, tls};
+use crate::lua::{Context, Native, proxy, tls};
 use crate::memory;
 use crate::protocol::close::CloseFrame;
 use crate::protocol::close_code::CloseCode;
@@ -92,6 +92,9 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"refuse", refuse),
     // proxy_detail(session): the proxy's identifier of the connection
     (c"proxy_detail", proxy_detail),
+    // proxy_retry(session): what the proxy is to be asked at once over another connection, as the parameters
+    // `authorization` and `tried` of a session's proxy; nothing if it is not
+    (c"proxy_retry", proxy_retry),
     // peer(session): information about the TLS peer, for conn.tls
     (c"peer", peer),
     // body(session, most): up to `most` bytes of the body of a refused upgrade, and whether it is complete
@@ -261,6 +264,11 @@ fn proxy_detail(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let detail = session(arguments)
         .and_then(|session| session.ask(|session| session.proxy_detail().map(str::to_owned)));
     vec![detail.into()]
+}
+
+fn proxy_retry(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let retry = session(arguments).and_then(|session| session.ask(|session| session.proxy_retry().cloned()));
+    proxy::retried(retry.as_ref())
 }
 
 fn peer(_: &Rc<Context>, arguments: &[Value]) -> Reply {
