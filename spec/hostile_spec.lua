@@ -29,7 +29,9 @@ local function play(attack, scale)
   }
   local options = attack.proxy == true and { sockproxy = { required = true } } or {}
   if type(attack.proxy) == "string" then options.proxy = attack.proxy .. "me:secret@peer.test" end
-  for name, value in pairs(attack.options and attack.options.sockproxy or {}) do options.sockproxy[name] = value end
+  for name, value in pairs(options.sockproxy and attack.options and attack.options.sockproxy or {}) do
+    options.sockproxy[name] = value
+  end
   local seen = hostile.endure(attack, w.luws, peer.url, meter, options)
   w.luws.wsclose(seen.conn)
   return seen, held

@@ -2,6 +2,7 @@
 -- and how long they are waited for. spec/proxies_spec.lua has real ones.
 
 local env = require "spec.support.environment"
+local relay = require "spec.support.relay"
 local unpack = require "spec.support.compat".unpack
 local world = require "spec.support.world"
 
@@ -12,6 +13,10 @@ local SOCKS4 = { { 9 + 10, "\0\90\0\80\1\2\3\4" } } -- with that name
 local ASK = "CONNECT peer.test:80 HTTP/1.1\r\nHost: peer.test:80\r\n"
 local OK = "HTTP/1.1 200 OK\r\n\r\n"
 local CONNECT = { { "\r\n\r\n", OK } }
+
+-- The ends of the network that are told at once, as the proxy's.
+local ENDS = { ends = "the proxy closed the connection", vanishes = "the proxy closed the connection",
+  breaks = "timed out" }
 
 local BASIC = "Proxy-Authorization: Basic bWU6c2VjcmV0\r\n" -- "me" and "secret"
 
@@ -206,6 +211,30 @@ describe("The option proxy", function()
       w.luws.wsreceive(conn)
       assert.same({ false, "Proxy failed: " .. why }, told)
     end)
+  end
+
+  for _, fault in ipairs(relay.FATAL) do
+    for _, way in ipairs { "up", "down" } do
+      it(("fails in time, if the network %s %s while it is asked, at every byte"):format(fault, way), function()
+        local why = ENDS[fault] or "timeout"
+        for proxy, case in pairs {
+          ["socks5h://p"] = { steps = SOCKS5, up = 3 + 16, down = 2 + 10 },
+          ["socks4a://p"] = { steps = SOCKS4, up = 19, down = 8 },
+          ["http://p"] = { steps = CONNECT, up = #ASK + 2, down = #OK },
+        } do
+          for at = 0, case[way] - 1 do
+            local made
+            w.relay = relay.between(w, { fault = fault, way = way, at = at }, function(created) made = created end)
+            w:peer { proxy = case.steps, hangs_up = true }
+            local before = w.clock.now()
+            local conn, text = w.luws.wsopen(URL, nil, { proxy = proxy, connect_timeout = 2 })
+            assert.same({ false, "Proxy failed: " .. why, at }, { conn, text, at })
+            assert.near(ENDS[fault] and 0 or 2, w.clock.now() - before, 1e-6)
+            assert.is_truthy(made.closed_at)
+          end
+        end
+      end)
+    end
   end
 
   it("names the proxy if that cannot be reached, and nothing else", function()

@@ -42,8 +42,12 @@ if kind == "user" then
 end
 if attack.proxy then
   local host, port = url:match "^ws://([^:]+):(%d+)/"
-  options.sockproxy = { host = host, port = tonumber(port), required = true }
-  for name, value in pairs(attack.options and attack.options.sockproxy or {}) do options.sockproxy[name] = value end
+  if attack.proxy == true then
+    options.sockproxy = { host = host, port = tonumber(port), required = true }
+    for name, value in pairs(attack.options and attack.options.sockproxy or {}) do options.sockproxy[name] = value end
+  else
+    options.proxy = ("%sme:secret@%s:%s"):format(attack.proxy, host, port)
+  end
 end
 
 for _ = 1, 2 do -- the second time, everything that is done once is done

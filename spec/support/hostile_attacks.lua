@@ -7,7 +7,7 @@
 --   steps     steps(scale): the script of the peer (scripted.lua); a flood is `scale` times as long
 --   options   of wsopen
 --   deflate   whether the bytes are compressed
---   proxy     whether the peer plays SockProxy
+--   proxy     whether the peer plays SockProxy (true), or how the URL of the proxy that it plays begins
 --   scale     the scale over real sockets; 1 without it, and always in memory
 --   act       what the program does once the connection is open, instead of receiving: a function of `endure`'s client
 --   refused   the error of wsopen; the connection is never open
@@ -143,6 +143,39 @@ return {
     options = { sockproxy = { timeout = 1 } },
     proxy = true,
     refused = "SockProxy failed: timeout",
+    deadline = 1,
+  },
+  {
+    name = "plays an HTTP proxy with a head without end",
+    steps = function(scale)
+      return { { "send", "HTTP/1.1 200 OK\r\n" }, flood("X: y\r\n", 1e5 * scale), { "hold" } }
+    end,
+    proxy = "http://",
+    refused = "Proxy failed: HTTP: the head is over 65536 bytes",
+  },
+  {
+    name = "plays an HTTP proxy with interim answers without end",
+    steps = function(scale) return { flood("HTTP/1.1 100 Continue\r\n\r\n", 2e4 * scale), { "hold" } } end,
+    options = { connect_timeout = 1 },
+    proxy = "http://",
+    refused = "Proxy failed: timeout",
+  },
+  {
+    name = "plays an HTTP proxy that asks for a password with a body without end",
+    steps = function(scale)
+      local head = "HTTP/1.1 407 X\r\nProxy-Authenticate: Digest realm=r, nonce=n\r\nTransfer-Encoding: chunked\r\n\r\n"
+      return { { "send", head }, flood("1\r\nx\r\n", 5e4 * scale), { "hold" } }
+    end,
+    options = { connect_timeout = 1 },
+    proxy = "http://",
+    refused = "Proxy failed: HTTP/1.1 407 X (Digest)",
+  },
+  {
+    name = "plays a SOCKS5 proxy a byte at a time",
+    steps = function() return { { "drip", "\5\0\5\0\0\3\255" .. ("x"):rep(255), 0.25 }, { "hold" } } end,
+    options = { connect_timeout = 1 },
+    proxy = "socks5h://",
+    refused = "Proxy failed: timeout",
     deadline = 1,
   },
   -- Floods of an open connection

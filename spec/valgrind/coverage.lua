@@ -15,7 +15,7 @@ local used = {} -- a description such as "option deflate.level" -> true
 local function note_options(options, prefix)
   for name, value in pairs(options) do
     used["option " .. prefix .. name] = true
-    if name == "deflate" or name == "sockproxy" or name == "reconnect" or name == "auth" then
+    if name == "deflate" or name == "sockproxy" or name == "proxy" or name == "reconnect" or name == "auth" then
       note_options(type(value) == "table" and value or {}, name .. ".")
     end
   end
@@ -62,7 +62,7 @@ function coverage.missing()
     end
   end
   local prefixes = { Options = "", DeflateOptions = "deflate.", SockProxyOptions = "sockproxy.",
-    ReconnectOptions = "reconnect.", AuthOptions = "auth." }
+    ProxyOptions = "proxy.", ReconnectOptions = "reconnect.", AuthOptions = "auth." }
   local prefix
   for line in io.lines "types/luws.lua" do
     local class = line:gsub(" %(exact%)", ""):match "^%-%-%-@class luws%.(%w+)"

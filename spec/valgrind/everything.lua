@@ -37,6 +37,7 @@ end
 play("frames that are wrong", require "spec.valgrind.frames")
 play("options for TLS", require "spec.valgrind.tls")
 play("SockProxy", require "spec.valgrind.sockproxy")
+play("proxies", require "spec.valgrind.proxies")
 play("redirects and cookies", require "spec.valgrind.redirects")
 play("the reactor", require "spec.valgrind.reactor")
 play("JSON", require "spec.valgrind.json")

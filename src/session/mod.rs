@@ -284,7 +284,7 @@ impl Session {
             // If the connection is closing by now, the ping needs no answer.
             let _ = self.send(Opcode::Pong, &payload, true);
         }
-        if count > 0 && self.outgoing_len() > self.sendable_len() {
+        if count > 0 && (self.websocket.output_len() > 0 || self.transport.is_layered()) {
             self.encrypt_pending();
         }
         Ok(count)

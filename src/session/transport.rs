@@ -103,6 +103,11 @@ impl Transport {
         self.hops.iter().all(|hop| matches!(hop, TransportHop::Proxy(proxy) if proxy.is_done()))
     }
 
+    /// Whether there are several hops, so that one may have to encrypt what another has sent.
+    pub(super) fn is_layered(&self) -> bool {
+        self.hops.len() > 1
+    }
+
     /// Whether bytes from the wire still wait inside TLS.
     pub(super) fn holds_more(&self) -> bool {
         self.all_tls().any(Tls::holds_more)

@@ -9,6 +9,7 @@ mod feeding;
 mod fuzzing;
 mod handshake;
 mod http;
+mod proxies;
 mod redirects;
 mod session;
 #[cfg(not(any(windows, target_vendor = "apple")))]
