@@ -22,9 +22,11 @@ local clock, close, connection, guard, linger, log = import("clock"), import("cl
   import("guard"), import("linger"), import("log")
 local open, opener, options, publish = import("open"), import("opener"), import("options"), import("publish")
 local quick, receive, send, wait = import("quick"), import("receive"), import("send"), import("wait")
+local worlds = import("worlds")
 
 local luws = log.settings
 publish.api = luws
+worlds.set_home(publish.metatable, luws)
 -- yyddd, as in LuWS: plugins compare it with `<`.
 luws._VERSION = 26324
 -- If true, each frame is logged. May be changed at any time.
@@ -79,6 +81,11 @@ function luws.wsopen(url, handler, given)
     return false, ("bad argument #3 to 'wsopen' (table expected, got %s)"):format(type(given))
   end
   given = given or {}
+  local other = worlds.of_reactor(given.reactor)
+  if other then
+    other.debug_mode = luws.debug_mode
+    return other.wsopen(url, handler, given)
+  end
   guard.collect_some()
   return opener.open(target, handler, given)
 end
@@ -129,13 +136,22 @@ local function sent(conn, state, f, ...)
   return false, why
 end
 
+--- absent(conn, name, result, ...): returns what the function of that name returns for something that is no connection
+-- of ours: what the function of its own world does, or `result` and "not connected".
+local function absent(conn, name, result, ...)
+  local other = worlds.of(conn)
+  if other then return other[name](conn, ...) end
+  return result, "not connected"
+end
+
 --- send_more(conn, rest, opcode, data): does what send_now has left of a wssend. `rest` is why a message has not left
 -- completely, or nil if nothing was queued.
 local function send_more(conn, rest, opcode, data)
   tick()
   local state = state_of(conn)
-  if state and state.outbox and state.outbox:comes_first(state, opcode) then return keep(conn, state, opcode, data) end
-  if not state or state.phase == "closed" then return false, "not connected" end
+  if not state then return absent(conn, "wssend", false, opcode, data) end
+  if state.outbox and state.outbox:comes_first(state, opcode) then return keep(conn, state, opcode, data) end
+  if state.phase == "closed" then return false, "not connected" end
   if state.phase == "closing" then return false, "closing" end
   if state.phase == "connecting" then return false, "not connected" end
   if rest then return sent(conn, state, send.rest, rest) end
@@ -157,7 +173,8 @@ end
 function luws.wsflush(conn)
   tick()
   local state = live(conn)
-  if not state or state.phase == "connecting" then return false, "not connected" end
+  if not state then return absent(conn, "wsflush", false) end
+  if state.phase == "connecting" then return false, "not connected" end
   return sent(conn, state, send.flush)
 end
 
@@ -171,7 +188,7 @@ end
 local function receive_more(conn, ...)
   tick()
   local state = state_of(conn)
-  if not state then return nil, "not connected" end
+  if not state then return absent(conn, "wsreceive", nil) end
   if state.phase == "connecting" and import("drive").opening(conn, state) then return false, 0 end
   return result(conn, receive.receive(conn, state, ...))
 end
@@ -204,7 +221,7 @@ end
 --- wait_for(conn, seconds): does the work of wswait.
 local function wait_for(conn, seconds)
   local state = state_of(conn)
-  if not state then return true end
+  if not state then return (absent(conn, "wswait", true, seconds)) end
   local left = seconds == nil and math.huge or tonumber(seconds) or 0
   if left ~= left then left = 0 end -- NaN
   local now = clock.now()
@@ -232,7 +249,7 @@ end
 -- Returns true, or false and why not.
 function luws.watch(conn)
   local state = live(conn)
-  if not state then return false, "not connected" end
+  if not state then return absent(conn, "watch", false) end
   local ok, why = import("reactor").public.attach("openluup")
   if not ok then return false, why == "openluup is not here" and "this is not openLuup" or why end
   import("drive").enter(conn, state)
@@ -245,14 +262,18 @@ end
 function luws.wsclose(conn, code, reason)
   tick()
   local state = state_of(conn)
-  if state then close.by_user(state, code, reason) end
+  if state then close.by_user(state, code, reason) else absent(conn, "wsclose", nil, code, reason) end
 end
 
 --- wsreset(conn): discards a message or frame that has arrived only in part.
 function luws.wsreset(conn)
   tick()
   local state = live(conn)
-  if state and state.phase ~= "connecting" then receive.reset(conn, state) end
+  if not state then
+    absent(conn, "wsreset", nil)
+  elseif state.phase ~= "connecting" then
+    receive.reset(conn, state)
+  end
 end
 
 --- wslastping(conn): returns when the last complete frame arrived, in seconds on os.time's scale; 0 if `conn` is not a
@@ -267,6 +288,8 @@ end
 function luws.wshandleincoming(data, conn)
   tick()
   local state = state_of(conn)
+  local other = not state and worlds.of(conn)
+  if other then return other.wshandleincoming(data, conn) end
   if not state then return nil, "not connected" end
   if state.phase == "closed" then return nil, state.over end
   if state.phase == "connecting" then return nil, "not connected" end

@@ -392,3 +392,18 @@ describe("examples/reactor_loop.lua", function()
       { output, status })
   end)
 end)
+
+describe("examples/plugin_test.lua", function()
+  it("passes", function()
+    local output, status = child.run { "examples/plugin_test.lua" }
+    assert.equal([[
+passed: a lost connection is opened again, later each time
+passed: a message goes into a variable
+passed: a network that brings everything in pieces, late, changes nothing
+passed: a quiet server is pinged, and one that is dead is given up
+passed: the action Send sends
+done
+]], output)
+    assert.equal(0, status)
+  end)
+end)

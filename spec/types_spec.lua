@@ -8,7 +8,8 @@ local world = require "spec.support.world"
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/types_spec%.lua$"
 
 local PATHS = {
-  "types/luws.lua", "types/luws/cookies.lua", "types/luws/json.lua", "types/luws/reactor.lua",
+  "types/luws.lua", "types/luws/cookies.lua", "types/luws/json.lua", "types/luws/mock.lua",
+  "types/luws/reactor.lua",
 }
 
 local function text_of(path)
@@ -211,6 +212,30 @@ describe("the annotations in types", function()
   it("have the functions and fields of luws.json", function()
     local described = types["luws.json"]
     assert.same(sorted_keys((require "luws.json")), sorted_keys(described.functions, described.fields))
+  end)
+
+  it("have the functions of luws.mock, and of what they make", function()
+    local mock = require "luws.mock"
+    assert.same(sorted_keys(mock), sorted_keys(types["luws.mock"].functions, types["luws.mock"].fields))
+    local net = mock.net()
+    local server = net:listen "ws://peer.test/"
+    luws.wsopen(server.url, print, net:options())
+    for class, object in pairs {
+      Net = net, MockServer = server, MockPeer = server:accept(), MockWebSocket = mock.WebSocket "ws://peer.test/",
+    } do
+      for name in pairs(types["luws." .. class].functions) do
+        assert.equal("function", type(object[name]), class .. ":" .. name)
+      end
+    end
+    -- Options that are not described are refused.
+    for name in pairs(types["luws.ListenOptions"].fields) do
+      local ok, err = pcall(net.listen, net, "ws://peer.test/" .. name, { [name] = print })
+      assert.is_true(ok or err:find("bad option", 1, true) ~= nil, err)
+    end
+    for name in pairs(types["luws.Faults"].fields) do
+      local _, err = pcall(net.listen, net, "ws://peer.test/" .. name, { faults = { [name] = {} } })
+      assert.is_nil(tostring(err):find("unknown fault", 1, true), err)
+    end
   end)
 
   it("have the stub's additions to the module", function()

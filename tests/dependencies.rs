@@ -80,8 +80,18 @@ const DRIVER: &[&str] = &[
     "drive",
     "reconnect",
     "opener",
+    "worlds",
     // The API.
     "luws",
+    // Programs on top of it.
+    "mock/clock",
+    "mock/link",
+    "mock/peer",
+    "mock/socket",
+    "mock/net",
+    "mock/websocket",
+    "mock/luup",
+    "mock",
     "loader",
 ];
 

@@ -249,6 +249,8 @@ in this file with the driver.
 ---@field reconnect? boolean|luws.ReconnectOptions
 ---The bytes of messages that wssend keeps while the connection is not open; 0: it refuses them. Default: 0.
 ---@field queue? number
+---What drives the connection from its opening on. Default: none.
+---@field reactor? luws.reactor
 ---With wait = false: the most connections opened to one address at the same time; 0: no limit. Default: 0.
 ---@field connecting_limit? integer
 ---Opens the socket in place of luws, to the proxy if there is one. Not together with sockproxy. Default: none.

@@ -5,30 +5,35 @@ Several plugins may share a Lua state, each with its own module table (luws.inst
 another sets in its table, so every instance has its own copy of every part, except for those that belong to the world.
 
 A world is where connections live: a clock, and a way to dial. There is the real world, and there may be others in
-memory (spec/support/world.lua). The instances of a world share what belongs to it.
+memory (mock/net.lua, spec/support/world.lua). The instances of a world share what belongs to it.
 --]]
 
 local native = ...
 
 local SHARED = {
-  clock = true, cookies = true, gate = true, guard = true, json = true, linger = true, reactor = true, turns = true,
+  clock = true, cookies = true, gate = true, guard = true, json = true, linger = true, mock = true, reactor = true,
+  turns = true,
 }
 
 --- instance_of(world): returns a function that makes instances in this world.
 local instance_of
+-- The key of the world in its reactor, and of an instance in the metatable of its connections.
+local HOME = {}
+
 function instance_of(world)
   local shared = {}
   -- The key, in the metatable of an instance's connections, of the function that has the reactor drive one of them. It
   -- returns true, or false and why not. (A table of them here would keep every instance: Lua 5.1 has no ephemerons.)
-  world.ADOPT = {}
+  world.ADOPT, world.HOME = {}, HOME
 
   --- instance(name [, other]): returns another module table, with its own debug_mode. Its log messages begin with
-  -- `name`. The stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns such a table. `other` is for specs, not
-  -- for programs: a world in which to make the instance. It receives what its wires are made of, and the parts of its
-  -- last instance.
+  -- `name`. The stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns such a table. `other` is not
+  -- for programs: a world in memory in which to make the instance. It receives a clock if it has none, what its wires
+  -- are made of, and the parts of its last instance.
   local function instance(name, other)
     if other then
       other.native, other.memory = native, native.source("wires/memory")(native)
+      other.clock = other.clock or native.source("mock/clock")(native)
       return instance_of(other)(name)
     end
     local own = {}
@@ -40,9 +45,10 @@ function instance_of(world)
     world.import = import
     import("log").name = type(name) == "string" and name or "luws"
     local luws = import("luws")
-    luws.instance = instance
+    luws.instance, world.api = instance, luws
     return luws
   end
+  world.instance = instance
 
   return instance
 end

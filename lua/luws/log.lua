@@ -4,7 +4,7 @@ Log messages: they go to luup.log on a Luup system, otherwise to print.
 `luup` is looked up at each call, because it may appear after the module was loaded. Knows nothing of connections.
 --]]
 
-local _, import = ...
+local _, import, world = ...
 local clock, guard = import("clock"), import("guard")
 
 local log = {
@@ -39,6 +39,7 @@ end
 
 --- handler_failed(what, err): logs the error (with its stack) of a user's handler or sink.
 function log.handler_failed(what, err)
+  if world.failed then world.failed(what, err) end
   local now = clock.now()
   if now - second >= 1 then
     second, failures = now, 0

@@ -25,6 +25,7 @@ local function waiting(state, target, handler, given)
   local conn = publish.new(state, target, handler, given)
   keep(state, target)
   publish.opened(conn, state)
+  if state.opening.reactor then import("drive").enter(conn, state) end
   return conn
 end
 

@@ -131,6 +131,8 @@ function request.aim(plan, opening)
   local host, headers, subprotocols = headers_of(plan, opening)
   if not host then return headers end
   parameters.host, parameters.resource, parameters.secure = target.host, target.resource, target.secure or nil
+  -- In a world in memory, servers may be reached at wss URLs without TLS.
+  if world.is_secure and not world.is_secure(target) then parameters.secure = nil end
   parameters.host_header, parameters.headers, parameters.subprotocols = host, headers, subprotocols
   -- The name that the user gave for TLS is that of the URL's server.
   local luasec = parameters.tls

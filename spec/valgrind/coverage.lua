@@ -5,7 +5,8 @@
 local luws = require "luws"
 -- The other modules, by the name of each after "luws.".
 local MODULES = {
-  cookies = require "luws.cookies", json = require "luws.json", reactor = require "luws.reactor",
+  cookies = require "luws.cookies", json = require "luws.json", mock = require "luws.mock",
+  reactor = require "luws.reactor",
 }
 
 local coverage = {}

@@ -41,6 +41,7 @@ play("proxies", require "spec.valgrind.proxies")
 play("redirects and cookies", require "spec.valgrind.redirects")
 play("the reactor", require "spec.valgrind.reactor")
 play("JSON", require "spec.valgrind.json")
+play("worlds without a network", require "spec.valgrind.mock")
 play("wrong arguments", require "spec.valgrind.arguments")
 
 luup.left = require "spec.valgrind.left" () -- luacheck: ignore (alive until the Lua state is closed)

@@ -72,6 +72,7 @@ macro_rules! modules {
 modules! {
     luaopen_luws => c"luws",
     luaopen_luws_json => c"json",
+    luaopen_luws_mock => c"mock",
     luaopen_luws_reactor => c"reactor",
     luaopen_luws_cookies => c"cookies",
 }

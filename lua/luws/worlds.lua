@@ -1,0 +1,42 @@
+--[[
+Which world a connection lives in. There is the real world, and there may be others (mock). A program has one module
+table for all of them: the option `reactor` says in which world wsopen opens a connection, and every function of the
+API hands a connection of another world on to that world's.
+--]]
+
+local _, import, world = ...
+local guard, options, reactor = import("guard"), import("options"), import("reactor")
+
+local worlds = {}
+
+reactor.public[world.HOME] = world
+
+--- Returns the world of a reactor, or nil.
+local function world_of(value)
+  return type(value) == "table" and rawget(value, world.HOME) or nil
+end
+
+options.register {
+  { "reactor", nil, function(value) -- what drives the connection, and so the world in which it is opened
+    if world_of(value) then return value end
+    return nil, "a reactor expected, got " .. type(value)
+  end },
+}
+
+--- of_reactor(reactor): returns the API of the world of a reactor, if it is another one than ours.
+function worlds.of_reactor(value)
+  local other = world_of(value)
+  return other and other ~= world and other.api or nil
+end
+
+--- set_home(metatable, api): notes whose connections those with this metatable are.
+function worlds.set_home(metatable, api) metatable[world.HOME] = { world = world, api = api } end
+
+--- of(conn): returns the API to which a connection belongs, if it is one of another world.
+function worlds.of(conn)
+  local meta = type(conn) == "table" and guard.metatable_of(conn)
+  local home = type(meta) == "table" and rawget(meta, world.HOME)
+  return home and home.world ~= world and home.api or nil
+end
+
+return worlds
