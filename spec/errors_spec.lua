@@ -46,7 +46,8 @@ local OPTIONS = {
 
 local FIELDS = {
   "connected", "closing", "proto", "ip", "port", "path", "options", "msghandler", "socket", "lastMessage", "lastPing",
-  "bufferedAmount", "subprotocol", "close_code", "close_reason", "was_clean", "close_code_sent", "close_reason_sent",
+  "bufferedAmount", "bufferedPayload", "subprotocol", "close_code", "close_reason", "was_clean", "close_code_sent",
+  "close_reason_sent",
 }
 
 --- Returns whether sleeping for this time would take long.

@@ -62,6 +62,7 @@ in this file with the driver.
 ---@field close fun(self: any): any
 ---@field getfd? fun(self: any): integer
 ---@field dirty? fun(self: any): boolean
+---@field watch? fun(self: any, f: fun()) is given a function to call when something has come
 ---@field setoption? fun(self: any, name: string, on: boolean): any called with "keepalive" and "tcp-nodelay"
 
 ---A server's headers by their names in lower case; those that are repeated are joined by ", ".
@@ -251,6 +252,8 @@ in this file with the driver.
 ---@field queue? number
 ---What drives the connection from its opening on. Default: none.
 ---@field reactor? luws.reactor
+---Called by the reactor when nothing is left of the connection. Default: none.
+---@field close_handler? fun(conn: luws.Connection)
 ---With wait = false: the most connections opened to one address at the same time; 0: no limit. Default: 0.
 ---@field connecting_limit? integer
 ---Opens the socket in place of luws, to the proxy if there is one. Not together with sockproxy. Default: none.
@@ -358,6 +361,7 @@ function Socket:close() end
 ---With ping_interval: the seconds from the last ping to its pong; nil before the first pong.
 ---@field latency? number
 ---@field latency_smoothed? number the same, smoothed: each new latency counts for one eighth
+---@field bufferedPayload integer bytes of the data of messages that have not left completely
 ---After the end: the code in the peer's close frame; 1005 if it had none, 1006 if no close frame came.
 ---@field close_code? integer
 ---@field close_reason? string after the end: the reason in the peer's close frame, or ""

@@ -13,6 +13,7 @@ local close = {}
 
 options.register {
   { "close_timeout", 0.5, options.at_least(0) }, -- s that a closed connection lingers for the peer's answer
+  { "close_handler", nil, options.callable }, -- close_handler(conn): called by the reactor when nothing is left of it
 }
 
 --- Returns the option's present value; or, if the user's table cannot be read, the value that wsopen has read.

@@ -25,7 +25,8 @@ A wire carries the bytes of a session. Every wire has these methods and fields:
   shutdown()       ends our half of the stream
   close()          frees everything
   descriptor()     returns the descriptor that shows whether it can be read or written, or nil
-  watch(f)         instead of a descriptor: calls f() whenever it can be read or written again
+  watch(f)         instead of a descriptor: calls f() whenever it can be read or written again. Returns false if that
+                   is not said of everything
   adapts           true: a read without `max` chooses its own size
   calls_nobody     true: reading calls no user code, raises no errors and does not yield
   came             bytes that a wait has brought into the session, to be counted by the next read

@@ -6,8 +6,8 @@ Whatever gives a connection something to do that its descriptor does not show, g
 --]]
 
 local native, import = ...
-local clock, connection, guard, linger = import("clock"), import("connection"), import("guard"),
-  import("linger")
+local clock, connection, guard, linger, log = import("clock"), import("connection"), import("guard"),
+  import("linger"), import("log")
 local open, publish, quick, receive, turns = import("open"), import("publish"), import("quick"), import("receive"),
   import("turns")
 
@@ -31,7 +31,7 @@ local function watch_descriptors(item, state)
   item.wire = wire
   if wire.wake and not wire:wake(item) then item.is_polled = true end
   if wire.watch then
-    wire:watch(function() item:notice() end)
+    if wire:watch(function() item:notice() end) == false then item.is_polled = true end
     return
   end
   for _, fd in ipairs(wire.descriptors and wire:descriptors() or { wire:descriptor() }) do
@@ -134,6 +134,14 @@ local function turn_of_open(item, now)
   return again, limited(item, now, left and now + left)
 end
 
+--- tell_over(conn, state): calls the user's close_handler, because nothing of the connection is left.
+local function tell_over(conn, state)
+  local handler = state.opening.close_handler
+  if not handler then return end
+  local ok, err = guard.free(handler, conn)
+  if not ok then log.handler_failed(("the close_handler of %s raised an error"):format(guard.name(conn)), err) end
+end
+
 local function turn_of_closed(item, now)
   local state = item.state
   receive.tell_news(item.conn, state)
@@ -142,6 +150,7 @@ local function turn_of_closed(item, now)
   if not due then
     state.item = nil
     item:leave()
+    tell_over(item.conn, state)
   end
   return again, limited(item, now, due)
 end

@@ -51,6 +51,7 @@ end
 --- finish(entry): frees the wire and the session.
 local function finish(entry)
   if entry.over then return end
+  entry.unsent = native.unsent(entry.session)
   entry.over = true
   note(entry)
   entry.wire:close()
@@ -209,6 +210,7 @@ function linger.begin(state, seconds, is_failed)
     frame = state.close_frame, -- a close frame that could not be queued yet
     left = false, -- everything that was queued has left, the close frame last
     released = false, -- conn.socket is detached from the wire
+    unsent = 0, -- the data of messages that has never left, once it is over
     said = false, -- TLS and the stream were ended from our side
     more = false, -- what was read has not all been discarded yet
     over = false,

@@ -49,6 +49,14 @@ function Connection:__index(key)
     if not state then return 0 end
     return (state.outbox and state.outbox.size or 0) + (state.phase ~= "connecting" and connection.outgoing(state) or 0)
   end
+  -- The data of messages that have not left yet, even while the connection lingers, and what never has.
+  if key == "bufferedPayload" then
+    local state = state_of(self)
+    if not (state and state.session) then return 0 end
+    local lingering = state.lingering
+    local unsent = lingering and lingering.over and lingering.unsent or native.unsent(state.session)
+    return unsent + (state.outbox and state.outbox.size or 0)
+  end
   return made[key]
 end
 

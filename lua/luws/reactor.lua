@@ -173,6 +173,9 @@ public.pollfd = turns.fd
 --- dirty(): returns whether step(0) has something to do by now.
 public.dirty = turns.is_due
 
+--- steps(): returns how many steps have begun, those of run() included.
+public.steps = turns.steps
+
 --- timeout(): returns after how many seconds step(0) has something to do at the latest; nil if no time is known.
 public.timeout = turns.left
 

@@ -50,6 +50,7 @@ local items, tokens, count = {}, 0, 0
 local heap = timers.new()
 local queue, head, tail = {}, 1, 0 -- those whose turn is due
 local stepping, stopped = false, false
+local steps = 0 -- how many have begun
 local afterwards = {} -- what is to be called after the present step
 local on_busy = {} -- what is to be called when there is something to drive again
 
@@ -229,6 +230,7 @@ end
 
 --- work(seconds): waits for at most that time until somebody's turn is due. Returns how many turns it gave.
 local function work(seconds)
+  steps = steps + 1
   local deadline = clock.now() + seconds
   local done = 0
   note()
@@ -281,7 +283,10 @@ function turns.step(seconds)
   if seconds == 0 and not stepping and is_sound and head > tail and poller and untold == 0 then
     local found = poller.wait(0, told)
     local first = heap:first()
-    if not found and (not first or first.time > clock.now()) then return 0 end
+    if not found and (not first or first.time > clock.now()) then
+      steps = steps + 1
+      return 0
+    end
     untold = found or 0 -- to be noted where no finaliser can step meanwhile
   end
   return guard_step("step", work, seconds)
@@ -310,6 +315,9 @@ function turns.stop() stopped = true end
 
 --- is_stepping(): returns whether a step is being done.
 function turns.is_stepping() return stepping end
+
+--- steps(): returns how many steps have begun.
+function turns.steps() return steps end
 
 --- is_idle(): returns whether there is nothing to drive.
 function turns.is_idle() return count == 0 end

@@ -24,7 +24,8 @@ local function many(scheme, options)
   for i = 1, COUNT do
     local given = { wait = false, ssl_verify = scheme == "wss" and "peer" or nil, close_timeout = 1,
       ssl_cafile = scheme == "wss" and servers.ca_file() or nil,
-      open_handler = function(conn) assert(luws.wssend(conn, 1, "echo " .. i)) end }
+      open_handler = function(conn) assert(luws.wssend(conn, 1, "echo " .. i)) end,
+      close_handler = function(conn) assert(conn.was_clean and conn.bufferedPayload == 0) end }
     for name, value in pairs(options or {}) do given[name] = value end
     assert(luws.wsopen(servers.url("demo", scheme, "/echo"), function(conn, opcode, data)
       assert(opcode == 1 and data == "echo " .. i)
@@ -51,7 +52,7 @@ end
 
 local function functions()
   assert(reactor.getfd() == reactor.pollfd() and reactor.events() == "r")
-  assert(type(reactor.dirty()) == "boolean")
+  assert(type(reactor.dirty()) == "boolean" and reactor.steps() >= 0)
   local fired, watched = 0, 0
   reactor.after(0.01, function() fired = fired + 1 end)
   reactor.after(0.01, function() fired = fired + 10 end):cancel()

@@ -26,6 +26,7 @@ mod proxy_hop;
 mod random;
 mod tls_hop;
 mod transport;
+mod unsent;
 mod websocket;
 
 use event::STARVED;
@@ -38,6 +39,7 @@ use random::generator;
 pub use random::token;
 use tls_hop::TlsHop;
 use transport::Transport;
+use unsent::Unsent;
 use websocket::WebSocket;
 
 /// While this many bytes wait to be sent, only the most recent ping is answered (RFC 6455 section 5.5.3), so that a
@@ -87,6 +89,7 @@ pub struct Session {
     wire_ended: bool,
     /// The bytes that the wire has taken.
     sent: u64,
+    unsent: Unsent,
 }
 
 impl Session {
@@ -134,6 +137,7 @@ impl Session {
             keepalive: None,
             wire_ended: false,
             sent: 0,
+            unsent: Unsent::default(),
         }
     }
 
@@ -275,8 +279,11 @@ impl Session {
     /// # Errors
     /// Returns the errors of `write`.
     pub fn send_with<E>(&mut self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<usize, E> {
+        let before = self.websocket.output_len();
         let count = self.transport.send_with(self.websocket.output(), write)?;
         self.sent += count as u64;
+        self.unsent.left(before - self.websocket.output_len());
+        self.unsent.written(self.sent);
         if count > 0
             && self.outgoing_len() < PONG_BACKLOG
             && let Some(payload) = self.waiting_pong.take()
@@ -424,6 +431,9 @@ impl Session {
     pub fn send(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
         let connection = self.websocket.connection_mut().ok_or(SendError::NotOpen)?;
         connection.send(opcode, data, fin)?;
+        if !opcode.is_control() {
+            self.unsent.note(data.len(), connection.output_len());
+        }
         self.encrypt_pending();
         Ok(())
     }
@@ -507,7 +517,12 @@ impl Session {
 
     /// Encrypts until `most` bytes of ciphertext wait to be sent.
     fn encrypt(&mut self, most: usize) {
+        let before = self.websocket.output_len();
         let result = self.transport.encrypt(self.websocket.output(), most);
+        let count = before - self.websocket.output_len();
+        if count > 0 {
+            self.unsent.encrypted(count, self.sent + self.transport.outgoing_len() as u64);
+        }
         self.verdict.note(result);
     }
 
@@ -630,6 +645,12 @@ impl Session {
     #[must_use]
     pub fn sent_len(&self) -> u64 {
         self.sent
+    }
+
+    /// The bytes of data of the messages and fragments whose last byte the wire has not taken yet.
+    #[must_use]
+    pub fn unsent_len(&self) -> usize {
+        self.unsent.total()
     }
 
     /// By how much a message or a fragment with this much data makes [`outgoing_len`](Self::outgoing_len) larger, at

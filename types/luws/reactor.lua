@@ -65,6 +65,10 @@ function reactor.pollfd() end
 ---@return boolean
 function reactor.dirty() end
 
+---How many steps have begun, those of run included.
+---@return integer
+function reactor.steps() end
+
 ---After how many seconds step(0) has something to do at the latest; nil if no time is known.
 ---@return number?
 function reactor.timeout() end

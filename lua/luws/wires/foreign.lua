@@ -177,6 +177,21 @@ function Wire:close()
   if not ok then log.warning("the program's socket cannot be closed: %s", why:match("^[^\n]*")) end
 end
 
+local function do_watch(socket, f) socket:watch(f) end
+
+--- The method watch of wires whose socket has one: the socket calls f() when something has come. Returns false, because
+-- that tells neither of room nor of every end.
+local function watch(wire, f)
+  guard.run(do_watch, wire.socket, f)
+  return false
+end
+
+--- Returns whether a socket has this method.
+local function has_method(socket, name)
+  local ok, method = pcall(function() return socket[name] end)
+  return ok and guard.is_callable(method)
+end
+
 local wires = {}
 
 --- check(socket): returns what is wrong with a socket, or nil.
@@ -185,8 +200,7 @@ function wires.check(socket)
     return "a socket expected, got " .. type(socket)
   end
   for _, name in ipairs { "send", "receive", "settimeout", "close" } do
-    local ok, method = pcall(function() return socket[name] end)
-    if not ok or not guard.is_callable(method) then
+    if not has_method(socket, name) then
       return "a socket expected, got a " .. type(socket) .. " without " .. name
     end
   end
@@ -200,6 +214,7 @@ function wires.make(session, socket)
     session = session,
     socket = socket,
     process = native.process(),
+    watch = has_method(socket, "watch") and watch or nil,
     receiving = guard.turn(),
     sending = guard.turn(),
     over = nil, -- why nothing more will come

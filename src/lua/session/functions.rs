@@ -71,6 +71,8 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"has_room", has_room),
     // taken(session): how many bytes the wire has taken since the beginning
     (c"taken", taken),
+    // unsent(session): the bytes of data of the messages whose last byte the wire has not taken yet
+    (c"unsent", unsent),
     // status(session): the first incomplete hop ("proxy", "tls", "upgrade", or "frames" if all are complete); whether
     // the peer has ended TLS; whether the session has failed
     (c"status", status),
@@ -176,6 +178,11 @@ deed!(has_room, |session, arguments| { session.has_room(argument(arguments, 1).s
 fn taken(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let taken = session(arguments).map_or(0, |session| session.ask(Session::sent_len));
     vec![(taken as f64).into()]
+}
+
+fn unsent(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let unsent = session(arguments).map_or(0, |session| session.ask(Session::unsent_len));
+    vec![unsent.into()]
 }
 
 fn status(_: &Rc<Context>, arguments: &[Value]) -> Reply {
