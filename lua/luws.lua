@@ -245,14 +245,20 @@ function luws.wswait(conn, seconds)
   return noticed(conn, wait_for(conn, seconds))
 end
 
+--- Returns whether a WebSocket object, whose connection is driven already and may be another instance's, is not over.
+local function is_driven(object) return import("reactor").public.add(object.connection) end
+
 --- watch(conn): inside openLuup, makes the scheduler receive whenever something arrives, until the connection ends.
--- Returns true, or false and why not.
+-- Takes a WebSocket object (luws.websocket), too. Returns true, or false and why not.
 function luws.watch(conn)
   local state = live(conn)
-  if not state then return absent(conn, "watch", false) end
+  if not state then
+    local ok, is_live = pcall(is_driven, conn)
+    if not (ok and is_live) then return absent(conn, "watch", false) end
+  end
   local ok, why = import("reactor").public.attach("openluup")
   if not ok then return false, why == "openluup is not here" and "this is not openLuup" or why end
-  import("drive").enter(conn, state)
+  if state then import("drive").enter(conn, state) end
   return true
 end
 

@@ -378,6 +378,33 @@ built in: received hello
   end)
 end)
 
+describe("examples/websocket.lua", function()
+  it("talks to an echo server over ws and wss", function()
+    for _, scheme in ipairs { "ws", "wss" } do
+      local url = servers.url("demo", scheme, "/echo")
+      local output, status = child.run { "examples/websocket.lua", url, scheme == "wss" and servers.ca_file() or nil }
+      assert.equal(([[
+connecting to %s
+open, 33 bytes sent
+received: hello
+received: from Lua
+received: with a smile 🙂
+received: 3 bytes
+closed: 1000, clean
+]]):format(url), output)
+      assert.equal(0, status)
+    end
+  end)
+
+  it("reports what failed, with status 1", function()
+    local url = scripted.refused().url
+    local output, status = child.run { "examples/websocket.lua", url }
+    assert.equal(("connecting to %s\nfailed: Connection to %s failed: connection refused\nclosed: 1006, not clean\n")
+      :format(url, url:match "//(.*)/"), output)
+    assert.equal(1, status)
+  end)
+end)
+
 describe("examples/reactor_loop.lua", function()
   for _, loop in ipairs { "run", "select", "copas", "cqueues", "luv", "frames" } do
     it("drives its connections in the loop " .. loop, function()

@@ -9,7 +9,7 @@ local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/types_spec%.lua$"
 
 local PATHS = {
   "types/luws.lua", "types/luws/cookies.lua", "types/luws/json.lua", "types/luws/mock.lua",
-  "types/luws/reactor.lua",
+  "types/luws/reactor.lua", "types/luws/websocket.lua",
 }
 
 local function text_of(path)
@@ -207,6 +207,28 @@ describe("the annotations in types", function()
     assert.same(sorted_keys(cookies), sorted_keys(types["luws.cookies"].functions))
     assert.same(sorted_keys(getmetatable(cookies.jar()).__index), sorted_keys(types["luws.Jar"].functions,
       { __index = true, __tostring = true }))
+  end)
+
+  it("have the functions and fields of the WebSocket object and its class", function()
+    local WebSocket = require "luws.websocket"
+    assert.same(sorted_keys(WebSocket), sorted_keys(types["luws.WebSocketClass"].functions))
+    local source, given = text_of "lua/luws/websocket.lua", {}
+    for name in source:gmatch "\nfunction methods:(%w+)" do given[name] = true end
+    for name in text_of("lua/luws/websocket/events.lua"):gmatch "\nfunction targets:(%w+)" do given[name] = true end
+    for name in source:match("\nlocal LOOPS = {(.-)}"):gmatch "(%w+) =" do given[name] = true end
+    assert.is_true(given.send and given.addEventListener and given.getfd)
+    assert.same(sorted_keys(given), sorted_keys(types["luws.WebSocket"].functions))
+    local fields = { binaryType = true }
+    for name in source:gmatch "\nfunction fields%.(%w+)" do fields[name] = true end
+    for name in source:match("\nlocal CONSTANTS = {(.-)}"):gmatch "(%w+) =" do fields[name] = true end
+    for name in source:match("\nlocal ON = {(.-)}"):gmatch "(%w+) =" do fields[name] = true end
+    assert.same(sorted_keys(fields), sorted_keys(types["luws.WebSocket"].fields))
+    local ws = WebSocket "ws://127.0.0.1:1/"
+    ws:close()
+    for _, name in ipairs(sorted_keys(given)) do assert.equal("function", type(ws[name])) end
+    for _, name in ipairs(sorted_keys(types["luws.WebSocketOptions"].fields)) do
+      assert.is_false((pcall(WebSocket, "ws://127.0.0.1:1/", nil, { [name] = 1 })), name)
+    end
   end)
 
   it("have the functions and fields of luws.json", function()

@@ -18,6 +18,7 @@
 //! events. Without the Lua features the crate is this engine, with both roles of the protocol, and the client's TCP
 //! sockets ([`net`]).
 
+pub mod address;
 pub mod cookies;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -13,6 +13,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/http", &["memory", "text"], &["base64", "httparse", "httpdate", "md5", "sha2"]),
     ("src/protocol", &["http", "memory", "text"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
+    ("src/address.rs", &["url"], &["url"]),
     ("src/cookies", &["memory", "url"], &[]),
     (
         "src/tls",
@@ -25,7 +26,10 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/net", &[], &["nix", "rustix", "socket2"]),
     (
         "src/lua",
-        &["cookies", "http", "json", "memory", "net", "protocol", "proxy", "session", "tls", "url"],
+        &[
+            "address", "cookies", "http", "json", "memory", "net", "protocol", "proxy", "session", "tls",
+            "url",
+        ],
         &["mlua_sys", "simdutf8"],
     ),
 ];
@@ -92,6 +96,11 @@ const DRIVER: &[&str] = &[
     "mock/websocket",
     "mock/luup",
     "mock",
+    "websocket/events",
+    "websocket/setup",
+    "websocket/data",
+    "websocket/callback_socket",
+    "websocket",
     "loader",
 ];
 

@@ -23,6 +23,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::address::Address;
 use crate::http::date;
 use crate::http::headers::Header;
 use crate::net::process::{NOT_OURS, Process};
@@ -55,6 +56,8 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"parse_url", parse_url),
     // follow(url, location): the target to which a redirect of this URL leads, or nil and what is wrong with the location
     (c"follow", follow),
+    // parse_address(url, base): a table of the fields of Address; or nil and what is wrong with the URL
+    (c"parse_address", parse_address),
     // check_header(name, value): nil, or what is wrong with it
     (c"check_header", check_header),
     // random(): a number from 0 to 1, without 1
@@ -178,6 +181,20 @@ fn target(target: Result<Target, UrlError>) -> Reply {
     table.set("resource", target.resource);
     table.set("host_header", target.host_header);
     table.set("authorization", target.authorization);
+    vec![table.into()]
+}
+
+fn parse_address(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let text = |index: usize| arguments.get(index).and_then(Value::bytes).map(std::str::from_utf8);
+    let (Some(Ok(url)), Ok(base)) = (text(0), text(1).transpose()) else { return failure("it is not UTF-8") };
+    let address = match Address::parse(url, base) {
+        Ok(address) => address,
+        Err(why) => return failure(why.to_string()),
+    };
+    let mut table = Table::default();
+    table.set("url", address.url);
+    table.set("origin", address.origin);
+    table.set("target", address.target);
     vec![table.into()]
 }
 

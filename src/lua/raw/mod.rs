@@ -75,6 +75,7 @@ modules! {
     luaopen_luws_mock => c"mock",
     luaopen_luws_reactor => c"reactor",
     luaopen_luws_cookies => c"cookies",
+    luaopen_luws_websocket => c"websocket",
 }
 
 /// The key in Lua's registry of the function that the loader returns. Its address is what counts.
