@@ -111,6 +111,33 @@ describe("a forked child", function()
     end)
   end
 
+  it("does not open its parent's lost connection again", function()
+    local output = odd_host.run {
+      servers.url("demo", "ws", "/close"), "ws",
+      input = PROGRAM:gsub('assert%(echo "before" == "before"%)', "") .. [[
+        local asked = 0
+        local function on() asked = asked + 1 end
+        local lost = assert(luws.wsopen(url, nil, { reconnect = { first = 0.1, on = on } }))
+        local function receive(seconds)
+          local deadline, more, why = luws.gettime() + seconds, nil, nil
+          repeat
+            luws.sleep(0.01)
+            more, why = luws.wsreceive(lost)
+          until more == nil or luws.gettime() > deadline
+          return more, why
+        end
+        while lost.connected or asked == 0 do luws.wsreceive(lost) end
+        fork(function()
+          print(receive(5))
+          odd.exit(0)
+        end)
+        print(receive(0.3))
+        print(asked > 1)
+      ]],
+    }
+    assert.equal("nil\tgave up: the connection belongs to another process\nfalse\t0\ntrue\n", output)
+  end)
+
   for _, kind in ipairs { "ws", "wss" } do
     it("ends while its parent closes the connection, and the parent sees the peer's answer: " .. kind, function()
       local output = odd_host.run {

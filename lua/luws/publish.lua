@@ -132,7 +132,7 @@ end
 --- failed(conn, state): completes the table of a connection that nobody has waited for, and that could not be opened.
 function publish.failed(conn, state)
   local failure = state.failure
-  settle_place(conn, state.plan.target)
+  if state.plan then settle_place(conn, state.plan.target) end -- none: a forked child does not even try
   state.plan, state.news = nil, failure.text
   conn.response = failure.response
   conn.close_code, conn.close_reason, conn.was_clean = 1006, "", false

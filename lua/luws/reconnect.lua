@@ -7,7 +7,7 @@ keeps what lingers. A keeper remembers across the states of a connection what th
 present state as `keeper`, so wsclose ends everything by taking it out there.
 --]]
 
-local _, import = ...
+local native, import = ...
 local backoff, clock, connection, drive, guard = import("backoff"), import("clock"), import("connection"),
   import("drive"), import("guard")
 local log, open, options, quick = import("log"), import("open"), import("options"), import("quick")
@@ -24,6 +24,7 @@ function reconnect.new(settings, target)
   return setmetatable({
     settings = settings,
     target = target,
+    process = native.process(), -- a forked child leaves the connection to its parent
     attempt = 0, -- the number of the last attempt
     since = nil, -- when the connection was opened last; nil if it never was
     left = nil, -- the lingering entry of the last connection
@@ -38,6 +39,7 @@ local function is_kept(keeper, conn, state) return quick.state_of(conn) == state
 --- decide(conn, why, failure): asks the settings and the program about the next attempt. Returns after how many seconds
 -- it is to be made; nil for giving up.
 function Keeper:decide(conn, why, failure)
+  if native.not_ours(self.process) then return nil end
   self.attempt = self.attempt + 1
   local settings, attempt = self.settings, self.attempt
   local delay = backoff.delay(settings, attempt, failure, self.since ~= nil)
@@ -60,6 +62,11 @@ end
 local function wait_step(state, now)
   if now < state.retry_at then return false, false, state.retry_at end
   state.retry_at = nil
+  local why = native.not_ours(state.keeper.process)
+  if why then
+    connection.attempt_failed(state, { text = why })
+    return false, false, math.huge
+  end
   return open.again(state, state.keeper.target, options.of(state.conn))
 end
 
