@@ -264,6 +264,37 @@ describe("a connection that comes back", function()
     end
   end)
 
+  it("comes back once more, and then no more, if the option is switched off meanwhile", function()
+    local server = o:echo_server()
+    local conn, told = o:open(server)
+    o:run(conn, 1)
+    conn.options.reconnect = false
+    last_of(server):vanish()
+    o:run(conn, 5)
+    assert.is_true(conn.connected)
+    last_of(server):vanish()
+    w.reactor.run(100)
+    assert.same({ "open", CLOSED, "open", CLOSED }, told)
+    assert.same({ nil, "closed" }, { luws.wsreceive(conn) })
+    assert.equal(2, #server.peers)
+  end)
+
+  it("goes through SockProxy each time, and directly if that is not there", function()
+    local server = w:server(function(n) return w:peer({ proxy = n < 3 }):echo() end)
+    local conn, told = o:open(server, { sockproxy = true })
+    local seen = {}
+    for _ = 1, 2 do
+      o:run(conn, 3)
+      seen[#seen + 1] = { conn.connected, conn.proxied }
+      last_of(server):vanish()
+    end
+    w.dials = { { 0, "connection refused" } }
+    o:run(conn, 5)
+    seen[#seen + 1] = { conn.connected, conn.proxied }
+    assert.same({ { true, true }, { true, true }, { true, false } }, seen)
+    assert.same({ "open", CLOSED, "open", CLOSED, "open" }, told)
+  end)
+
   it("is collected if nobody holds it and nobody drives it", function()
     local server = o:echo_server()
     local weak = setmetatable({ (o:open(server)) }, { __mode = "v" })

@@ -86,7 +86,7 @@ function drive.opening(conn, state)
   local due = advance(state, now)
   if state.failure and state.phase == "connecting" then
     state.keeper:failed(conn, state)
-    due = state.retry_at
+    due = state.retry_at or math.huge -- it is being decided
   end
   if state.phase == "connecting" then return due end
   if state.phase == "closed" and not state.failure then return nil end -- wsclose, in user code
@@ -145,6 +145,8 @@ end
 local function turn_of_closed(item, now)
   local state = item.state
   receive.tell_news(item.conn, state)
+  local present = quick.state_of(item.conn)
+  if present and present ~= state and present.keeper then drive.enter(item.conn, present) end -- it comes back
   local again, due = false, nil
   if state.lingering then again, due = linger.turn(state.lingering) end
   if not due then

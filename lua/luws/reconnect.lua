@@ -8,8 +8,7 @@ present state as `keeper`, so wsclose ends everything by taking it out there.
 --]]
 
 local native, import = ...
-local backoff, clock, connection, drive, guard = import("backoff"), import("clock"), import("connection"),
-  import("drive"), import("guard")
+local backoff, clock, connection, guard = import("backoff"), import("clock"), import("connection"), import("guard")
 local log, open, options, quick = import("log"), import("open"), import("options"), import("quick")
 
 local STATE, NUMBER = log.STATE, log.NUMBER
@@ -36,17 +35,14 @@ end
 --- Returns whether a connection is still in this state, and is to be kept by this keeper.
 local function is_kept(keeper, conn, state) return quick.state_of(conn) == state and state.keeper == keeper end
 
---- decide(conn, why, failure): asks the settings and the program about the next attempt. Returns after how many seconds
--- it is to be made; nil for giving up.
-function Keeper:decide(conn, why, failure)
+--- Does the work of decide, and may be interrupted.
+local function choose(self, conn, why, failure)
   if native.not_ours(self.process) then return nil end
   self.attempt = self.attempt + 1
   local settings, attempt = self.settings, self.attempt
   local delay = backoff.delay(settings, attempt, failure, self.since ~= nil)
   if not settings.on or settings.attempts and attempt > settings.attempts then return delay end
-  self.is_deciding = true
   local ok, answer = guard.free(settings.on, conn, why, attempt)
-  self.is_deciding = false
   if not ok then
     log.handler_failed(("the reconnect.on of %s raised an error"):format(guard.name(conn)), answer)
   elseif answer == false then
@@ -55,6 +51,16 @@ function Keeper:decide(conn, why, failure)
     return answer
   end
   return delay
+end
+
+--- decide(conn, why, failure): asks the settings and the program about the next attempt. Returns after how many seconds
+-- it is to be made, nil for giving up; then the error, if this was interrupted.
+function Keeper:decide(conn, why, failure)
+  self.is_deciding = true
+  local ok, delay = guard.caught(choose, self, conn, why, failure)
+  self.is_deciding = false
+  if ok then return delay end
+  return nil, delay
 end
 
 --- The step that waits for the time of an attempt, and begins it. The options are read again: the program may have put
@@ -84,42 +90,53 @@ function Keeper:opened(conn, state)
   end
   conn.response, self.left = nil, nil
   self.settings, self.since, self.has_warned = state.reconnect, clock.now(), false
+  if not state.reconnect then state.keeper = nil end -- the option was switched off meanwhile
 end
 
 --- lost(conn, state, why): deals with the end of a connection that was open, of which the handler was told.
 function Keeper:lost(conn, state, why)
   if self.is_deciding or not is_kept(self, conn, state) then return end
   if clock.now() - self.since >= self.settings.stable then self.attempt = 0 end
-  local delay = self:decide(conn, why, nil)
+  local delay, interruption = self:decide(conn, why, nil)
   if not is_kept(self, conn, state) then return end -- wsclose
-  state.keeper = nil
   if not delay then
-    state.outbox = nil
+    state.keeper, state.outbox = nil, nil
+    if interruption then
+      state.over = "interrupted"
+      error(interruption, 0)
+    end
     log.debug("%s is not opened again", guard.name(conn))
     return
   end
   log.debug("%s is lost: %s; trying again in %.1f s", guard.name(conn), why, delay)
   local following = connection.new(state.opening)
   following.conn, following.keeper, following.outbox = conn, self, state.outbox
-  state.outbox = nil
   retry(following, delay)
   self.left = state.lingering
-  conn[STATE], conn[NUMBER] = following, false
   conn.closing, conn.socket = false, nil
-  if state.item then drive.enter(conn, following) end
+  conn[STATE], conn[NUMBER] = following, false -- from here on, the old state is not looked at any more
+  state.keeper, state.outbox = nil, nil
 end
 
 --- failed(conn, state): deals with an attempt that has failed.
 function Keeper:failed(conn, state)
+  if self.is_deciding then return end
   local failure = state.failure
-  state.failure = nil
   conn.response = failure.response
-  local delay = self:decide(conn, failure.text, failure)
-  if state.phase ~= "connecting" then return end -- wsclose
+  local delay, interruption = self:decide(conn, failure.text, failure)
+  if state.phase ~= "connecting" then -- wsclose
+    state.failure = nil
+    return
+  end
   if not delay then
-    if self.since then failure.text = "gave up: " .. failure.text end
+    if interruption then
+      failure = { text = "interrupted" }
+    elseif self.since then
+      failure.text = "gave up: " .. failure.text
+    end
     state.keeper, state.outbox = nil, nil
     connection.failed(state, failure)
+    if interruption then error(interruption, 0) end
     return
   end
   if backoff.is_firm(failure) and not self.has_warned then
@@ -129,6 +146,7 @@ function Keeper:failed(conn, state)
     log.debug("%s cannot be opened: %s; trying again in %.1f s", guard.name(conn), failure.text, delay)
   end
   retry(state, delay)
+  state.failure = nil
 end
 
 return reconnect
