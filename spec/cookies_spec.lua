@@ -239,9 +239,9 @@ describe("a connection with a jar", function()
 
   it("sends the user's own cookies first, without those of the same names in the jar", function()
     local peer = keep { { "upgrade" }, { "read_frame" }, { "close" } }
-    for _, cookie in ipairs { "a=1", "b=2", "ab=3" } do jar:set(peer.url, cookie) end
-    assert(open(peer.url, { upgrade_headers = { cookie = "b=own; z=9" } }))
-    assert.equal("b=own; z=9; a=1; ab=3", peer:at(2).headers.cookie)
+    for _, cookie in ipairs { "a=1", "b=2", "ab=3", "x=4", "two words=5", "y=6" } do jar:set(peer.url, cookie) end
+    assert(open(peer.url, { upgrade_headers = { cookie = "b=own; z=x=9;two words =8; alone" } }))
+    assert.equal("b=own; z=x=9;two words =8; alone; a=1; ab=3; x=4; y=6", peer:at(2).headers.cookie)
   end)
 
   it("takes a flood of cookies", function()

@@ -63,17 +63,24 @@ function cookies.keep(jar, url, headers)
   for _, line in ipairs(headers["set-cookie"] or {}) do jar:set(url, line) end
 end
 
+--- Calls f(cookie, name) for each cookie in the value of a Cookie header.
+local function each(value, f)
+  for cookie in value:gmatch "[^;]+" do
+    cookie = cookie:match "^%s*(.-)%s*$"
+    f(cookie, cookie:match "^([^=]-)%s*=")
+  end
+end
+
 --- join(jar, url, own): returns the value of the Cookie header for this URL. The user's own cookies come first, and
 -- those of the jar that have the same names are left out. Returns nil if there are none.
 function cookies.join(jar, url, own)
   local kept = jar and jar:header(url)
   if not (own and kept) then return own or kept end
   local names, all = {}, { own }
-  for name in own:gmatch "([^;=%s]+)%s*=" do names[name] = true end
-  for cookie in kept:gmatch "[^;]+" do
-    cookie = cookie:match "^%s*(.*)$"
-    if not names[cookie:match "^[^=]*"] then all[#all + 1] = cookie end
-  end
+  each(own, function(_, name) names[name or ""] = true end)
+  each(kept, function(cookie, name)
+    if not names[name] then all[#all + 1] = cookie end
+  end)
   return table.concat(all, "; ")
 end
 

@@ -84,8 +84,10 @@ impl Cookie {
 
     /// Whether a cookie that has come over ws would be taken for this one (6265bis section 5.7, step 16).
     pub(super) fn is_shadowed_by(&self, other: &Self) -> bool {
-        let is_domain = covers(&self.domain, &other.domain) || covers(&other.domain, &self.domain);
-        self.secure && self.name == other.name && is_domain && path_covers(&self.path, &other.path)
+        self.secure
+            && self.name == other.name
+            && (covers(&self.domain, &other.domain) || covers(&other.domain, &self.domain))
+            && path_covers(&self.path, &other.path)
     }
 }
 

@@ -123,7 +123,9 @@ impl Jar {
                 let domain = cookie.domain.clone();
                 memory::push(&mut self.cookies, cookie)?;
                 self.limit(MOST_OF_DOMAIN, now, |cookie| cookie.domain == domain);
-                self.limit(MOST, now, |_| true);
+                if self.cookies.len() > MOST {
+                    self.limit(MOST, now, |_| true);
+                }
             }
         }
         Ok(())
