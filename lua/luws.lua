@@ -20,7 +20,7 @@ if type(native) ~= "table" then
 end
 local clock, close, connection, guard, linger, log = import("clock"), import("close"), import("connection"),
   import("guard"), import("linger"), import("log")
-local open, opener, options, publish = import("open"), import("opener"), import("options"), import("publish")
+local opener, options, planning, publish = import("opener"), import("options"), import("planning"), import("publish")
 local quick, receive, send, wait = import("quick"), import("receive"), import("send"), import("wait")
 local worlds = import("worlds")
 
@@ -69,7 +69,7 @@ local live = publish.live
 -- status, reason, headers and body (the first 4096 bytes). Raises an error if the URL is not valid, as LuWS does.
 function luws.wsopen(url, handler, given)
   tick()
-  local target, why = open.parse(url)
+  local target, why = planning.parse(url)
   -- A finaliser may call this while the Lua state is being closed. Then every deadline is over.
   if not target and clock.now() == math.huge then return false, "the Lua state is being closed" end
   if not target then error("Invalid protocol/address for WebSocket open in URL" .. why, 2) end

@@ -70,6 +70,7 @@ const DRIVER: &[&str] = &[
     "methods",
     // The functions of the API.
     "redirect",
+    "planning",
     "open",
     "trace",
     "sink",

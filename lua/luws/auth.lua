@@ -1,6 +1,6 @@
 --[[
 Authentication to the server of the URL: what of the option auth is sent at once, and how a refusal is answered. The
-schemes are native (src/http/auth). Takes no steps itself: it notes in the plan of an opening (redirect) what to send.
+schemes are native (src/http/auth). Takes no steps itself: it notes in the plan of an opening (planning) what to send.
 --]]
 
 local native, import = ...

@@ -1,15 +1,15 @@
 --[[
-Opens connections, from a URL and options, step by step: dial (or call the user's connect), then whatever comes before
+Opens connections as planned (planning), step by step: dial (or call the user's connect), then whatever comes before
 frames (proxy, TLS, upgrade), each under its deadline. Every step does what can be done without waiting
 (connection.advance). Calls no handlers, and does not know the user's connection table.
 --]]
 
 local native, import = ...
 local clock, connection, log, options = import("clock"), import("connection"), import("log"), import("options")
-local auth, cookies, dialling = import("auth"), import("cookies"), import("dialling")
-local guard, proxy, redirect, request = import("guard"), import("proxy"), import("redirect"), import("request")
+local auth, dialling, guard, planning = import("auth"), import("dialling"), import("guard"), import("planning")
+local proxy, redirect = import("proxy"), import("redirect")
 
--- Parts that few programs need (the options of TLS, users' sockets) are loaded on demand.
+-- A part that few programs need (users' sockets) is loaded on demand.
 
 local open = {}
 
@@ -48,23 +48,8 @@ local READ = 16384
 -- arrive before the body is complete.
 local BODY, BODY_TIME, MOST_BEFORE = 4096, 0.5, 64 * 1024
 
--- How much of a URL that is not valid is repeated in the error, in bytes.
-local MOST_SHOWN = 200
-
 -- Begins the text of a failure. That of a proxy's is in its route.
 local PREFIX = { tls = "Failed SSL negotation: ", upgrade = "upgrade failed; " }
-
---- parse(url): returns the target as a table; or nil and what is wrong with the URL.
-function open.parse(url)
-  if type(url) ~= "string" then return nil, ": string expected, got " .. type(url) end
-  local target, why = native.parse_url(url)
-  if target then return target end
-  -- What may be a password or a token must not get into a log.
-  if url:find("@", 1, true) then return nil, ": " .. why end
-  local shown, cut = url:gsub("[?#].*", ""):sub(1, MOST_SHOWN), url:find("[?#]") or #url > MOST_SHOWN
-  shown = shown:gsub("%c", function(c) return ("\\%03d"):format(c:byte()) end)
-  return nil, (" %s%s: %s"):format(shown, cut and "..." or "", why)
-end
 
 -- The steps. Each returns the results of connection.advance.
 
@@ -291,40 +276,19 @@ local function await_body(state, now)
     { status = status, reason = reason, headers = headers, body = body })
 end
 
---- check_strength(state): notes which options weaken TLS with the server.
-local function check_strength(state)
-  local plan = state.plan
-  local luasec = plan.target.secure and plan.parameters.tls
-  state.weaknesses = luasec and import("tls").weaknesses(luasec) or nil
-end
-
---- keep_cookies(state, headers): keeps those of a response to the upgrade, whatever its status.
-local function keep_cookies(state, headers)
-  local jar = state.opening.cookies
-  if jar then cookies.keep(jar, state.plan.target.url, headers or select(2, native.response(state.session))) end
-end
-
---- refused(state, text): goes on after a response that has refused the upgrade: with an attempt at the place to which
--- it leads, or with what it asks for; or with its body.
+--- refused(state, text): goes on after a response that has refused the upgrade: with another attempt, or with its body.
 local function refused(state, text)
-  local plan, opening = state.plan, state.opening
-  local _, headers, status = native.response(state.session)
-  keep_cookies(state, headers)
-  local leads_on, why = redirect.follow(plan, opening, status, headers)
-  if not leads_on and not why then leads_on, why = auth.answer(plan, state.session, status) end
+  local leads_on, why = planning.leads_on(state)
   if not leads_on then
     state.refusal, state.step = text .. (why or ""), await_body
-    state.deadline = clock.now() + math.min(BODY_TIME, opening.upgrade_timeout)
+    state.deadline = clock.now() + math.min(BODY_TIME, state.opening.upgrade_timeout)
     return false, false, NOTHING_TO_WAIT_FOR
   end
   drop(state)
   connection.leave_gate(state)
   state.wire, state.session, state.is_in = nil, nil, nil
-  why = request.aim(plan, opening)
-  -- Where SockProxy is not there, it is not there for the next server either.
-  if not why and (plan.proxy or not opening.sockproxy) then plan.proxy, why = proxy.route(opening, plan.target) end
+  why = planning.aim(state)
   if why then return fail(state, nil, why) end
-  check_strength(state)
   begin(state)
   return false, false, NOTHING_TO_WAIT_FOR
 end
@@ -348,7 +312,7 @@ function negotiate(state, now)
   local event, text = native.next(state.number)
   native.done(session)
   if event == EVENT.open then
-    keep_cookies(state)
+    planning.keep_cookies(state)
     connection.opened(state)
     return true, false, now
   elseif event == EVENT.failure then
@@ -370,31 +334,11 @@ function negotiate(state, now)
   return true, is_sendable, goes_on and now or state.deadline
 end
 
---- prepare(state, target, given): reads the options into a state. Returns what is wrong with them, or nil.
-local function prepare(state, target, given)
-  local plan = redirect.plan(target, given)
-  state.plan = plan
-  local opening, why = options.opening(given)
-  if not opening then return why end
-  state.opening, state.reconnect = opening, nil
-  if opening.reconnect then
-    state.reconnect, why = import("backoff").settings(opening.reconnect)
-    if why then return why end
-  end
-  why = auth.begin(plan, opening)
-  if why then return why end
-  why = request.prepare(plan, opening)
-  if why then return why end
-  plan.proxy, why = proxy.route(opening, target)
-  check_strength(state)
-  return why
-end
-
 --- begin(target, given): returns the state of a connection in its first step, or nil and what is wrong with the
 -- options. Does not wait.
 function open.begin(target, given)
   local state = connection.new(nil)
-  local wrong = prepare(state, target, given)
+  local wrong = planning.prepare(state, target, given)
   if not wrong and state.opening.wait == "yield" and not guard.running() then
     wrong = "bad option 'wait' ('yield' is for coroutines)"
   end
@@ -405,7 +349,7 @@ end
 
 --- again(state, target, given): the step that begins another attempt, with the options as they are now.
 function open.again(state, target, given)
-  local wrong = prepare(state, target, given)
+  local wrong = planning.prepare(state, target, given)
   if wrong then return fail(state, nil, wrong, "options") end
   begin(state)
   return false, false, NOTHING_TO_WAIT_FOR

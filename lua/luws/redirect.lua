@@ -1,6 +1,6 @@
 --[[
-Decides where the next attempt to open a connection goes, if a server has answered with a redirect. Keeps the plan of an
-opening, which is what its attempts have in common. Takes no steps itself.
+Decides where the next attempt to open a connection goes, if a server has answered with a redirect. What it decides is
+in the plan of the opening (planning). Takes no steps itself.
 --]]
 
 local native, import = ...
@@ -18,23 +18,6 @@ local IS_REDIRECT = { [301] = true, [302] = true, [303] = true, [307] = true, [3
 
 -- How much of a path is shown in a message, in bytes.
 local MOST_SHOWN = 200
-
---- plan(target, given): makes the plan of opening a connection to this target.
-function redirect.plan(target, given)
-  return {
-    target = target, -- where the present attempt goes
-    first = target, -- what the user's URL says
-    is_home = true, -- whether that is the same server
-    redirects = 0, -- how many have been followed
-    auth = nil, -- the option auth, as read
-    authorization = nil, -- what to send of it, or of the user and the password of the URL (auth)
-    tried = nil, -- how authentication was tried at the target (auth)
-    given = given, -- the user's table of options
-    parameters = nil, -- of a session (request)
-    proxy = nil, -- that of the present attempt
-    has_collected = false, -- whether the collector was run for want of a descriptor
-  }
-end
 
 --- Returns a target as a URL for messages: without the query, which may have a token in it.
 local function name(plan, target)
