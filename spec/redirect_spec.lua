@@ -420,6 +420,22 @@ describe("over real sockets, a redirect", function()
     assert.equal(42, first:connections())
   end)
 
+  it("leads on through a proxy, which is asked for each server and gets nothing that is for them", function()
+    local steps = leads("ws://b.test:81/x")
+    table.insert(steps, 1, { "request" })
+    table.insert(steps, 2, { "send", "HTTP/1.1 200 OK\r\n\r\n" })
+    local peer = keep(steps)
+    local _, why = luws.wsopen("ws://a.test/", ignore, { redirects = 1, auth = { bearer = "abc" },
+      proxy = "http://me:secret@127.0.0.1:" .. peer.port })
+    assert.equal("upgrade failed; HTTP/1.1 302 Found; too many redirects (redirected to ws://b.test:81/x)", why)
+    for i, server in ipairs { "a.test:80", "b.test:81" } do
+      local asked, request = peer:result(i).heads[1]:lower(), peer:result(i).heads[2]:lower()
+      assert.truthy(asked:find("connect " .. server, 1, true) and asked:find("proxy-authorization: basic", 1, true))
+      assert.is_nil(asked:find("\nauthorization", 1, true) or request:find("proxy-authorization", 1, true))
+      assert.equal(i == 1, request:find("\nauthorization: bearer abc", 1, true) ~= nil)
+    end
+  end)
+
   it("leads on through SockProxy, which is asked for each server", function()
     local last = keep(accepts())
     local first = keep(leads(last.url))
