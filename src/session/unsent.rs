@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 /// Data that has left once its stream has come to a position.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     end: u64,
     data: usize,
@@ -15,7 +15,7 @@ struct Mark {
 struct Marks(VecDeque<Mark>);
 
 impl Marks {
-    #[inline]
+    #[inline(never)]
     fn push(&mut self, mark: Mark) {
         if self.0.len() == self.0.capacity() && self.0.try_reserve(1).is_err() {
             // Without memory the last messages count as one.
@@ -28,7 +28,7 @@ impl Marks {
     }
 
     /// Takes the marks up to a position. Returns their data.
-    #[inline]
+    #[inline(never)]
     fn take(&mut self, position: u64) -> usize {
         let mut data = 0;
         while let Some(mark) = self.0.front().filter(|mark| mark.end <= position) {
@@ -50,6 +50,9 @@ const KEPT: usize = 64;
 pub(super) struct Unsent {
     /// The bytes of plaintext that were taken from the queue of frames.
     taken: u64,
+    /// The first message whose plaintext has not left; without data if there is none. Most leave before the next one.
+    first: Mark,
+    /// Those after it.
     plain: Marks,
     encrypted: Marks,
     total: usize,
@@ -59,24 +62,45 @@ impl Unsent {
     /// Notes a message or a fragment with this much data, whose frames end where the queue of `waiting` bytes ends now.
     #[inline]
     pub(super) fn note(&mut self, data: usize, waiting: usize) {
-        if data > 0 {
-            self.total += data;
-            self.plain.push(Mark { end: self.taken + waiting as u64, data });
+        if data == 0 {
+            return;
         }
+        let mark = Mark { end: self.taken + waiting as u64, data };
+        self.total += data;
+        if self.first.data == 0 {
+            self.first = mark;
+        } else {
+            self.plain.push(mark);
+        }
+    }
+
+    /// Takes `count` bytes of plaintext. Returns the data of the messages that have left it.
+    #[inline]
+    fn take(&mut self, count: usize) -> usize {
+        self.taken += count as u64;
+        let Mark { end, data } = self.first;
+        if data == 0 || end > self.taken {
+            return 0;
+        }
+        self.first = Mark::default();
+        if self.plain.0.is_empty() {
+            return data;
+        }
+        let more = self.plain.take(self.taken);
+        self.first = self.plain.0.pop_front().unwrap_or_default();
+        data + more
     }
 
     /// Notes that `count` bytes of plaintext have left for the wire.
     #[inline]
     pub(super) fn left(&mut self, count: usize) {
-        self.taken += count as u64;
-        self.total -= self.plain.take(self.taken);
+        self.total -= self.take(count);
     }
 
     /// Notes that `count` bytes of plaintext were encrypted; the ciphertext ends at this position on the wire. What was
     /// encrypted at once counts as one.
     pub(super) fn encrypted(&mut self, count: usize, end: u64) {
-        self.taken += count as u64;
-        let data = self.plain.take(self.taken);
+        let data = self.take(count);
         if data > 0 {
             self.encrypted.push(Mark { end, data });
         }
@@ -85,7 +109,9 @@ impl Unsent {
     /// Notes that the wire has taken everything up to this position.
     #[inline]
     pub(super) fn written(&mut self, position: u64) {
-        self.total -= self.encrypted.take(position);
+        if !self.encrypted.0.is_empty() {
+            self.total -= self.encrypted.take(position);
+        }
     }
 
     /// The bytes of data.
