@@ -27,7 +27,7 @@ if kind == "require" then
   finish()
 end
 
-local luws = require "luws"
+local luws, reactor = require "luws", nil
 local wsopen, wssend, wsreceive, wsclose = luws.wsopen, luws.wssend, luws.wsreceive, luws.wsclose
 
 local messages, bytes = 0, 0
@@ -93,6 +93,44 @@ function operation.open()
       local conn = open()
       wsclose(conn)
       luws.wswait(conn, 10)
+      assert(conn.was_clean, "the connection was not closed in order")
+    end
+  end
+end
+
+-- The same by the reactor.
+
+--- Opens a connection that the reactor drives, and steps until it is open.
+local function open_driven()
+  reactor = require "luws.reactor"
+  local conn = assert(wsopen(url, handler, { wait = false, max_payload_size = 65536 }))
+  repeat reactor.step() until conn.connected
+  return conn
+end
+
+function operation.idle()
+  open_driven()
+  reactor.run(0.1)
+  return function()
+    for _ = 1, count do reactor.step(0) end
+  end
+end
+
+operation["driven receive"] = function()
+  open_driven()
+  reactor.run(0.1)
+  return function()
+    each_turn(function() reactor.step(0) end, "send")
+    ask("count " .. messages .. " " .. bytes)
+  end
+end
+
+operation["driven open"] = function()
+  return function()
+    for _ = 1, count do
+      local conn = open_driven()
+      wsclose(conn)
+      reactor.run()
       assert(conn.was_clean, "the connection was not closed in order")
     end
   end

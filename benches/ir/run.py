@@ -91,6 +91,9 @@ ROWS = [
     Row("send 1 KiB", "send", 20, 220, size=KIB),
     Row("send 64 KiB", "send", 4, 24, size=64 * KIB),
     Row("open and close", "open", 5, 25),
+    Row("a step with nothing to do", "idle", 200, 1200),
+    Row("receive 16 B by a step", "driven receive", 20, 220, size=16),
+    Row("open and close by steps", "driven open", 5, 25),
     Row("wshandleincoming 16 B", "incoming", 100, 600, size=16),
     Row("require", "require", 0, 1),
 ]
@@ -123,7 +126,8 @@ class Peer:
         self.row, self.client, self.connection = row, None, None
         self.failure = None
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.batch = frame(row.size) * row.batch if row.kind == "receive" else b""
+        self.receives = row.kind in ("receive", "driven receive")
+        self.batch = frame(row.size) * row.batch if self.receives else b""
         self.sent = 0   # bytes sent of the stream of batches
 
     def url(self):
@@ -138,7 +142,7 @@ class Peer:
                 return
             try:
                 self.upgrade(connection)
-                if self.row.kind == "open":
+                if self.row.kind in ("open", "driven open"):
                     self.close(connection)
             except (OSError, Disturbed) as error:
                 self.failure = error
@@ -210,7 +214,7 @@ class Peer:
             left = masked_length(self.row.size)
             while left:
                 left -= len(self.receive(self.connection, left))
-        elif what == "count" and self.row.kind == "receive":
+        elif what == "count" and self.receives:
             wanted = self.sent // len(frame(self.row.size))
             if [int(number) for number in numbers] != [wanted, wanted * self.row.size]:
                 raise Disturbed("%s messages and bytes instead of %d" % (numbers, wanted))
