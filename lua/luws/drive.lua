@@ -13,7 +13,7 @@ local open, publish, quick, receive, turns = import("open"), import("publish"), 
 
 local drive = {}
 
-local lingering = linger.waiting
+local lingering, poll = linger.waiting, quick.poll
 
 -- At most this many steps of opening in one turn.
 local STEPS = 16
@@ -107,21 +107,18 @@ local function turn_of_opening(item, now)
   return due <= now, limited(item, now, due)
 end
 
---- received(conn, state): does the work of wsreceive. Returns the same.
-local function received(conn, state)
-  local is_left, first, second, turn = quick.poll(conn, EVENTS)
-  if is_left then
-    if lingering[1] then linger.advance() end
-    return receive.receive(conn, state, first, second, turn)
-  end
-  if second then return first, second end
-  return false, 0
-end
-
---- Returns whether the connection wants another turn at once, and when it wants one at the latest.
+--- Does what wsreceive does. Returns whether the connection wants another turn at once, and when it wants one at the
+-- latest.
 local function turn_of_open(item, now)
   local state, conn = item.state, item.conn
-  local more, count = received(conn, state)
+  local is_left, more, count, rest = poll(conn, EVENTS)
+  if is_left then
+    if lingering[1] then linger.advance() end
+    more, count = receive.receive(conn, state, more, count, rest)
+  elseif count and conn.options == state.given then -- usually: all is done, and there is no receive_timeout
+    return more or item.ended == state.wire, limited(item, now, nil)
+  end
+  count = count or 0
   if state.phase == "closed" then return true end
   item:wants_room(native.sendable(state.session) > 0)
   -- Where deliveries are nested too deep, or in a finaliser, nothing was done, and no descriptor will tell again.

@@ -28,6 +28,7 @@ reactor.public = public
 --- step([seconds]): waits for at most that time (without it, as long as it takes) until something happens, and deals
 -- with it. Returns how much it did: 0 if nothing happened, or if there is nothing to wait for.
 function public.step(seconds)
+  if seconds == 0 then return turns.step(0) end
   return turns.step(seconds == nil and math.huge or seconds_of("step", 1, seconds))
 end
 

@@ -17,7 +17,11 @@ turns.POLL = 0.05
 
 -- The poller: what waits. A world of its own may bring another, with the same functions.
 
+local poller_wait = native.poller_wait
+
 --- Makes a poller of the system's. fd() returns a descriptor that shows that there is something to do, or -1.
+-- wait(seconds, into) returns false in a fork; nil if nothing has happened; otherwise how many tokens it has put into
+-- the array `into`, each followed by what has happened.
 local function system_poller()
   local poller, why = native.poller()
   if not poller then return nil, why end
@@ -29,18 +33,19 @@ local function system_poller()
   function made.set_writing(token, writing) native.poller_set_writing(poller, token, writing) end
   function made.wake(dial, token) return native.poller_wake(poller, dial, token) end
   function made.set_timer(time) native.poller_set_timer(poller, time) end
-  function made.wait(seconds, into) return native.poller_wait(poller, seconds, into) end
+  function made.wait(seconds, into) return poller_wait(poller, seconds, into) end
   made.has_edges = made.fd() >= 0
   return made
 end
 
 local poller, broken -- broken: why there is none
+local FOREIGN = "this process is a fork, and the reactor is its parent's"
 
 --- ready_poller(): makes the poller if there is none. Returns it, or nil and why there cannot be one.
 local function ready_poller()
   if not poller then poller, broken = (world.poller or system_poller)(turns.is_due) end
   if not poller then return nil, broken end
-  if poller.is_foreign() then return nil, "this process is a fork, and the reactor is its parent's" end
+  if poller.is_foreign() then return nil, FOREIGN end
   return poller
 end
 
@@ -62,13 +67,12 @@ local is_watched, armed = false, nil
 
 --- arm(): sees to it that the descriptor becomes readable when the next turn is due.
 local function arm()
-  if not is_watched or stepping or not poller or poller.is_foreign() then return end
+  if not is_watched or stepping or not poller then return end
   local first = heap:first()
   local time = (head <= tail or not is_sound) and 0 or first and first.time or nil
-  if time ~= armed then
-    armed = time
-    poller.set_timer(time)
-  end
+  if time == armed or poller.is_foreign() then return end
+  armed = time
+  poller.set_timer(time)
 end
 
 local Item = {}
@@ -158,36 +162,23 @@ function turns.later(f) afterwards[#afterwards + 1] = f end
 
 -- Steps
 
-local function take_turn(item, now)
-  item.is_due = false
-  local again, time = item.turn(item, now, item.happened)
-  item.happened = 0
-  if not item.token then return end
-  if again then item:notice() else item:at(time) end
-end
-
 -- What the poller has told: tokens, each followed by what has happened to it; and how many of them are to be noted.
 local told, untold = {}, 0
 
 --- note(): gives turns to what the poller has told of.
 local function note()
   for i = 1, 2 * untold, 2 do
-    local item = items[told[i]]
+    local item, happened = items[told[i]], told[i + 1]
     if item then
-      item.happened = math.max(item.happened, told[i + 1])
-      item:notice()
+      if happened > item.happened then item.happened = happened end
+      if not item.is_due then
+        queue[tail + 1] = item
+        tail = tail + 1
+        item.is_due = true
+      end
     end
   end
   untold = 0
-end
-
---- wait(seconds): lets the poller wait, and gives turns to what it tells of. Returns false if nothing has happened.
-local function wait(seconds)
-  local found = poller.wait(seconds, told)
-  if not found then return false end
-  untold = found
-  note()
-  return true
 end
 
 --- recover(): gives everything a turn, because an interruption may have lost somebody's.
@@ -208,8 +199,7 @@ end
 --- give(): gives their turns to those that are due now. Returns how many there were.
 local function give()
   local now = clock.now()
-  local newest = heap.order
-  local entry = heap:first()
+  local entry, newest = heap:first(), heap.order
   while entry and entry.time <= now and entry.order <= newest do
     heap:remove(entry)
     entry:notice()
@@ -222,70 +212,84 @@ local function give()
     head = head + 1
     if item.token then
       done = done + 1
-      take_turn(item, now)
+      item.is_due = false
+      local again, time = item:turn(now, item.happened)
+      item.happened = 0
+      if again then item:notice() elseif time then item:at(time) end
     end
   end
   return done
 end
 
+--- wait(deadline): lets the poller wait until the deadline (on the clock), or not at all if somebody's turn is due or
+-- there is no deadline. Returns false if there is nothing to wait for.
+local function wait(deadline)
+  local left = 0
+  if deadline and head > tail then
+    local first = heap:first()
+    left = math.max(0, math.min(deadline, first and first.time or math.huge) - clock.now())
+    if left == math.huge and count == 0 then return false end
+  end
+  local found = poller.wait(left, told)
+  if found == false then error("reactor: " .. FOREIGN, 0) end
+  untold = found or 0
+  return true
+end
+
 --- work(seconds): waits for at most that time until somebody's turn is due. Returns how many turns it gave.
 local function work(seconds)
   steps = steps + 1
-  local deadline = clock.now() + seconds
+  local deadline = seconds > 0 and clock.now() + seconds or nil
   local done = 0
-  note()
   repeat
-    local left = 0
-    if head > tail then
-      local now, first = clock.now(), heap:first()
-      left = math.max(0, math.min(deadline, first and first.time or math.huge) - now)
-      if left == math.huge and count == 0 then return 0 end
-    end
-    wait(left)
+    if untold == 0 and not wait(deadline) then return 0 end -- step may have waited
+    note()
     done = done + give()
-  until done > 0 or stopped or seconds == 0 or clock.now() >= deadline
+  until done > 0 or stopped or not deadline or clock.now() >= deadline
   return done
 end
 
-local function worked(...)
-  stepping = false
-  return ...
-end
-
---- guarded(f, ...): calls f(...). The mark is set where an error is caught, so that none leaves the reactor stepping.
-local function guarded(f, ...)
+--- guarded(f, argument): calls f(argument). The mark is set where an error is caught, so that none leaves the reactor
+-- stepping.
+local function guarded(f, argument)
   stepping = true
-  return worked(f(...))
+  local result = f(argument)
+  stepping = false
+  return result
 end
 
-local function after_work(ok, result, ...)
+local function after_work(ok, result)
   armed = nil -- an end of the timer is not told
   if not ok then stepping = false end
   if not (ok and is_sound) then recover() end
-  arm()
+  if is_watched then arm() end
   if not ok then error(result, 0) end -- a debug hook's, or a finaliser's
   while afterwards[1] do table.remove(afterwards, 1)() end
-  return result, ...
+  return result
 end
 
---- guard_step(name, f, ...): calls f(...), which gives turns, for the API function `name`.
-local function guard_step(name, f, ...)
+--- guard_step(name, f, argument): calls f(argument), which gives turns, for the API function `name`.
+local function guard_step(name, f, argument)
   if stepping then error(("reactor: %s called from a handler"):format(name), 0) end
-  local made, why = ready_poller()
-  if not made then error("reactor: " .. why, 0) end
+  if not poller then
+    local _, why = ready_poller()
+    if not poller then error("reactor: " .. why, 0) end
+  end
   if not is_sound then recover() end
-  return after_work(guard.without_yields(guarded, f, ...))
+  return after_work(guard.without_yields(guarded, f, argument))
 end
 
 --- step(seconds): does one step. Returns how many turns it gave: 0 if nothing happened, or if there is nothing to wait
 -- for.
 function turns.step(seconds)
-  if seconds == 0 and not stepping and is_sound and head > tail and poller and untold == 0 then
+  if seconds == 0 and head > tail and is_sound and not stepping and poller and untold == 0 then
     local found = poller.wait(0, told)
-    local first = heap:first()
-    if not found and (not first or first.time > clock.now()) then
-      steps = steps + 1
-      return 0
+    if found == nil then
+      local first = heap:first()
+      if not first or first.time > clock.now() then
+        steps = steps + 1
+        return 0
+      end
     end
     untold = found or 0 -- to be noted where no finaliser can step meanwhile
   end

@@ -120,35 +120,44 @@ fn poller_set_timer(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![]
 }
 
-/// What a wait has found, as tokens, each with the sum of 1 (readable), 2 (writable) and 4 (ended), or 0 (woken).
-pub(super) struct Told {
-    pub(super) count: usize,
-    pub(super) pairs: [(f64, u8); MOST],
+/// What a wait has come to.
+pub(super) enum Waited {
+    /// Nothing has happened at all, not even to the timer.
+    Nothing,
+    /// This many things can be told, each by [`LuaPoller::found`]. None if a signal came, or the timer has ended.
+    Found(usize),
+    /// The poller belongs to another process.
+    Foreign,
 }
 
 impl LuaPoller {
-    /// Waits for at most `seconds` (for ever, if it is not a finite number). Returns `None` if nothing has happened at all,
-    /// not even to the timer; and nothing that is told if a signal came, or the poller belongs to another process.
-    pub(super) fn wait(&mut self, seconds: f64) -> Option<Told> {
-        let mut told = Told { count: 0, pairs: [(0.0, 0); MOST] };
+    /// Waits for at most `seconds` (for ever, if it is not a finite number), unless something was found before and not
+    /// [forgotten](Self::forget).
+    pub(super) fn wait(&mut self, seconds: f64) -> Waited {
         if self.process != Process::this() {
-            return Some(told);
+            return Waited::Foreign;
         }
-        let timeout = seconds.is_finite().then(|| duration(&seconds.into()));
         if self.found.is_empty() {
+            let timeout = seconds.is_finite().then(|| duration(&seconds.into()));
             match self.poller.wait(timeout, &mut self.found) {
-                Ok(false) if self.found.is_empty() => return None,
+                Ok(false) if self.found.is_empty() => return Waited::Nothing,
                 // An error other than a signal is one that nobody could do anything about.
                 Ok(_) | Err(_) => {}
             }
         }
-        // Wakes may be more than fit; the others are told the next time.
-        told.count = self.found.len().min(MOST);
-        for (pair, ready) in told.pairs.iter_mut().zip(self.found.drain(..told.count)) {
-            let happened =
-                u8::from(ready.readable) + 2 * u8::from(ready.writable) + 4 * u8::from(ready.ended);
-            *pair = (ready.token as f64, happened);
-        }
-        Some(told)
+        // Wakes may be more than that; the others are told the next time.
+        Waited::Found(self.found.len().min(MOST))
+    }
+
+    /// A token, and the sum of 1 (readable), 2 (writable) and 4 (ended).
+    pub(super) fn found(&self, index: usize) -> Option<(f64, u8)> {
+        let ready = self.found.get(index)?;
+        let happened = u8::from(ready.readable) + 2 * u8::from(ready.writable) + 4 * u8::from(ready.ended);
+        Some((ready.token as f64, happened))
+    }
+
+    /// Forgets the first things that were found, because they were told.
+    pub(super) fn forget(&mut self, count: usize) {
+        self.found.drain(..count.min(self.found.len()));
     }
 }

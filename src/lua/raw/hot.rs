@@ -15,7 +15,7 @@ use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
 use super::{PUSH, bytes, context, give, handle, push_number, push_string};
-use crate::lua::poller::Told;
+use crate::lua::poller::Waited;
 use crate::lua::session::{Came, ENOUGH, Found, INTERRUPTED, Lent, LuaSession, Reason};
 use crate::lua::value::{Handle, Reply, failure};
 use crate::memory;
@@ -132,26 +132,35 @@ unsafe extern "C-unwind" fn set_driven(state: *mut State) -> c_int {
 }
 
 /// `poller_wait(poller, seconds, into)`: waits for at most that time, or for ever. Returns nothing if nothing has happened;
-/// otherwise how many tokens it has put into the array, each followed by the sum of 1 (readable), 2 (writable) and 4
-/// (ended), or 0 (woken). That may be 0: a signal came, or the timer has ended.
+/// false if the poller belongs to another process; otherwise how many tokens it has put into the array, each followed by
+/// the sum of 1 (readable), 2 (writable) and 4 (ended), or 0 (woken). That may be 0: a signal came, or the timer has
+/// ended.
 unsafe extern "C-unwind" fn poller_wait(state: *mut State) -> c_int {
-    unsafe fn told(state: *mut State) -> Option<Told> {
-        unsafe {
-            let Some(Handle::Poller(poller)) = handle(state, 1) else { return None };
-            let seconds = ffi::lua_tonumber(state, 2);
-            let wait = || poller.try_borrow_mut().ok()?.wait(seconds);
-            catch_unwind(AssertUnwindSafe(wait)).unwrap_or(None)
-        }
-    }
     unsafe {
-        let Some(told) = told(state) else { return 0 };
-        for (index, (token, happened)) in (0..).zip(&told.pairs[..told.count]) {
-            ffi::lua_pushnumber(state, *token);
-            ffi::lua_rawseti(state, 3, 2 * index + 1);
-            ffi::lua_pushinteger(state, (*happened).into());
-            ffi::lua_rawseti(state, 3, 2 * index + 2);
+        let Some(Handle::Poller(poller)) = handle(state, 1) else { return 0 };
+        let seconds = ffi::lua_tonumber(state, 2);
+        let wait = || poller.try_borrow_mut().map_or(Waited::Nothing, |mut poller| poller.wait(seconds));
+        let count = match catch_unwind(AssertUnwindSafe(wait)).unwrap_or(Waited::Nothing) {
+            Waited::Nothing => return 0,
+            Waited::Foreign => {
+                ffi::lua_pushboolean(state, 0);
+                return 1;
+            }
+            Waited::Found(count) => count,
+        };
+        // Nothing is borrowed while Lua may run out of memory.
+        for index in 0..count {
+            let found = poller.try_borrow().ok().and_then(|poller| poller.found(index));
+            let (token, happened) = found.unwrap_or((0.0, 0)); // which is nobody's
+            ffi::lua_pushnumber(state, token);
+            ffi::lua_rawseti(state, 3, 2 * index as ffi::lua_Integer + 1);
+            ffi::lua_pushinteger(state, happened.into());
+            ffi::lua_rawseti(state, 3, 2 * index as ffi::lua_Integer + 2);
         }
-        push_number(state, told.count as f64);
+        if let Ok(mut poller) = poller.try_borrow_mut() {
+            poller.forget(count);
+        }
+        push_number(state, count as f64);
         1
     }
 }

@@ -379,7 +379,8 @@ unsafe extern "C-unwind" fn turn(state: *mut State) -> c_int {
                 false
             }
             Stop::Found(Found::Nothing { heard, outgoing: 0 }) if session.is_calm() => {
-                heard || has_none(state, GIVEN_OPTIONS, RECEIVE_TIMEOUT)
+                // The reactor must know when the time will be over.
+                heard && !session.is_driven() || has_none(state, GIVEN_OPTIONS, RECEIVE_TIMEOUT)
             }
             _ => false,
         };
