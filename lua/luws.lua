@@ -214,7 +214,7 @@ end
 publish.metatable[world.ADOPT] = function(conn)
   local state = live(conn)
   if not state then return false, "not connected" end
-  import("drive").enter(conn, state)
+  import("drive").enter(state)
   return true
 end
 
@@ -258,7 +258,7 @@ function luws.watch(conn)
   end
   local ok, why = import("reactor").public.attach("openluup")
   if not ok then return false, why == "openluup is not here" and "this is not openLuup" or why end
-  if state then import("drive").enter(conn, state) end
+  if state then import("drive").enter(state) end
   return true
 end
 

@@ -85,8 +85,8 @@ function connection.new(opening)
     close_frame = nil, -- code and reason of the close frame that `linger` is to send
     greets = false, -- open_handler is to be called, or messages of the outbox are to be sent
     -- All other fields belong to one part each. open: plan, reconnect, deadline, hop, answered, refusal, socket and
-    -- is_in (at the gate); drive: attempts; receive: size, announces, is_lossy, was_greeted and is_greeting; sink:
-    -- sink and announced; trace: tracing; opener: waiter.
+    -- is_in (at the gate); drive: attempts, watched, told_end and is_polled; receive: size, announces, is_lossy,
+    -- was_greeted and is_greeting; sink: sink and announced; trace: tracing; opener: waiter.
   }
 end
 
@@ -158,7 +158,7 @@ function connection.attempt_failed(state, failure)
   state.failure, state.step = failure, nothing_to_do
   state.session, state.number, state.wire, state.socket, state.is_in = nil, nil, nil, nil, nil
   connection.leave_gate(state)
-  if state.item then state.item.is_polled = false end
+  state.is_polled = nil
 end
 
 --- failed(state, failure): connecting -> closed.

@@ -23,30 +23,29 @@ local EVENTS = 64
 
 local ENDED = 4 -- what the poller adds for an end
 
---- watch_descriptors(item, state): watches what the connection waits for now; what cannot be watched makes the item a
--- polled one.
+--- watch_descriptors(item, state): watches what the connection waits for now; if that cannot be watched, it is polled.
 local function watch_descriptors(item, state)
   local wire = state.wire
-  if not wire or wire == item.wire and not wire.descriptors then return end
-  item.wire = wire
-  if wire.wake and not wire:wake(item) then item.is_polled = true end
+  if not wire or wire == state.watched and not wire.descriptors then return end
+  state.watched = wire
+  if wire.wake and not wire:wake(item) then state.is_polled = true end
   if wire.watch then
-    if wire:watch(function() item:notice() end) == false then item.is_polled = true end
+    if wire:watch(function() item:notice() end) == false then state.is_polled = true end
     return
   end
   for _, fd in ipairs(wire.descriptors and wire:descriptors() or { wire:descriptor() }) do
     local ok, _, is_known = item:watch(fd)
     -- A socket that was an attempt to connect is watched already.
-    if not ok and not (is_known and state.attempts[fd]) then item.is_polled = true end
+    if not ok and not (is_known and state.attempts[fd]) then state.is_polled = true end
     state.attempts[fd] = true
   end
-  if not wire.descriptors and not (wire.descriptor and wire:descriptor()) then item.is_polled = true end
+  if not wire.descriptors and not (wire.descriptor and wire:descriptor()) then state.is_polled = true end
 end
 
---- Returns the time at which an item is to have its turn. Nobody tells whether the coroutine that sends a message from
--- a source was abandoned.
-local function limited(item, now, time)
-  if not (item.is_polled or item.state.message) then return time end
+--- Returns the time at which a connection is to have its turn. Nobody tells whether the coroutine that sends a message
+-- from a source was abandoned.
+local function limited(state, now, time)
+  if not (state.is_polled or state.message) then return time end
   return math.min(time or math.huge, now + turns.POLL)
 end
 
@@ -96,7 +95,7 @@ end
 
 local function turn_of_opening(item, now)
   local state = item.state
-  local due = drive.opening(item.conn, state)
+  local due = drive.opening(state.conn, state)
   if not due then
     if not item.token then return false end -- whoever has waited for it drives it now
     if state.phase ~= "closed" then watch_descriptors(item, state) end
@@ -104,19 +103,20 @@ local function turn_of_opening(item, now)
     return true
   end
   watch_descriptors(item, state)
-  return due <= now, limited(item, now, due)
+  return due <= now, limited(state, now, due)
 end
 
 --- Does what wsreceive does. Returns whether the connection wants another turn at once, and when it wants one at the
 -- latest.
 local function turn_of_open(item, now)
-  local state, conn = item.state, item.conn
+  local state = item.state
+  local conn = state.conn
   local is_left, more, count, rest = poll(conn, EVENTS)
   if is_left then
     if lingering[1] then linger.advance() end
     more, count = receive.receive(conn, state, more, count, rest)
-  elseif count and conn.options == state.given then -- usually: all is done, and there is no receive_timeout
-    return more or item.ended == state.wire, limited(item, now, nil)
+  elseif count and conn.options == state.given and not state.keepalive then -- usually: all that is to be done is done
+    return more or state.told_end == state.wire, limited(state, now, nil)
   end
   count = count or 0
   if state.phase == "closed" then return true end
@@ -125,10 +125,10 @@ local function turn_of_open(item, now)
   if count == 0 and (guard.is_deep() or native.is_busy(state.session)) then return false, now + turns.POLL end
   if more then return true end
   local left = publish.methods.timeout(conn)
-  local again = item.ended == state.wire or left == 0
+  local again = state.told_end == state.wire or left == 0
   -- Where a user's socket says that there is something, but gives nothing, a coroutine is suspended in its methods.
   if again and count == 0 and state.wire.held then return false, now + turns.POLL end
-  return again, limited(item, now, left and now + left)
+  return again, limited(state, now, left and now + left)
 end
 
 --- tell_over(conn, state): calls the user's close_handler, because nothing of the connection is left.
@@ -141,40 +141,40 @@ end
 
 local function turn_of_closed(item, now)
   local state = item.state
-  receive.tell_news(item.conn, state)
-  local present = quick.state_of(item.conn)
-  if present and present ~= state and present.keeper then drive.enter(item.conn, present) end -- it comes back
+  receive.tell_news(state.conn, state)
+  local present = quick.state_of(state.conn)
+  if present and present ~= state and present.keeper then drive.enter(present) end -- it comes back
   local again, due = false, nil
   if state.lingering then again, due = linger.turn(state.lingering) end
   if not due then
     state.item = nil
     item:leave()
-    tell_over(item.conn, state)
+    tell_over(state.conn, state)
   end
-  return again, limited(item, now, due)
+  return again, limited(state, now, due)
 end
 
 local function turn(item, now, happened)
   local state = item.state
   local phase = state.phase
   -- An end may be told long before it is read. That of an attempt to connect says nothing about another's.
-  if happened >= ENDED and state.wire == item.wire then item.ended = state.wire end
+  if happened >= ENDED and state.wire == state.watched then state.told_end = state.wire end
   if phase == "connecting" then return turn_of_opening(item, now) end
   if phase ~= "closed" then return turn_of_open(item, now) end
   return turn_of_closed(item, now)
 end
 
---- enter(conn, state): has the reactor drive a connection from now on.
-function drive.enter(conn, state)
+--- enter(state): has the reactor drive a connection from now on.
+function drive.enter(state)
   if state.item then return end
   local item = turns.enter(turn)
-  item.conn, item.state, state.attempts, state.item = conn, state, {}, item
+  item.state, state.attempts, state.item = state, {}, item
+  if state.number then native.set_driven(state.number, true) end
   if state.phase ~= "connecting" then
     watch_descriptors(item, state)
     state.attempts = nil
+    connection.settle(state)
   end
-  if state.number then native.set_driven(state.number, true) end
-  connection.settle(state)
   item:notice()
 end
 
@@ -182,7 +182,7 @@ end
 function drive.leave(state)
   local item = state.item
   if not item then return end
-  state.item = nil
+  state.item, state.watched, state.told_end, state.is_polled = nil, nil, nil, nil
   item:leave()
   local fd = state.phase ~= "closed" and state.wire.descriptor and state.wire:descriptor()
   if fd then turns.unwatch(fd) end

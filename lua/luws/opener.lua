@@ -25,7 +25,7 @@ local function waiting(state, target, handler, given)
   local conn = publish.new(state, target, handler, given)
   keep(state, target)
   publish.opened(conn, state)
-  if state.opening.reactor then import("drive").enter(conn, state) end
+  if state.opening.reactor then import("drive").enter(state) end
   return conn
 end
 
@@ -35,7 +35,7 @@ local function later(state, target, handler, given)
   if failure and not failure.hop then return false, failure.text end -- the options are wrong
   local conn = publish.new(state, target, handler, given)
   if not failure and not state.opening.wait then keep(state, target) end
-  drive.enter(conn, state)
+  drive.enter(state)
   if failure then drive.opened(conn, state) end
   return conn
 end

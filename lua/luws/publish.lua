@@ -76,16 +76,12 @@ function publish.new(state, target, handler, given)
     msghandler = handler,
     lastMessage = now,
     lastPing = now,
-    -- Once it is open. Having room for them from the beginning costs less.
+    -- Once it is open. Room for them from the beginning costs less. Those that few connections have are not here, for
+    -- Lua's tables have room for 16 fields or for 32.
     socket = nil,
     proxied = nil,
-    sockproxy_pid = nil,
-    subprotocol = nil,
     response_headers = nil,
-    tls = nil,
-    response = nil, -- if it is refused
-    latency = nil, -- with ping_interval
-    latency_smoothed = nil,
+    subprotocol = nil,
   }, Connection)
   state.conn, state.given = conn, given
   if state.opening.queue > 0 then state.outbox = import("outbox").new(state.opening.queue) end
