@@ -72,7 +72,7 @@ local function step(entry)
   if entry.over then return end
   if written and not entry.left then
     entry.left = true
-    note(entry)
+    if entry.answered then note(entry) end -- otherwise nothing has changed that is noted
   end
   local came = false
   if not entry.ended then
