@@ -284,8 +284,10 @@ describe("the annotations in types", function()
     local given = { bufferedAmount = true, bufferedPayload = true } -- computed, in Connection:__index
     local body = assert(text_of("lua/luws/publish.lua"):match "local conn = setmetatable%({\n(.-)\n  }, Connection%)")
     for name in body:gmatch "%f[^\n%z]    ([%a_]+) = " do given[name] = true end
-    for names in text_of("lua/luws/publish.lua"):gmatch "\n  (conn%.[^\n=]+) =" do
-      for name in names:gmatch "conn%.([%a_]+)" do given[name] = true end
+    for _, part in ipairs { "publish", "keepalive" } do
+      for names in text_of("lua/luws/" .. part .. ".lua"):gmatch "\n +(conn%.[^\n=]+) =" do
+        for name in names:gmatch "conn%.([%a_]+)" do given[name] = true end
+      end
     end
     for name in text_of("lua/luws/linger.lua"):gmatch 'rawset%(conn, "([%w_]+)"' do given[name] = true end
     assert.same(sorted_keys(given), sorted_keys(types["luws.Connection"].fields))

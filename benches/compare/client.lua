@@ -1,10 +1,11 @@
 --[[
 Takes one measurement of a WebSocket client for Lua:
 
-  client.lua MODULE receive|poll|send|echo|open URL [NAME=VALUE]...
+  client.lua MODULE receive|poll|send|echo|open|idle|"wait and echo"|"open many" URL [NAME=VALUE]...
 
 MODULE is the module to `require`: any that has LuWS's wsopen, wssend, wsreceive and wsclose. `steps` is not a module;
-it stands for the steps by which a program opens a connection with only LuaSocket and LuaSec.
+it stands for the steps by which a program opens a connection with only LuaSocket and LuaSec. `select` and `waiting`
+stand for luws without its reactor: in a loop around LuaSocket's select, or with functions that wait.
 
   count     number of operations to measure
   warmup    number of operations before them
@@ -72,7 +73,8 @@ local function steps()
   }
 end
 
-local module = name == "steps" and steps() or require(name)
+local loop = (name == "select" or name == "waiting") and name or "reactor"
+local module = name == "steps" and steps() or require(loop == "reactor" and name or "luws")
 local wsopen, wssend, wsreceive, wsclose = module.wsopen, module.wssend, module.wsreceive, module.wsclose
 
 local messages, bytes = 0, 0
@@ -92,6 +94,42 @@ end
 
 local function message()
   return (("The quick brown fox jumps over the lazy dog. "):rep(math.ceil(options.size / 45)):sub(1, options.size))
+end
+
+-- What only luws has: its reactor, and what programs do without that.
+
+--- Returns a connection, and a function that waits until something may have come, for at most this time in seconds, and
+-- receives it.
+local function open_for_loop()
+  local conn = open()
+  if loop == "waiting" then
+    return conn, function(seconds)
+      module.wswait(conn, seconds)
+      wsreceive(conn)
+    end
+  elseif loop == "select" then
+    local socket, waiting = require "socket", { conn }
+    return conn, function(seconds)
+      if socket.select(waiting, nil, seconds)[1] then wsreceive(conn) end
+    end
+  end
+  local reactor = require "luws.reactor"
+  reactor.add(conn)
+  return conn, reactor.step
+end
+
+--- Returns a number of connections.
+local function open_many(wanted)
+  local conns = {}
+  if loop == "waiting" then
+    for i = 1, wanted do conns[i] = open() end
+    return conns
+  end
+  local reactor, opened = require "luws.reactor", 0
+  local given = { wait = false, open_handler = function() opened = opened + 1 end }
+  for i = 1, wanted do conns[i] = assert(wsopen(url, handler, given)) end
+  while opened < wanted do reactor.step() end
+  return conns
 end
 
 local measure = {}
@@ -162,6 +200,48 @@ function measure.open()
     while clock() - now < 200e-6 do end -- until the server is done with it
   end
   finish(count, used, passed)
+end
+
+function measure.idle()
+  local _, turn = open_for_loop()
+  for _ = 1, warmup do turn(0) end
+  start()
+  for _ = 1, count do turn(0) end
+  finish(count)
+end
+
+measure["wait and echo"] = function()
+  local conn, turn = open_for_loop()
+  local data = message()
+  local function echo()
+    local wanted = messages + 1
+    wssend(conn, 1, data)
+    while messages < wanted do turn(10) end
+  end
+  for _ = 1, warmup do echo() end
+  start()
+  for i = 1, count do
+    local before = clock()
+    echo()
+    laps[i] = clock() - before
+  end
+  finish(count)
+end
+
+-- Measures only the opening, of a hundred at a time.
+measure["open many"] = function()
+  local MANY = 100
+  local used, passed, opened = 0, 0, 0
+  for i = 0, math.max(1, math.floor(count / MANY)) do
+    local before_cpu, before = cpu(), clock()
+    local conns = open_many(MANY)
+    if i > 0 then -- the first are the warm-up
+      used, passed, opened = used + cpu() - before_cpu, passed + clock() - before, opened + MANY
+    end
+    for _, conn in ipairs(conns) do wsclose(conn) end
+    for _, conn in ipairs(conns) do module.wswait(conn, 1) end
+  end
+  finish(opened, used, passed)
 end
 
 measure[kind]()

@@ -15,7 +15,8 @@ MARKS = ("<!-- the table, by `make bench-docs` -->\n", "<!-- the end of the tabl
 
 # These clients have a column of their own in the table if they were measured; the others share one.
 COLUMNS = ("before", "original", "floor", "tungstenite")
-OTHERS = {"raw": "socket", "openssl": "OpenSSL", "steps": "LuaSocket and LuaSec"}
+OTHERS = {"raw": "socket", "openssl": "OpenSSL", "steps": "LuaSocket and LuaSec", "select": "select",
+          "waiting": "wswait"}
 
 # The bars of the chart end here, however large the ratio is.
 LONGEST_BAR = 3.0

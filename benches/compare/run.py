@@ -102,10 +102,17 @@ ROWS = [
             others=("tungstenite", "openssl"), original=False),
     Row("open ws", "open", 1000, ("floor",), both("floor", 1.35), measure="p50"),
     Row("open wss", "open", 250, ("steps",), [("lua5.1", "steps", 1)], scheme="wss", measure="p50", original=False),
+    Row("reactor: nothing to do", "idle", 400000, ("select",), both("select", 1.3), original=False),
+    Row("reactor: echo 64 B", "wait and echo", 20000, ("waiting",), both("waiting", 1.3), size=64, measure="p50",
+        original=False),
+    Row("reactor: open 100 at once", "open many", 2000, ("waiting",), both("waiting", 1.3), original=False),
 ]
 
 # These clients run in each of the interpreters; the others run by themselves.
-IN_LUA = ("luws", "before", "original", "floor", "steps")
+IN_LUA = ("luws", "before", "original", "floor", "steps", "select", "waiting")
+
+# These are luws, too, in another loop than the reactor's.
+OTHER_LOOPS = ("select", "waiting")
 
 # LuWS is given a count this many times smaller, because it is so much slower.
 ORIGINAL_SHARE = 20
@@ -182,12 +189,13 @@ class Bench:
             options += row.options
         if lua is None:
             return [str(NATIVE), client, row.kind, url] + options
-        module = client if client in ("floor", "steps") else "luws"
+        module = client if client in ("floor", "steps") + OTHER_LOOPS else "luws"
         return [lua, str(HERE / "client.lua"), module, row.kind, url] + options
 
     def measure(self, row, client, lua, ports):
         environment = dict(os.environ)
-        environment["LUA_CPATH"] = self.modules.get(client, "") + ";;"
+        module = "luws" if client in OTHER_LOOPS else client
+        environment["LUA_CPATH"] = self.modules.get(module, "") + ";;"
         environment["LUA_PATH"] = self.scripts.get(client, "") + ";;"
         command = ["taskset", "-c", str(self.client_core)] + self.command(row, client, lua, ports)
         run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST)
