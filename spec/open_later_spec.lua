@@ -159,6 +159,41 @@ describe("wsopen { wait = false }", function()
       assert.same({ nil, case[2] }, { luws.wsreceive(conn) })
     end
   end)
+
+  local conn
+  local function closing(f)
+    return function(...)
+      luws.wsclose(conn)
+      return f(...)
+    end
+  end
+  local function nothing() return nil, "timeout" end
+  local function broken() return nil, "broken" end
+  local function raising() error "on purpose" end
+  local function socket(methods)
+    local made = { close = function() end, settimeout = function() end, send = broken, receive = nothing }
+    for name, f in pairs(methods) do made[name] = f end
+    return function() return made end
+  end
+
+  for name, connect in pairs {
+    ["a connect function that then raises an error"] = closing(raising),
+    ["a connect function that then returns no socket"] = closing(broken),
+    ["a connect function that then returns something else"] = closing(function() return 5 end),
+    ["a socket's send, which then fails"] = socket { send = closing(broken) },
+    ["a socket's send, which then raises an error"] = socket { send = closing(raising) },
+    ["a socket's receive, which then fails"] = socket { receive = closing(broken) },
+  } do
+    it("tells nothing more once it was closed by " .. name, function()
+      for _, reconnect in ipairs { true, false } do
+        local told
+        conn, told = open(nil, { connect = connect, reconnect = reconnect })
+        reactor.run(1000)
+        assert.same({}, told)
+        assert.same({ nil, "not connected" }, { luws.wsreceive(conn) })
+      end
+    end)
+  end
 end)
 
 describe("open_handler", function()

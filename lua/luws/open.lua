@@ -69,8 +69,9 @@ end
 --- fail(state, hop, text, kind, response): ends an attempt that has failed. If only an optional proxy failed, makes
 -- another attempt without it. If there was no descriptor, makes another attempt after a collection: connections that
 -- nobody holds keep theirs until then. A user's own `connect` is called once only for each server, unless a
--- proxy is to be asked again.
+-- proxy is to be asked again. An attempt that user code has ended meanwhile, by wsclose, cannot fail.
 local function fail(state, hop, text, kind, response)
+  if state.phase ~= "connecting" then return false, false, NOTHING_TO_WAIT_FOR end
   local plan = state.plan
   local is_proxys = plan.proxy and hop == "proxy"
   local asks_again = is_proxys and proxy.asks_again(plan.proxy, kind, state.session)
@@ -351,7 +352,7 @@ end
 function open.again(state, target, given)
   local wrong = planning.prepare(state, target, given)
   if wrong then return fail(state, nil, wrong, "options") end
-  begin(state)
+  if state.phase == "connecting" then begin(state) end -- reading an inherited option can close the connection
   return false, false, NOTHING_TO_WAIT_FOR
 end
 
