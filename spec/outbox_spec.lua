@@ -1,5 +1,6 @@
 -- The option queue: messages that are sent while there is no connection. In memory.
 
+local log = require "spec.support.log"
 local outage = require "spec.support.outage"
 
 local CLOSED = { false, "receiver error: closed" }
@@ -85,6 +86,27 @@ describe("the option queue", function()
     last_of(server):vanish()
     w.reactor.run(1)
     assert.same({ false, "not connected" }, { luws.wssend(conn, 1, "late") })
+  end)
+
+  it("leaves out, and logs, a text that is not UTF-8 if validate_utf8 was turned on meanwhile", function()
+    local server = o:echo_server()
+    local conn = o:open(server, { queue = 100, validate_utf8 = false })
+    o:run(conn, 1)
+    last_of(server):vanish()
+    o:run(conn, 0.1)
+    assert.is_true(luws.wssend(conn, 1, "\255"))
+    assert.is_true(luws.wssend(conn, 1, "second"))
+    conn.options.validate_utf8 = true
+    local logged = log.capture(function()
+      for _ = 1, 20 do -- not the reactor, which would never rest if this failed
+        luws.wswait(conn, 1)
+        luws.wsreceive(conn)
+      end
+    end)
+    assert.same({ { 1, "second" } }, last_of(server).events)
+    assert.equal(0, conn.bufferedAmount)
+    assert.equal(1, #logged)
+    assert.matches("a message of its queue cannot be sent: .*must be valid UTF%-8", logged[1])
   end)
 
   it("is dropped by wsclose, and by giving up", function()

@@ -4,7 +4,7 @@ in order once it is. Knows nothing of why there is no connection.
 --]]
 
 local native, import = ...
-local connection, log = import("connection"), import("log")
+local connection, guard, log = import("connection"), import("guard"), import("log")
 
 local CLOSE = native.event_numbers().close
 
@@ -40,13 +40,17 @@ function Outbox:add(opcode, data, validates)
   return true
 end
 
---- flush(conn, state): sends what is there, as far as the connection takes it. What it does not take now stays.
+--- flush(conn, state): sends what is there, as far as the connection takes it. What it does not take now stays; what it
+-- can never take would hold up everything after it, and is left out.
 function Outbox:flush(conn, state)
   while not self:is_empty() do
     local message = self[self.first]
     local ok, why = native.send(state.session, message[1], message[2], true)
-    if not ok then
-      log.debug("%s takes its queue later: %s", tostring(conn), why)
+    if not ok and state.opening.validate_utf8 and native.check_text(message[1], message[2]) then
+      -- validate_utf8 was off when it was taken.
+      log.warning("%s: a message of its queue cannot be sent: %s", guard.name(conn), why)
+    elseif not ok then
+      log.debug("%s takes its queue later: %s", guard.name(conn), why)
       break
     end
     self[self.first] = nil
