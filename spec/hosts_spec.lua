@@ -2,6 +2,7 @@
 -- runs in an interpreter of its own.
 
 local child = require "spec.support.child"
+local odd_host = require "spec.support.odd_host"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
@@ -135,6 +136,48 @@ describe("a finaliser that runs after the module's own", function()
           assert.same({ calls, 0 }, { lines, status }, output)
         end)
       end
+    end)
+  end
+end)
+
+-- Nothing that is created then has a finaliser of its own.
+describe("what a finaliser opens while the Lua state is being closed is closed with it:", function()
+  for name, opened in pairs {
+    ["a connection"] = "luws.wsopen(url)",
+    ["one that is closed at once"] = "luws.wsclose(luws.wsopen(url))",
+    ["one that nobody waits for"] = "luws.wsopen(url, nil, { wait = false })",
+    ["one that cannot be opened"] = "luws.wsopen 'ws://127.0.0.1:1/'",
+    ["one over TLS"] = "luws.wsopen(wss, nil, { ssl_verify = 'none' })",
+    ["the reactor"] = "require 'luws.reactor'.getfd()",
+  } do
+    it(name, function()
+      local output, status = odd_host.run { input = ([[
+        local url, wss = ...
+        local program = ("package.cpath, luup = %%q, { log = function() end }\n"):format(package.cpath) .. [=[
+          local luws = require "luws"
+          local url, wss = (...):match "^(%%S+) (%%S+)$"
+          local proxy = newproxy and newproxy(true) or setmetatable({}, {})
+          getmetatable(proxy).__gc = function() finished = %s end
+          if not newproxy then setmetatable(proxy, getmetatable(proxy)) end
+          X = proxy
+        ]=]
+        local function close_states(count)
+          for _ = 1, count do assert(odd.in_state(program, url .. " " .. wss)) end
+        end
+        local function allocated()
+          collectgarbage()
+          collectgarbage()
+          return odd.allocated()
+        end
+        local had = descriptors()
+        close_states(3)
+        local before = allocated()
+        close_states(5)
+        local left = allocated() - before
+        print(descriptors() - had, left < 1024 and "nothing" or left)
+      ]]):format(opened), servers.url("demo", "ws", "/echo"), servers.url("demo", "wss", "/echo"),
+        environment = "GLIBC_TUNABLES=glibc.malloc.tcache_count=0" }
+      assert.same({ "0\tnothing\n", 0 }, { output, status })
     end)
   end
 end)

@@ -3,11 +3,13 @@
  * - By LD_PRELOAD it replaces functions of the C library. A look-up of a name that begins with "dead" fails when the
  *   program says so; "both.test" has the addresses ::1 and 127.0.0.1. With ODD_NO_THREADS no thread can be made. The
  *   wall clock can be set.
- * - The program loads it as a Lua module with some of POSIX, and what replaces the wall clock's time.
+ * - The program loads it as a Lua module with some of POSIX, what replaces the wall clock's time, and an allocator that
+ *   refuses memory. That is Lua's until the process ends, so the library is never unloaded (odd_host.lua).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
@@ -164,13 +166,54 @@ static int odd_in_state(lua_State *L) { /* in_state(program, argument): runs it 
   return 1;
 }
 
+/* Lua's allocator, and which of its allocations are refused: after `left` others, the next `refusals`. */
+static lua_Alloc allocate;
+static void *allocator;
+static double left = -1, refusals;
+static int was_refused;
+
+static void *refusing(void *unused, void *block, size_t before, size_t size) {
+  (void)unused;
+  if (left >= 0 && size > (block ? before : 0)) {
+    if (left > 0) {
+      left--;
+    } else if (refusals > 0) {
+      refusals--;
+      was_refused = 1;
+      return NULL;
+    }
+  }
+  return allocate(allocator, block, before, size);
+}
+
+static int odd_refuse(lua_State *L) { /* refuse(left, refusals) */
+  if (!allocate) {
+    allocate = lua_getallocf(L, &allocator);
+    lua_setallocf(L, refusing, NULL);
+  }
+  refusals = NUMBER(2);
+  was_refused = 0;
+  left = NUMBER(1);
+  return 0;
+}
+static int odd_allow(lua_State *L) { /* refuses no more; returns whether any was */
+  left = -1;
+  lua_pushboolean(L, was_refused);
+  return 1;
+}
+static int odd_allocated(lua_State *L) { /* the bytes in use, in all of malloc's blocks */
+  struct mallinfo2 info = mallinfo2();
+  lua_pushnumber(L, (double)info.uordblks + (double)info.hblkhd);
+  return 1;
+}
+
 #define NAMED(name) { #name, odd_##name }
 
 int luaopen_odd_host(lua_State *L) {
   static const luaL_Reg functions[] = {
     NAMED(set_wall), NAMED(look_ups), NAMED(end_look_ups), NAMED(fork), NAMED(exit), NAMED(pid), NAMED(wait), NAMED(close), NAMED(dup2),
     NAMED(umask), NAMED(chdir), NAMED(limit_descriptors), NAMED(on_signal), NAMED(default_signal), NAMED(alarms),
-    NAMED(kill), NAMED(block), NAMED(signals), NAMED(in_state),
+    NAMED(kill), NAMED(block), NAMED(signals), NAMED(in_state), NAMED(refuse), NAMED(allow), NAMED(allocated),
   };
   static const struct { const char *name; int value; } numbers[] = {
     { "SIGALRM", SIGALRM }, { "SIGCHLD", SIGCHLD }, { "SIGPIPE", SIGPIPE }, { "SIGUSR1", SIGUSR1 },

@@ -12,28 +12,13 @@ local SOURCE = debug.getinfo(1, "S").source:match "^@(.*)%.lua$" .. ".c"
 -- (in any locale), and `descriptors()` counts those that are open. It has no comments, for it becomes one line.
 local PRELUDE = [[
   local odd = assert(package.loadlib(%q, "luaopen_odd_host"))()
-  local function status(name)
-    local file = io.open "/proc/self/status"
-    local text = file:read "*a"
-    file:close()
-    return tonumber((text:match("\n" .. name .. ":%%s*(%%d+)")))
-  end
+  local measure = require "spec.support.measure"
+  local status, descriptors = measure.status, measure.descriptors
   local function now()
     local file = io.open "/proc/uptime"
     local whole, hundredths = file:read "*a":match "^(%%d+)%%.(%%d+)"
     file:close()
     return whole + hundredths / 100
-  end
-  local function descriptors()
-    local count = 0
-    for fd = 0, 2000 do
-      local file = io.open("/proc/self/fdinfo/" .. fd)
-      if file then
-        file:close()
-        count = count + 1
-      end
-    end
-    return count
   end
 ]]
 
@@ -46,7 +31,8 @@ local function library()
   local folder = assert(os.getenv "LUWS_SPEC_FOLDER", "scripts/busted.sh gives the run a folder")
   built = folder .. "/odd_host.so"
   local lua = rawget(_G, "jit") and "luajit" or _VERSION:lower():gsub(" ", "")
-  local command = "cc -O1 -Wall -Wextra -shared -fPIC -Wl,-z,lazy -o %s %s $(pkg-config --cflags %s) -ldl 2>&1"
+  local command = "cc -O1 -Wall -Wextra -shared -fPIC -Wl,-z,lazy,-z,nodelete -o %s %s $(pkg-config --cflags %s) -ldl"
+    .. " 2>&1"
   local pipe = assert(io.popen(command:format(built, SOURCE, lua)))
   local said = pipe:read "*a"
   pipe:close()

@@ -26,6 +26,8 @@ local function use(l, conn)
   l.wsclose(conn)
   pcall(l.wsopen, "ws://a\1b/")
   pcall(reactor.step, 0)
+  l.wsopen "ws://127.0.0.1:1/" -- what this makes has no finalisers any more
+  l.wsopen(conn.proto .. "://" .. conn.ip .. ":" .. conn.port .. conn.path, nil, { ssl_verify = "none" })
 end
 
 local function open(l, scheme, options)

@@ -7,6 +7,7 @@
 
 mod auth;
 mod cookies;
+mod objects;
 mod options;
 mod poller;
 mod proxy;
@@ -31,6 +32,7 @@ use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
 use crate::tls::{Connector, TlsOptions};
 use crate::url::{Target, UrlError};
+use objects::Objects;
 use tls::{Connectors, Fault, Files};
 use value::{Handle, Reply, Table, Value, failure};
 
@@ -74,6 +76,8 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     // process(): the number of this process; not_ours(number): nil, or why nothing can be done, if it is another one's
     (c"process", process),
     (c"not_ours", not_ours),
+    // give_back(): gives the system what ended sessions had, if there were some; whether it has
+    (c"give_back", give_back),
     // first_too_large(): true on the first call in the Lua state
     (c"first_too_large", first_too_large),
 ];
@@ -85,6 +89,11 @@ static UNVERIFIED_SAID: AtomicBool = AtomicBool::new(false);
 /// The maximum nesting of deliveries. Below that nothing is received: Lua 5.1 allows 200 nested C calls, each delivery
 /// takes two of them, and handlers need the rest for their own pcalls.
 const DEEPEST: u32 = 25;
+
+/// How many sessions are freed or dropped (most are both) before the system gets back what they had: at once; and if
+/// nothing else happens, but that the collector runs.
+const MANY: u32 = 128;
+const FEW: u32 = 16;
 
 /// The state of one loaded instance of the module.
 #[derive(Debug)]
@@ -99,6 +108,8 @@ struct Context {
     unyielding: Cell<usize>,
     /// How many sessions were freed, and how many dropped, since the allocator was last asked to give memory back.
     freed: Cell<u32>,
+    /// What Lua holds.
+    objects: Objects,
     storage: RefCell<session::Shared>,
     sessions: session::Register,
     connectors: RefCell<Connectors>,
@@ -113,6 +124,7 @@ impl Context {
             too_large_said: Cell::new(false),
             unyielding: Cell::new(0),
             freed: Cell::new(0),
+            objects: Objects::default(),
             storage: RefCell::default(),
             sessions: session::Register::default(),
             connectors: RefCell::default(),
@@ -123,6 +135,23 @@ impl Context {
     /// Whether deliveries are nested as deeply as allowed.
     fn is_deep(&self) -> bool {
         self.depth.get() >= DEEPEST
+    }
+
+    /// Notes that a session was freed or dropped.
+    fn note_freed(&self) {
+        self.freed.set(self.freed.get() + 1);
+    }
+
+    /// Has the allocator give memory back, if at least so many sessions were freed or dropped since it last did. Returns
+    /// whether it has. It does not do that by itself: what they had, some 30 KiB over wss, is in small pieces. It takes a
+    /// few milliseconds.
+    fn give_back(&self, count: u32) -> bool {
+        let is_due = self.freed.get() >= count;
+        if is_due {
+            self.freed.set(0);
+            raw::trim();
+        }
+        is_due
     }
 
     /// The connector for TLS connections with these options, which were read from `table`.
@@ -228,6 +257,10 @@ fn not_ours(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 
 fn first_unverified(_: &Rc<Context>, _: &[Value]) -> Reply {
     vec![(!UNVERIFIED_SAID.swap(true, Ordering::Relaxed)).into()]
+}
+
+fn give_back(context: &Rc<Context>, _: &[Value]) -> Reply {
+    vec![context.give_back(FEW).into()]
 }
 
 fn first_too_large(context: &Rc<Context>, _: &[Value]) -> Reply {

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::Context;
 use super::poller::LuaPoller;
 use super::session::LuaSession;
 use super::socket::Socket;
@@ -16,7 +15,6 @@ use crate::net::tcp::Dial;
 /// An object that Lua holds as userdata. Copies share the object.
 #[derive(Clone, Debug)]
 pub(super) enum Handle {
-    Context(Rc<Context>),
     Session(Rc<LuaSession>),
     Socket(Rc<Socket>),
     Dial(Rc<RefCell<Dial>>),

@@ -10,12 +10,13 @@
 
 use std::ffi::{CStr, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
-use super::{PUSH, bytes, context, give, handle, push_number, push_string};
-use crate::lua::poller::Waited;
+use super::{PUSH, bytes, context, give, push_number, push_string, with_object};
+use crate::lua::poller::{LuaPoller, Waited};
 use crate::lua::session::{Came, ENOUGH, Found, INTERRUPTED, Lent, LuaSession, Reason};
 use crate::lua::value::{Handle, Reply, failure};
 use crate::memory;
@@ -52,13 +53,15 @@ pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"sendable", sendable),
 ];
 
-/// The session that is the first argument.
+/// The session that is the first argument. It lives as long as its userdata is on the stack and nobody calls its
+/// finaliser by hand.
 pub(super) unsafe fn session<'a>(state: *mut State) -> Option<&'a LuaSession> {
     unsafe {
-        match handle(state, 1) {
-            Some(Handle::Session(session)) => Some(session),
+        let session = with_object(state, 1, |object| match object {
+            Handle::Session(session) => Some(Rc::as_ptr(session)),
             _ => None,
-        }
+        });
+        session??.as_ref()
     }
 }
 
@@ -131,16 +134,27 @@ unsafe extern "C-unwind" fn set_driven(state: *mut State) -> c_int {
     }
 }
 
+/// Works with the poller that is the first argument, unless it is not one, or is at work.
+unsafe fn with_poller<R>(state: *mut State, work: impl FnOnce(&mut LuaPoller) -> R) -> Option<R> {
+    let looked = unsafe {
+        with_object(state, 1, |object| match object {
+            Handle::Poller(poller) => poller.try_borrow_mut().ok().map(|mut poller| work(&mut poller)),
+            _ => None,
+        })
+    };
+    looked.flatten()
+}
+
 /// `poller_wait(poller, seconds, into)`: waits for at most that time, or for ever. Returns nothing if nothing has happened;
 /// false if the poller belongs to another process; otherwise how many tokens it has put into the array, each followed by
 /// the sum of 1 (readable), 2 (writable) and 4 (ended), or 0 (woken). That may be 0: a signal came, or the timer has
 /// ended.
 unsafe extern "C-unwind" fn poller_wait(state: *mut State) -> c_int {
     unsafe {
-        let Some(Handle::Poller(poller)) = handle(state, 1) else { return 0 };
         let seconds = ffi::lua_tonumber(state, 2);
-        let wait = || poller.try_borrow_mut().map_or(Waited::Nothing, |mut poller| poller.wait(seconds));
-        let count = match catch_unwind(AssertUnwindSafe(wait)).unwrap_or(Waited::Nothing) {
+        let wait = |poller: &mut LuaPoller| poller.wait(seconds);
+        let waited = || with_poller(state, wait).unwrap_or(Waited::Nothing);
+        let count = match catch_unwind(AssertUnwindSafe(waited)).unwrap_or(Waited::Nothing) {
             Waited::Nothing => return 0,
             Waited::Foreign => {
                 ffi::lua_pushboolean(state, 0);
@@ -150,16 +164,14 @@ unsafe extern "C-unwind" fn poller_wait(state: *mut State) -> c_int {
         };
         // Nothing is borrowed while Lua may run out of memory.
         for index in 0..count {
-            let found = poller.try_borrow().ok().and_then(|poller| poller.found(index));
+            let found = with_poller(state, |poller| poller.found(index)).flatten();
             let (token, happened) = found.unwrap_or((0.0, 0)); // which is nobody's
             ffi::lua_pushnumber(state, token);
             ffi::lua_rawseti(state, 3, 2 * index as ffi::lua_Integer + 1);
             ffi::lua_pushinteger(state, happened.into());
             ffi::lua_rawseti(state, 3, 2 * index as ffi::lua_Integer + 2);
         }
-        if let Ok(mut poller) = poller.try_borrow_mut() {
-            poller.forget(count);
-        }
+        with_poller(state, |poller| poller.forget(count));
         push_number(state, count as f64);
         1
     }

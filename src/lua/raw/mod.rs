@@ -11,10 +11,9 @@
 //!   the session as a borrow would. An attempt (begun by the driver with [`hot`]'s `attempt`, or by [`quick`]'s `poll`)
 //!   catches any error meanwhile; without an attempt, the string is made under `lua_pcall`.
 //! - A panic never reaches Lua: it is caught, and becomes a message or ends the connection.
-//! - Userdata is recognised by its metatable, which each function has as an upvalue. The finaliser takes the object out
-//!   and leaves the userdata empty. The hottest functions know a session by its number. A session is in the register
-//!   from its creation until it is dropped, and a finaliser that finds it in use leaves it alone.
-//!
+//! - Userdata is recognised by its metatable, which each function has as an upvalue, and has only the place of its object
+//!   ([`userdata`]). The hottest functions know a session by its number. A session is in the register from its creation
+//!   until it is dropped, and a finaliser that finds it in use leaves it alone.
 //! - Small allocations of Rust's do not end the process while there is a reserve for them ([`reserve`]).
 //!
 //! Knows nothing of sessions except how to find them. [`quick`] holds the usual paths of wsreceive and wssend, [`hot`]
@@ -27,13 +26,12 @@ use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::rc::Rc;
 
 use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
-use super::value::{Handle, Reply, Table, Value, failure};
-use super::{Context, FUNCTIONS, SOURCES};
+use super::value::{Reply, Table, Value, failure};
+use super::{FUNCTIONS, MANY, SOURCES};
 use crate::memory::{self, OutOfMemory};
 
 mod fork;
@@ -42,6 +40,10 @@ mod input;
 mod json;
 mod quick;
 mod reserve;
+mod userdata;
+
+pub(super) use reserve::trim;
+use userdata::{context, push_object, with_object};
 
 /// The upvalues of every function, then the function's number for those that share [`call`].
 const CONTEXT: c_int = ffi::lua_upvalueindex(1);
@@ -51,9 +53,6 @@ const NUMBER: c_int = ffi::lua_upvalueindex(4);
 
 /// A function's number is its group's index times this, plus its index in the group.
 const GROUP: usize = 256;
-
-/// The contents of a userdata: nothing once it has been finalised.
-type Held = Option<Handle>;
 
 /// Nested tables are read to this depth, which fits on the stack that every C function has.
 const DEEPEST: usize = 4;
@@ -105,19 +104,15 @@ unsafe fn open_module(state: *mut State, name: &'static CStr) -> c_int {
 /// Runs the loader with the table of native functions. Its result is the only value on the stack then.
 unsafe fn load_driver(state: *mut State) {
     unsafe {
-        // 1: the metatable of native objects
+        // 1: the metatable of native objects; 2: the context
         ffi::lua_createtable(state, 0, 3);
-        ffi::lua_pushvalue(state, 1);
-        ffi::lua_pushcclosure(state, collect, 1);
-        ffi::lua_setfield(state, 1, c"__gc".as_ptr());
-        ffi::lua_pushliteral(state, c"native object of luws");
-        ffi::lua_setfield(state, 1, c"__metatable".as_ptr());
-        // 2: the context
-        let held = new_userdata(state, 1);
-        *held = Some(Handle::Context(Rc::new(Context::new())));
-        // 3: push
-        ffi::lua_pushvalue(state, 1);
-        ffi::lua_pushcclosure(state, push, 1);
+        userdata::push_context(state);
+        // 3: push, which has no use for itself
+        ffi::lua_pushnil(state);
+        push_function(state, push, 0);
+        ffi::lua_replace(state, 3);
+        push_function(state, userdata::collect, 0);
+        userdata::finish_metatable(state, 1);
         // 4: the functions
         ffi::lua_createtable(state, 0, 80);
         for (group, functions) in FUNCTIONS.iter().enumerate() {
@@ -186,66 +181,6 @@ unsafe extern "C-unwind" fn source(state: *mut State) -> c_int {
     }
 }
 
-/// Pushes an empty userdata, and returns the place for its object. The object must not be created before: if an error
-/// is raised here, it would never be dropped.
-unsafe fn new_userdata(state: *mut State, metatable: c_int) -> *mut Held {
-    unsafe {
-        let held = ffi::lua_newuserdata(state, size_of::<Held>()).cast::<Held>();
-        ptr::write(held, None);
-        ffi::lua_pushvalue(state, metatable);
-        ffi::lua_setmetatable(state, -2);
-        held
-    }
-}
-
-/// The finaliser of userdata, which leaves it empty.
-unsafe extern "C-unwind" fn collect(state: *mut State) -> c_int {
-    unsafe {
-        let held = held(state, 1, ffi::lua_upvalueindex(1));
-        if !held.is_null() && !is_held(&*held) {
-            // No object of this module panics when dropped; if one did, the process would still go on.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop((*held).take())));
-        }
-        0
-    }
-}
-
-/// Whether the object to be finalised is in use: its finaliser was called by hand, or the Lua state is being closed
-/// during a call. The object is then never dropped.
-fn is_held(held: &Held) -> bool {
-    matches!(held, Some(Handle::Session(session)) if session.is_held())
-}
-
-/// The contents of the userdata at this index; null if it is not one of ours. Raises nothing.
-unsafe fn held(state: *mut State, index: c_int, metatable: c_int) -> *mut Held {
-    unsafe {
-        if ffi::lua_type(state, index) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(state, index) == 0 {
-            return ptr::null_mut();
-        }
-        let is_ours = ffi::lua_rawequal(state, -1, metatable) != 0;
-        ffi::lua_settop(state, -2);
-        if is_ours { ffi::lua_touserdata(state, index).cast() } else { ptr::null_mut() }
-    }
-}
-
-/// The object at this index. It lives as long as its userdata is on the stack and nobody calls its finaliser by hand.
-/// Raises nothing.
-unsafe fn handle<'a>(state: *mut State, index: c_int) -> Option<&'a Handle> {
-    unsafe { held(state, index, METATABLE).as_ref()?.as_ref() }
-}
-
-/// The context; `None` while the Lua state is being closed.
-unsafe fn context<'a>(state: *mut State) -> Option<&'a Rc<Context>> {
-    unsafe {
-        // Only the debug library can change an upvalue of a C function (and it can corrupt any), so this is the userdata
-        // that `open` has made.
-        match ffi::lua_touserdata(state, CONTEXT).cast::<Held>().as_ref()? {
-            Some(Handle::Context(context)) => Some(context),
-            _ => None,
-        }
-    }
-}
-
 /// A descriptor that Lua knows by its number; `None` for what is no number of a descriptor.
 ///
 /// Nothing is read from it or written to it: it is only given to the system to be watched, and a number that stands for
@@ -291,10 +226,7 @@ unsafe fn answer(state: *mut State) -> Reply {
         };
         let reply = catch_unwind(AssertUnwindSafe(|| function(context, &arguments)))
             .unwrap_or_else(|_| failure("internal error of luws (a panic)"));
-        if context.freed.get() >= MANY {
-            context.freed.set(0);
-            reserve::trim();
-        }
+        context.give_back(MANY);
         reply
     }
 }
@@ -303,11 +235,6 @@ unsafe fn answer(state: *mut State) -> Reply {
 /// which a function makes at most so many.
 const LARGE: usize = 64 * 1024;
 const COPIES: usize = 8;
-
-/// After this many sessions were freed or dropped (most are both), the system gets back what they had: some 30 KiB for
-/// one over wss, in small pieces, which the allocator would keep for the life of the process. That takes a few
-/// milliseconds.
-const MANY: u32 = 128;
 
 /// The number of values that fit on every C function's stack, whatever else is there.
 const MOST_PLAIN: usize = 4;
@@ -372,10 +299,7 @@ unsafe fn push_value(state: *mut State, value: &Value) {
                     ffi::lua_rawset(state, -3);
                 }
             }
-            Value::Handle(handle) => {
-                let held = new_userdata(state, ffi::lua_upvalueindex(1));
-                *held = Some(handle.clone());
-            }
+            Value::Handle(handle) => push_object(state, handle),
         }
     }
 }
@@ -471,7 +395,9 @@ unsafe fn read(
                 }
                 Value::Table(Table(pairs))
             }
-            ffi::LUA_TUSERDATA => handle(state, index).cloned().map_or(Value::Other, Value::Handle),
+            ffi::LUA_TUSERDATA => {
+                with_object(state, index, |object| Value::Handle(object.clone())).unwrap_or(Value::Other)
+            }
             _ => Value::Other,
         })
     }

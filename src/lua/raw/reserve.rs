@@ -103,7 +103,7 @@ fn fill() -> bool {
 }
 
 /// Has the system's allocator give back pages that are free. It does so by itself only at the end of its heap.
-pub(super) fn trim() {
+pub(in crate::lua) fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         unsafe extern "C" {

@@ -34,9 +34,10 @@ pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Repl
     let (why, step) = match session(context, parameters) {
         Ok(session) => {
             let limits = ["coalesce", "max_buffered"].map(|name| parameters.get(name).size());
-            let session = LuaSession::new(session, context, clock, limits);
-            let Some(number) = session.number() else { return failure("too many connections") };
-            return vec![Handle::Session(session).into(), number.into()];
+            return match LuaSession::new(session, context, clock, limits) {
+                Ok((session, number)) => vec![Handle::Session(session).into(), number.into()],
+                Err(why) => failure(why.into_owned()),
+            };
         }
         Err(Fault::Parameters(why)) => (why, None),
         Err(Fault::Proxy(why)) => (why, Some("proxy")),

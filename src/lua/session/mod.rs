@@ -104,12 +104,13 @@ struct Inner {
 pub(super) type Reason = Cow<'static, str>;
 
 impl LuaSession {
+    /// A session, and the number under which [`Register`] knows it.
     fn new(
         session: Session,
         context: &Rc<Context>,
         clock: Option<Rc<Cell<f64>>>,
         [coalesce, max_buffered]: [usize; 2],
-    ) -> Rc<Self> {
+    ) -> Result<(Rc<Self>, f64), Reason> {
         let inner = Inner {
             session,
             socket: None,
@@ -146,13 +147,9 @@ impl LuaSession {
             look: Cell::default(),
             reading: Cell::default(),
         });
-        session.number.set(context.sessions.add(&session));
-        session
-    }
-
-    /// The number under which [`Register`] knows the session.
-    fn number(&self) -> Option<f64> {
-        self.number.get()
+        let number = context.sessions.add(&session)?;
+        session.number.set(Some(number));
+        Ok((session, number))
     }
 
     /// Notes that a handler is being called: the event is done, and the nesting of deliveries is counted for the whole
@@ -374,7 +371,7 @@ impl LuaSession {
         let is_freed = self.lent.get().is_none()
             && self.inner.try_borrow_mut().is_ok_and(|mut inner| inner.take().is_some());
         if is_freed {
-            self.context.freed.set(self.context.freed.get() + 1);
+            self.context.note_freed();
         }
         is_freed
     }
@@ -383,7 +380,7 @@ impl LuaSession {
 impl Drop for LuaSession {
     fn drop(&mut self) {
         // What is left of a session keeps the pages around it in use.
-        self.context.freed.set(self.context.freed.get() + 1);
+        self.context.note_freed();
         if let Some(number) = self.number.get() {
             self.context.sessions.remove(number);
         }

@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 use std::ptr::NonNull;
 
-use super::LuaSession;
+use super::{LuaSession, Reason};
+use crate::memory::{self, OutOfMemory};
 
 /// The low bits of a number are the slot; the high bits count the uses of that slot. All fit in a Lua number.
 const SLOT_BITS: u32 = 20;
@@ -33,20 +34,27 @@ impl Register {
         if slot.number == number { slot.session } else { None }
     }
 
-    /// Assigns a number to a session; `None` if there are more sessions than any process should have.
-    pub(super) fn add(&self, session: &LuaSession) -> Option<f64> {
-        let mut slots = self.slots.borrow_mut();
-        let index = self.free.borrow_mut().pop().unwrap_or(slots.len());
-        if index >= 1 << SLOT_BITS {
-            return None;
+    /// Assigns a number to a session.
+    ///
+    /// # Errors
+    /// There is no memory, or there are more sessions than any process should have.
+    pub(super) fn add(&self, session: &LuaSession) -> Result<f64, Reason> {
+        let (mut slots, mut free) = (self.slots.borrow_mut(), self.free.borrow_mut());
+        if free.is_empty() {
+            let index = slots.len();
+            if index >= 1 << SLOT_BITS {
+                return Err("too many connections".into());
+            }
+            let no_memory = |error: OutOfMemory| Reason::from(error.to_string());
+            // It is made here what `remove` needs.
+            memory::reserve(&mut free, index + 1).map_err(no_memory)?;
+            memory::push(&mut slots, Slot { number: index as u64, session: None }).map_err(no_memory)?;
+            free.push(index);
         }
-        if index == slots.len() {
-            slots.push(Slot { number: index as u64, session: None });
-        }
-        let slot = &mut slots[index];
+        let slot = free.pop().and_then(|index| slots.get_mut(index)).ok_or("too many connections")?;
         slot.number += 1 << SLOT_BITS;
         slot.session = Some(NonNull::from(session));
-        Some(slot.number as f64)
+        Ok(slot.number as f64)
     }
 
     /// Forgets a session that is being dropped.
