@@ -1,6 +1,8 @@
--- The memory that idle connections take: buffers for traffic are shared by all connections of a Lua state.
+-- The memory that idle connections take: buffers for traffic are shared by all connections of a Lua state. And what is
+-- left of it when they are closed.
 
 local child = require "spec.support.child"
+local odd_host = require "spec.support.odd_host"
 local servers = require "spec.support.servers"
 
 -- Runs in a process of its own, with nothing else in its memory, and prints how many bytes each connection takes.
@@ -46,4 +48,41 @@ describe("an idle connection", function()
     local bytes = tonumber(output:match "%d+")
     assert.is_true(bytes <= MOST * 1024, output)
   end)
+end)
+
+-- Connections over TLS that come and are closed; then nothing else happens. What they took is in small pieces.
+local GIVES_BACK = [[
+  local luws, url, ca_file = require "luws", ...
+  local function open(count)
+    local conns = {}
+    for i = 1, count do
+      conns[i] = assert(luws.wsopen(url, nil, { ssl_verify = "peer", ssl_cafile = ca_file, close_timeout = 5 }))
+    end
+    return conns
+  end
+  local function close(conns)
+    for _, conn in ipairs(conns) do luws.wsclose(conn) end
+    for _, conn in ipairs(conns) do assert(luws.wswait(conn, 5)) end
+  end
+  close(open(20))
+  collectgarbage()
+  collectgarbage()
+  local before = status "VmRSS"
+  local conns = open(300)
+  local most = status "VmRSS"
+  close(conns)
+  conns = nil
+  for _ = 1, 3 do collectgarbage() end
+  print(most - before, status "VmRSS" - before)
+]]
+
+it("the memory of connections that were closed is given back, without another call", function()
+  if not io.open "/proc/self/status" then return pending "this system has no /proc" end
+  local output, status = odd_host.run {
+    input = GIVES_BACK, servers.url("demo", "wss", "/echo"), servers.ca_file(),
+  }
+  assert.equal(0, status, output)
+  local taken, left = output:match "^(%d+)\t(%-?%d+)\n$"
+  assert.is_true(tonumber(taken) > 4000, output)
+  assert.is_true(tonumber(left) < tonumber(taken) / 4, output) -- LuaJIT's own heap does not shrink at once
 end)

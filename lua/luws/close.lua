@@ -28,10 +28,12 @@ function close.finish(state, over, news, is_failed)
   if state.phase == "closed" then return false end
   local conn = state.conn
   if state.tracing then trace(conn, state) end
+  local entry = linger.entry(state, close_timeout(state), is_failed)
+  if state.phase == "closed" then return false end -- by a finaliser meanwhile
   connection.closed(state, over, news)
   cqueues.release(state.socket)
   log.tell_untold()
-  linger.begin(state, close_timeout(state), is_failed)
+  linger.begin(state, entry)
   if state.sink then sink.break_off(conn, state, over) end
   return true
 end
@@ -76,7 +78,7 @@ function close.by_user(state, code, reason)
   elseif state.phase ~= "closed" then
     close.close(state, code, reason)
   elseif state.lingering then
-    linger.insist(state.lingering)
+    linger.insist(state)
   end
   state.over, state.news = "not connected", nil
 end

@@ -6,8 +6,8 @@ Whatever gives a connection something to do that its descriptor does not show, g
 --]]
 
 local native, import = ...
-local clock, connection, guard, linger, log = import("clock"), import("connection"), import("guard"),
-  import("linger"), import("log")
+local clock, close, connection, guard, linger, log = import("clock"), import("close"), import("connection"),
+  import("guard"), import("linger"), import("log")
 local open, publish, quick, receive, turns = import("open"), import("publish"), import("quick"), import("receive"),
   import("turns")
 
@@ -89,8 +89,11 @@ function drive.opening(conn, state)
   end
   if state.phase == "connecting" then return due end
   if state.phase == "closed" and not state.failure then return nil end -- wsclose, in user code
-  drive.opened(conn, state)
-  return nil
+  local ok, why = guard.caught(drive.opened, conn, state)
+  if ok then return nil end
+  -- The program's table is not complete.
+  if not pcall(close.interrupted, state) then connection.closed(state, "interrupted", why) end
+  error(why, 0)
 end
 
 local function turn_of_opening(item, now)
@@ -164,11 +167,9 @@ local function turn(item, now, happened)
   return turn_of_closed(item, now)
 end
 
---- enter(state): has the reactor drive a connection from now on.
-function drive.enter(state)
-  if state.item then return end
-  local item = turns.enter(turn)
-  item.state, state.attempts, state.item = state, {}, item
+local function enter(item, state)
+  state.attempts = {}
+  turns.enter(item)
   if state.number then native.set_driven(state.number, true) end
   if state.phase ~= "connecting" then
     watch_descriptors(item, state)
@@ -178,13 +179,26 @@ function drive.enter(state)
   item:notice()
 end
 
+--- enter(state): has the reactor drive a connection from now on. If it raises an error, nothing has changed: what the
+-- reactor drives is not collected, and whoever gets an error does not have the connection.
+function drive.enter(state)
+  if state.item then return end
+  local item = turns.item(turn, state)
+  state.item = item
+  local ok, why = guard.caught(enter, item, state)
+  if ok then return end
+  drive.leave(state)
+  error(why, 0)
+end
+
 --- leave(state): has the reactor drive it no more.
 function drive.leave(state)
   local item = state.item
   if not item then return end
   state.item, state.watched, state.told_end, state.is_polled = nil, nil, nil, nil
-  item:leave()
-  local fd = state.phase ~= "closed" and state.wire.descriptor and state.wire:descriptor()
+  if item.token then item:leave() end
+  local wire = state.phase ~= "closed" and state.wire
+  local fd = wire and wire.descriptor and wire:descriptor()
   if fd then turns.unwatch(fd) end
   native.set_driven(state.number, false)
   connection.settle(state)

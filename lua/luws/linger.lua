@@ -48,6 +48,20 @@ local function note(entry)
   end
 end
 
+--- Makes an object that the collector finds in its next cycle, and makes another as long as anything lingers, or what
+-- has ended was just collected: the memory around that is free one cycle later, for the system to get back.
+local is_watched = false
+local function watch_collector()
+  if is_watched then return end
+  guard.finaliser(function()
+    is_watched = false
+    pcall(linger.advance)
+    local ok, has_given = pcall(native.give_back)
+    if lingering[1] or ok and has_given then watch_collector() end
+  end)
+  is_watched = true
+end
+
 --- finish(entry): frees the wire and the session.
 local function finish(entry)
   if entry.over then return end
@@ -56,6 +70,7 @@ local function finish(entry)
   note(entry)
   entry.wire:close()
   native.free(entry.session)
+  pcall(watch_collector)
 end
 
 --- step(entry): does what can be done without waiting. Does nothing in a finaliser that interrupts another step.
@@ -75,8 +90,9 @@ local function step(entry)
     if entry.answered then note(entry) end -- otherwise nothing has changed that is noted
   end
   local came = false
-  if not entry.ended then
-    if not entry.more then
+  -- A finaliser that interrupts the read may read on, to the end, and leave something to discard.
+  if entry.more or not entry.ended then
+    if not entry.more and not entry.ended then
       local count, reason = wire:read(DISCARD)
       if not count and reason then entry.ended = true end
       came = count ~= nil
@@ -91,7 +107,7 @@ local function step(entry)
     wire:write()
     wire:shutdown()
   end
-  local is_done = entry.ended and (broken or native.outgoing(session) == 0)
+  local is_done = entry.ended and not entry.more and (broken or native.outgoing(session) == 0)
   -- A peer that goes on sending after the deadline could do so for ever.
   if broken or is_done or clock.now() >= entry.deadline then finish(entry) end
   return came
@@ -144,11 +160,6 @@ local function await(entry, done, deadline)
   return wait.on(advance, done, deadline)
 end
 
---- insist(entry): closes a user's socket whose methods never returned.
-function linger.insist(entry)
-  if guard.is_broken_off(entry.turn, true) then finish(entry) end
-end
-
 --- wait(entry, deadline): waits until this entry is over, or until the deadline. Returns whether it is over.
 function linger.wait(entry, deadline)
   local is_over = await(entry, function() return entry.over end, deadline)
@@ -172,18 +183,6 @@ local function close_all()
   native.set_lingering(false)
 end
 
---- Makes an object that the collector finds in its next cycle, and makes another as long as anything lingers.
-local is_watched = false
-local function watch_collector()
-  if is_watched then return end
-  is_watched = true
-  guard.finaliser(function()
-    is_watched = false
-    pcall(linger.advance)
-    if lingering[1] then watch_collector() end
-  end)
-end
-
 --- watch(state): sees to it that the connection, if it lingers when the Lua state is closed, gets its time then. Must
 -- be called when the connection opens: an object created while a Lua state is being closed is never finalised.
 function linger.watch(state)
@@ -195,9 +194,9 @@ function linger.watch(state)
   end)
 end
 
---- begin(state, seconds, is_failed): takes over the session and the wire of a connection that is over. After a failure,
--- it does not wait for an answer to our close frame.
-function linger.begin(state, seconds, is_failed)
+--- entry(state, seconds, is_failed): makes what `begin` needs for a connection that is about to be over. After a
+-- failure, it does not wait for an answer to our close frame. An error (no memory, or a finaliser's) changes nothing.
+function linger.entry(state, seconds, is_failed)
   local entry = {
     session = state.session,
     wire = state.wire,
@@ -213,14 +212,34 @@ function linger.begin(state, seconds, is_failed)
     unsent = 0, -- the data of messages that has never left, once it is over
     said = false, -- TLS and the stream were ended from our side
     more = false, -- what was read has not all been discarded yet
+    kept = false, -- somebody advances it
     over = false,
   }
   -- The peer's close frame may have arrived long ago.
   local _, _, received = native.close_state(entry.session)
   if received ~= nil then entry.answered = true end
-  note(entry)
+  return entry
+end
+
+--- keep(entry, item): has an entry advanced: by the reactor, if the connection has an item there.
+local function keep(entry, item)
+  if item then
+    driven[entry] = true
+  else
+    if #lingering >= MOST then finish(table.remove(lingering, 1)) end
+    lingering[#lingering + 1] = entry
+    native.set_lingering(true)
+    watch_collector()
+  end
+  entry.kept = true
+end
+
+--- begin(state, entry): takes over the session and the wire of a connection that is over. If an error breaks this off,
+-- it can be called again.
+function linger.begin(state, entry)
   state.lingering = entry
-  state.box.entry = entry
+  if state.box then state.box.entry = entry end
+  note(entry)
   if not entry.wire.lingers then
     -- Its methods belong to the user: they may yield, and raise errors.
     guard.take(entry.turn)
@@ -229,16 +248,19 @@ function linger.begin(state, seconds, is_failed)
     finish(entry)
     return
   end
+  keep(entry, state.item)
   step(entry)
-  if entry.over then return end
-  if state.item then
-    driven[entry] = true
-    return
+  if entry.over then tidy() end
+end
+
+--- insist(state): goes on where an error has broken off `begin`; closes a user's socket whose methods never returned.
+function linger.insist(state)
+  local entry = state.lingering
+  if entry.turn.taken then
+    if guard.is_broken_off(entry.turn, true) then finish(entry) end
+  elseif not (entry.over or entry.kept) then
+    linger.begin(state, entry)
   end
-  if #lingering >= MOST then finish(table.remove(lingering, 1)) end
-  lingering[#lingering + 1] = entry
-  native.set_lingering(true)
-  watch_collector()
 end
 
 return linger

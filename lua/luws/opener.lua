@@ -40,10 +40,14 @@ local function later(state, target, handler, given)
   return conn
 end
 
---- resumer(thread): returns a function that resumes a coroutine which waits in wsopen.
-local function resumer(thread)
+--- resumer(thread, state): returns a function that resumes a coroutine which waits in wsopen. If that has died,
+-- nobody gets the connection.
+local function resumer(thread, state)
   return function()
-    if coroutine.status(thread) ~= "suspended" then return end
+    if coroutine.status(thread) ~= "suspended" then
+      close.by_user(state)
+      return
+    end
     local ok, err = coroutine.resume(thread)
     if not ok then log.error("a coroutine that opened a connection failed: %s", guard.text(err) or type(err)) end
   end
@@ -62,7 +66,7 @@ local function yielding(state, target, handler, given)
   end
   if not paused then
     reactor.public.attach() -- if there is a loop that drives it, such as luv's; otherwise the program does
-    local resume = resumer(thread)
+    local resume = resumer(thread, state)
     state.waiter = function() import("turns").later(resume) end
     while not is_done() do coroutine.yield() end
     state.waiter = nil

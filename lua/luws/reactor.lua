@@ -64,12 +64,14 @@ function public.after(seconds, f)
   if not guard.is_callable(f) then check("after", 2, f, "function") end
   local time = clock.now() + seconds
   if time == math.huge then return setmetatable({}, Handle) end -- it never comes
-  local item = turns.enter(function(item, now)
+  local function turn(item, now)
     if now < time then return false, time end
     item:leave()
     called("a timer", f)
-  end, time)
-  return setmetatable({ item = item }, Handle)
+  end
+  local handle = setmetatable({ item = turns.item(turn) }, Handle)
+  turns.enter(handle.item, time)
+  return handle
 end
 
 local EVENTS = { [0] = "", "r", "w", "rw" }
@@ -86,17 +88,20 @@ function public.watch_fd(fd, events, f)
   end
   if not guard.is_callable(f) then check("watch_fd", 3, f, "function") end
   local read, write = events ~= "w", events ~= "r"
-  local item = turns.enter(function(_, _, happened)
+  local function turn(_, _, happened)
     local is_ready_for = happened >= 4 and events or EVENTS[happened % 4]
     if is_ready_for ~= "" then called("a watched descriptor", f, fd, is_ready_for) end
-  end)
+  end
+  local item = turns.item(turn)
+  local handle = setmetatable({ item = item, fd = fd }, Handle)
+  turns.enter(item)
   local ok, why, is_known = item:watch(fd, read, write)
   if not ok then
     item:leave()
     why = is_known and "it is watched already" or why
     error(("reactor: descriptor %d cannot be watched: %s"):format(fd, why), 0)
   end
-  return setmetatable({ item = item, fd = fd }, Handle)
+  return handle
 end
 
 --- add(conn): drives a connection until it is over: its handler is called without any wsreceive. Returns true, or false

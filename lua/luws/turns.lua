@@ -130,20 +130,25 @@ function Item:leave()
   is_sound = before
 end
 
---- enter(turn [, time]): makes an item, whose field token is nil once it is out. turn(item, now, happened) has what has
+--- item(turn [, state]): makes an item, which has no turns before it is entered. turn(item, now, happened) has what has
 -- happened to its descriptors (the sum of 1: readable, 2: writable, 4: ended), and returns whether it wants another
--- turn at once, and the time at which it wants one at the latest, or nil. It must not raise errors of user code. `time`
--- is the time of its first turn, if that is known.
-function turns.enter(turn, time)
-  local before = is_sound
-  is_sound = false
-  tokens, count = tokens + 1, count + 1
+-- turn at once, and the time at which it wants one at the latest, or nil. It must not raise errors of user code.
+-- `state` is what its turns need.
+function turns.item(turn, state)
   -- Room for all fields from the beginning costs less, and for one more it would be twice as much.
-  local item = setmetatable({
-    token = tokens, turn = turn, is_due = false, happened = 0,
-    state = nil, -- whoever enters it may have that for itself
+  return setmetatable({
+    token = nil, turn = turn, is_due = false, happened = 0, state = state,
     time = nil, order = nil, place = nil, -- the heap's
   }, Item)
+end
+
+--- enter(item [, time]): puts an item in. Its field token is nil once it is out. `time` is the time of its first turn,
+-- if that is known.
+function turns.enter(item, time)
+  local before = is_sound
+  is_sound = false
+  item.token = tokens + 1
+  tokens, count = tokens + 1, count + 1
   items[tokens] = item
   if time then heap:add(item, time) end
   is_sound = before
@@ -151,7 +156,6 @@ function turns.enter(turn, time)
     for _, f in ipairs(on_busy) do f() end
   end
   if time then arm() end
-  return item
 end
 
 --- unwatch(fd): nobody has turns any more for what happens to this descriptor.
@@ -166,6 +170,8 @@ function turns.on_busy(f) on_busy[#on_busy + 1] = f end
 function turns.later(f) afterwards[#afterwards + 1] = f end
 
 -- Steps
+
+local taking -- who has a turn
 
 -- What the poller has told: tokens, each followed by what has happened to it; and how many of them are to be noted.
 local told, untold = {}, 0
@@ -186,9 +192,12 @@ local function note()
   untold = 0
 end
 
---- recover(): gives everything a turn, because an interruption may have lost somebody's.
+--- recover(): gives everything a turn, because an interruption may have lost somebody's. Whose turn was broken off may
+-- not have its descriptors watched.
 local function recover()
   is_sound = false
+  if taking and taking.state then taking.state.is_polled = true end
+  taking = nil
   heap, queue, head, tail, count = timers.new(), {}, 1, 0, 0
   local all = {}
   for token, item in pairs(items) do
@@ -217,9 +226,9 @@ local function give()
     head = head + 1
     if item.token then
       done = done + 1
-      item.is_due = false
+      item.is_due, taking = false, item
       local again, time = item:turn(now, item.happened)
-      item.happened = 0
+      item.happened, taking = 0, nil
       if again then item:notice() elseif time then item:at(time) end
     end
   end

@@ -201,6 +201,10 @@ static int odd_allow(lua_State *L) { /* refuses no more; returns whether any was
   lua_pushboolean(L, was_refused);
   return 1;
 }
+static int odd_was_refused(lua_State *L) {
+  lua_pushboolean(L, was_refused);
+  return 1;
+}
 static int odd_allocated(lua_State *L) { /* the bytes in use, in all of malloc's blocks */
   struct mallinfo2 info = mallinfo2();
   lua_pushnumber(L, (double)info.uordblks + (double)info.hblkhd);
@@ -213,7 +217,8 @@ int luaopen_odd_host(lua_State *L) {
   static const luaL_Reg functions[] = {
     NAMED(set_wall), NAMED(look_ups), NAMED(end_look_ups), NAMED(fork), NAMED(exit), NAMED(pid), NAMED(wait), NAMED(close), NAMED(dup2),
     NAMED(umask), NAMED(chdir), NAMED(limit_descriptors), NAMED(on_signal), NAMED(default_signal), NAMED(alarms),
-    NAMED(kill), NAMED(block), NAMED(signals), NAMED(in_state), NAMED(refuse), NAMED(allow), NAMED(allocated),
+    NAMED(kill), NAMED(block), NAMED(signals), NAMED(in_state), NAMED(refuse), NAMED(allow),
+    NAMED(was_refused), NAMED(allocated),
   };
   static const struct { const char *name; int value; } numbers[] = {
     { "SIGALRM", SIGALRM }, { "SIGCHLD", SIGCHLD }, { "SIGPIPE", SIGPIPE }, { "SIGUSR1", SIGUSR1 },
