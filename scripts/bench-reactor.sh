@@ -12,8 +12,7 @@ count=${1-10000}
 export LUA_CPATH="./build/?.so;;" LUA_PATH="./?.lua;;"
 
 # The server has as many descriptors as the client, and both have some others.
-limit=$(ulimit -H -n)
-[[ $limit == unlimited ]] || ulimit -S -n "$limit"
+raise_descriptors
 [[ $limit == unlimited ]] || ((count + 200 <= limit)) ||
   fail "a process here can have $limit descriptors, which is too few for $count connections"
 

@@ -23,6 +23,12 @@ lua_version() {
   echo "$version"
 }
 
+# raise_descriptors: this shell and its programs may have as many descriptors as the system lets them; `limit` is how many.
+raise_descriptors() {
+  limit=$(ulimit -H -n)
+  [[ $limit == unlimited ]] || ulimit -S -n "$limit"
+}
+
 # module_of VERSION: the path of the module for that version. The one for 5.1 also serves LuaJIT.
 module_of() {
   if [[ $1 == 5.1 ]]; then echo build/luws.so; else echo "build/$1/luws.so"; fi

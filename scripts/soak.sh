@@ -17,8 +17,7 @@ export LUA_CPATH="./build/?.so;;" LUA_PATH="./?.lua;;"
 
 # The server has as many descriptors as the client, and both have some others.
 others=200
-limit=$(ulimit -H -n)
-[[ $limit == unlimited ]] || ulimit -S -n "$limit"
+raise_descriptors
 
 failed=0
 # run LUA PROGRAM SCHEME COUNT...

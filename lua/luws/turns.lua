@@ -39,13 +39,13 @@ local function system_poller()
 end
 
 local poller, broken -- broken: why there is none
-local FOREIGN = "this process is a fork, and the reactor is its parent's"
 
 --- ready_poller(): makes the poller if there is none. Returns it, or nil and why there cannot be one.
 local function ready_poller()
   if not poller then poller, broken = (world.poller or system_poller)(turns.is_due) end
   if not poller then return nil, broken end
-  if poller.is_foreign() then return nil, FOREIGN end
+  local why = poller.is_foreign()
+  if why then return nil, why end
   return poller
 end
 
@@ -245,7 +245,7 @@ local function wait(deadline)
     if left == math.huge and count == 0 then return false end
   end
   local found = poller.wait(left, told)
-  if found == false then error("reactor: " .. FOREIGN, 0) end
+  if found == false then error("reactor: " .. poller.is_foreign(), 0) end
   untold = found or 0
   return true
 end

@@ -76,13 +76,7 @@ local function play(how)
     local up, down = ask("passed", port)
     seen.opening = { up = up, down = down }
   end
-  if seen.conn then
-    program.run(seen, luws, seen.conn)
-    seen.closes_at = seen.now()
-    luws.wsclose(seen.conn, 4000, "bye")
-    assert(luws.wswait(seen.conn, 30))
-  end
-  seen.ended_at = seen.now()
+  conversation.run(seen, luws, program, 30)
   seen.up, seen.down = ask("report", port)
   seen.server = {}
   for _, frame in ipairs((peer:so_far() or { frames = {} }).frames) do

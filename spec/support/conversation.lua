@@ -165,6 +165,18 @@ local function new_peer(seen, w, program, how)
   return peer
 end
 
+--- run(seen, luws, program, seconds): has a program talk to its server, if there is a connection, and close it; waits
+-- for that for as long.
+function conversation.run(seen, luws, program, seconds)
+  if seen.conn then
+    program.run(seen, luws, seen.conn)
+    seen.closes_at = seen.now()
+    luws.wsclose(seen.conn, 4000, "bye")
+    assert(luws.wswait(seen.conn, seconds))
+  end
+  seen.ended_at = seen.now()
+end
+
 --- play(w, how): has a program talk to its server, close the connection, and wait for that. `how`: program (its
 -- name); fault, way, at, seconds (relay.lua); users (whether the socket is the user's); identity (certificate and key
 -- of a server that speaks TLS, in PEM). Returns what was seen. All times are in seconds since the beginning, and a mark
@@ -221,13 +233,7 @@ function conversation.play(w, how)
   w.relay = nil
   seen.opened_at = seen.now()
   seen.opening = { up = seen.relay.up.passed, down = seen.relay.down.passed }
-  if seen.conn then
-    program.run(seen, luws, seen.conn)
-    seen.closes_at = seen.now()
-    luws.wsclose(seen.conn, 4000, "bye")
-    assert(luws.wswait(seen.conn, 3600))
-  end
-  seen.ended_at = seen.now()
+  conversation.run(seen, luws, program, 3600)
   clock.sleep(conversation.PATIENCE) -- what is still on its way arrives
   seen.relay.began_at = seen.relay.began and seen.relay.began - start
   seen.closed_at = seen.relay.closed_at and seen.relay.closed_at - start

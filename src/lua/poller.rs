@@ -14,6 +14,8 @@ use crate::net::describe;
 use crate::net::poller::{Interest, MOST, Poller, Ready};
 use crate::net::process::Process;
 
+const FOREIGN: &str = "this process is a fork, and the reactor is its parent's";
+
 /// A poller of the process that made it.
 #[derive(Debug)]
 pub(super) struct LuaPoller {
@@ -28,7 +30,7 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"poller", poller),
     // poller_fd(poller): its descriptor; -1 if there is none, and then it does not tell of room by itself
     (c"poller_fd", poller_fd),
-    // poller_is_foreign(poller): whether another process has made it, of which this one is a fork
+    // poller_is_foreign(poller): nil; or, if another process has made it, of which this one is a fork, that as text
     (c"poller_is_foreign", poller_is_foreign),
     // poller_add(poller, fd, token [, read, write]): watches a descriptor; without read and write, for changes. Returns
     // true; or nil, the error, and whether it is watched already
@@ -72,7 +74,7 @@ fn poller_fd(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 }
 
 fn poller_is_foreign(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    vec![with(arguments, |_| ()).is_none().into()]
+    vec![with(arguments, |_| ()).is_none().then_some(FOREIGN).into()]
 }
 
 fn poller_add(_: &Rc<Context>, arguments: &[Value]) -> Reply {
@@ -90,7 +92,7 @@ fn poller_add(_: &Rc<Context>, arguments: &[Value]) -> Reply {
             let is_known = error.kind() == io::ErrorKind::AlreadyExists;
             vec![Value::Nil, describe(&error).into(), is_known.into()]
         }
-        None => failure("the reactor belongs to another process"),
+        None => failure(FOREIGN),
     }
 }
 

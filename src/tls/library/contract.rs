@@ -22,6 +22,20 @@ pub(in crate::tls) trait Handshake: Debug {
     fn advance(self: Box<Self>) -> Result<Progress, TlsError>;
 }
 
+/// A library's own handshake, and how it goes on.
+#[derive(Debug)]
+pub(super) struct Pending<P> {
+    pub(super) handshake: P,
+    pub(super) verifies: bool,
+    pub(super) advance: fn(P, bool) -> Result<Progress, TlsError>,
+}
+
+impl<P: Debug> Handshake for Pending<P> {
+    fn advance(self: Box<Self>) -> Result<Progress, TlsError> {
+        (self.advance)(self.handshake, self.verifies)
+    }
+}
+
 /// A connection whose handshake is complete.
 pub(in crate::tls) trait Stream: Debug {
     /// `Ok(0)`: the peer has sent close_notify.

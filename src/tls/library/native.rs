@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsAcceptor, TlsConnector, TlsStream};
 
-use super::contract::{Connect, Handshake, Progress, Stream};
+use super::contract::{Connect, Pending, Progress, Stream};
 use crate::tls::error::{OptionsError, TlsError, reason};
 use crate::tls::options::{TlsOptions, Verify, Version};
 use crate::tls::pipe::Pipe;
@@ -76,21 +76,11 @@ fn progress(
     match result {
         Ok(stream) => Ok(Progress::Complete(Box::new(stream))),
         Err(HandshakeError::WouldBlock(pending)) => {
-            Ok(Progress::Pending(Box::new(Pending { pending, verifies })))
+            let advance =
+                |pending: MidHandshakeTlsStream<Pipe>, verifies| progress(pending.handshake(), verifies);
+            Ok(Progress::Pending(Box::new(Pending { handshake: pending, verifies, advance })))
         }
         Err(HandshakeError::Failure(error)) => Err(TlsError::of_handshake(error, verifies)),
-    }
-}
-
-#[derive(Debug)]
-struct Pending {
-    pending: MidHandshakeTlsStream<Pipe>,
-    verifies: bool,
-}
-
-impl Handshake for Pending {
-    fn advance(self: Box<Self>) -> Result<Progress, TlsError> {
-        progress(self.pending.handshake(), self.verifies)
     }
 }
 

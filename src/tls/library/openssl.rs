@@ -10,7 +10,7 @@ use openssl::ssl::{
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::{X509, X509VerifyResult};
 
-use super::contract::{Connect, Handshake, Progress, Stream};
+use super::contract::{Connect, Pending, Progress, Stream};
 use crate::tls::error::{OptionsError, TlsError, reason};
 use crate::tls::options::{Crypto, TlsOptions, Verify, Version};
 use crate::tls::pipe::Pipe;
@@ -126,7 +126,9 @@ fn progress(
     match result {
         Ok(stream) => Ok(Progress::Complete(Box::new(stream))),
         Err(HandshakeError::WouldBlock(pending)) => {
-            Ok(Progress::Pending(Box::new(Pending { pending, verifies })))
+            let advance =
+                |pending: MidHandshakeSslStream<Pipe>, verifies| progress(pending.handshake(), verifies);
+            Ok(Progress::Pending(Box::new(Pending { handshake: pending, verifies, advance })))
         }
         Err(HandshakeError::SetupFailure(error)) => Err(TlsError::of_handshake(error, verifies)),
         Err(HandshakeError::Failure(failed)) => {
@@ -137,18 +139,6 @@ fn progress(
             };
             Err(TlsError::of_handshake(text, verifies))
         }
-    }
-}
-
-#[derive(Debug)]
-struct Pending {
-    pending: MidHandshakeSslStream<Pipe>,
-    verifies: bool,
-}
-
-impl Handshake for Pending {
-    fn advance(self: Box<Self>) -> Result<Progress, TlsError> {
-        progress(self.pending.handshake(), self.verifies)
     }
 }
 
