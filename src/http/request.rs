@@ -88,13 +88,14 @@ impl RequestReader {
         let found = self.finder.find(head);
         if let Ok(Some(length)) = found {
             self.lines = FreshLines::default();
-            let request = parse(&head[..length])?;
+            let request = parse(&head[..length], MAX_HEADERS)?;
             let request = request.ok_or_else(|| malformed("the head is incomplete"))?;
             return Ok(Some((request, blank + length)));
         }
         let (count, lines) = self.lines.take(&head[..head.len().min(MAX_HEAD)]);
         let before: &[u8] = if count == 0 { b"" } else { b"GET / HTTP/1.1\r\n" };
-        parse(&[before, lines].concat())?;
+        // All lines but the first are headers.
+        parse(&[before, lines].concat(), MAX_HEADERS.saturating_sub(count.saturating_sub(1)))?;
         if found.is_err() || input.len() > MAX_HEAD { Err(RequestError::TooLong) } else { Ok(None) }
     }
 }
@@ -103,15 +104,15 @@ fn malformed(why: &str) -> RequestError {
     RequestError::Malformed(why.to_owned())
 }
 
-/// The request whose head this is; `None` if it is incomplete.
-fn parse(head: &[u8]) -> Result<Option<Request>, RequestError> {
+/// The request whose head this is, with at most `most` headers; `None` if it is incomplete.
+fn parse(head: &[u8], most: usize) -> Result<Option<Request>, RequestError> {
     let lines = head.split_inclusive(|byte| *byte == b'\n');
     let is_strict = |line: &&[u8]| !line.ends_with(b"\n") || line.ends_with(b"\r\n");
     let strict = lines.take_while(is_strict).map(<[u8]>::len).sum::<usize>();
     // What is wrong in a line comes before its wrong end, as it does if the line arrives in pieces.
     let end = head[strict..].iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut headers);
+    let mut parsed = httparse::Request::new(&mut headers[..most]);
     let status = parsed.parse(&head[..strict + end]).map_err(|error| malformed(&error.to_string()))?;
     if strict < head.len() {
         return Err(malformed("a line does not end with CR LF"));

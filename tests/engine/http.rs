@@ -1,6 +1,7 @@
 //! HTTP/1.1 against RFC 9112: what the lenient reader of responses accepts, what the strict reader of requests refuses,
 //! and where bodies end. Upgrade heads are in spec/vectors.
 
+use luws::http::request::MAX_HEADERS;
 use luws::http::{Body, RequestError, RequestReader, ResponseError, ResponseReader};
 
 use crate::feeding::feed_every_way;
@@ -105,6 +106,17 @@ fn a_request_is_read_in_its_one_form_only() {
         ("\x16\x03\x01\r\n\r\n", Err(RequestError::Tls)),
     ] {
         assert_eq!(read(head), expected, "{head:?}");
+    }
+    // What comes first is the fault, also in pieces: headers are counted from the first one.
+    for (count, after, expected) in [
+        (MAX_HEADERS, "", Ok(())),
+        (MAX_HEADERS + 1, "", Err("too many headers")),
+        (MAX_HEADERS + 1, "A : b\r\n", Err("too many headers")),
+        (MAX_HEADERS - 1, "A : b\r\n", Err("invalid header name")),
+    ] {
+        let head = format!("GET / HTTP/1.1\r\n{}{after}\r\n", "A: b\r\n".repeat(count));
+        let expected = expected.map(|()| Some(("GET /".to_owned(), head.len())));
+        assert_eq!(read(&head), expected.or_else(malformed), "{count} {after:?}");
     }
 }
 
