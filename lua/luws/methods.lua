@@ -51,7 +51,9 @@ function methods.make(live, receive, close)
     if not state or state.phase == "connecting" then return false end
     if state.greets or state.unread > 0 or state.ended or state.broken then return true end
     if native.is_pending(state.session) then return true end
-    if connection.is_drained(state) or native.keepalive_due(state.number) <= clock.now() then return true end
+    local due = native.keepalive_due(state.number)
+    -- While the Lua state is being closed, both times are infinite.
+    if connection.is_drained(state) or due < math.huge and due <= clock.now() then return true end
     local ok, dirty = pcall(state.wire.dirty, state.wire)
     return ok and dirty
   end
