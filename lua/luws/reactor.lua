@@ -22,7 +22,7 @@ local function seconds_of(name, index, value)
   return math.max(0, value)
 end
 
-local public = {}
+local public = { [world.HOME] = world } -- as the option reactor of wsopen knows it (worlds)
 reactor.public = public
 
 --- step([seconds]): waits for at most that time (without it, as long as it takes) until something happens, and deals

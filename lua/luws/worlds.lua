@@ -5,11 +5,9 @@ API hands a connection of another world on to that world's.
 --]]
 
 local _, import, world = ...
-local guard, options, reactor = import("guard"), import("options"), import("reactor")
+local guard, options = import("guard"), import("options")
 
 local worlds = {}
-
-reactor.public[world.HOME] = world
 
 --- Returns the world of a reactor, or nil.
 local function world_of(value)
