@@ -31,6 +31,7 @@ local function watch_descriptors(item, state)
   if wire.wake and not wire:wake(item) then state.is_polled = true end
   if wire.watch then
     if wire:watch(function() item:notice() end) == false then state.is_polled = true end
+    item:notice() -- as a descriptor tells at first what is already so
     return
   end
   for _, fd in ipairs(wire.descriptors and wire:descriptors() or { wire:descriptor() }) do
