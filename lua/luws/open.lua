@@ -356,9 +356,14 @@ function open.again(state, target, given)
   return false, false, NOTHING_TO_WAIT_FOR
 end
 
---- raised(state, err): ends an attempt in which the user's connect function has raised an error.
+--- raised(state, err): ends an attempt in which the user's connect function, or a debug hook, has raised an error.
 function open.raised(state, err)
-  fail(state, nil, guard.text(err) or type(err))
+  local text = guard.text(err) or type(err)
+  if state.plan then
+    fail(state, nil, text)
+  else -- it has not begun: it is still waited for
+    connection.attempt_failed(state, { text = text })
+  end
 end
 
 --- cancel(state): ends an attempt because the user has closed the connection.
