@@ -114,7 +114,7 @@ test: setup-test
 	@echo "test: building the module and the demo server (a minute or two each, if they are not built)"
 	@$(MAKE) --no-print-directory build-modules build-server
 	@$(MAKE) --no-print-directory test-scripts
-	@echo "test: the specs on $(LUAS) (three to four minutes)"
+	@echo "test: the specs on $(LUAS) (five minutes)"
 	@scripts/busted.sh $(LUAS)
 	@$(MAKE) --no-print-directory test-rockspec
 	@echo "test: everything passed"

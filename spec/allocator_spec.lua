@@ -176,7 +176,7 @@ local PROGRAM = [[
     before, left = now, math.min(left, now - before)
   end
   print(places > 20 and "many places" or places)
-  print(descriptors() - had, left <= 0 and "nothing" or left)
+  print(math.max(0, descriptors() - had), left <= 0 and "nothing" or left)
   for what in pairs(wrong) do print("wrong: " .. what) end
   if os.getenv "ODD_SHOW" then for what in pairs(results) do io.stderr:write(what, "\n") end end
 ]]
