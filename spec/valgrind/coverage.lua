@@ -35,6 +35,7 @@ local function noting(name, module)
       return module == luws and key == "wsopen" and wsopen or module[key]
     end,
     __newindex = function(_, key, value) module[key] = value end,
+    __call = function(_, ...) return module(...) end,
   })
 end
 
