@@ -230,11 +230,13 @@ return function(scheme)
       local conn = open(echo)
       luws.wssend(conn, 1, "x")
       luws.wswait(conn, 1)
+      local was_called = false -- a handler's error goes to the log, and the connection stays open
       debug.sethook(function()
         debug.sethook()
+        was_called = true
         error("hook", 0)
       end, "", instructions)
-      pcall(function() while luws.wsreceive(conn) ~= nil do luws.wswait(conn, 0.01) end end)
+      pcall(function() while not was_called and luws.wsreceive(conn) ~= nil do luws.wswait(conn, 0.01) end end)
       debug.sethook()
       luws.wsclose(conn)
     end
