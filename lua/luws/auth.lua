@@ -8,10 +8,6 @@ local options = import("options")
 
 local auth = {}
 
-options.register {
-  { "auth", nil, options.of_type("table") }, -- its own options are read below
-}
-
 local SCHEMES = { basic = true, digest = true }
 
 local auth_rows = {
@@ -36,10 +32,9 @@ local function has_authorization(headers)
   return false
 end
 
---- read(opening): returns the option auth as a complete table, with the value of a header that can be sent at once; nil
--- if it is not given; or nil and what is wrong with it.
+--- read(opening): returns the option auth as a complete table, with the value of a header that can be sent at once; or
+-- nil and what is wrong with it.
 local function read(opening)
-  if not opening.auth then return nil end
   local own, why = options.complete("auth", auth_rows, opening.auth)
   if not own then return nil, why end
   if has_authorization(opening.upgrade_headers) then
@@ -88,7 +83,7 @@ end
 -- with it; or false and, if the server wants something else than it can be given, what, to be appended to a message.
 function auth.answer(plan, session, status)
   local own, target = plan.auth, plan.target
-  if status ~= 401 or not own or own.bearer or not plan.is_home then return false end
+  if status ~= 401 or own.bearer or not plan.is_home then return false end
   local only = own.scheme or not target.secure and "digest" or nil
   local value, tried = native.auth_answer(session, own.user, own.password, only, plan.tried, target.resource,
     plan.parameters.seed or false)
@@ -107,7 +102,6 @@ end
 --- hide(plan, text): returns a text without what a server may have repeated in it of a password or a token.
 function auth.hide(plan, text)
   local own = plan.auth
-  if not own then return text end
   return native.auth_hide(text, own.user or "", own.bearer or own.password)
 end
 

@@ -6,10 +6,9 @@ frames (proxy, TLS, upgrade), each under its deadline. Every step does what can 
 
 local native, import = ...
 local clock, connection, log, options = import("clock"), import("connection"), import("log"), import("options")
-local auth, dialling, guard, planning = import("auth"), import("dialling"), import("guard"), import("planning")
-local proxy, redirect = import("proxy"), import("redirect")
+local dialling, guard, planning = import("dialling"), import("guard"), import("planning")
 
--- A part that few programs need (users' sockets) is loaded on demand.
+-- Parts that few programs need (users' sockets, proxies) are loaded on demand.
 
 local open = {}
 
@@ -74,7 +73,7 @@ local function fail(state, hop, text, kind, response)
   if state.phase ~= "connecting" then return false, false, NOTHING_TO_WAIT_FOR end
   local plan = state.plan
   local is_proxys = plan.proxy and hop == "proxy"
-  local asks_again = is_proxys and proxy.asks_again(plan.proxy, kind, state.session)
+  local asks_again = is_proxys and import("proxy").asks_again(plan.proxy, kind, state.session)
   drop(state)
   if asks_again then
     begin(state, state.deadline)
@@ -92,8 +91,7 @@ local function fail(state, hop, text, kind, response)
     plan.proxy = nil
     begin(state)
   else
-    text = auth.hide(plan, text .. redirect.trail(plan))
-    local failure = { text = text, hop = hop, kind = kind, response = response }
+    local failure = { text = planning.told(plan, text), hop = hop, kind = kind, response = response }
     local ended = state.keeper and connection.attempt_failed or connection.failed
     ended(state, failure)
   end
@@ -173,7 +171,9 @@ local function look_up_step(state, now)
   local found, why = dial:look_up()
   if found then
     dial:close()
-    if not proxy.next_address(plan.proxy, found) then return fail(state, "proxy", "SOCKS4: no IPv6 addresses") end
+    if not import("proxy").next_address(plan.proxy, found) then
+      return fail(state, "proxy", "SOCKS4: no IPv6 addresses")
+    end
     begin(state, state.deadline)
     return false, false, NOTHING_TO_WAIT_FOR
   end

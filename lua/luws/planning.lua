@@ -4,12 +4,28 @@ response whether there is another one, and where. A plan is what the attempts ha
 --]]
 
 local native, import = ...
-local auth, cookies, options = import("auth"), import("cookies"), import("options")
-local proxy, redirect, request = import("proxy"), import("redirect"), import("request")
+local options, request = import("options"), import("request")
 
--- Parts that few programs need (the options of TLS and of reconnecting) are loaded on demand.
+-- Parts that few programs need (the options of TLS, reconnecting, proxies, redirects, authentication, cookies) are
+-- loaded for a connection that asks for them.
 
 local planning = {}
+
+--- Reads the name of a scheme of authentication.
+local function scheme(value)
+  if value == "basic" or value == "digest" then return value end
+  return nil, "'basic' or 'digest' expected, got " .. (type(value) == "string" and "'" .. value .. "'" or type(value))
+end
+
+options.register {
+  { "sockproxy", false, options.of_type("boolean", "table") }, -- proxy reads what is in it
+  { "proxy", false, options.of_type("boolean", "string", "table") }, -- a URL, or a table; true: the environment's
+  { "proxy_auth", nil, scheme }, -- the only scheme that user and password are sent with
+  { "proxy_ssl", nil, options.of_type("table") }, -- TLS to an https proxy; named as in the option ssl
+  { "redirects", 0, options.whole(0) }, -- the most redirects to follow
+  { "redirects_to_ws", false, options.of_type("boolean") }, -- whether to follow them from wss to ws, too
+  { "auth", nil, options.of_type("table") }, -- auth reads what is in it
+}
 
 -- How much of a URL that is not valid is repeated in the error, in bytes.
 local MOST_SHOWN = 200
@@ -34,7 +50,7 @@ local function new(target, given)
     is_home = true, -- whether that is the same server
     redirects = 0, -- how many have been followed
     auth = nil, -- the option auth, as read
-    authorization = nil, -- what to send of it, or of the user and the password of the URL (auth)
+    authorization = target.authorization, -- what to send of it (auth), or of the URL's user and password
     tried = nil, -- how authentication was tried at the target (auth)
     given = given, -- the user's table of options
     parameters = nil, -- of a session (request)
@@ -50,6 +66,23 @@ local function check_strength(state)
   state.weaknesses = luasec and import("tls").weaknesses(luasec) or nil
 end
 
+-- Names of onion services, which only Tor knows; whoever asks a name server for one tells the world (RFC 7686).
+local ONION = "%.onion%.?$"
+
+--- route_to(target, opening): returns the route through a proxy to a server; nil for none; or nil and what is wrong
+-- with the options.
+local function route_to(target, opening)
+  local route, why
+  if opening.sockproxy or opening.proxy then route, why = import("proxy").route(opening, target) end
+  if why then return nil, why end
+  local looks_up = not route and not opening.connect or route and (route.looks_up or route.kind == "sockproxy")
+  if looks_up and target.host:lower():find(ONION) then
+    return nil, ("Connection to %s:%d failed: names of onion services are not looked up; use a proxy that knows them, "
+      .. "by socks5h://, socks4a:// or http://"):format(target.host, target.port)
+  end
+  return route
+end
+
 --- prepare(state, target, given): reads the options into a state. Returns what is wrong with them, or nil.
 function planning.prepare(state, target, given)
   local plan = new(target, given)
@@ -61,11 +94,13 @@ function planning.prepare(state, target, given)
     state.reconnect, why = import("backoff").settings(opening.reconnect)
     if why then return why end
   end
-  why = auth.begin(plan, opening)
-  if why then return why end
+  if opening.auth then
+    why = import("auth").begin(plan, opening)
+    if why then return why end
+  end
   why = request.prepare(plan, opening)
   if why then return why end
-  plan.proxy, why = proxy.route(opening, target)
+  plan.proxy, why = route_to(target, opening)
   check_strength(state)
   return why
 end
@@ -73,7 +108,9 @@ end
 --- keep_cookies(state, headers): keeps those of a response to the upgrade, whatever its status.
 function planning.keep_cookies(state, headers)
   local jar = state.opening.cookies
-  if jar then cookies.keep(jar, state.plan.target.url, headers or select(2, native.response(state.session))) end
+  if not jar then return end
+  headers = headers or select(2, native.response(state.session))
+  import("cookies").keep(jar, state.plan.target.url, headers)
 end
 
 --- leads_on(state): returns whether there is another attempt after a response that has refused the upgrade, and has the
@@ -82,9 +119,20 @@ function planning.leads_on(state)
   local plan, opening = state.plan, state.opening
   local _, headers, status = native.response(state.session)
   planning.keep_cookies(state, headers)
-  local leads_on, why = redirect.follow(plan, opening, status, headers)
-  if leads_on or why then return leads_on, why end
-  return auth.answer(plan, state.session, status)
+  if opening.redirects > 0 then
+    local leads_on, why = import("redirect").follow(plan, opening, status, headers)
+    if leads_on or why then return leads_on, why end
+  end
+  if plan.auth then return import("auth").answer(plan, state.session, status) end
+  return false
+end
+
+--- told(plan, text): returns the text of a failure as it is told: with where redirects have led, and without what a
+-- server may have repeated in it of a password or a token.
+function planning.told(plan, text)
+  if plan.redirects > 0 then text = text .. import("redirect").trail(plan) end
+  if plan.auth then text = import("auth").hide(plan, text) end
+  return text
 end
 
 --- aim(state): has what an attempt needs fit the target of the plan, which has changed. Returns what is wrong, or nil.
@@ -92,7 +140,7 @@ function planning.aim(state)
   local plan, opening = state.plan, state.opening
   local why = request.aim(plan, opening)
   -- Where SockProxy is not there, it is not there for the next server either.
-  if not why and (plan.proxy or not opening.sockproxy) then plan.proxy, why = proxy.route(opening, plan.target) end
+  if not why and (plan.proxy or not opening.sockproxy) then plan.proxy, why = route_to(plan.target, opening) end
   check_strength(state)
   return why
 end

@@ -20,19 +20,6 @@ local options = import("options")
 
 local proxy = {}
 
---- Reads the name of a scheme of authentication.
-local function scheme(value)
-  if value == "basic" or value == "digest" then return value end
-  return nil, "'basic' or 'digest' expected, got " .. (type(value) == "string" and "'" .. value .. "'" or type(value))
-end
-
-options.register {
-  { "sockproxy", false, options.of_type("boolean", "table") }, -- its own options are read below
-  { "proxy", false, options.of_type("boolean", "string", "table") }, -- a URL, or a table; true: the environment's
-  { "proxy_auth", nil, scheme }, -- the only scheme that user and password are sent with
-  { "proxy_ssl", nil, options.of_type("table") }, -- TLS to an https proxy; named as in the option ssl
-}
-
 --- Reads a string that can be a word of a SockProxy command.
 local function word(value)
   if type(value) ~= "string" then return nil, "string expected, got " .. type(value) end
@@ -175,7 +162,7 @@ local function named(opening, target)
     route.user, route.password = given.user or route.user or "", given.password or route.password
   end
   route.target_host, route.target_port = target.host, target.port
-  route.required, route.prefix = true, proxy.PREFIX
+  route.required, route.prefix = true, "Proxy failed: "
   route.looks_up = LOOKS_UP[route.kind] and not is_address(target.host)
   if opening.proxy_auth and not IS_HTTP[route.kind] then
     return nil, "bad option 'proxy_auth' (the proxy is not an HTTP proxy)"
@@ -187,27 +174,11 @@ local function named(opening, target)
   return route
 end
 
---- The text before what a proxy of the option `proxy` has failed with.
-proxy.PREFIX = "Proxy failed: "
-
--- Names of onion services, which only Tor knows; whoever asks a name server for one tells the world (RFC 7686).
-local ONION = "%.onion%.?$"
-
---- route(opening, target): returns the route to a server; nil for none; or nil and what is wrong with the options.
+--- route(opening, target): returns the route to a server through the proxy that the options name; nil if there is none;
+-- or nil and what is wrong with the options.
 function proxy.route(opening, target)
-  local route, why
-  if opening.sockproxy then
-    route, why = proxy.sockproxy(opening, target)
-  elseif opening.proxy then
-    route, why = named(opening, target)
-  end
-  if why then return nil, why end
-  local looks_up = not route and not opening.connect or route and (route.looks_up or route.kind == "sockproxy")
-  if looks_up and target.host:lower():find(ONION) then
-    return nil, ("Connection to %s:%d failed: names of onion services are not looked up; use a proxy that knows them, "
-      .. "by socks5h://, socks4a:// or http://"):format(target.host, target.port)
-  end
-  return route
+  if opening.sockproxy then return proxy.sockproxy(opening, target) end
+  return named(opening, target)
 end
 
 --- next_address(route, found): takes the next of the server's addresses for the proxy; first notes those that were

@@ -4,14 +4,9 @@ in the plan of the opening (planning). Takes no steps itself.
 --]]
 
 local native, import = ...
-local auth, log, options = import("auth"), import("log"), import("options")
+local auth, log = import("auth"), import("log")
 
 local redirect = {}
-
-options.register {
-  { "redirects", 0, options.whole(0) }, -- the most redirects to follow
-  { "redirects_to_ws", false, options.of_type("boolean") }, -- whether to follow them from wss to ws, too
-}
 
 -- RFC 9110 sections 15.4.2 to 15.4.4, 15.4.8 and 15.4.9. Whatever the request was, it is a GET.
 local IS_REDIRECT = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
@@ -21,7 +16,8 @@ local MOST_SHOWN = 200
 
 --- Returns a target as a URL for messages: without the query, which may have a token in it.
 local function name(plan, target)
-  local url = auth.hide(plan, (target.url:gsub("%?.*", "")))
+  local url = target.url:gsub("%?.*", "")
+  if plan.auth then url = auth.hide(plan, url) end
   return #url > MOST_SHOWN and url:sub(1, MOST_SHOWN) .. "..." or url
 end
 
@@ -42,7 +38,7 @@ end
 --- follow(plan, opening, status, headers): returns whether a response leads on, and has the plan lead there; or false
 -- and, if it is a redirect that is not followed, why not, to be appended to a message.
 function redirect.follow(plan, opening, status, headers)
-  if not IS_REDIRECT[status] or opening.redirects == 0 then return false end
+  if not IS_REDIRECT[status] then return false end
   if plan.redirects >= opening.redirects then return false, "; too many redirects" end
   if not headers.location then return false, "; the redirect has no Location" end
   local target, why = native.follow(plan.target.url, headers.location)

@@ -4,7 +4,7 @@ the subprotocols and the compression to offer. The engine writes the request its
 --]]
 
 local native, import, world = ...
-local clock, cookies, options = import("clock"), import("cookies"), import("options")
+local clock, options = import("clock"), import("options")
 
 local request = {}
 
@@ -12,7 +12,8 @@ options.register {
   { "upgrade_headers", nil, options.of_type("table") }, -- header name to value
   { "subprotocols", nil, options.of_type("string", "table") }, -- one, or an array in order of preference
   { "deflate", false, options.of_type("boolean", "table") }, -- permessage-deflate: its own options are read below
-  { "cookies", nil, cookies.read }, -- a jar: what it has is sent, and what the server sets is kept in it
+  -- a jar: what it has is sent, and what the server sets is kept in it
+  { "cookies", nil, function(value) return import("cookies").read(value) end },
 }
 
 -- The options of permessage-deflate (RFC 7692 section 7.1), and two of our own.
@@ -113,7 +114,7 @@ local function headers_of(plan, opening)
     end
   end
   if authorization then headers[#headers + 1] = { "Authorization", authorization } end
-  cookie = cookies.join(opening.cookies, target.url, cookie)
+  if opening.cookies then cookie = import("cookies").join(opening.cookies, target.url, cookie) end
   if cookie then headers[#headers + 1] = { "Cookie", cookie } end
   table.sort(headers, function(a, b) return a[1] < b[1] end)
   local once, distinct = {}, {}
