@@ -3,42 +3,19 @@
 -- reactor's descriptor shows what happens.
 
 local child = require "spec.support.child"
+local driven = require "spec.support.driven"
 local log = require "spec.support.log"
 local luws = require "luws"
 local odd_host = require "spec.support.odd_host"
 local reactor = require "luws.reactor"
-local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
 local unpack = require "spec.support.compat".unpack
 
-local PATIENCE = 10 -- seconds
+local PATIENCE = driven.PATIENCE
+local open, peer = driven.open, driven.peer
 
-local conns, peers
-
-before_each(function() conns, peers = {}, {} end)
-
-after_each(function()
-  for _, conn in ipairs(conns) do luws.wsclose(conn) end
-  for _, peer in ipairs(peers) do peer:close() end
-  reactor.run(PATIENCE)
-end)
-
---- Opens a connection without waiting. Returns it, and what is told: "open", or the handler's arguments.
-local function open(url, options)
-  local told = {}
-  options.wait = false
-  options.open_handler = function() told[#told + 1] = "open" end
-  local conn = assert(luws.wsopen(url, function(_, ...) told[#told + 1] = { ... } end, options))
-  conns[#conns + 1] = conn
-  return conn, told
-end
-
-local function peer(steps)
-  local made = scripted.peer(steps)
-  peers[#peers + 1] = made
-  return made
-end
+after_each(driven.finish)
 
 --- Steps until so much was told.
 local function until_told(told, count)

@@ -4,6 +4,7 @@
 --
 -- Ctrl-C while something waits is in hosts_spec.lua.
 
+local interpreted = require "spec.support.interpreted"
 local log = require "spec.support.log"
 local luws = require "luws"
 local memory_socket = require "spec.support.memory_socket"
@@ -11,8 +12,6 @@ local poll = require "spec.support.poll"
 local servers = require "spec.support.servers"
 local socket = require "socket"
 local world = require "spec.support.world"
-
-local compiler = rawget(_G, "jit") -- of LuaJIT
 
 local END = { false, "receiver error: interrupted" }
 
@@ -23,15 +22,11 @@ describe("a debug hook that raises an error at any instruction of", function()
 
   before_each(function()
     log.start()
-    if compiler then -- compiled code calls no hooks
-      compiler.off()
-      compiler.flush()
-    end
+    interpreted.begin()
   end)
 
   after_each(function()
-    debug.sethook()
-    if compiler then compiler.on() end
+    interpreted.finish()
     log.stop()
   end)
 

@@ -4,43 +4,17 @@
 local copas = require "copas" -- before anything that loads LuaSocket's own http
 local cqueues = require "cqueues"
 local child = require "spec.support.child"
+local driven = require "spec.support.driven"
 local luv = require "luv"
 local luws = require "luws"
 local reactor = require "luws.reactor"
-local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
 
-local PATIENCE = 10 -- seconds
+local PATIENCE = driven.PATIENCE
+local open, peer = driven.open, driven.peer
 
-local conns, peers
-
-before_each(function() conns, peers = {}, {} end)
-
-after_each(function()
-  for _, conn in ipairs(conns) do luws.wsclose(conn) end
-  for _, peer in ipairs(peers) do peer:close() end
-  local begun = luws.gettime()
-  reactor.run(PATIENCE)
-  assert.is_true(luws.gettime() - begun < PATIENCE, "something is left to be driven")
-end)
-
---- Opens a connection without waiting. Returns it, and what is told: "open", or the handler's arguments.
-local function open(url, options)
-  local told = {}
-  options = options or {}
-  options.wait = false
-  options.open_handler = function() told[#told + 1] = "open" end
-  local conn = assert(luws.wsopen(url, function(_, ...) told[#told + 1] = { ... } end, options))
-  conns[#conns + 1] = conn
-  return conn, told
-end
-
-local function peer(steps)
-  local made = scripted.peer(steps)
-  peers[#peers + 1] = made
-  return made
-end
+after_each(function() assert.is_true(driven.finish(), "something is left to be driven") end)
 
 -- Stands for any outer loop: watches the one descriptor, and calls step(0) when it is readable.
 local watched = { getfd = reactor.getfd }
@@ -334,7 +308,7 @@ describe("wsopen { wait = 'yield' } lets other coroutines run", function()
       spawn(function()
         local url = slow[i] and slow[i].url or "ws://127.0.0.1:1/"
         results[i] = { luws.wsopen(url, nil, { wait = "yield" }) }
-        conns[#conns + 1] = results[i][1] or nil
+        if results[i][1] then driven.add(results[i][1]) end
         ended = ended + 1
       end)
     end
@@ -369,8 +343,7 @@ describe("wsopen { wait = 'yield' } lets other coroutines run", function()
     local result
     coroutine.wrap(function()
       result = { luws.wsopen("ws://127.0.0.1:1/", handler, { wait = "yield" }) }
-      local conn = assert(luws.wsopen(greeting.url, handler, { wait = "yield" }))
-      conns[#conns + 1] = conn
+      local conn = driven.add(assert(luws.wsopen(greeting.url, handler, { wait = "yield" })))
       told[#told + 1] = "open"
       assert.is_true(reactor.add(conn))
     end)()
@@ -391,12 +364,12 @@ describe("wsopen { wait = 'yield' } lets other coroutines run", function()
     local loaded = package.loaded.copas
     package.loaded.copas = nil
     local silent = peer { { "upgrade" }, { "hold" } }
+    local conn
     coroutine.wrap(function()
-      local conn = assert(luws.wsopen(silent.url, nil, { wait = "yield" }))
-      conns[#conns + 1] = conn
+      conn = driven.add(assert(luws.wsopen(silent.url, nil, { wait = "yield" })))
       reactor.add(conn)
     end)()
-    by_select(function() return conns[1] end)
+    by_select(function() return conn end)
     while reactor.step(0.02) > 0 do end
     package.loaded.copas = loaded
     assert.equal(0, reactor.step(0.2)) -- nothing is done now and then

@@ -2,6 +2,7 @@
 -- reactor_sockets_spec.lua has real sockets and loops. How it drives connections is in driven_spec.lua.
 
 local compat = require "spec.support.compat"
+local interpreted = require "spec.support.interpreted"
 local log = require "spec.support.log"
 local world = require "spec.support.world"
 
@@ -149,19 +150,8 @@ describe("the reactor's step", function()
 end)
 
 describe("a debug hook that raises an error at any instruction of a step", function()
-  local compiler = rawget(_G, "jit")
-
-  before_each(function()
-    if compiler then -- compiled code calls no hooks
-      compiler.off()
-      compiler.flush()
-    end
-  end)
-
-  after_each(function()
-    debug.sethook()
-    if compiler then compiler.on() end
-  end)
+  before_each(interpreted.begin)
+  after_each(interpreted.finish)
 
   it("loses nothing, and leaves nothing behind", function()
     local count, raised = 0, true

@@ -2,13 +2,14 @@
 A network between two ends in memory (wires/memory.lua), with its faults: it takes bytes from one end and brings them to
 the other, in order, in the pieces and at the times that the faults say. It knows nothing of what passes.
 
-  short_writes   a write takes at most so many bytes
-  split_reads    a read brings at most so many bytes; a list of numbers is for one read after the other
+  short_writes   a write takes at most this many bytes
+  split_reads    a read returns at most this many bytes; a list has a number for each read in turn
   delay, jitter  seconds until bytes arrive, and how many more at most
   bandwidth      bytes per second
   corrupt_at     the byte at this place arrives changed
   reset_after, half_close_after, stall_after
-                 after so many bytes both ways end at once; this way ends; nothing is taken any more
+                 after this many bytes the connection ends at once, in both directions; the stream ends in this
+                 direction; nothing more is accepted
 --]]
 
 local link = {}
