@@ -146,6 +146,26 @@ describe("wsopen { wait = false }", function()
     assert.equal(0, reactor.step())
   end)
 
+  it("refuses to yield where PUC Lua 5.1 cannot, and leaves nothing behind", function()
+    local conn, why
+    w.next_peer = w:peer()
+    local thread = coroutine.create(function()
+      local _
+      _, conn, why = pcall(luws.wsopen, "ws://peer.test/", nil, { wait = "yield" })
+    end)
+    assert(coroutine.resume(thread))
+    if jit or _VERSION ~= "Lua 5.1" then
+      assert.equal("suspended", coroutine.status(thread)) -- it yields to whoever steps the reactor
+      reactor.run(1)
+      assert.is_true(conn.connected)
+      luws.wsclose(conn)
+    else
+      assert.same({ false, "bad option 'wait' ('yield' cannot cross pcall in Lua 5.1)" }, { conn, why })
+    end
+    reactor.run(1)
+    assert.equal(0, reactor.step())
+  end)
+
   it("tells what a connect function raises or returns, and does not raise it", function()
     for _, case in ipairs {
       { function() error("no luck", 0) end, "no luck" },

@@ -75,6 +75,18 @@ guard.without_yields = native.without_yields
 local running = native.running
 guard.running = running
 
+--- is_fenced(): returns whether the running coroutine cannot yield here because PUC Lua 5.1 has a C function, such as
+-- pcall, between the coroutine's beginning and here.
+function guard.is_fenced()
+  if yields_through_pcall or not debug.getinfo then return false end
+  local level, frame = 2, nil
+  repeat
+    frame = debug.getinfo(level, "S")
+    level = level + 1
+  until not frame or frame.what == "C"
+  return frame ~= nil
+end
+
 --- text(value): returns tostring(value); or nil and why tostring fails.
 function guard.text(value)
   local ok, text = pcall(tostring, value)

@@ -335,14 +335,18 @@ function negotiate(state, now)
   return true, is_sendable, goes_on and now or state.deadline
 end
 
+--- Returns why the option wait cannot be "yield" here, or nil.
+local function cannot_yield()
+  if not guard.running() then return "bad option 'wait' ('yield' is for coroutines)" end
+  if guard.is_fenced() then return "bad option 'wait' ('yield' cannot cross pcall in Lua 5.1)" end
+end
+
 --- begin(target, given): returns the state of a connection in its first step, or nil and what is wrong with the
 -- options. Does not wait.
 function open.begin(target, given)
   local state = connection.new(nil)
   local wrong = planning.prepare(state, target, given)
-  if not wrong and state.opening.wait == "yield" and not guard.running() then
-    wrong = "bad option 'wait' ('yield' is for coroutines)"
-  end
+  if not wrong and state.opening.wait == "yield" then wrong = cannot_yield() end
   if wrong then return nil, wrong end
   begin(state)
   return state
