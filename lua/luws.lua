@@ -144,13 +144,29 @@ local function absent(conn, name, result, ...)
   return result, "not connected"
 end
 
+--- must_wait(conn, state, opcode): returns whether a message has to wait in the outbox of a connection. While that is
+-- not open, the outbox is as large as the option queue says then.
+local function must_wait(conn, state, opcode)
+  local outbox, phase = state.outbox, state.phase
+  if phase == "connecting" or phase == "closed" and state.keeper then
+    local most = options.number(options.of(conn), "queue")
+    if outbox then
+      outbox.most = most
+    elseif most > 0 then
+      outbox = import("outbox").new(most)
+      state.outbox = outbox
+    end
+  end
+  return outbox and outbox:comes_first(state, opcode)
+end
+
 --- send_more(conn, rest, opcode, data): does what send_now has left of a wssend. `rest` is why a message has not left
 -- completely, or nil if nothing was queued.
 local function send_more(conn, rest, opcode, data)
   tick()
   local state = state_of(conn)
   if not state then return absent(conn, "wssend", false, opcode, data) end
-  if state.outbox and state.outbox:comes_first(state, opcode) then return keep(conn, state, opcode, data) end
+  if must_wait(conn, state, opcode) then return keep(conn, state, opcode, data) end
   if state.phase == "closed" then return false, "not connected" end
   if state.phase == "closing" then return false, "closing" end
   if state.phase == "connecting" then return false, "not connected" end
@@ -210,9 +226,16 @@ function luws.wsreceive(conn)
   return false, 0
 end
 
+--- to_drive(conn): returns the state of a connection of which there is something to drive, or nil: it is not closed, or
+-- is about to come back.
+local function to_drive(conn)
+  local state = state_of(conn)
+  return state and (state.phase ~= "closed" or state.keeper) and state or nil
+end
+
 -- For the reactor's function add, which knows connections by their metatable.
 publish.metatable[world.ADOPT] = function(conn)
-  local state = live(conn)
+  local state = to_drive(conn)
   if not state then return false, "not connected" end
   import("drive").enter(state)
   return true
@@ -251,7 +274,7 @@ local function is_driven(object) return import("reactor").public.add(object.conn
 --- watch(conn): inside openLuup, makes the scheduler receive whenever something arrives, until the connection ends.
 -- Takes a WebSocket object (luws.websocket), too. Returns true, or false and why not.
 function luws.watch(conn)
-  local state = live(conn)
+  local state = to_drive(conn)
   if not state then
     local ok, is_live = pcall(is_driven, conn)
     if not (ok and is_live) then return absent(conn, "watch", false) end

@@ -176,13 +176,65 @@ describe("giving up", function()
     local settings = assert(backoff.settings(true))
     for _, case in ipairs {
       -- kind, before it was open, after that
-      { "certificate", nil, 60 }, { "options", nil, 60 }, { "untimely", 60, 60 }, { "tls", 1, 1 }, { "refused", 1, 1 },
+      { "certificate", nil, 60 }, { "options", nil, 60 }, { "denied", nil, 60 }, { "untimely", 60, 60 },
+      { "tls", 1, 1 }, { "refused", 1, 1 }, { "proxy", 1, 1 }, { "unreachable", 1, 1 },
     } do
       local failure = { kind = case[1], text = "" }
       assert.equal(case[2], backoff.delay(settings, 1, failure, false), case[1])
       assert.equal(case[3], backoff.delay(settings, 1, failure, true), case[1])
     end
   end)
+
+  -- the proxy's URL, what it plays, why that fails, and whether trying again hardly helps
+  for _, case in ipairs {
+    { "http://me:secret@p", { { "\r\n\r\n", "HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n" } },
+      "HTTP/1.1 407 Auth (Basic)", true },
+    { "http://p", { { "\r\n\r\n", "HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n" } },
+      "HTTP/1.1 407 Auth (Basic)", true },
+    { "http://p", { { "\r\n\r\n", "HTTP/1.1 403 Forbidden\r\n\r\n" } }, "HTTP/1.1 403 Forbidden", true },
+    { "http://p", { { "\r\n\r\n", "HTTP/1.1 405 No\r\n\r\n" } }, "HTTP/1.1 405 No", true },
+    { "http://p", { { "\r\n\r\n", "HTTP/1.1 502 Bad Gateway\r\n\r\n" } }, "HTTP/1.1 502 Bad Gateway", false },
+    { "http://p", { { "\r\n\r\n", "HTTP/1.1 402 Pay\r\n\r\n" } }, "HTTP/1.1 402 Pay", false },
+    { "socks5h://p", { { 3, "\5\255" } }, "SOCKS5: no acceptable authentication method", true },
+    { "socks5h://me:x@p", { { 4, "\5\2" }, { 6, "\1\1" } }, "SOCKS5: authentication rejected", true },
+    { "socks5h://p", { { 3, "\5\0" }, { 16, "\5\2" } }, "SOCKS5: connection not allowed by ruleset (reply 2)", true },
+    { "socks5h://p", { { 3, "\5\0" }, { 16, "\5\5" } }, "SOCKS5: connection refused (reply 5)", false },
+    { "socks5h://p", { { 3, "\5\0" }, { 16, "\5\245" } },
+      "SOCKS5: onion service client authorization wrong (reply 0xF5)", true },
+    { "socks4a://me@p", { { 21, "\0\93" } }, "SOCKS4: request rejected: identd here names another user (reply 93)",
+      true },
+    { "socks4a://p", { { 19, "\0\91" } }, "SOCKS4: request rejected or failed (reply 91)", false },
+  } do
+    local proxy, steps, text, is_firm = unpack(case, 1, 4)
+    it(("%s for a proxy's words: %s"):format(is_firm and "comes at once" or "does not come", text), function()
+      local server = w:server(function(n) return n ~= 3 and w:peer { proxy = steps } or w:peer():echo() end)
+      local conn, told = o:open(server, { proxy = proxy, wait = false })
+      w.reactor.run(2)
+      local why = "Proxy failed: " .. text
+      assert.same(is_firm and { { false, why } } or {}, told)
+      assert.equal(is_firm and 1 or 2, #server.peers)
+      -- When it has been open, such failures are tried again after the longest time, and logged once.
+      luws.wsclose(conn)
+      server.peers = { {}, {} }
+      conn, told = o:open(server, { wait = false })
+      w.reactor.run(1)
+      conn.options.proxy = proxy
+      local times = o:note_dials()
+      local logged = log.capture(function()
+        last_of(server):vanish()
+        w.reactor.run(182)
+      end)
+      assert.same({ "open", CLOSED }, told)
+      if not is_firm then
+        assert.equal(7, #times) -- after 1, 3, 7, 15, 31, 63 and 123 seconds
+        assert.same({}, logged)
+        return
+      end
+      assert.same({ 60, 60 }, steps_of { times[2], times[3], times[4] })
+      assert.equal(1, #logged)
+      assert.matches("cannot be opened: " .. why:gsub("%p", "%%%0") .. "; it is tried again and again", logged[1])
+    end)
+  end
 
   it("comes when the options have become wrong and it never was open; otherwise they may be mended", function()
     local server = o:echo_server()

@@ -1,6 +1,7 @@
 -- Connections that the reactor drives: what a turn does, and when there is one. What the calls of the program have left
 -- is done, and what cannot be done is not tried all the time. In memory; driven_sockets_spec.lua has real sockets.
 
+local interpreted = require "spec.support.interpreted"
 local memory_socket = require "spec.support.memory_socket"
 local world = require "spec.support.world"
 
@@ -115,6 +116,8 @@ describe("a connection that the reactor drives", function()
   end)
 
   it("lives without anybody else, and is collected when it is over", function()
+    interpreted.begin() -- machine code would hold what it was made for
+    finally(interpreted.finish)
     local weak = setmetatable({ (opened(w:peer())) }, { __mode = "v" })
     collectgarbage()
     collectgarbage()

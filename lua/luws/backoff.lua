@@ -24,9 +24,9 @@ function backoff.settings(value) return options.complete("reconnect", reconnect_
 -- Refusals that trying again hardly cures: who may not come in today may not come in in a minute.
 local FIRM = { [401] = true, [403] = true, [404] = true }
 
--- The same of failures by their kind. A certificate that is not valid at this time may be so by our own clock only: a
--- board without a battery begins in the past, until the network tells it the time.
-local FIRM_KINDS = { certificate = true, options = true }
+-- The same of failures by their kind; `denied` is a proxy's refusal. A certificate that is not valid at this time may
+-- be so by our own clock only: a board without a battery begins in the past, until the network tells it the time.
+local FIRM_KINDS = { certificate = true, denied = true, options = true }
 local UNTIMELY = "untimely"
 
 -- More powers than these are no different from infinity.

@@ -153,7 +153,7 @@ local function turn_of_closed(item, now)
   if not due then
     state.item = nil
     item:leave()
-    tell_over(state.conn, state)
+    if present == state then tell_over(state.conn, state) end -- otherwise it goes on
   end
   return again, limited(state, now, due)
 end
@@ -172,7 +172,9 @@ local function enter(item, state)
   state.attempts = {}
   turns.enter(item)
   if state.number then native.set_driven(state.number, true) end
-  if state.phase ~= "connecting" then
+  if state.phase == "closed" then
+    state.is_polled = true -- it was lost, and lingers at most
+  elseif state.phase ~= "connecting" then
     watch_descriptors(item, state)
     state.attempts = nil
     connection.settle(state)

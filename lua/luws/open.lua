@@ -138,7 +138,7 @@ local function connect_step(state)
     return fail(state, plan.proxy and "proxy" or nil, why)
   end
   local wrong = foreign.check(socket)
-  if wrong then return fail(state, nil, ("bad option 'connect' (%s)"):format(wrong)) end
+  if wrong then return fail(state, nil, ("bad option 'connect' (%s)"):format(wrong), "options") end
   -- The time that the user's own function takes does not count.
   state.deadline = state.deadline + clock.now() - began
   return connected(state, foreign.make(state.session, socket), socket)
@@ -249,7 +249,7 @@ function begin(state, deadline)
   state.session = session
   if not session then
     state.wire = nil
-    return fail(state, hop, number)
+    return fail(state, hop, number, "options")
   end
   state.number = number
   if state.item then native.set_driven(number, true) end
@@ -289,7 +289,7 @@ local function refused(state, text)
   connection.leave_gate(state)
   state.wire, state.session, state.is_in = nil, nil, nil
   why = planning.aim(state)
-  if why then return fail(state, nil, why) end
+  if why then return fail(state, nil, why, "options") end
   begin(state)
   return false, false, NOTHING_TO_WAIT_FOR
 end

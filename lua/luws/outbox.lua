@@ -31,6 +31,7 @@ end
 
 --- add(opcode, data, validates): takes a message. Returns true, or false and why not. An empty one counts as a byte.
 function Outbox:add(opcode, data, validates)
+  if self.most == 0 and self:is_empty() then return false, "not connected" end
   local wrong = validates and native.check_text(opcode, data)
   if wrong then return false, "send error: " .. wrong end
   local size = math.max(1, #data)

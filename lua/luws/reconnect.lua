@@ -35,11 +35,15 @@ end
 --- Returns whether a connection is still in this state, and is to be kept by this keeper.
 local function is_kept(keeper, conn, state) return quick.state_of(conn) == state and state.keeper == keeper end
 
---- Does the work of decide, and may be interrupted.
+--- Does the work of decide, and may be interrupted. Without a failure, the connection was lost.
 local function choose(self, conn, why, failure)
-  if native.not_ours(self.process) then return nil end
+  local wanted = options.of(conn).reconnect
+  if not wanted or native.not_ours(self.process) then return nil end
+  local settings = backoff.settings(wanted) or self.settings -- if they are wrong, the next attempt will say so
+  self.settings = settings
+  if not failure and clock.now() - self.since >= settings.stable then self.attempt = 0 end
   self.attempt = self.attempt + 1
-  local settings, attempt = self.settings, self.attempt
+  local attempt = self.attempt
   local delay = backoff.delay(settings, attempt, failure, self.since ~= nil)
   if not settings.on or settings.attempts and attempt > settings.attempts then return delay end
   local ok, answer = guard.free(settings.on, conn, why, attempt)
@@ -69,6 +73,7 @@ local function wait_step(state, now)
   if now < state.retry_at then return false, false, state.retry_at end
   state.retry_at = nil
   local why = native.not_ours(state.keeper.process)
+    or not options.of(state.conn).reconnect and "the option reconnect was switched off"
   if why then
     connection.attempt_failed(state, { text = why })
     return false, false, math.huge
@@ -96,7 +101,6 @@ end
 --- lost(conn, state, why): deals with the end of a connection that was open, of which the handler was told.
 function Keeper:lost(conn, state, why)
   if self.is_deciding or not is_kept(self, conn, state) then return end
-  if clock.now() - self.since >= self.settings.stable then self.attempt = 0 end
   local delay, interruption = self:decide(conn, why, nil)
   if not is_kept(self, conn, state) then return end -- wsclose
   if not delay then

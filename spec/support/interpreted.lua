@@ -1,10 +1,11 @@
--- Has the tests of a describe block run without LuaJIT's compiler, whose code calls no debug hooks:
+-- Has the tests of a describe block run without LuaJIT's compiler, whose code calls no debug hooks, and keeps the
+-- functions and tables that it was made for from the collector:
 --
 --   describe("a debug hook", function()
 --     before_each(interpreted.begin)
 --     after_each(interpreted.finish)
 --
--- It knows nothing of what the hooks do.
+-- It knows nothing of what is tested.
 
 local compiler = rawget(_G, "jit")
 

@@ -1,6 +1,7 @@
 -- WebSocket objects that nobody has any more, and those that are there at the end of the program.
 
 local child = require "spec.support.child"
+local interpreted = require "spec.support.interpreted"
 local object = require "spec.support.object"
 local scripted = require "spec.support.scripted"
 
@@ -30,7 +31,12 @@ describe("a WebSocket object that the program has forgotten", function()
     return peer.events
   end
 
-  before_each(function() o = object.new() end)
+  before_each(function()
+    interpreted.begin() -- machine code would hold what it was made for
+    o = object.new()
+  end)
+
+  after_each(interpreted.finish)
 
   it("is closed without a code", function()
     assert.same({ { 8, "" } }, forgotten())

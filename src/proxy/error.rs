@@ -18,8 +18,8 @@ pub enum ProxyError {
     Socks(&'static str, SocksError),
     /// The answer to CONNECT cannot be read.
     NotHttp(ResponseError),
-    /// An HTTP proxy refuses. Holds its status line, and the schemes of authentication that it asks for.
-    Status { line: String, schemes: String },
+    /// An HTTP proxy refuses. Holds its status, its status line, and the schemes of authentication that it asks for.
+    Status { status: u16, line: String, schemes: String },
     /// An HTTP proxy is to be asked again, over another connection: [`Negotiation::retry`](super::Negotiation::retry)
     /// says with what.
     Again,
@@ -53,6 +53,23 @@ impl ProxyError {
         Self::Unexpected { proxy, start: excerpt(input, 60) }
     }
 
+    /// Whether the proxy knows what it refuses: it wants another password, or its rules do not allow this connection.
+    /// Asking again hardly helps.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 401 | 403..=405 | 407),
+            Self::Socks(_, error) => matches!(
+                error,
+                SocksError::NoMethod
+                    | SocksError::Rejected
+                    | SocksError::Reply4(92 | 93)
+                    | SocksError::Reply5(0x02 | 0xf4 | 0xf5)
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether the proxy could not reach the server at this address, though it may at another.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
@@ -73,8 +90,8 @@ impl fmt::Display for ProxyError {
                 f.write_str("not an HTTP proxy: it speaks TLS (is it https?)")
             }
             Self::NotHttp(error) => write!(f, "HTTP: {error}"),
-            Self::Status { line, schemes } if schemes.is_empty() => f.write_str(line),
-            Self::Status { line, schemes } => write!(f, "{line} ({schemes})"),
+            Self::Status { line, schemes, .. } if schemes.is_empty() => f.write_str(line),
+            Self::Status { line, schemes, .. } => write!(f, "{line} ({schemes})"),
             Self::Again => f.write_str("the proxy closed the connection"),
         }
     }

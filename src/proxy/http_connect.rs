@@ -137,7 +137,8 @@ impl HttpConnect {
 
     fn refusal(&self, response: &Response, challenges: &[Challenge]) -> ProxyError {
         let line = self.hidden_in(&shown(response.status_line().as_bytes()));
-        ProxyError::Status { line, schemes: self.hidden_in(&auth::schemes(challenges)) }
+        let schemes = self.hidden_in(&auth::schemes(challenges));
+        ProxyError::Status { status: response.status, line, schemes }
     }
 
     /// The proxy's words without our password, which it knows and could repeat.

@@ -36,6 +36,8 @@ pub enum Kind {
     /// The system provides no random numbers.
     Random,
     Proxy,
+    /// The proxy lets nobody in with this password, or does not allow this connection.
+    Denied,
     /// The proxy cannot reach the server at this address.
     Unreachable,
     /// The proxy is to be asked again, over another connection.
@@ -65,6 +67,7 @@ impl Kind {
         match self {
             Self::Random => "random",
             Self::Proxy => "proxy",
+            Self::Denied => "denied",
             Self::Unreachable => "unreachable",
             Self::Again => "again",
             Self::Tls => "tls",

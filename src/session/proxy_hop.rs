@@ -82,6 +82,7 @@ impl ProxyHop {
                     self.input.clear();
                     let kind = match error {
                         ProxyError::Again => Kind::Again,
+                        _ if error.is_denial() => Kind::Denied,
                         _ if error.is_unreachable() => Kind::Unreachable,
                         _ => Kind::Proxy,
                     };

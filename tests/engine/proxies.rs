@@ -173,7 +173,7 @@ fn a_failure_on_the_way_to_the_proxy_is_the_proxys() {
     let failure = client.next_event().unwrap_err();
     assert_eq!(
         (failure.hop, failure.kind, &*failure.text),
-        (Hop::Proxy, Kind::Proxy, "HTTP/1.1 403 Forbidden")
+        (Hop::Proxy, Kind::Denied, "HTTP/1.1 403 Forbidden")
     );
 
     let (mut client, _) = ends(false);
