@@ -1,7 +1,7 @@
 //! Takes the value of a Set-Cookie header apart (RFC 6265 section 5.2). Knows nothing of who has sent it.
 
 use super::cookie::CookieError;
-use super::date;
+use crate::http::date;
 use crate::memory;
 
 /// The maximum size of a name and its value together, and of the value of an attribute, in bytes (6265bis section 5.5).

@@ -5,7 +5,6 @@
 //! the lenient dates, the rules about `Secure` and the prefixes of names to its user.
 
 mod cookie;
-mod date;
 mod file;
 mod line;
 

@@ -64,7 +64,7 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"check_header", check_header),
     // random(): a number from 0 to 1, without 1
     (c"random", random),
-    // http_date(text): a date of HTTP in seconds since 1970; or nil
+    // http_date(text): a date of HTTP in seconds since 1970, which may be negative; or nil
     (c"http_date", http_date),
     // check_text(opcode, data): nil, or why it cannot be sent as a message with this opcode
     (c"check_text", check_text),
@@ -178,7 +178,8 @@ fn random(_: &Rc<Context>, _: &[Value]) -> Reply {
 }
 
 fn http_date(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    vec![arguments.first().and_then(Value::text).and_then(|text| date::seconds(&text)).into()]
+    let seconds = arguments.first().and_then(Value::bytes).and_then(date::parse);
+    vec![seconds.map(|seconds| seconds as f64).into()]
 }
 
 fn check_text(_: &Rc<Context>, arguments: &[Value]) -> Reply {
