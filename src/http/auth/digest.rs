@@ -4,7 +4,7 @@
 //! Each nonce is used once, so the nonce count is always 1. The cnonce is the caller's.
 
 use md5::Md5;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512_256};
 
 use super::challenge::Challenge;
 use super::credentials::{Credentials, Request};
@@ -14,6 +14,7 @@ use super::credentials::{Credentials, Request};
 pub enum Hash {
     Md5,
     Sha256,
+    Sha512_256,
 }
 
 impl Hash {
@@ -23,6 +24,7 @@ impl Hash {
         match self {
             Self::Md5 => hex(&Md5::digest(joined)),
             Self::Sha256 => hex(&Sha256::digest(joined)),
+            Self::Sha512_256 => hex(&Sha512_256::digest(joined)),
         }
     }
 }
@@ -32,13 +34,16 @@ fn hex(bytes: &[u8]) -> String {
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
-/// The names of the algorithms (section 6.1), and whether the first hash belongs to a session.
-const ALGORITHMS: [(&str, Hash, bool); 4] = [
-    ("MD5", Hash::Md5, false),
-    ("MD5-sess", Hash::Md5, true),
-    ("SHA-256", Hash::Sha256, false),
-    ("SHA-256-sess", Hash::Sha256, true),
+/// The names of the algorithms (section 6.1). With this end, the first hash belongs to a session.
+const ALGORITHMS: [(&str, Hash); 6] = [
+    ("MD5", Hash::Md5),
+    ("MD5-sess", Hash::Md5),
+    ("SHA-256", Hash::Sha256),
+    ("SHA-256-sess", Hash::Sha256),
+    ("SHA-512-256", Hash::Sha512_256),
+    ("SHA-512-256-sess", Hash::Sha512_256),
 ];
+const SESSION: &str = "-sess";
 
 /// A challenge that can be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +54,11 @@ pub struct Digest {
     /// The name as it is to be repeated; `None` if the challenge names none, which means MD5.
     algorithm: Option<&'static str>,
     hash: Hash,
-    is_session: bool,
     /// Whether the quality of protection is `auth`; the older form has none.
     has_qop: bool,
     is_stale: bool,
+    /// Whether the user's name is to be hashed, too, so that nobody on the way reads it (section 3.4.4).
+    hides_user: bool,
 }
 
 impl Digest {
@@ -66,7 +72,7 @@ impl Digest {
         let copy = |name| challenge.get(name).map(<[u8]>::to_vec);
         let is = |value: &[u8], word: &str| value.trim_ascii().eq_ignore_ascii_case(word.as_bytes());
         let named = challenge.get("algorithm").map(|name| ALGORITHMS.iter().find(|known| is(name, known.0)));
-        let (name, hash, is_session) = *named.unwrap_or(ALGORITHMS.first())?;
+        let (name, hash) = *named.unwrap_or(ALGORITHMS.first())?;
         let has_qop = match challenge.get("qop") {
             None => false,
             Some(list) if list.split(|byte| *byte == b',').any(|word| is(word, "auth")) => true,
@@ -78,9 +84,9 @@ impl Digest {
             opaque: copy("opaque"),
             algorithm: named.map(|_| name),
             hash,
-            is_session,
             has_qop,
             is_stale: challenge.get("stale").is_some_and(|value| is(value, "true")),
+            hides_user: challenge.get("userhash").is_some_and(|value| is(value, "true")),
         })
     }
 
@@ -101,8 +107,9 @@ impl Digest {
         const COUNT: &str = "00000001";
         let (method, uri, cnonce) =
             (request.method.as_bytes(), request.uri.as_bytes(), request.cnonce.as_bytes());
+        let is_session = self.algorithm.is_some_and(|name| name.ends_with(SESSION));
         let mut a1 = self.hash.of(&[&credentials.user, &self.realm, &credentials.password]);
-        if self.is_session {
+        if is_session {
             a1 = self.hash.of(&[a1.as_bytes(), &self.nonce, cnonce]);
         }
         let a2 = self.hash.of(&[method, uri]);
@@ -112,8 +119,9 @@ impl Digest {
         } else {
             self.hash.of(&[a1, &self.nonce, a2])
         };
+        let hidden = self.hides_user.then(|| self.hash.of(&[&credentials.user, &self.realm]));
         let mut fields = vec![
-            quoted("username", &credentials.user),
+            quoted("username", hidden.as_ref().map_or(&credentials.user, |hash| hash.as_bytes())),
             quoted("realm", &self.realm),
             quoted("nonce", &self.nonce),
             quoted("uri", uri),
@@ -123,10 +131,11 @@ impl Digest {
         if self.has_qop {
             fields.push(format!("qop=auth, nc={COUNT}").into_bytes());
         }
-        if self.has_qop || self.is_session {
+        if self.has_qop || is_session {
             fields.push(quoted("cnonce", cnonce));
         }
         fields.extend(self.opaque.as_ref().map(|opaque| quoted("opaque", opaque)));
+        fields.extend(hidden.map(|_| b"userhash=true".to_vec()));
         [b"Digest ", fields.join(&b", "[..]).as_slice()].concat()
     }
 }
@@ -185,6 +194,18 @@ mod tests {
             );
             assert_eq!(answer(&challenge, "Mufasa", "Circle of Life", &RFC_7616), expected);
         }
+        // RFC 7616 section 3.9.2, with the hashes of its erratum 4897
+        let challenge = "Digest realm=\"api@example.org\", qop=\"auth\", algorithm=SHA-512-256, \
+            nonce=\"5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK\", \
+            opaque=\"HRPCssKJSGjCrkzDg8OhwpzCiGPChXYjwrI2QmXDnsOS\", charset=UTF-8, userhash=true";
+        let cnonce = "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v";
+        let request = Request { uri: "/doe.json", cnonce, ..RFC_7616 };
+        let expected = "Digest username=\"793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b\", \
+            realm=\"api@example.org\", nonce=\"5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK\", uri=\"/doe.json\", \
+            response=\"3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5\", algorithm=SHA-512-256, \
+            qop=auth, nc=00000001, cnonce=\"NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v\", \
+            opaque=\"HRPCssKJSGjCrkzDg8OhwpzCiGPChXYjwrI2QmXDnsOS\", userhash=true";
+        assert_eq!(answer(challenge, "J\u{e4}s\u{f8}n Doe", "Secret, or not?", &request), expected);
         // RFC 2617 section 3.5
         let challenge = "Digest realm=\"testrealm@host.com\", qop=\"auth,auth-int\", \
             nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"";
@@ -233,7 +254,8 @@ mod tests {
             ("DIGEST realm=\"\", nonce=\"\"", true),
             ("Digest realm=r, nonce=n, qop=\"auth-int , AUTH\"", true),
             ("Digest realm=r, nonce=n, algorithm=\"md5\"", true),
-            ("Digest realm=r, nonce=n, algorithm=SHA-512-256", false),
+            ("Digest realm=r, nonce=n, algorithm=SHA-512-256", true),
+            ("Digest realm=r, nonce=n, algorithm=SHA-512", false),
             ("Digest realm=r, nonce=n, algorithm=token", false),
             ("Digest realm=r, nonce=n, qop=auth-int", false),
             ("Digest realm=r, nonce=n, qop=\"\"", false),

@@ -99,7 +99,8 @@ mod tests {
         use Scheme::{Basic, Digest};
         const MD5: &str = "Digest realm=r, nonce=m, qop=auth";
         const SHA_256: &str = "Digest realm=r, nonce=s, algorithm=SHA-256";
-        const UNKNOWN: &str = "Digest realm=r, nonce=u, algorithm=SHA-512-256";
+        const SHA_512: &str = "Digest realm=r, nonce=t, algorithm=SHA-512-256";
+        const UNKNOWN: &str = "Digest realm=r, nonce=u, algorithm=SHA-512";
         const STALE: &str = "Digest realm=r, nonce=f, stale=true";
         for (field, only, tried, expected) in [
             ("Basic realm=r", None, Tried::Nothing, Some(("Basic", Tried::Basic))),
@@ -116,6 +117,7 @@ mod tests {
                 Tried::Nothing,
                 Some(("\"s\"", Tried::Digest)),
             ),
+            (&format!("{SHA_512}, {SHA_256}"), None, Tried::Nothing, Some(("\"t\"", Tried::Digest))),
             (&format!("{SHA_256}, Basic, {MD5}"), None, Tried::Nothing, Some(("\"s\"", Tried::Digest))),
             (&format!("Basic realm=r, {MD5}"), Some(Basic), Tried::Nothing, Some(("Basic", Tried::Basic))),
             (&format!("Basic realm=r, {MD5}"), None, Tried::Digest, None), // not Basic after Digest
