@@ -369,7 +369,7 @@ describe("The option proxy", function()
       { { url = "p", user = 1 }, "proxy' (user: string expected, got number)" },
       { { url = "p", pasword = "x" }, "proxy' (pasword: unknown)" },
       { { url = "p", headers = 1 }, "proxy' (headers: table expected, got number)" },
-      { { url = "p", headers = { 1 } }, "proxy' (headers: a name is a number)" },
+      { { url = "p", headers = { 1 } }, [[proxy' (headers: a name is a number; as in { ["X-Name"] = "value" })]] },
       { { url = "p", headers = { ["X-1"] = {} } }, "proxy' (headers: X-1: string or number expected, got table)" },
       { { url = "p", headers = { ["X 1"] = "" } }, 'proxy\' (headers: header name "X 1" is not a token)' },
       { { url = "p", headers = { ["X-1"] = "a\r\nb" } },

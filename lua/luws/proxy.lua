@@ -16,7 +16,7 @@ A route is a table for the engine and for `open`:
 --]]
 
 local native, import = ...
-local options = import("options")
+local options, request = import("options"), import("request")
 
 local proxy = {}
 
@@ -83,18 +83,12 @@ local OTHERS = {
 -- wrong.
 local function headers(given)
   local result, authorizes = {}, false
-  for name, value in pairs(given) do
-    if type(name) ~= "string" then return nil, "headers: a name is a " .. type(name) end
-    if type(value) == "number" then value = tostring(value) end
-    if type(value) ~= "string" then
-      return nil, ("headers: %s: string or number expected, got %s"):format(name, type(value))
-    end
-    local wrong = native.check_header(name, value)
-    if wrong then return nil, "headers: " .. wrong end
-    if OTHERS[name:lower()] then return nil, ("headers: %s cannot be in a request to a proxy"):format(name) end
-    authorizes = authorizes or name:lower() == "proxy-authorization"
-    result[#result + 1] = { name, value }
-  end
+  local wrong = request.each_header(given, function(name, text, lower)
+    if OTHERS[lower] then return name .. " cannot be in a request to a proxy" end
+    authorizes = authorizes or lower == "proxy-authorization"
+    result[#result + 1] = { name, text }
+  end)
+  if wrong then return nil, "headers: " .. wrong end
   table.sort(result, function(a, b) return a[1] < b[1] end)
   return result, authorizes
 end

@@ -63,6 +63,16 @@ local function wrong_header(name, value, text)
   end
 end
 
+--- each_header(given, f): calls f(name, text, lower) for each header in a user's table; `lower` is its name in lower
+-- case. Returns what is wrong with one, or nil; f may return that, too.
+function request.each_header(given, f)
+  for name, value in pairs(given) do
+    local text = header_value(value)
+    local wrong = wrong_header(name, value, text) or f(name, text, name:lower())
+    if wrong then return wrong end
+  end
+end
+
 --- offered(opening): returns an array of the subprotocols in the option of that name; or nil and what is wrong with it.
 local function offered(opening)
   local wanted, subprotocols = opening.subprotocols, {}
@@ -90,29 +100,25 @@ local function headers_of(plan, opening)
   local subprotocols, problem = offered(opening)
   if not subprotocols then return nil, problem end
   local headers, host, cookie = {}, nil, nil
-  for name, value in pairs(opening.upgrade_headers or {}) do
-    local text = header_value(value)
-    local wrong = wrong_header(name, value, text)
-    if wrong then return nil, ("bad option 'upgrade_headers' (%s)"):format(wrong) end
-    local lower = name:lower()
+  local wrong = request.each_header(opening.upgrade_headers or {}, function(name, text, lower)
     if OTHERS[lower] then
-      return nil, ("bad option 'upgrade_headers' (%s cannot be in an upgrade request)"):format(name)
-    elseif PRIVATE[lower] and not plan.is_home then -- luacheck: ignore 542 (it is left out)
+      return name .. " cannot be in an upgrade request"
+    elseif PRIVATE[lower] and not plan.is_home then
+      return nil -- it is left out
     elseif lower == "host" then
-      if host then return nil, "bad option 'upgrade_headers' (more than one Host)" end
+      if host then return "more than one Host" end
       host = text
     elseif lower == "cookie" then
       cookie = cookie and cookie .. "; " .. text or text
     elseif lower == "sec-websocket-protocol" then
       for protocol in text:gmatch("[^%s,]+") do subprotocols[#subprotocols + 1] = protocol end
     elseif FIXED[lower] ~= text:lower() then
-      if FIXED[lower] or lower:match("^sec%-websocket%-") then
-        return nil, ("bad option 'upgrade_headers' (%s belongs to the handshake)"):format(name)
-      end
+      if FIXED[lower] or lower:match("^sec%-websocket%-") then return name .. " belongs to the handshake" end
       if lower == "authorization" then authorization = nil end -- it replaces the URL's
       headers[#headers + 1] = { name, text }
     end
-  end
+  end)
+  if wrong then return nil, ("bad option 'upgrade_headers' (%s)"):format(wrong) end
   if authorization then headers[#headers + 1] = { "Authorization", authorization } end
   if opening.cookies then cookie = import("cookies").join(opening.cookies, target.url, cookie) end
   if cookie then headers[#headers + 1] = { "Cookie", cookie } end
