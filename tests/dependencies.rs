@@ -69,6 +69,7 @@ const DRIVER: &[&str] = &[
     "wait",
     "methods",
     // The functions of the API.
+    "secrets",
     "redirect",
     "planning",
     "open",

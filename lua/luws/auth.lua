@@ -99,10 +99,4 @@ function auth.answer(plan, session, status)
   return false, "; it takes " .. offered
 end
 
---- hide(plan, text): returns a text without what a server may have repeated in it of a password or a token.
-function auth.hide(plan, text)
-  local own = plan.auth
-  return native.auth_hide(text, own.user or "", own.bearer or own.password)
-end
-
 return auth

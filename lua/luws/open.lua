@@ -85,13 +85,13 @@ local function fail(state, hop, text, kind, response)
     begin(state)
     return false, false, NOTHING_TO_WAIT_FOR
   end
-  text = (is_proxys and plan.proxy.prefix or PREFIX[hop] or "") .. text
+  if hop then text = (is_proxys and plan.proxy.prefix or PREFIX[hop] or "") .. planning.hidden(state, text) end
   if is_proxys and not plan.proxy.required then
     log.warning("%s; connecting to %s:%d without it", text, plan.target.host, plan.target.port)
     plan.proxy = nil
     begin(state)
   else
-    local failure = { text = planning.told(plan, text), hop = hop, kind = kind, response = response }
+    local failure = { text = text .. planning.trail(state), hop = hop, kind = kind, response = response }
     local ended = state.keeper and connection.attempt_failed or connection.failed
     ended(state, failure)
   end

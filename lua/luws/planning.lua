@@ -127,12 +127,18 @@ function planning.leads_on(state)
   return false
 end
 
---- told(plan, text): returns the text of a failure as it is told: with where redirects have led, and without what a
--- server may have repeated in it of a password or a token.
-function planning.told(plan, text)
-  if plan.redirects > 0 then text = text .. import("redirect").trail(plan) end
-  if plan.auth then text = import("auth").hide(plan, text) end
-  return text
+--- hidden(state, text): returns why an attempt has failed, without what a server or a proxy may have repeated in it of
+-- a password or a token.
+function planning.hidden(state, text)
+  local plan, opening = state.plan, state.opening
+  if not (plan.auth or plan.first.authorization or plan.proxy or opening.upgrade_headers) then return text end
+  return import("secrets").hide(plan, opening, text, true)
+end
+
+--- trail(state): returns where redirects have led before a failure, for its text.
+function planning.trail(state)
+  local plan = state.plan
+  return plan.redirects > 0 and import("redirect").trail(plan, state.opening) or ""
 end
 
 --- aim(state): has what an attempt needs fit the target of the plan, which has changed. Returns what is wrong, or nil.

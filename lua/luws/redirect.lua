@@ -4,7 +4,7 @@ in the plan of the opening (planning). Takes no steps itself.
 --]]
 
 local native, import = ...
-local auth, log = import("auth"), import("log")
+local auth, log, secrets = import("auth"), import("log"), import("secrets")
 
 local redirect = {}
 
@@ -14,17 +14,18 @@ local IS_REDIRECT = { [301] = true, [302] = true, [303] = true, [307] = true, [3
 -- How much of a path is shown in a message, in bytes.
 local MOST_SHOWN = 200
 
---- Returns a target as a URL for messages: without the query, which may have a token in it.
-local function name(plan, target)
+--- Returns a target as a URL for messages: without the query, which may have a token in it, and without a path that has
+-- one of ours in it.
+local function name(plan, opening, target)
   local url = target.url:gsub("%?.*", "")
-  if plan.auth then url = auth.hide(plan, url) end
+  local plain = url:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end)
+  if secrets.hide(plan, opening, plain) ~= plain then url = secrets.hide(plan, opening, url:match "^%a+://[^/]*/?") end
   return #url > MOST_SHOWN and url:sub(1, MOST_SHOWN) .. "..." or url
 end
 
---- trail(plan): returns what a message says of the redirects before a failure.
-function redirect.trail(plan)
-  if plan.redirects == 0 then return "" end
-  return (" (redirected to %s)"):format(name(plan, plan.target))
+--- trail(plan, opening): returns what a message says of the redirects before a failure.
+function redirect.trail(plan, opening)
+  return (" (redirected to %s)"):format(name(plan, opening, plan.target))
 end
 
 --- Returns whether two targets are one server, so that what the user meant for the one is for the other, too. That for
@@ -47,7 +48,7 @@ function redirect.follow(plan, opening, status, headers)
     return false, "; it redirects from wss to ws, see redirects_to_ws"
   end
   if log.debugging() then
-    log.debug("%s redirects to %s (%d)", name(plan, plan.target), name(plan, target), status)
+    log.debug("%s redirects to %s (%d)", name(plan, opening, plan.target), name(plan, opening, target), status)
   end
   plan.target, plan.redirects, plan.is_home = target, plan.redirects + 1, is_same(plan.first, target)
   auth.aim(plan)

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use super::value::{Handle, Reply, Value, failure};
+use super::value::{Handle, Reply, Table, Value, failure};
 use super::{Context, Native, bytes};
 use crate::http::auth::{self, Challenge, Credentials, Request, Scheme, Tried};
 use crate::session::token;
@@ -18,7 +18,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // header, and a number for what has been tried then; or nil and the schemes that the server takes. `only`: the name of
     // the only scheme to use, or nil
     (c"auth_answer", answer),
-    // auth_hide(text, user, password): the text without what it repeats of them
+    // auth_hide(text, is_message, secrets, values): a peer's words, or one of our messages that ends in them, without the
+    // secrets in an array, and without those in the values of headers such as Authorization
     (c"auth_hide", hide),
 ];
 
@@ -69,7 +70,12 @@ fn answer(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 }
 
 fn hide(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let array =
+        |index: usize| arguments.get(index).and_then(Value::table).map(Table::elements).unwrap_or_default();
+    let mut secrets: Vec<_> = array(2).into_iter().filter_map(Value::bytes).map(<[u8]>::to_vec).collect();
+    secrets.extend(array(3).into_iter().filter_map(Value::bytes).flat_map(auth::secrets_of));
     let text = String::from_utf8_lossy(bytes(arguments, 0));
-    let hidden = credentials(arguments, 1).map(|known| known.hidden_in(&text));
-    vec![hidden.unwrap_or_else(|_| text.into_owned()).into()]
+    let is_message = arguments.get(1).and_then(Value::boolean) == Some(true);
+    let hidden = if is_message { auth::hidden_in_message } else { auth::hidden_in };
+    vec![hidden(&text, &secrets).into()]
 }

@@ -136,20 +136,19 @@ impl HttpConnect {
     }
 
     fn refusal(&self, response: &Response, challenges: &[Challenge]) -> ProxyError {
-        let line = self.hidden_in(&shown(response.status_line().as_bytes()));
-        let schemes = self.hidden_in(&auth::schemes(challenges));
+        // The proxy knows our password, and could repeat it.
+        let line = auth::hidden_in_message(&shown(response.status_line().as_bytes()), &self.secrets());
+        let schemes = auth::hidden_in(&auth::schemes(challenges), &self.secrets());
         ProxyError::Status { status: response.status, line, schemes }
     }
 
-    /// The proxy's words without our password, which it knows and could repeat.
-    fn hidden_in(&self, text: &str) -> String {
-        let identity = self.options.identity.as_ref();
-        identity.map_or_else(|| text.to_owned(), |identity| identity.credentials.hidden_in(text))
+    fn secrets(&self) -> Vec<Vec<u8>> {
+        self.options.identity.as_ref().map(|identity| identity.credentials.secrets()).unwrap_or_default()
     }
 
     fn unreadable(&self, error: ResponseError) -> ProxyError {
         ProxyError::NotHttp(match error {
-            ResponseError::NotHttp(start) => ResponseError::NotHttp(self.hidden_in(&start)),
+            ResponseError::NotHttp(start) => ResponseError::NotHttp(auth::hidden_in(&start, &self.secrets())),
             error => error,
         })
     }

@@ -6,10 +6,12 @@
 mod challenge;
 mod credentials;
 mod digest;
+mod hiding;
 
 pub use challenge::Challenge;
 pub use credentials::{Credentials, CredentialsError, Request, bearer};
 pub use digest::{Digest, Hash};
+pub use hiding::{hidden_in, hidden_in_message, secrets_of};
 
 /// The schemes that user and password can be sent with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
