@@ -16,8 +16,8 @@ use luws::protocol::connection::{Config, Event as Received};
 use luws::protocol::deflate;
 use luws::protocol::frame::Opcode;
 use luws::session::{Event, Session};
-use luws::tls::Acceptor;
 use luws::tls::identity::Identity;
+use luws::tls::{Acceptor, ServerOptions};
 use url::form_urlencoded;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -95,7 +95,8 @@ fn run() -> Outcome<()> {
     let mut ready = format!("ws {}\n", plain.local_addr()?.port());
     thread::spawn(move || listen(&plain, None));
     if let (Some(cert), Some(key)) = (options.get("--cert"), options.get("--key")) {
-        let acceptor = Acceptor::new(&Identity::from_pem(&fs::read(cert)?, &fs::read(key)?)?)?;
+        let identity = Identity::from_pem(&fs::read(cert)?, &fs::read(key)?)?;
+        let acceptor = ServerOptions::new(identity).acceptor().map_err(|(error, _)| error)?;
         let secure = bind("--tls-port")?;
         ready += &format!("wss {}\n", secure.local_addr()?.port());
         thread::spawn(move || listen(&secure, Some(&acceptor)));

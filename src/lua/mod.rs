@@ -66,6 +66,8 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"random", random),
     // http_date(text): a date of HTTP in seconds since 1970, which may be negative; or nil
     (c"http_date", http_date),
+    // acceptor(options): what accepts a server's TLS connections; or nil and what is wrong with the options
+    (c"acceptor", tls::acceptor),
     // check_text(opcode, data): nil, or why it cannot be sent as a message with this opcode
     (c"check_text", check_text),
     // virtual_clock(): a clock at 0 seconds; set_clock(clock, seconds)

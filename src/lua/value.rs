@@ -11,6 +11,7 @@ use super::session::LuaSession;
 use super::socket::Socket;
 use crate::cookies::Jar;
 use crate::net::tcp::Dial;
+use crate::tls::Acceptor;
 
 /// An object that Lua holds as userdata. Copies share the object.
 #[derive(Clone, Debug)]
@@ -20,6 +21,7 @@ pub(super) enum Handle {
     Dial(Rc<RefCell<Dial>>),
     Poller(Rc<RefCell<LuaPoller>>),
     Jar(Rc<RefCell<Jar>>),
+    Acceptor(Rc<Acceptor>),
     /// A virtual clock: the time it shows, in seconds.
     Clock(Rc<Cell<f64>>),
 }

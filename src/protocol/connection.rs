@@ -44,10 +44,12 @@ impl Connection {
         output: Buffer,
     ) -> Self {
         let keys = (role == Role::Client && config.use_masking).then_some(rng);
-        let inflater = compression.as_ref().map(Inflater::new);
+        // Most connections have no compression.
+        let inflater = compression.as_ref().map(Inflater::new).map(Box::new);
+        let deflater = compression.map(Deflater::new).map(Box::new);
         Self {
             incoming: Incoming::new(role, &config, input, inflater),
-            outgoing: Outgoing::new(output, keys, compression.map(Deflater::new), &config),
+            outgoing: Outgoing::new(output, keys, deflater, &config),
             validate_utf8: config.validate_utf8,
             close_sent: None,
             close_received: None,

@@ -84,7 +84,7 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// `role` is our own; without an inflater, compressed messages are rejected.
-    pub(super) fn new(role: Role, config: &Config, queue: Buffer, inflater: Option<Inflater>) -> Self {
+    pub(super) fn new(role: Role, config: &Config, queue: Buffer, inflater: Option<Box<Inflater>>) -> Self {
         Self {
             role,
             max_message_size: config.max_message_size,

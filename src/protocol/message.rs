@@ -20,7 +20,7 @@ pub struct Assembler {
     opcode: Option<Opcode>,
     /// Its bytes must be inflated (RFC 7692 section 6.2).
     compressed: bool,
-    inflater: Option<Inflater>,
+    inflater: Option<Box<Inflater>>,
     limit: usize,
     data: Vec<u8>,
     /// The length of the longest message released since storage was given back.
@@ -38,7 +38,7 @@ pub struct Assembler {
 impl Assembler {
     /// Without an inflater, compressed messages cannot be read.
     #[must_use]
-    pub fn new(inflater: Option<Inflater>, validate_utf8: bool) -> Self {
+    pub fn new(inflater: Option<Box<Inflater>>, validate_utf8: bool) -> Self {
         Self { inflater, validate_utf8, ..Self::default() }
     }
 

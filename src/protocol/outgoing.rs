@@ -27,7 +27,7 @@ struct Unfinished {
 pub(super) struct Outgoing {
     queue: Buffer,
     keys: Option<StdRng>,
-    deflater: Option<Deflater>,
+    deflater: Option<Box<Deflater>>,
     fragment_size: usize,
     validate_utf8: bool,
     unfinished: Option<Unfinished>,
@@ -39,7 +39,7 @@ impl Outgoing {
     pub(super) fn new(
         queue: Buffer,
         keys: Option<StdRng>,
-        deflater: Option<Deflater>,
+        deflater: Option<Box<Deflater>>,
         config: &Config,
     ) -> Self {
         let &Config { fragment_size, validate_utf8, .. } = config;

@@ -1,32 +1,27 @@
 //! Makes a server's TLS connections. Knows nothing of a particular connection.
 
-use std::fmt;
+use std::sync::Arc;
 
-use native_tls::TlsAcceptor;
+use super::error::{OptionsError, clear_error_queue};
+use super::library::{self, Accept};
+use super::options::{Clients, ServerOptions};
 
-use super::error::{OptionsError, clear_error_queue, reason};
-use super::identity::Identity;
-
-/// The acceptor of a server, with its certificate and key. Copies are cheap, and threads may share one.
-#[derive(Clone)]
+/// The acceptor of a server, with its options. Copies are cheap, and threads may share one.
+#[derive(Clone, Debug)]
 pub struct Acceptor {
-    pub(super) native: TlsAcceptor,
+    pub(super) library: Arc<dyn Accept>,
+    /// Whether the library verifies the certificates of clients that have one.
+    pub(super) verifies: bool,
 }
 
-impl fmt::Debug for Acceptor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acceptor").finish_non_exhaustive()
-    }
-}
-
-impl Acceptor {
-    /// An acceptor with this identity, for every TLS version that the library accepts by default.
+impl ServerOptions {
+    /// Makes the acceptor for these options.
     ///
     /// # Errors
-    /// The certificate or the key is not valid. Holds why.
-    pub fn new(identity: &Identity) -> Result<Self, OptionsError> {
+    /// See [`OptionsError`]. If it is about one of the [`named`](Self::named) identities, holds the name as well.
+    pub fn acceptor(&self) -> Result<Acceptor, (OptionsError, Option<&str>)> {
         clear_error_queue();
-        let native = TlsAcceptor::new(identity.to_native()?);
-        native.map(|native| Self { native }).map_err(|error| OptionsError::Certificate(reason(error)))
+        let library = library::acceptor(self)?.into();
+        Ok(Acceptor { library, verifies: self.clients != Clients::Anonymous })
     }
 }

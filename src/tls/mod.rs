@@ -25,7 +25,7 @@ use error::clear_error_queue;
 pub use error::{OptionsError, TlsError};
 use fingerprint::Fingerprint;
 use library::{Handshake, Progress, Stream};
-pub use options::{Crypto, TlsOptions, Verify, Version};
+pub use options::{Clients, Crypto, ServerOptions, TlsOptions, Verify, Version};
 use pipe::Pipe;
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl From<Progress> for State {
 pub struct Tls {
     pipe: Pipe,
     state: State,
-    /// Whether the library verifies the peer's certificate.
+    /// Whether the library verifies the peer's certificate, if it has one.
     verifies: bool,
     /// If there are any, the peer must match one of them.
     fingerprints: Rc<[Fingerprint]>,
@@ -63,7 +63,7 @@ pub struct Tls {
 /// What is known of the peer after the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Whether its identity was verified, by a trusted authority or by its fingerprint.
+    /// Whether it has a certificate that was verified, by a trusted authority or by its fingerprint.
     pub verified: bool,
     pub certificate: Option<Certificate>,
     /// The application protocol that the server has chosen (RFC 7301).
@@ -99,8 +99,8 @@ impl Tls {
     pub fn server(acceptor: &Acceptor) -> Result<Self, TlsError> {
         clear_error_queue();
         let pipe = Pipe::default();
-        let state = library::accept(&acceptor.native, pipe.clone())?.into();
-        Ok(Self { pipe, state, verifies: false, fingerprints: Rc::new([]), found: None })
+        let state = acceptor.library.accept(pipe.clone())?.into();
+        Ok(Self { pipe, state, verifies: acceptor.verifies, fingerprints: Rc::new([]), found: None })
     }
 
     /// Whether the handshake is complete.
@@ -119,9 +119,10 @@ impl Tls {
     #[must_use]
     pub fn peer(&self) -> Option<Peer> {
         let (State::Open(stream) | State::Ended(stream)) = &self.state else { return None };
+        let certificate = stream.certificate().map(|der| Certificate::read(&der));
         Some(Peer {
-            verified: self.verifies || !self.fingerprints.is_empty(),
-            certificate: stream.certificate().map(|der| Certificate::read(&der)),
+            verified: self.verifies && certificate.is_some() || !self.fingerprints.is_empty(),
+            certificate,
             alpn: stream.alpn().map(|name| String::from_utf8_lossy(&name).into_owned()),
         })
     }

@@ -1,4 +1,4 @@
-//! The TLS options of a client. What a library below makes of them is in `library`. Reads no files.
+//! The TLS options of clients and servers. What a library below makes of them is in `library`. Reads no files.
 
 use std::rc::Rc;
 
@@ -24,7 +24,7 @@ pub enum Verify {
     ChainAndHost,
 }
 
-/// What a client offers and puts up with, in OpenSSL's words, as far as it is not the library's own choice. Strings have
+/// What a client or a server offers and puts up with, in OpenSSL's words, as far as it is not the library's own choice. Strings have
 /// no NUL in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Crypto {
@@ -101,5 +101,110 @@ impl TlsOptions {
     /// Whether TLS 1.0 or 1.1 is allowed.
     pub(super) fn allows_old_versions(&self) -> bool {
         self.min < Version::Tls12
+    }
+}
+
+/// What a server asks of its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Nothing; they send no certificate.
+    Anonymous,
+    /// A certificate that a trusted authority has signed, if they have one at all.
+    Known,
+    /// Such a certificate.
+    Identified,
+}
+
+/// The TLS options of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// The oldest allowed version.
+    pub min: Version,
+    /// The newest allowed version; `None` for the library's newest.
+    pub max: Option<Version>,
+    pub identity: Identity,
+    /// Other identities for clients that ask for these names (RFC 6066 section 3). A name is that of a host; or it
+    /// begins with `*.`, which stands for one label. An exact name goes before one with a star.
+    pub named: Vec<(String, Identity)>,
+    pub clients: Clients,
+    /// The authorities that are trusted to sign clients' certificates, in DER.
+    pub authorities: Vec<Rc<[u8]>>,
+    /// Application protocols, the preferred one first (RFC 7301). If there are any, a client that offers protocols must
+    /// offer one of these.
+    pub alpn: Vec<String>,
+    pub crypto: Crypto,
+}
+
+impl ServerOptions {
+    /// A server with this identity, for the versions that are secure today, whose clients are anonymous.
+    #[must_use]
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            min: Version::Tls12,
+            max: None,
+            identity,
+            named: Vec::new(),
+            clients: Clients::Anonymous,
+            authorities: Vec::new(),
+            alpn: Vec::new(),
+            crypto: Crypto::default(),
+        }
+    }
+
+    /// Whether TLS 1.0 or 1.1 is allowed.
+    pub(super) fn allows_old_versions(&self) -> bool {
+        self.min < Version::Tls12
+    }
+
+    /// The option, in LuaSec's words, that `native-tls` has no function for.
+    #[cfg(any(windows, target_vendor = "apple"))]
+    pub(super) fn special(&self) -> Option<&'static str> {
+        let others = [
+            (!self.named.is_empty(), "certificates"),
+            (self.clients != Clients::Anonymous, "verify"),
+            (!self.alpn.is_empty(), "alpn"),
+            (self.allows_old_versions(), "protocol"),
+        ];
+        self.crypto.names().next().or(others.into_iter().find_map(|(is, name)| is.then_some(name)))
+    }
+
+    /// The identity for a client that asks for this name: its place in [`named`](Self::named).
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<usize> {
+        find(self.named.iter().map(|(name, _)| name.as_str()), name)
+    }
+}
+
+/// The place of the pattern that is for this name.
+pub(super) fn find<'a>(patterns: impl Iterator<Item = &'a str> + Clone, name: &str) -> Option<usize> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let rest = name.split_once('.').map(|(_, rest)| rest);
+    let is_exact = |pattern: &str| pattern.eq_ignore_ascii_case(name);
+    let is_wild = |pattern: &str| {
+        pattern.strip_prefix("*.").zip(rest).is_some_and(|(domain, rest)| domain.eq_ignore_ascii_case(rest))
+    };
+    patterns.clone().position(is_exact).or_else(|| patterns.clone().position(is_wild))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    #[test]
+    fn names_find_their_pattern_the_exact_one_first() {
+        let patterns = ["*.example.com", "a.example.com", "example.com", "*.com"];
+        for (name, expected) in [
+            ("example.com", Some(2)),
+            ("EXAMPLE.com.", Some(2)),
+            ("a.example.com", Some(1)),
+            ("b.Example.com", Some(0)),
+            ("c.b.example.com", None), // a star is one label (RFC 6125 section 6.4.3)
+            ("other.com", Some(3)),
+            ("com", None),
+            (".com", None),
+            ("", None),
+        ] {
+            assert_eq!(find(patterns.iter().copied(), name), expected, "{name}");
+        }
     }
 }

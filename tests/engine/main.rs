@@ -14,4 +14,5 @@ mod redirects;
 mod session;
 #[cfg(not(any(windows, target_vendor = "apple")))]
 mod tls;
+mod tls_server;
 mod vectors;

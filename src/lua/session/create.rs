@@ -12,8 +12,8 @@ use crate::lua::value::{Handle, Reply, Table, Value, failure};
 use crate::protocol::connection::Config;
 use crate::protocol::handshake::UpgradeRequest;
 use crate::session::{Kind, Session};
-use crate::tls::Acceptor;
 use crate::tls::identity::Identity;
+use crate::tls::{Acceptor, ServerOptions};
 
 /// `session(parameters)`: a session (a client's has its first bytes queued) and its number; or `nil`, the error, and
 /// the hop that cannot even begin, "tls" or "proxy", if it is one.
@@ -21,7 +21,7 @@ use crate::tls::identity::Identity;
 /// Parameters of both roles: `role` ("server" or nil), `seed` (of nonces and masking keys, for tests), `clock` (a
 /// virtual one or nil), `max_payload_size`, `use_masking`, `fragment_size`, `validate_utf8`, `allow_long_lengths`,
 /// `coalesce` and `max_buffered` (bytes), `deflate` (a table with everything that [`options`] reads, or nil). Server
-/// only: `certificate` and `key` (PEM; nil without TLS). Client only: `host`, `host_header`, `resource`, `headers`
+/// only: `acceptor`, or `certificate` and `key` (PEM); nil without TLS. Client only: `host`, `host_header`, `resource`, `headers`
 /// (array of `{name, value}`), `subprotocols` (array), `secure`, `tls` (with LuaSec's names) and `proxy` (a table or
 /// nil, like `deflate`, with `tls` for one that is reached over TLS).
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
@@ -59,7 +59,7 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
     };
     if parameters.get("role").text().as_deref() == Some("server") {
         let acceptor = acceptor(parameters)?;
-        return Session::server(acceptor.as_ref(), config)
+        return Session::server(acceptor.as_deref(), config)
             .map_err(|error| Fault::Parameters(error.to_string()));
     }
     let request = request(parameters)?;
@@ -100,15 +100,19 @@ fn through(context: &Context, session: Session, table: &Table, seed: Option<u64>
 }
 
 /// What accepts TLS for a server, if it has a certificate.
-fn acceptor(parameters: &Table) -> Result<Option<Acceptor>, Fault> {
+fn acceptor(parameters: &Table) -> Result<Option<Rc<Acceptor>>, Fault> {
+    if let Value::Handle(Handle::Acceptor(acceptor)) = parameters.get("acceptor") {
+        return Ok(Some(Rc::clone(acceptor)));
+    }
     let (Some(certificate), Some(key)) =
         (parameters.get("certificate").bytes(), parameters.get("key").bytes())
     else {
         return Ok(None);
     };
     let identity = Identity::from_pem(certificate, key);
-    let acceptor = identity.and_then(|identity| Acceptor::new(&identity));
-    acceptor.map(Some).map_err(|error| Fault::Parameters(error.to_string()))
+    let made =
+        identity.and_then(|identity| ServerOptions::new(identity).acceptor().map_err(|(error, _)| error));
+    made.map(Rc::new).map(Some).map_err(|error| Fault::Parameters(error.to_string()))
 }
 
 /// The upgrade request, or the parameter that cannot be part of one.

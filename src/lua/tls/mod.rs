@@ -7,6 +7,7 @@ mod authorities;
 mod connectors;
 mod crypto;
 mod files;
+mod server;
 
 use super::Context;
 use super::value::{Table, Value};
@@ -17,6 +18,7 @@ use crate::url::domain;
 pub(super) use authorities::Files;
 pub(super) use connectors::{Connectors, Fault};
 pub(super) use files::{as_path, read_file};
+pub(super) use server::acceptor;
 
 /// LuaSec's names for the versions, oldest first.
 const VERSIONS: [(&str, Version); 4] = [

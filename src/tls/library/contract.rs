@@ -56,3 +56,8 @@ pub(in crate::tls) trait Connect: Debug {
     /// `host` is the name to send and to find in the certificate.
     fn connect(&self, host: &str, pipe: Pipe) -> Result<Progress, TlsError>;
 }
+
+/// Begins a server's handshakes.
+pub(in crate::tls) trait Accept: Debug + Send + Sync {
+    fn accept(&self, pipe: Pipe) -> Result<Progress, TlsError>;
+}

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsAcceptor, TlsConnector, TlsStream};
+use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsConnector, TlsStream};
 
 use super::contract::{Connect, Pending, Progress, Stream};
 use crate::tls::error::{OptionsError, TlsError, reason};
@@ -64,12 +64,7 @@ impl Connect for Connector {
     }
 }
 
-/// Begins a server's handshake.
-pub(in crate::tls) fn accept(acceptor: &TlsAcceptor, pipe: Pipe) -> Result<Progress, TlsError> {
-    progress(acceptor.accept(pipe), false)
-}
-
-fn progress(
+pub(super) fn progress(
     result: Result<TlsStream<Pipe>, HandshakeError<Pipe>>,
     verifies: bool,
 ) -> Result<Progress, TlsError> {

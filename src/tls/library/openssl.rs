@@ -1,22 +1,24 @@
 //! OpenSSL by itself, for the options that `native-tls` cannot pass on. All the others mean here what they mean there.
 
 use std::io::{self, Read, Write};
+use std::rc::Rc;
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{
-    HandshakeError, MidHandshakeSslStream, SslConnector, SslConnectorBuilder, SslMethod, SslOptions,
-    SslStream, SslVerifyMode, SslVersion,
+    HandshakeError, MidHandshakeSslStream, SslConnector, SslContextBuilder, SslMethod, SslOptions, SslStream,
+    SslVerifyMode, SslVersion,
 };
-use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::{X509, X509VerifyResult};
 
 use super::contract::{Connect, Pending, Progress, Stream};
 use crate::tls::error::{OptionsError, TlsError, reason};
+use crate::tls::identity::Identity;
 use crate::tls::options::{Crypto, TlsOptions, Verify, Version};
 use crate::tls::pipe::Pipe;
 
 /// The security level that allows everything, which TLS 1.0 and 1.1 need: their signatures are made with MD5 and SHA-1.
-const EVERYTHING: u32 = 0;
+pub(super) const EVERYTHING: u32 = 0;
 
 /// OpenSSL's SSL_OP_LEGACY_SERVER_CONNECT, which the crate has no name for.
 const LEGACY_SERVER_CONNECT: SslOptions = SslOptions::from_bits_retain(1 << 2);
@@ -32,7 +34,7 @@ impl From<Version> for SslVersion {
     }
 }
 
-fn other(error: ErrorStack) -> OptionsError {
+pub(super) fn other(error: ErrorStack) -> OptionsError {
     OptionsError::Other(reason(error))
 }
 
@@ -54,32 +56,42 @@ impl Connector {
         builder.set_min_proto_version(Some(options.min.into())).map_err(other)?;
         builder.set_max_proto_version(options.max.map(Into::into)).map_err(other)?;
         // Instead of the system's, which the builder has loaded.
-        let mut store = X509StoreBuilder::new().map_err(other)?;
-        for der in options.authorities.iter().flatten() {
-            store.add_cert(X509::from_der(der).map_err(other)?).map_err(other)?;
-        }
-        builder.set_cert_store(store.build());
+        builder.set_cert_store(store(options.authorities.as_deref().unwrap_or_default())?);
         if let Some(identity) = &options.identity {
-            let (key, certificate, chain) = identity.to_openssl()?;
-            let set = || {
-                builder.set_certificate(&certificate)?;
-                builder.set_private_key(&key)?;
-                chain.into_iter().try_for_each(|certificate| builder.add_extra_chain_cert(certificate))
-            };
-            set().map_err(|error| OptionsError::Certificate(reason(error)))?;
+            identify(identity, &mut builder)?;
         }
         if !options.alpn.is_empty() {
-            // RFC 7301 section 3.1: each name after its length, which is at most 255.
-            let names = options.alpn.iter();
-            let wire: Vec<u8> =
-                names.flat_map(|name| [&[name.len() as u8], name.as_bytes()].concat()).collect();
-            builder.set_alpn_protos(&wire).map_err(other)?;
+            builder.set_alpn_protos(&alpn_list(&options.alpn)).map_err(other)?;
         }
         Ok(Self { openssl: builder.build(), verify: options.verify, sni: options.sni })
     }
 }
 
-fn apply(crypto: &Crypto, builder: &mut SslConnectorBuilder) -> Result<(), OptionsError> {
+/// These certificates as a store of authorities.
+pub(super) fn store(authorities: &[Rc<[u8]>]) -> Result<X509Store, OptionsError> {
+    let mut store = X509StoreBuilder::new().map_err(other)?;
+    for der in authorities {
+        store.add_cert(X509::from_der(der).map_err(other)?).map_err(other)?;
+    }
+    Ok(store.build())
+}
+
+/// RFC 7301 section 3.1: each name after its length, which is at most 255.
+fn alpn_list(names: &[String]) -> Vec<u8> {
+    names.iter().flat_map(|name| [&[name.len() as u8], name.as_bytes()].concat()).collect()
+}
+
+pub(super) fn identify(identity: &Identity, builder: &mut SslContextBuilder) -> Result<(), OptionsError> {
+    let (key, certificate, chain) = identity.to_openssl()?;
+    let set = || {
+        builder.set_certificate(&certificate)?;
+        builder.set_private_key(&key)?;
+        chain.into_iter().try_for_each(|certificate| builder.add_extra_chain_cert(certificate))
+    };
+    set().map_err(|error| OptionsError::Certificate(reason(error)))
+}
+
+pub(super) fn apply(crypto: &Crypto, builder: &mut SslContextBuilder) -> Result<(), OptionsError> {
     let wrong = |name| move |error: ErrorStack| OptionsError::Crypto { name, why: reason(error) };
     if let Some(list) = &crypto.ciphers {
         builder.set_cipher_list(list).map_err(wrong("ciphers"))?;
@@ -119,7 +131,7 @@ impl Connect for Connector {
     }
 }
 
-fn progress(
+pub(super) fn progress(
     result: Result<SslStream<Pipe>, HandshakeError<Pipe>>,
     verifies: bool,
 ) -> Result<Progress, TlsError> {
