@@ -375,7 +375,7 @@ describe("wsopen", function()
           local result, text = luws.wsopen(peer.url, ignore)
           -- A server that has spoken TLS is of the kind the URL asks for.
           assert.same({ false, tls and message:gsub(" %(is it wss%?%)", "") or message }, { result, text })
-          assert.equal(before, sockets.count())
+          sockets.assert_at_most(before)
         end)
       end
     end
@@ -472,7 +472,7 @@ describe("wsopen", function()
       local before = sockets.count()
       assert.same({ false, ("Connection to 127.0.0.1:%d failed: connection refused"):format(peer.port) },
         { luws.wsopen(peer.url, ignore) })
-      assert.equal(before, sockets.count())
+      sockets.assert_at_most(before)
     end)
 
     it("when the name is unknown", function()
@@ -488,7 +488,7 @@ describe("wsopen", function()
         { luws.wsopen(peer.url, ignore, { connect_timeout = 0.05 }) })
       local took = socket.gettime() - started
       assert.is_true(took > 0.04 and took < 5, took) -- by a real clock
-      assert.equal(before, sockets.count())
+      sockets.assert_at_most(before)
     end)
 
     it("when the server does not speak TLS", function()
@@ -530,6 +530,6 @@ describe("wsopen", function()
     local peer = keep(scripted.peer { { "upgrade" }, { "read_to_eof" } })
     local before = sockets.count()
     for _ = 1, 10 do assert(luws.wsopen(peer.url, ignore)) end
-    assert.equal(before, sockets.count())
+    sockets.assert_at_most(before)
   end)
 end)

@@ -133,7 +133,9 @@ describe("vectors, handed over", function()
         local more
         for at = 1, #vector.input, size do
           more = luws.wshandleincoming(vector.input:sub(at, at + size - 1), conn)
-          while conn:dirty() do luws.wsreceive(conn) end -- the rest, too much for one call
+          while conn:dirty() do -- the rest, too much for one call
+            if luws.wsreceive(conn) == nil then more = nil end
+          end
         end
         assert.same(events, seen)
         assert.same({ not over or nil, not over }, { more, conn.connected })

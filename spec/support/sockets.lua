@@ -16,6 +16,13 @@ function sockets.count()
   return count
 end
 
+--- Checks that this process has no more sockets open than before. It may have fewer: connections of other tests end when
+-- their peers answer.
+function sockets.assert_at_most(before)
+  local now = sockets.count()
+  if now > before then error(("there are %d sockets, and were %d before"):format(now, before), 2) end
+end
+
 --- Returns a table with the four methods on top of a socket. replaced[name](inner, ...) is called in place of the
 -- method of that name, as soon as it is set.
 function sockets.over(inner, replaced)
