@@ -86,7 +86,6 @@ function luws.wsopen(url, handler, given)
     other.debug_mode = luws.debug_mode
     return other.wsopen(url, handler, given)
   end
-  guard.collect_some()
   return opener.open(target, handler, given)
 end
 

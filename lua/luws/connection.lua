@@ -90,6 +90,13 @@ function connection.new(opening)
   }
 end
 
+--- brought(wire): takes the number of bytes that a wait has brought; the wire would not wait again before they are taken.
+local function brought(wire)
+  local came = wire.came
+  if came > 0 then wire.came = 0 end -- usually it is the class's, and the wire has no such field
+  return came
+end
+
 --- leave_gate(state): makes room for others that are to be opened to the same place.
 function connection.leave_gate(state)
   local leave = state.leave_gate
@@ -104,7 +111,8 @@ function connection.opened(state)
   connection.leave_gate(state)
   native.set_heard(state.number, clock.now())
   native.take_back(state.session) -- the storage used for opening
-  state.unread, state.wire.came = incoming(state.session), 0
+  brought(state.wire)
+  state.unread = incoming(state.session)
   connection.settle(state)
 end
 
@@ -175,8 +183,7 @@ function connection.silent_since(state) return math.max(native.heard(state.numbe
 function connection.read(state, max)
   if state.ended then return nil, false end
   local wire = state.wire
-  local came = wire.came -- brought by a wait; the wire would not wait again before it is taken
-  wire.came = 0
+  local came = brought(wire)
   local count, more = wire:read(max)
   if count then return count + came, more end
   if more then
@@ -234,7 +241,7 @@ function connection.take(state, max)
     if state.more then return 0, true end
     return connection.read(state, max)
   end
-  wire.came = 0
+  brought(wire)
   if unread >= max then
     state.unread = unread - max
     return max, true

@@ -49,15 +49,16 @@ local function note(entry)
 end
 
 --- Makes an object that the collector finds in its next cycle, and makes another as long as anything lingers, or what
--- has ended was just collected: the memory around that is free one cycle later, for the system to get back.
-local is_watched = false
+-- has ended was just collected: the memory around that is free one cycle later, for the system to get back. In some
+-- versions of Lua ours is finalised before what has ended, so there is always one more cycle.
+local is_watched, cycles = false, 0
 local function watch_collector()
   if is_watched then return end
   guard.finaliser(function()
-    is_watched = false
+    is_watched, cycles = false, cycles - 1
     pcall(linger.advance)
     local ok, has_given = pcall(native.give_back)
-    if lingering[1] or ok and has_given then watch_collector() end
+    if lingering[1] or ok and has_given or cycles > 0 then watch_collector() end
   end)
   is_watched = true
 end
@@ -70,6 +71,7 @@ local function finish(entry)
   note(entry)
   entry.wire:close()
   native.free(entry.session)
+  cycles = 2
   pcall(watch_collector)
 end
 

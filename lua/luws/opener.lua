@@ -85,6 +85,8 @@ end
 function opener.open(target, handler, given)
   local state, why = open.begin(target, given)
   if not state then return false, why end
+  -- What the reactor drives is not garbage before it is closed, and then it has no descriptor any more.
+  if state.opening.wait then guard.collect_some() end
   local how = state.opening.wait == "yield" and yielding or state.opening.wait and waiting or later
   return how(state, target, handler, given)
 end
