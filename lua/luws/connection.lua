@@ -90,7 +90,8 @@ function connection.new(opening)
   }
 end
 
---- brought(wire): takes the number of bytes that a wait has brought; the wire would not wait again before they are taken.
+--- brought(wire): takes the number of bytes that a wait has brought. The wire would not wait again before they are
+-- taken.
 local function brought(wire)
   local came = wire.came
   if came > 0 then wire.came = 0 end -- usually it is the class's, and the wire has no such field

@@ -79,12 +79,11 @@ guard.running = running
 -- pcall, between the coroutine's beginning and here.
 function guard.is_fenced()
   if yields_through_pcall or not debug.getinfo then return false end
-  local level, frame = 2, nil
-  repeat
-    frame = debug.getinfo(level, "S")
-    level = level + 1
-  until not frame or frame.what == "C"
-  return frame ~= nil
+  for level = 2, math.huge do
+    local frame = debug.getinfo(level, "S")
+    if not frame then return false end
+    if frame.what == "C" then return true end
+  end
 end
 
 --- text(value): returns tostring(value); or nil and why tostring fails.

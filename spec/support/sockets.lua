@@ -16,8 +16,8 @@ function sockets.count()
   return count
 end
 
---- Checks that this process has no more sockets open than before. It may have fewer: connections of other tests end when
--- their peers answer.
+--- Checks that this process has no more sockets open than before. It may have fewer: connections of other tests end
+-- when their peers answer.
 function sockets.assert_at_most(before)
   local now = sockets.count()
   if now > before then error(("there are %d sockets, and were %d before"):format(now, before), 2) end

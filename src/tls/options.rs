@@ -178,7 +178,7 @@ impl ServerOptions {
 /// The place of the pattern that is for this name.
 pub(super) fn find<'a>(patterns: impl Iterator<Item = &'a str> + Clone, name: &str) -> Option<usize> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    let rest = name.split_once('.').map(|(_, rest)| rest);
+    let rest = name.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, rest)| rest);
     let is_exact = |pattern: &str| pattern.eq_ignore_ascii_case(name);
     let is_wild = |pattern: &str| {
         pattern.strip_prefix("*.").zip(rest).is_some_and(|(domain, rest)| domain.eq_ignore_ascii_case(rest))
