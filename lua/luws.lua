@@ -204,6 +204,7 @@ local function receive_more(conn, ...)
   tick()
   local state = state_of(conn)
   if not state then return absent(conn, "wsreceive", nil) end
+  if state.owner then return nil, "served" end -- the server receives
   if state.phase == "connecting" and import("drive").opening(conn, state) then return false, 0 end
   return result(conn, receive.receive(conn, state, ...))
 end
@@ -244,6 +245,7 @@ end
 local function wait_for(conn, seconds)
   local state = state_of(conn)
   if not state then return (absent(conn, "wswait", true, seconds)) end
+  if state.owner then return false end -- it would keep the server's other connections waiting
   local left = seconds == nil and math.huge or tonumber(seconds) or 0
   if left ~= left then left = 0 end -- NaN
   local now = clock.now()

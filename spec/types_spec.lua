@@ -9,7 +9,7 @@ local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/types_spec%.lua$"
 
 local PATHS = {
   "types/luws.lua", "types/luws/cookies.lua", "types/luws/json.lua", "types/luws/mock.lua",
-  "types/luws/reactor.lua", "types/luws/websocket.lua",
+  "types/luws/reactor.lua", "types/luws/server.lua", "types/luws/websocket.lua",
 }
 
 local function text_of(path)
@@ -228,6 +228,34 @@ describe("the annotations in types", function()
     for _, name in ipairs(sorted_keys(given)) do assert.equal("function", type(ws[name])) end
     for _, name in ipairs(sorted_keys(types["luws.WebSocketOptions"].fields)) do
       assert.is_false((pcall(WebSocket, "ws://127.0.0.1:1/", nil, { [name] = 1 })), name)
+    end
+  end)
+
+  it("have the functions of luws.server, of what it makes, and the options of listen", function()
+    local server = require "luws.server"
+    local described = types["luws.servers"]
+    assert.same(sorted_keys(server), sorted_keys(described.functions, described.fields))
+    local srv = assert(server.listen { port = 0 })
+    assert.same(sorted_keys(getmetatable(srv).__index), sorted_keys(types["luws.Server"].functions))
+    srv:close()
+    local listed = {}
+    for rows in text_of "lua/luws/server/options.lua":gmatch "\nlocal %w+_rows = (%b{})" do
+      for name in rows:gmatch '{ "([%l%d_]+)"' do listed[name] = true end
+    end
+    assert.same(sorted_keys(listed), sorted_keys(types["luws.ServerOptions"].fields, types["luws.Place"].fields,
+      types["luws.Handlers"].fields))
+    local source = text_of "lua/luws/server/request.lua"
+    local given = { cookies = true } -- computed
+    for name in assert(source:match "return setmetatable%({\n(.-)\n  }, Request%)"):gmatch "([%a_]+) = " do
+      given[name] = true
+    end
+    given.answer = nil
+    assert.same(sorted_keys(given), sorted_keys(types["luws.Request"].fields))
+    for name in pairs(types["luws.Request"].functions) do
+      assert.is_truthy(source:find("function Request:" .. name .. "(", 1, true), name)
+    end
+    for _, name in ipairs(sorted_keys(types["luws.ServedConnection"].fields)) do
+      assert.is_truthy(text_of "lua/luws/server/owner.lua":find("conn." .. name, 1, true), name)
     end
   end)
 

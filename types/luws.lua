@@ -390,6 +390,16 @@ function Connection:events() end
 ---@return number?
 function Connection:timeout() end
 
+---Has the reactor receive nothing more, not even messages that have come already. What is sent still leaves.
+---@return boolean ok
+---@return string? message "not connected"
+function Connection:pause() end
+
+---Has the reactor receive again.
+---@return boolean ok
+---@return string? message "not connected"
+function Connection:resume() end
+
 ---For copas. Changes nothing; how long luws waits is up to its options.
 ---@return 1
 function Connection:settimeout() end

@@ -83,10 +83,12 @@ function connection.new(opening)
     leave_gate = nil, -- says that it is not being opened any more (gate)
     item = nil, -- its item in the reactor, if that drives it
     close_frame = nil, -- code and reason of the close frame that `linger` is to send
+    owner = nil, -- the server that has accepted it (server/owner)
+    is_paused = false, -- the program wants nothing more of it now
     greets = false, -- open_handler is to be called, or messages of the outbox are to be sent
     -- All other fields belong to one part each. open: plan, reconnect, deadline, hop, answered, refusal, socket and
     -- is_in (at the gate); drive: attempts, watched, told_end and is_polled; receive: size, announces, is_lossy,
-    -- was_greeted and is_greeting; sink: sink and announced; trace: tracing; opener: waiter.
+    -- was_greeted and is_greeting; server/exchange: exchange; sink: sink and announced; trace: tracing; opener: waiter.
   }
 end
 
@@ -201,10 +203,20 @@ function connection.broken(state, why)
   connection.settle(state)
 end
 
+--- is_held(state): returns whether nothing is to be read now: the program has paused the connection, or it is a
+-- server's and its peer does not take what is sent to it. So a peer that never reads cannot have a server do more and
+-- more for it.
+function connection.is_held(state)
+  return state.is_paused
+    or state.owner ~= nil and state.awaits_drain
+      and outgoing(state.session) > WORTHWHILE * state.opening.max_buffered
+end
+
 --- await_drain(state, is_awaited): notes whether the handler is to be told when the queue is empty again.
 function connection.await_drain(state, is_awaited)
   if state.awaits_drain == is_awaited then return end
   state.awaits_drain = is_awaited
+  if is_awaited and state.owner then native.end_turn(state.session) end
   connection.settle(state)
 end
 

@@ -67,6 +67,7 @@ end
 
 --- opened(conn, state): tells of a connection whose opening, which nobody waits for, is over.
 function drive.opened(conn, state)
+  if state.owner then return state.owner:opened(state) end
   if state.opening.wait == "yield" and not state.keeper then drive.leave(state) end -- the rest is its coroutine's
   if state.waiter then state.waiter() end
   if state.failure then
@@ -110,17 +111,28 @@ local function turn_of_opening(item, now)
   return due <= now, limited(state, now, due)
 end
 
+--- Does what is to be done for a connection that is not to be read now. Returns the same as turn_of_open.
+local function turn_of_held(item, now)
+  local state = item.state
+  local due = receive.held(state.conn, state, now)
+  if state.phase == "closed" then return true end
+  item:wants_room(native.sendable(state.session) > 0)
+  return not connection.is_held(state), limited(state, now, due)
+end
+
 --- Does what wsreceive does. Returns whether the connection wants another turn at once, and when it wants one at the
 -- latest.
 local function turn_of_open(item, now)
   local state = item.state
   local conn = state.conn
+  if (state.is_paused or state.awaits_drain) and connection.is_held(state) then return turn_of_held(item, now) end
   local is_left, more, count, rest = poll(conn, EVENTS)
   if is_left then
     if lingering[1] then linger.advance() end
     more, count = receive.receive(conn, state, more, count, rest)
-  elseif count and conn.options == state.given and not state.keepalive then -- usually: all that is to be done is done
-    return more or state.told_end == state.wire, limited(state, now, nil)
+  elseif count and conn.options == state.given then -- usually: all that is to be done is done
+    local due = state.keepalive and native.keepalive_due(state.number) or nil
+    return more or state.told_end == state.wire, limited(state, now, due)
   end
   count = count or 0
   if state.phase == "closed" then return true end
@@ -150,6 +162,7 @@ local function turn_of_closed(item, now)
   if present and present ~= state and present.keeper then drive.enter(present) end -- it comes back
   local again, due = false, nil
   if state.lingering then again, due = linger.turn(state.lingering) end
+  if state.owner then state.owner:closed(state, not due) end
   if not due then
     state.item = nil
     item:leave()

@@ -35,7 +35,7 @@ local driven = {}
 linger.waiting = lingering
 
 --- note(entry): writes the result of the closing handshake into the connection table.
-local function note(entry)
+function linger.note(entry)
   local conn = entry.conn[1]
   if not conn then return end
   local sent, sent_reason, code, reason = native.close_state(entry.session)
@@ -68,7 +68,7 @@ local function finish(entry)
   if entry.over then return end
   entry.unsent = native.unsent(entry.session)
   entry.over = true
-  note(entry)
+  linger.note(entry)
   entry.wire:close()
   native.free(entry.session)
   cycles = 2
@@ -89,7 +89,7 @@ local function step(entry)
   if entry.over then return end
   if written and not entry.left then
     entry.left = true
-    if entry.answered then note(entry) end -- otherwise nothing has changed that is noted
+    if entry.answered then linger.note(entry) end -- otherwise nothing has changed that is noted
   end
   local came = false
   -- A finaliser that interrupts the read may read on, to the end, and leave something to discard.
@@ -97,7 +97,7 @@ local function step(entry)
     if not entry.more and not entry.ended then
       local count, reason = wire:read(DISCARD)
       if not count and reason then entry.ended = true end
-      came = count ~= nil
+      came = count ~= nil and count > 0 -- 0: the queue is full
     end
     local answered
     answered, entry.more = native.discard(session)
@@ -241,7 +241,7 @@ end
 function linger.begin(state, entry)
   state.lingering = entry
   if state.box then state.box.entry = entry end
-  note(entry)
+  linger.note(entry)
   if not entry.wire.lingers then
     -- Its methods belong to the user: they may yield, and raise errors.
     guard.take(entry.turn)

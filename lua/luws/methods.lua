@@ -89,6 +89,24 @@ function methods.make(live, receive, close)
     return bytes
   end
 
+  --- pause(), resume(): whether the reactor receives. Messages that have come already wait, too, from the next one on.
+  -- What is sent still leaves. Return true; or false and "not connected".
+  function made.pause(conn)
+    local state = live(conn)
+    if not state then return false, "not connected" end
+    state.is_paused = true
+    if state.session then native.end_turn(state.session) end
+    return true
+  end
+
+  function made.resume(conn)
+    local state = live(conn)
+    if not state then return false, "not connected" end
+    state.is_paused = false
+    if state.item then state.item:notice() end
+    return true
+  end
+
   --- close(code, reason): calls wsclose. copas.close uses it; so does copas before version 4, by itself, when a thread
   -- ends that was waiting for the connection.
   function made.close(conn, code, reason)

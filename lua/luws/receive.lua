@@ -41,9 +41,13 @@ local function length(array)
   return math.min(last, MOST_ARGUMENTS)
 end
 
-local function finished(conn, ok, result)
+--- finished(conn, ok, result [, text]): returns what a handler has returned; nil if it has raised an error, which goes
+-- to the log. A server's connection ends with that.
+local function finished(conn, ok, result, text)
   if ok then return result end
-  log.handler_failed(("the handler of %s raised an error"):format(guard.name(conn)), result)
+  log.handler_failed((text or "the handler of %s raised an error"):format(guard.name(conn)), result)
+  local state = quick.state_of(conn)
+  if state and state.owner and state.phase ~= "closed" then close.close(state, 1011, "", "handler error") end
 end
 
 --- call(how, conn, state, handler, opcode, data): calls a handler by `how`, a function of guard. Returns what the
@@ -73,7 +77,7 @@ function receive.tell_news(conn, state)
   local news = state.news
   if news then
     state.news = nil
-    tell(conn, state, false, news)
+    if not state.owner then tell(conn, state, false, news) end -- a server tells its on_close
   end
   if state.keeper and state.phase == "closed" then state.keeper:lost(conn, state, news or state.over) end
 end
@@ -88,7 +92,7 @@ local function greet(conn, state)
     state.was_greeted, state.is_greeting = true, true
     local ok, err = guard.call(state, handler, conn)
     state.is_greeting = false
-    if not ok then log.handler_failed(("the open_handler of %s raised an error"):format(guard.name(conn)), err) end
+    finished(conn, ok, err, "the open_handler of %s raised an error")
   end
   local outbox = state.outbox
   if not outbox or outbox:is_empty() or state.phase ~= "open" then return end
@@ -302,6 +306,21 @@ local function receive_some(conn, state, is_read, more, has_begun)
   if state.phase == "closed" then return nil, state.over end
   connection.settle(state)
   return more or state.more, count or 0
+end
+
+--- held(conn, state, now): does the work of wsreceive for a connection that is not to be read now. Returns when there
+-- is more to do at the latest, or nil. A peer that has taken nothing for as long as it may be silent is gone.
+function receive.held(conn, state, now)
+  if native.outgoing(state.session) > 0 then connection.write(state) end
+  if connection.is_drained(state) then tell_drained(conn, state) end
+  if state.broken then finish(state) end
+  local opening, due = state.opening, nil
+  if state.stuck and state.keepalive then
+    due = state.stuck + opening.ping_interval + (opening.ping_timeout or opening.ping_interval)
+    if now >= due then close.finish(state, "ping timeout", "ping timeout", true) end
+  end
+  receive.tell_news(conn, state)
+  return due
 end
 
 --- receive(conn, state, count, more, turn): does what quick.poll has left of a wsreceive. `turn` is true if a turn has

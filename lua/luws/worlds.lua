@@ -5,7 +5,7 @@ API hands a connection of another world on to that world's.
 --]]
 
 local _, import, world = ...
-local guard, options = import("guard"), import("options")
+local guard, log, options = import("guard"), import("log"), import("options")
 
 local worlds = {}
 
@@ -30,11 +30,12 @@ end
 --- set_home(metatable, api): notes whose connections those with this metatable are.
 function worlds.set_home(metatable, api) metatable[world.HOME] = { world = world, api = api } end
 
---- of(conn): returns the API to which a connection belongs, if it is one of another world.
+--- of(conn): returns the API to which a connection belongs, if that is another instance's, of whatever world. A
+-- server's connections belong to the instance that has made the server.
 function worlds.of(conn)
   local meta = type(conn) == "table" and guard.metatable_of(conn)
   local home = type(meta) == "table" and rawget(meta, world.HOME)
-  return home and home.world ~= world and home.api or nil
+  return home and home.api ~= log.settings and home.api or nil
 end
 
 return worlds

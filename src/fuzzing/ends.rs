@@ -87,7 +87,7 @@ pub(super) fn client(request: &UpgradeRequest, setup: &Setup) -> (Session, Strin
     let config = Config { deflate: setup.wish(), ..setup.config() };
     let mut session = Session::client(request, None, config).unwrap();
     let (request, _) = ServerHandshake::default().parse(&collect(&mut session)).unwrap().unwrap();
-    let (answer, _) = request.acceptance(None, None);
+    let (answer, _) = request.acceptance(None, None, &[]);
     let answer = String::from_utf8(answer).unwrap();
     let accept = answer.split("Sec-WebSocket-Accept: ").nth(1).unwrap();
     (session, accept.split("\r\n").next().unwrap().to_owned())
@@ -186,6 +186,7 @@ fn seen(event: &Event<'_>, setup: &Setup) -> (String, Vec<u8>, Reply) {
             (name, Vec::new(), Reply::Nothing)
         }
         Event::Request(request) => (format!("{request:?}"), Vec::new(), Reply::Accept),
+        Event::RequestHead(_) | Event::RequestBody(_) => panic!("this server takes upgrades only"),
         Event::Received(event) => match event {
             Received::Message { opcode, data } => {
                 assert!(data.len() <= setup.limit);

@@ -79,9 +79,39 @@ fn days_before(year: i64, month: i64, day: i64) -> i64 {
     of_years + (1..month).map(|month| days_of(year, month)).sum::<i64>() + day - 1
 }
 
+/// A time in seconds since 1970 in the form that is to be sent; 1970 for what is no time that it has.
+#[must_use]
+pub fn text(seconds: f64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    /// The first second of the year 10000.
+    const END: f64 = 253_402_300_800.0;
+    let seconds = if (0.0..END).contains(&seconds) { seconds as i64 } else { 0 };
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // This may be some too many, for leap years are longer.
+    let mut year = 1970 + days / 365;
+    while days_before(year, 1, 1) > days {
+        year -= 1;
+    }
+    let mut month = 1;
+    while month < 12 && days_before(year, month + 1, 1) <= days {
+        month += 1;
+    }
+    format!(
+        "{}, {:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        DAYS[(days % 7) as usize],
+        days - days_before(year, month, 1) + 1,
+        MONTHS[month as usize - 1],
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{parse, text};
 
     #[test]
     fn dates_in_the_forms_that_servers_use() {
@@ -124,6 +154,24 @@ mod tests {
             "06 Nov 19940 08:49:37",
         ] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_number_becomes_a_date() {
+        for (seconds, expected) in [
+            (784_111_777.9, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (0.0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (-1.0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (1e300, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (f64::NAN, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (253_402_300_799.0, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            assert_eq!(text(seconds), expected, "{seconds}");
+        }
+        for day in 0..200_000 {
+            let seconds = day * 86_400 + 3723;
+            assert_eq!(parse(text(seconds as f64).as_bytes()), Some(seconds));
         }
     }
 }

@@ -121,6 +121,12 @@ impl Header {
         Ok(Self { name: name.to_owned(), value: value.to_vec() })
     }
 
+    /// Whether this is its name, ignoring case.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
     /// The header as a line of a head, including the line ending.
     #[must_use]
     pub fn line(&self) -> Vec<u8> {

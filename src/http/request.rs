@@ -31,6 +31,8 @@ pub enum RequestError {
     Tls,
     /// The head is over [`MAX_HEAD`] bytes.
     TooLong,
+    /// The first line alone is that long.
+    TargetTooLong,
     /// The head breaks the grammar of RFC 9112. Holds where.
     Malformed(String),
     /// There is no memory for the headers.
@@ -48,6 +50,7 @@ impl fmt::Display for RequestError {
         match self {
             Self::Tls => f.write_str("the request is TLS"),
             Self::TooLong => write!(f, "the head is over {MAX_HEAD} bytes"),
+            Self::TargetTooLong => write!(f, "the request line is over {MAX_HEAD} bytes"),
             Self::Malformed(why) => f.write_str(why),
             Self::OutOfMemory => OutOfMemory.fmt(f),
         }
@@ -96,7 +99,11 @@ impl RequestReader {
         let before: &[u8] = if count == 0 { b"" } else { b"GET / HTTP/1.1\r\n" };
         // All lines but the first are headers.
         parse(&[before, lines].concat(), MAX_HEADERS.saturating_sub(count.saturating_sub(1)))?;
-        if found.is_err() || input.len() > MAX_HEAD { Err(RequestError::TooLong) } else { Ok(None) }
+        if found.is_ok() && input.len() <= MAX_HEAD {
+            return Ok(None);
+        }
+        let has_line = head.iter().take(MAX_HEAD).any(|byte| *byte == b'\n');
+        Err(if has_line { RequestError::TooLong } else { RequestError::TargetTooLong })
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod auth;
 mod cookies;
+mod listener;
 mod objects;
 mod options;
 mod poller;
@@ -46,6 +47,8 @@ type Native = fn(&Rc<Context>, &[Value]) -> Reply;
 const FUNCTIONS: &[&[(&CStr, Native)]] = &[
     OWN_FUNCTIONS,
     session::FUNCTIONS,
+    session::SERVING_FUNCTIONS,
+    listener::FUNCTIONS,
     socket::FUNCTIONS,
     poller::FUNCTIONS,
     cookies::FUNCTIONS,
@@ -80,6 +83,8 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"not_ours", not_ours),
     // give_back(): gives the system what ended sessions had, if there were some; whether it has
     (c"give_back", give_back),
+    // date(seconds): a time in seconds since 1970, as HTTP writes it
+    (c"date", date_of),
     // first_too_large(): true on the first call in the Lua state
     (c"first_too_large", first_too_large),
 ];
@@ -182,6 +187,10 @@ fn random(_: &Rc<Context>, _: &[Value]) -> Reply {
 fn http_date(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let seconds = arguments.first().and_then(Value::bytes).and_then(date::parse);
     vec![seconds.map(|seconds| seconds as f64).into()]
+}
+
+fn date_of(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    vec![date::text(arguments.first().and_then(Value::number).unwrap_or_default()).into()]
 }
 
 fn check_text(_: &Rc<Context>, arguments: &[Value]) -> Reply {

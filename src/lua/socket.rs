@@ -23,7 +23,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    fn new(tcp: Rc<TcpSocket>, is_users: bool) -> Self {
+    pub(super) fn new(tcp: Rc<TcpSocket>, is_users: bool) -> Self {
         Self { tcp: RefCell::new(Some(tcp)), is_users }
     }
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::listener::LuaListener;
 use super::poller::LuaPoller;
 use super::session::LuaSession;
 use super::socket::Socket;
@@ -22,6 +23,7 @@ pub(super) enum Handle {
     Poller(Rc<RefCell<LuaPoller>>),
     Jar(Rc<RefCell<Jar>>),
     Acceptor(Rc<Acceptor>),
+    Listener(Rc<LuaListener>),
     /// A virtual clock: the time it shows, in seconds.
     Clock(Rc<Cell<f64>>),
 }

@@ -1,6 +1,7 @@
-//! TCP for a client: from names to addresses, and from addresses to a non-blocking socket; and the clocks. Knows
-//! nothing of WebSocket.
+//! Sockets: from names to addresses, from addresses to non-blocking sockets, listeners; and the clocks. Knows nothing of
+//! WebSocket.
 
+pub mod listen;
 pub mod poller;
 pub mod process;
 pub mod resolve;
@@ -24,6 +25,7 @@ pub fn describe(error: &io::Error) -> String {
         | io::ErrorKind::UnexpectedEof => "closed".into(),
         // In Lua's words.
         io::ErrorKind::OutOfMemory => "not enough memory".into(),
+        io::ErrorKind::AddrInUse => "address already in use".into(),
         io::ErrorKind::PermissionDenied => "permission denied".into(),
         _ => {
             let text = error.to_string();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -214,7 +214,7 @@ fn begin(address: SocketAddr) -> io::Result<Socket> {
 
 /// Moves a socket away from the numbers of standard input, output and error. It gets one of them in a process that has
 /// closed them, and then everything that is printed there would go to the peer.
-fn not_standard(socket: Socket) -> io::Result<Socket> {
+pub(super) fn not_standard(socket: Socket) -> io::Result<Socket> {
     const FIRST_OTHER: i32 = 3;
     if socket.as_raw_fd() >= FIRST_OTHER {
         return Ok(socket);
@@ -237,6 +237,16 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
+    /// A socket that a listener has accepted. It may be of any family: nothing here needs TCP, but for the options of TCP,
+    /// which others refuse.
+    pub(super) fn accepted(socket: OwnedFd) -> Self {
+        let stream = TcpStream::from(socket);
+        // Both matter to TCP only.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+        Self { stream, process: Process::this() }
+    }
+
     /// Reads what there is; `Ok(0)` if the peer has ended its side.
     ///
     /// # Errors

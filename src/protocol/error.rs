@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::close_code::{CloseCode, InvalidCloseCode};
 use super::extensions::ExtensionsError;
-use crate::http::{DuplicateHeader, RequestError, Response, ResponseError};
+use crate::http::{BodyError, DuplicateHeader, RequestError, Response, ResponseError};
 use crate::memory::OutOfMemory;
 
 /// Why an open connection has failed (RFC 6455 section 7.1.7).
@@ -225,8 +225,8 @@ pub enum InvalidRequest {
     Method,
     HttpVersion,
     NoHost,
-    /// The bytes after the head would not be frames.
-    Body,
+    /// The bytes after the head would not be frames, or the body is not one that is taken.
+    Body(BodyError),
     NotUpgrade,
     Version,
     Key,
@@ -240,15 +240,12 @@ impl InvalidRequest {
     pub fn status(&self) -> u16 {
         match self {
             Self::Http(RequestError::TooLong) => 431,
+            Self::Http(RequestError::TargetTooLong) => 414,
             Self::Method => 405,
             Self::HttpVersion => 505,
             Self::NotUpgrade | Self::Version => 426,
-            Self::Http(_)
-            | Self::NoHost
-            | Self::Body
-            | Self::Key
-            | Self::Duplicate(_)
-            | Self::Extensions(_) => 400,
+            Self::Body(error) => error.status(),
+            Self::Http(_) | Self::NoHost | Self::Key | Self::Duplicate(_) | Self::Extensions(_) => 400,
         }
     }
 }
@@ -260,7 +257,7 @@ impl fmt::Display for InvalidRequest {
             Self::Method => f.write_str("the method is not GET"),
             Self::HttpVersion => f.write_str("the HTTP version is not 1.1"),
             Self::NoHost => f.write_str("no Host header"),
-            Self::Body => f.write_str("the request has a body"),
+            Self::Body(error) => error.fmt(f),
             Self::NotUpgrade => f.write_str("not a WebSocket upgrade"),
             Self::Version => f.write_str("Sec-WebSocket-Version is not 13"),
             Self::Key => f.write_str("Sec-WebSocket-Key is not 16 bytes in base64"),
@@ -271,6 +268,12 @@ impl fmt::Display for InvalidRequest {
 }
 
 impl std::error::Error for InvalidRequest {}
+
+impl From<BodyError> for InvalidRequest {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
 
 impl From<DuplicateHeader> for InvalidRequest {
     fn from(error: DuplicateHeader) -> Self {

@@ -1,7 +1,7 @@
 //! The results that a session gives its owner: events, the size of a read, the status. Failures are in `failure`.
 
 use super::failure::Hop;
-use crate::http::Response;
+use crate::http::{self, Response};
 use crate::protocol::close::CloseFrame;
 use crate::protocol::event;
 use crate::protocol::handshake::Request;
@@ -12,6 +12,12 @@ pub enum Event<'a> {
     /// A server's first event. Answer with [`Session::accept`](super::Session::accept) or
     /// [`Session::refuse`](super::Session::refuse).
     Request(&'a Request),
+    /// The head of a request has come to a server that answers all kinds of them. Say what body it may have, with
+    /// [`Session::take_body`](super::Session::take_body), or answer it with [`Session::reply`](super::Session::reply).
+    RequestHead(&'a http::Request),
+    /// The request is complete. Answer with [`Session::reply`](super::Session::reply), or open the connection with
+    /// [`Session::accept`](super::Session::accept).
+    RequestBody(&'a [u8]),
     /// A client's first event: the upgrade is complete.
     Open(&'a Response),
     /// An event of the open connection.

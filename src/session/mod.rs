@@ -6,13 +6,13 @@
 
 use std::convert::Infallible;
 
-use crate::http::{Body, Response};
+use crate::http::{self, Body, Header, Reply, Response};
 use crate::memory::OutOfMemory;
 use crate::protocol::Role;
 use crate::protocol::close::CloseFrame;
 use crate::protocol::connection::{Config, Connection};
 use crate::protocol::deflate::NegotiatedParameters;
-use crate::protocol::error::{ProtocolError, ReceiveError, SendError};
+use crate::protocol::error::{InvalidRequest, ProtocolError, ReceiveError, SendError};
 use crate::protocol::frame::Opcode;
 use crate::protocol::handshake::{self, ClientHandshake, Request, ServerHandshake, UpgradeRequest};
 use crate::proxy::{Negotiation, Retry};
@@ -24,6 +24,7 @@ mod keepalive;
 mod opening;
 mod proxy_hop;
 mod random;
+mod serving;
 mod tls_hop;
 mod transport;
 mod unsent;
@@ -37,6 +38,7 @@ use keepalive::{Keepalive, Queue, Step};
 use opening::{OpeningHandshake, Progress};
 use random::generator;
 pub use random::token;
+use serving::Serving;
 use tls_hop::TlsHop;
 use transport::Transport;
 use unsent::Unsent;
@@ -123,6 +125,18 @@ impl Session {
         let tls = tls.map(|acceptor| TlsHop::new(Tls::server(acceptor), Hop::Tls)).transpose()?;
         let websocket = WebSocket::new(OpeningHandshake::Server(ServerHandshake::default()), rng);
         Ok(Self::new(Role::Server, websocket, tls, config))
+    }
+
+    /// A server that answers requests of all kinds, one after the other, until one of them becomes a WebSocket.
+    ///
+    /// # Errors
+    /// See [`client`](Self::client).
+    pub fn http_server(tls: Option<&Acceptor>, config: Config) -> Result<Self, Failure> {
+        let mut session = Self::server(tls, config)?;
+        if let WebSocket::Opening { handshake, .. } = &mut session.websocket {
+            *handshake = OpeningHandshake::Serving(Serving::default());
+        }
+        Ok(session)
     }
 
     fn new(role: Role, websocket: WebSocket, tls: Option<TlsHop>, config: Config) -> Self {
@@ -334,6 +348,8 @@ impl Session {
                 Ok(self.response().map(Event::Open))
             }
             Ok(Progress::Requested) => Ok(self.websocket.request().map(Event::Request)),
+            Ok(Progress::Head) => Ok(self.http_request().map(Event::RequestHead)),
+            Ok(Progress::Body) => Ok(self.http_body().map(Event::RequestBody)),
             Err(failure) => {
                 // A server's refusal may wait to be sent.
                 self.encrypt_pending();
@@ -401,12 +417,71 @@ impl Session {
 
     /// Accepts the request of the last event; `subprotocol` must be one that it offers.
     pub fn accept(&mut self, subprotocol: Option<&str>) {
-        if let Some(request) = self.websocket.request() {
-            let (head, compression) = request.acceptance(subprotocol, self.config.deflate.as_ref());
+        self.accept_with(subprotocol, &[]);
+    }
+
+    /// Accepts the request of the last event, if it asks for an upgrade, and adds headers to the response.
+    pub fn accept_with(&mut self, subprotocol: Option<&str>, headers: &[Header]) {
+        let served = self.websocket.serving().and_then(|serving| serving.upgrade().ok());
+        if let Some(request) = served.as_ref().or(self.websocket.request()) {
+            let (head, compression) = request.acceptance(subprotocol, self.config.deflate.as_ref(), headers);
             if self.websocket.output().extend(&head).is_err() {
                 return self.starve();
             }
             self.open(Response::default(), compression);
+            self.encrypt_pending();
+        }
+    }
+
+    /// The request of the last [`Event::RequestHead`].
+    #[must_use]
+    pub fn http_request(&self) -> Option<&http::Request> {
+        self.websocket.serving().and_then(Serving::request)
+    }
+
+    /// The body of that request, once it is complete.
+    #[must_use]
+    pub fn http_body(&self) -> Option<&[u8]> {
+        self.websocket.serving().and_then(Serving::body)
+    }
+
+    /// Takes the body of the request, if it has at most so many bytes: [`Event::RequestBody`] follows, even if there is
+    /// none.
+    ///
+    /// # Errors
+    /// It is larger, or there is one and `most` is 0. The request is still to be answered.
+    pub fn take_body(&mut self, most: usize) -> Result<(), InvalidRequest> {
+        let Some((serving, output)) = self.websocket.serving_mut() else { return Ok(()) };
+        serving.take_body(most, output)?;
+        self.encrypt_pending();
+        Ok(())
+    }
+
+    /// What is wrong with the request as an upgrade, or `None`.
+    #[must_use]
+    pub fn upgrade_problem(&self) -> Option<InvalidRequest> {
+        self.websocket.serving().and_then(|serving| serving.upgrade().err())
+    }
+
+    /// Answers the request of the last event with this head and body. Returns whether another request may follow; that
+    /// takes a complete request. If `body` is shorter than the reply says, [`send_body`](Self::send_body) must send the
+    /// rest.
+    pub fn reply(&mut self, reply: &Reply<'_>, body: &[u8]) -> bool {
+        let Some((serving, output)) = self.websocket.serving_mut() else { return false };
+        let Ok(keeps_alive) = serving.reply(reply, body, output) else {
+            self.starve();
+            return false;
+        };
+        self.encrypt_pending();
+        keeps_alive
+    }
+
+    /// Sends more of a response's body.
+    pub fn send_body(&mut self, bytes: &[u8]) {
+        if self.websocket.serving().is_some() {
+            if self.websocket.output().extend(bytes).is_err() {
+                return self.starve();
+            }
             self.encrypt_pending();
         }
     }

@@ -1,6 +1,7 @@
 //! The opening-handshake hop of a session, for either role. Knows nothing of the hops below it.
 
 use super::failure::{Failure, Hop, Kind};
+use super::serving::{Served, Serving};
 use crate::http::Response;
 use crate::protocol::buffer::Buffer;
 use crate::protocol::error::HandshakeError;
@@ -10,6 +11,8 @@ use crate::protocol::handshake::{self, Accepted, ClientHandshake, Request, Serve
 pub(super) enum OpeningHandshake {
     Client(ClientHandshake),
     Server(ServerHandshake),
+    /// A server that answers requests of all kinds, one after the other.
+    Serving(Serving),
     /// A request that waits for the server's decision.
     Requested(Request),
     /// Refused or failed. For a client that was refused, holds the response.
@@ -25,6 +28,9 @@ pub(super) enum Progress {
     Requested,
     /// Client only: frames follow.
     Accepted(Accepted),
+    /// [`OpeningHandshake::Serving`] only: the head of a request has come, or all of it.
+    Head,
+    Body,
 }
 
 impl OpeningHandshake {
@@ -49,6 +55,11 @@ impl OpeningHandshake {
                 }
                 None => Progress::Waiting,
             }),
+            Self::Serving(serving) => serving.advance(input).map(|served| match served {
+                Served::Waiting => Progress::Waiting,
+                Served::Head => Progress::Head,
+                Served::Complete => Progress::Body,
+            }),
             Self::Requested(_) | Self::Over(_) => Ok(Progress::Waiting),
         };
         result.map_err(|error| self.end(error, input, output))
@@ -59,6 +70,11 @@ impl OpeningHandshake {
         let failure = Failure::new(Hop::Upgrade, kind, &error);
         if let Self::Client(handshake) = self {
             input.consume(handshake.body_start());
+        }
+        if let (Self::Serving(_), HandshakeError::Request(error)) = (&*self, &error) {
+            // It drops what still comes.
+            let _ = output.extend(&handshake::refusal(error.status(), &failure.text));
+            return failure;
         }
         *self = Self::Over(match error {
             HandshakeError::Refused(response) => *response,

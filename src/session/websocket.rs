@@ -5,6 +5,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::opening::OpeningHandshake;
+use super::serving::Serving;
 use crate::http::Response;
 use crate::protocol::Role;
 use crate::protocol::buffer::Buffer;
@@ -91,6 +92,23 @@ impl WebSocket {
         match self {
             Self::Opening { .. } => None,
             Self::Open { connection, .. } => Some(connection),
+        }
+    }
+
+    /// The requests of a server that answers all kinds of them, and where its answers go.
+    pub(super) fn serving_mut(&mut self) -> Option<(&mut Serving, &mut Buffer)> {
+        match self {
+            Self::Opening { handshake: OpeningHandshake::Serving(serving), output, .. } => {
+                Some((serving, output))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn serving(&self) -> Option<&Serving> {
+        match self {
+            Self::Opening { handshake: OpeningHandshake::Serving(serving), .. } => Some(serving),
+            _ => None,
         }
     }
 

@@ -11,6 +11,7 @@ mod handshake;
 mod http;
 mod proxies;
 mod redirects;
+mod serving;
 mod session;
 #[cfg(not(any(windows, target_vendor = "apple")))]
 mod tls;

@@ -18,12 +18,13 @@ use crate::tls::{Acceptor, ServerOptions};
 /// `session(parameters)`: a session (a client's has its first bytes queued) and its number; or `nil`, the error, and
 /// the hop that cannot even begin, "tls" or "proxy", if it is one.
 ///
-/// Parameters of both roles: `role` ("server" or nil), `seed` (of nonces and masking keys, for tests), `clock` (a
-/// virtual one or nil), `max_payload_size`, `use_masking`, `fragment_size`, `validate_utf8`, `allow_long_lengths`,
-/// `coalesce` and `max_buffered` (bytes), `deflate` (a table with everything that [`options`] reads, or nil). Server
-/// only: `acceptor`, or `certificate` and `key` (PEM); nil without TLS. Client only: `host`, `host_header`, `resource`, `headers`
-/// (array of `{name, value}`), `subprotocols` (array), `secure`, `tls` (with LuaSec's names) and `proxy` (a table or
-/// nil, like `deflate`, with `tls` for one that is reached over TLS).
+/// Parameters of both roles: `role` ("server", "http" for a server that answers requests of all kinds, or nil), `seed`
+/// (of nonces and masking keys, for tests), `clock` (a virtual one or nil), `max_payload_size`, `use_masking`,
+/// `fragment_size`, `validate_utf8`, `allow_long_lengths`, `coalesce` and `max_buffered` (bytes), `deflate` (a table with
+/// everything that [`options`] reads, or nil). Server only: `acceptor`, or `certificate` and `key` (PEM); nil without
+/// TLS. Client only: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`), `subprotocols` (array),
+/// `secure`, `tls` (with LuaSec's names) and `proxy` (a table or nil, like `deflate`, with `tls` for one that is reached
+/// over TLS).
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
     let empty = Table::default();
     let parameters = arguments.first().and_then(Value::table).unwrap_or(&empty);
@@ -57,10 +58,11 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
         deflate: parameters.get("deflate").table().map(options::deflate),
         seed,
     };
-    if parameters.get("role").text().as_deref() == Some("server") {
+    let role = parameters.get("role").text().unwrap_or_default();
+    if role == "server" || role == "http" {
         let acceptor = acceptor(parameters)?;
-        return Session::server(acceptor.as_deref(), config)
-            .map_err(|error| Fault::Parameters(error.to_string()));
+        let make = if role == "http" { Session::http_server } else { Session::server };
+        return make(acceptor.as_deref(), config).map_err(|error| Fault::Parameters(error.to_string()));
     }
     let request = request(parameters)?;
     let secure = parameters.get("secure").boolean() == Some(true);

@@ -23,6 +23,9 @@ pub(in crate::lua) const INTERRUPTED: u8 = 22;
 pub(super) const WORKING: u8 = 23;
 /// There may be more, but this turn is over.
 pub(in crate::lua) const ENOUGH: u8 = 24;
+/// A request is complete, with its body if it has one. Of a server that answers all kinds of requests, for whose head
+/// the event is `REQUEST`.
+pub(super) const BODY: u8 = 25;
 
 /// The most events of a turn if nothing else is said, and the most seconds from its first event on. Without a limit, a
 /// peer that always has more to say could keep a turn going for ever.
@@ -120,6 +123,13 @@ impl LuaSession {
         self.turn.exact_deadline.set(0.0);
         if let Ok(mut storage) = self.context.storage.try_borrow_mut() {
             storage.tidy(coarse_clock());
+        }
+    }
+
+    /// Ends the present turn after the event that is being delivered.
+    pub(super) fn end_turn(&self) {
+        if self.turn.has_begun.get() {
+            self.turn.events.set(u32::MAX);
         }
     }
 
@@ -313,7 +323,8 @@ impl Inner {
                     (Opcode::Close as u8, &self.own)
                 }
             },
-            Ok(Some(Event::Request(_))) => (REQUEST, b""),
+            Ok(Some(Event::Request(_) | Event::RequestHead(_))) => (REQUEST, b""),
+            Ok(Some(Event::RequestBody(body))) => (BODY, body),
             Ok(Some(Event::Open(_))) => (OPEN, b""),
             Err(failure) => {
                 self.own = failure.text.clone().into_bytes();

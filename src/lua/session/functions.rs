@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use super::events::{BEGIN, ENOUGH, FAILURE, INTERRUPTED, LAST, OPEN, PIECE, REQUEST, WORKING};
+use super::events::{BEGIN, BODY, ENOUGH, FAILURE, INTERRUPTED, LAST, OPEN, PIECE, REQUEST, WORKING};
 use super::{Inner, LuaSession, create};
 use crate::lua::value::{Handle, Reply, Table, Value, failure};
 use crate::lua::{Context, Native, proxy, tls};
@@ -22,7 +22,7 @@ use crate::session::{Liveness, Session};
 const SET_COOKIE: &str = "set-cookie";
 
 /// The session that is the first argument.
-fn session(arguments: &[Value]) -> Option<&Rc<LuaSession>> {
+pub(super) fn session(arguments: &[Value]) -> Option<&Rc<LuaSession>> {
     match arguments.first() {
         Some(Value::Handle(Handle::Session(session))) => Some(session),
         _ => None,
@@ -30,7 +30,7 @@ fn session(arguments: &[Value]) -> Option<&Rc<LuaSession>> {
 }
 
 /// The argument at this index, counted from 0.
-fn argument(arguments: &[Value], index: usize) -> &Value {
+pub(super) fn argument(arguments: &[Value], index: usize) -> &Value {
     arguments.get(index).unwrap_or(&Value::Nil)
 }
 
@@ -207,9 +207,10 @@ fn failure_of(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![failure.hop.as_str().into(), failure.kind.as_str().into(), code.into()]
 }
 
-/// Headers as a table: names in lower case, values of repeated names joined by ", ". The values of Set-Cookie, in
-/// which commas mean other things (RFC 9110 section 5.3), are an array. Without memory for all of them it is empty.
-fn headers(headers: &[(String, Vec<u8>)]) -> Table {
+/// Headers as a table: names in lower case, values of repeated names joined by ", " (those of Cookie by "; ", RFC 9113
+/// section 8.2.3). The values of Set-Cookie, in which commas mean other things (RFC 9110 section 5.3), are an array.
+/// Without memory for all of them it is empty.
+pub(super) fn headers(headers: &[(String, Vec<u8>)]) -> Table {
     // A head has room for thousands of names.
     let mut joined: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let (mut table, mut cookies) = (Table::default(), Vec::new());
@@ -222,9 +223,10 @@ fn headers(headers: &[(String, Vec<u8>)]) -> Table {
             cookies.push(value.clone());
             continue;
         }
+        let separator: &[u8] = if name == "cookie" { b"; " } else { b", " };
         joined
             .entry(name)
-            .and_modify(|before| before.extend_from_slice(&[b", ", value.as_slice()].concat()))
+            .and_modify(|before| before.extend_from_slice(&[separator, value.as_slice()].concat()))
             .or_insert_with(|| value.clone());
     }
     for (name, value) in joined {
@@ -410,6 +412,7 @@ fn event_numbers(_: &Rc<Context>, _: &[Value]) -> Reply {
         ("working", WORKING),
         ("failure", FAILURE),
         ("request", REQUEST),
+        ("body", BODY),
         ("interrupted", INTERRUPTED),
         ("enough", ENOUGH),
     ] {

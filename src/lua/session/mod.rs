@@ -18,6 +18,7 @@ mod create;
 mod events;
 mod functions;
 mod register;
+mod serving;
 mod storage;
 mod transfer;
 
@@ -25,6 +26,7 @@ use events::Turn;
 pub(super) use events::{ENOUGH, Found, INTERRUPTED, Lent};
 pub(super) use functions::FUNCTIONS;
 pub(super) use register::Register;
+pub(super) use serving::FUNCTIONS as SERVING_FUNCTIONS;
 pub(super) use storage::Shared;
 pub(super) use transfer::Came;
 use transfer::{Look, Reading};
@@ -331,6 +333,11 @@ impl LuaSession {
     /// When the keepalive has something to do at the latest.
     pub(super) fn keepalive_due(&self) -> f64 {
         self.with(|inner| inner.session.keepalive_due(self.heard.get())).unwrap_or(f64::INFINITY)
+    }
+
+    /// Notes that what was received before may have become an event.
+    fn refresh(&self) {
+        self.fresh.set(true);
     }
 
     /// Notes that a wsreceive has something to do.

@@ -7,4 +7,4 @@ mod common;
 mod server;
 
 pub use client::{Accepted, ClientHandshake, UpgradeRequest, subprotocol};
-pub use server::{Request, ServerHandshake, refusal};
+pub use server::{Request, ServerHandshake, check_http, refusal};

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::common::{accept_value, extensions};
-use crate::http::{self, Headers, RequestReader};
+use crate::http::{self, BodyReader, Header, Headers, Reply, RequestReader, Upload};
 use crate::protocol::deflate::{self, NegotiatedParameters};
 use crate::protocol::error::{HandshakeError, InvalidRequest};
 use crate::protocol::extensions::Extension;
@@ -45,23 +45,23 @@ impl ServerHandshake {
 }
 
 impl Request {
-    /// Checks the rules of section 4.2.1.
-    fn check(
-        http::Request { method, target, version, headers }: http::Request,
-    ) -> Result<Self, InvalidRequest> {
-        if method != "GET" {
+    /// Checks the rules of section 4.2.1, for a server that takes nothing but upgrades.
+    fn check(request: http::Request) -> Result<Self, InvalidRequest> {
+        if request.method != "GET" {
             return Err(InvalidRequest::Method);
         }
-        if version != 1 {
-            return Err(InvalidRequest::HttpVersion);
-        }
-        if headers.single("Host")?.is_none() {
-            return Err(InvalidRequest::NoHost);
-        }
-        // RFC 9112 section 6.3
-        let has_length = headers.list("Content-Length").any(|length| length != b"0");
-        if has_length || headers.all("Transfer-Encoding").next().is_some() {
-            return Err(InvalidRequest::Body);
+        BodyReader::new(check_http(&request)?, 0)?;
+        Self::upgrade(request)
+    }
+
+    /// The upgrade that a request without a body asks for.
+    ///
+    /// # Errors
+    /// It asks for none, or breaks a rule of section 4.2.1 that concerns the upgrade.
+    pub fn upgrade(request: http::Request) -> Result<Self, InvalidRequest> {
+        let http::Request { method, target, headers, .. } = request;
+        if method != "GET" {
+            return Err(InvalidRequest::NotUpgrade);
         }
         if !headers.lists("Upgrade", "websocket") || !headers.lists("Connection", "Upgrade") {
             return Err(InvalidRequest::NotUpgrade);
@@ -80,12 +80,13 @@ impl Request {
     }
 
     /// The response that completes the handshake (section 4.2.2), and the negotiated permessage-deflate parameters.
-    /// `subprotocol` is selected if the client offers it.
+    /// `subprotocol` is selected if the client offers it; `headers` are added.
     #[must_use]
     pub fn acceptance(
         &self,
         subprotocol: Option<&str>,
         deflate: Option<&deflate::Options>,
+        headers: &[Header],
     ) -> (Vec<u8>, Option<NegotiatedParameters>) {
         let mut head = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -100,33 +101,44 @@ impl Request {
         if let Some((_, answer)) = &accepted {
             head += &format!("Sec-WebSocket-Extensions: {answer}\r\n");
         }
-        head += "\r\n";
-        (head.into_bytes(), accepted.map(|(parameters, _)| parameters))
+        let mut head = head.into_bytes();
+        head.extend(headers.iter().flat_map(Header::line));
+        head.extend(b"\r\n");
+        (head, accepted.map(|(parameters, _)| parameters))
+    }
+}
+
+/// Checks what every request of HTTP/1.1 must have (RFC 9112 sections 2.3 and 3.2). Returns how its body ends.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_http(request: &http::Request) -> Result<Upload, InvalidRequest> {
+    if request.version != 1 {
+        return Err(InvalidRequest::HttpVersion);
+    }
+    if request.headers.single("Host")?.is_none() {
+        return Err(InvalidRequest::NoHost);
+    }
+    Ok(Upload::of(&request.headers)?)
+}
+
+/// The headers that go with the refusal of a request, beside those of its body.
+fn refusal_headers(status: u16) -> &'static [(&'static str, &'static str)] {
+    match status {
+        // Section 4.4: a server names the versions it supports.
+        426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
+        405 => &[("Allow", "GET")],
+        _ => &[],
     }
 }
 
 /// The response that refuses a request; the connection must end after it.
 #[must_use]
 pub fn refusal(status: u16, message: &str) -> Vec<u8> {
-    let reason = match status {
-        400 => "Bad Request",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        426 => "Upgrade Required",
-        431 => "Request Header Fields Too Large",
-        505 => "HTTP Version Not Supported",
-        _ => "Refused",
-    };
-    let more = match status {
-        // Section 4.4: a server names the versions it supports.
-        426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        405 => "Allow: GET\r\n",
-        _ => "",
-    };
-    let length = message.len() + 1;
-    format!(
-        "HTTP/1.1 {status} {reason}\r\n{more}Connection: close\r\n\
-         Content-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{message}\n"
-    )
-    .into_bytes()
+    let text = [("Content-Type", "text/plain")];
+    let headers = refusal_headers(status).iter().chain(&text);
+    let headers: Vec<_> =
+        headers.filter_map(|(name, value)| Header::new(name, value.as_bytes()).ok()).collect();
+    let reply = Reply { status, headers: &headers, length: message.len() as u64 + 1, keeps_alive: false };
+    [&reply.head(), message.as_bytes(), b"\n"].concat()
 }

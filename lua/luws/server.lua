@@ -1,0 +1,113 @@
+--[[
+The module luws.server: WebSocket servers (RFC 6455), whose connections are the same objects as a client's. Checks what
+it is given; the work is done in server/*. The reactor that drives connections of clients drives a server's as well.
+--]]
+
+local _, import = ...
+import("luws") -- whose functions take the connections
+local listeners, owners, settings = import("server/listeners"), import("server/owner"), import("server/options")
+local exchange, reactor, shutdown = import("server/exchange"), import("reactor").public, import("server/shutdown")
+
+local Server = {}
+local meta = { __index = Server }
+
+local public = { later = exchange.LATER }
+
+--- listen(options): listens, and accepts connections from then on in the turns of the reactor. Returns the server; or
+-- nil and why not.
+function public.listen(given)
+  local read, wrong = settings.read(given)
+  if not read then return nil, wrong end
+  local all, why = listeners.open(read.places)
+  if not all then return nil, why end
+  local owner = owners.new(read)
+  local self = setmetatable({ owner = owner, listeners = all }, meta)
+  owner.server = self
+  for _, listener in ipairs(all) do
+    local ok
+    ok, why = listener:begin(function() return owner:has_room_to_accept() end,
+      function(...) owner:accept(...) end)
+    if not ok then
+      for _, one in ipairs(all) do one:close() end
+      return nil, "the reactor cannot watch a listener: " .. why
+    end
+  end
+  return self
+end
+
+--- step([seconds]): one turn of everything that the reactor drives, this server included. Returns how much was done; or
+-- nil and "closed" once nothing is left of the server.
+function Server:step(seconds)
+  if self:is_closed() then return nil, "closed" end
+  return reactor.step(seconds)
+end
+
+--- run([options]): steps until the server is closed, and nothing is left of it. Options: signals, until.
+function Server:run(given) return shutdown.run(self, given or {}) end
+
+--- close([options]): shuts the server down. Options: code, reason, timeout.
+function Server:close(given) return shutdown.close(self, given or {}) end
+
+--- is_closed(): returns whether nothing is left of the server.
+function Server:is_closed() return self.owner.closing and self.owner.alive_count == 0 end
+
+--- For outer loops: the reactor's.
+function Server.pollfd() return reactor.pollfd() end
+function Server.getfd() return reactor.getfd() end
+function Server.events() return reactor.events() end
+function Server.timeout() return reactor.timeout() end
+function Server.dirty() return reactor.dirty() end
+
+--- address(): returns host and port of the first listener; or its path, if it is a unix domain socket's. Nothing once
+-- the server is closed.
+function Server:address()
+  local first = self.listeners[1]
+  if not first or not first:is_open() then return nil end
+  if first.path then return first.path end
+  return first.host, first.port
+end
+
+--- addresses(): returns an array of all listeners, as tables with host and port, or path.
+function Server:addresses()
+  local all = {}
+  for i, listener in ipairs(self.listeners) do
+    all[i] = { host = listener.host, port = listener.port, path = listener.path }
+  end
+  return all
+end
+
+--- connections(): iterates over the connections that are open.
+function Server:connections()
+  local all, i = {}, 0
+  for conn in pairs(self.owner.open) do all[#all + 1] = conn end
+  return function()
+    i = i + 1
+    return all[i]
+  end
+end
+
+--- count(): returns how many connections are open.
+function Server:count() return self.owner.open_count end
+
+--- route(prefix, handlers): these handlers are asked, in place of the server's, about requests whose path is the
+-- prefix, or below it. Returns the server; or nil and what is wrong.
+function Server:route(prefix, given)
+  if type(prefix) ~= "string" or prefix:sub(1, 1) ~= "/" then
+    return nil, "bad argument #1 to 'route' (a path that begins with / expected)"
+  end
+  if type(given) ~= "table" then
+    return nil, ("bad argument #2 to 'route' (table expected, got %s)"):format(type(given))
+  end
+  local handlers, wrong = settings.handlers(given)
+  if not handlers then return nil, wrong end
+  self.owner:add_route(prefix, handlers)
+  return self
+end
+
+--- stats(): returns how many connections were accepted, how many requests were refused, and how many are open.
+function Server:stats()
+  local owner = self.owner
+  return { accepted = owner.accepted, refused = owner.refused_count, open = owner.open_count }
+end
+
+return { public = public }

@@ -1,0 +1,333 @@
+--[[
+The requests on a connection that a server has accepted, until one of them becomes a WebSocket or the connection ends:
+the steps that drive takes while it is "connecting". Reads a request, asks the handlers, answers, and reads the next
+one. Every wait has a deadline. What the handlers say is checked in responses; what a server is, is in owner.
+
+  head       a request is being read, or waited for
+  asked      the program answers it later
+  answering  the response is being sent
+--]]
+
+local native, import = ...
+local clock, close, connection, guard, log = import("clock"), import("close"), import("connection"), import("guard"),
+  import("log")
+local requests, responses = import("server/request"), import("server/responses")
+local settings = import("server/options")
+
+local exchange = {}
+
+local EVENT = native.event_numbers()
+
+-- How many bytes are read at a time, and about how many may wait while a request is answered later.
+local READ = 16384
+
+-- How long a connection is kept for the next request (in seconds), and how many requests it is kept for.
+local KEEP_ALIVE, MOST_REQUESTS = 5, 100
+
+-- How much of a file is queued at a time, in bytes.
+local PIECE = 65536
+
+--- later: what on_request returns if the request is to be answered by request:accept or request:refuse.
+exchange.LATER = setmetatable({}, { __tostring = function() return "luws.server.later" end })
+
+--- finish(state, why): ends a connection that has not become a WebSocket. What is queued has been sent; what the peer
+-- still sends is read for a while, for unread bytes would destroy the response on its way.
+local function finish(state, why)
+  local file = state.exchange.file
+  if file then file:close() end
+  state.exchange.file = nil
+  close.finish(state, why, nil, true)
+end
+
+--- answer(state, response): sends a response to the present request. One that a handler has got wrong becomes a 500.
+local function answer(state, response)
+  local ex = state.exchange
+  local request, owner = ex.request, state.owner
+  local status, headers, body = responses.prepare(response)
+  if not status then
+    log.error("the response to a request for %s is not valid: %s", log.bytes(request.target), headers)
+    return answer(state, responses.refusal(500, "internal server error"))
+  end
+  local file = response.file
+  local length = file and response.length or #body
+  ex.count = ex.count + 1
+  local keeps = not (ex.ends or owner:is_closing() or ex.count >= MOST_REQUESTS or response.is_last)
+  local is_head = request.method == "HEAD"
+  local ok, goes_on = native.reply(state.session, status, headers, is_head and "" or body, length, keeps)
+  if not ok then
+    finish(state, goes_on)
+    return
+  end
+  if response.is_refusal then owner:refused() end
+  if file and is_head then file:close() else ex.file, ex.left = file, length end
+  ex.stage, ex.goes_on, ex.request = "answering", goes_on, nil
+  state.deadline = math.huge -- the peer has to take it (stuck)
+end
+
+local function refuse(state, status, text) answer(state, responses.refusal(status, text)) end
+
+--- called(state, what, f, ...): calls a handler. Returns whether it has not raised an error, and what it returns.
+local function called(state, what, f, ...)
+  local ok, result = guard.free(f, ...)
+  if ok then return true, result end
+  log.handler_failed(what .. " of a server raised an error", result)
+  if state.phase == "connecting" then refuse(state, 500, "internal server error") end
+  return false
+end
+
+--- Returns whether a list has this value, ignoring case.
+local function lists(list, value)
+  for _, element in ipairs(list) do
+    if element:lower() == value:lower() then return true end
+  end
+  return false
+end
+
+--- chosen(state, handlers, given): returns the subprotocol for a request; or nil and whether the request was refused.
+local function chosen(state, handlers, given)
+  local request = state.exchange.request
+  if given.subprotocol ~= nil then return given.subprotocol end
+  if handlers.select_subprotocol then
+    local ok, name = called(state, "select_subprotocol", handlers.select_subprotocol, request, request.subprotocols)
+    if not ok then return nil, true end
+    return name or nil
+  end
+  for _, offered in ipairs(request.subprotocols) do
+    for _, own in ipairs(handlers.subprotocols or {}) do
+      if own == offered then return own end
+    end
+  end
+end
+
+--- added(state, handlers, given): returns the headers that are added to the 101, as an array; or nil if the request was
+-- refused.
+local function added(state, handlers, given)
+  local headers, wrong = handlers.response_headers or {}, nil
+  if type(headers) == "function" then
+    local ok, result = called(state, "response_headers", headers, state.exchange.request)
+    if not ok then return nil end
+    headers, wrong = settings.headers(type(result) == "table" and result or {})
+  end
+  local all = {}
+  for _, header in ipairs(headers or {}) do all[#all + 1] = header end
+  if not wrong and given.headers ~= nil then
+    headers, wrong = settings.headers(type(given.headers) == "table" and given.headers or {})
+    for _, header in ipairs(headers or {}) do all[#all + 1] = header end
+  end
+  if not wrong then return all end
+  log.error("the headers of a response are not valid: %s", wrong)
+  refuse(state, 500, "internal server error")
+end
+
+--- upgrade(state, given): opens the WebSocket that a request asks for, or refuses it. `given` are options of
+-- request:accept.
+local function upgrade(state, given)
+  local ex, owner, session = state.exchange, state.owner, state.session
+  local request, handlers = ex.request, ex.handlers
+  local status, text = native.upgrade_problem(session)
+  if status then return refuse(state, status, text) end
+  if handlers.origins and not (request.origin and lists(handlers.origins, request.origin)) then
+    return refuse(state, 403, "this origin may not connect")
+  end
+  if not owner:has_room() then return refuse(state, 503, "too many connections") end
+  local subprotocol, is_refused = chosen(state, handlers, given)
+  if is_refused or state.phase ~= "connecting" then return end
+  if subprotocol ~= nil and not lists(request.subprotocols, tostring(subprotocol)) then
+    log.error("the subprotocol %s was not offered by the client", log.bytes(tostring(subprotocol)))
+    return refuse(state, 500, "internal server error")
+  end
+  local headers = added(state, handlers, given)
+  if not headers or state.phase ~= "connecting" then return end
+  if owner:is_closing() then return refuse(state, 503, "the server is shutting down") end
+  local ok, why = native.open(session, subprotocol, headers)
+  if not ok then return finish(state, why) end
+  ex.subprotocol = subprotocol
+  connection.opened(state)
+end
+
+--- go_on(state, response): does what a handler has decided: nil opens the WebSocket.
+local function go_on(state, response)
+  if response == nil or response == true then return upgrade(state, {}) end
+  answer(state, response)
+end
+
+--- wait_for_answer(state): leaves a request to be answered by its methods.
+local function wait_for_answer(state)
+  local ex = state.exchange
+  local request = ex.request
+  ex.stage = "asked"
+  state.deadline = math.huge
+  -- What is answered outside of a turn is done in the next one.
+  local function answering(f)
+    return function(given)
+      if ex.request ~= request or state.phase ~= "connecting" or ex.decided then return nil, "the request is over" end
+      ex.decided = function() f(state, given) end
+      request.answer = nil
+      if state.item then state.item:notice() end
+      return true
+    end
+  end
+  request.answer = { accept = answering(upgrade), respond = answering(answer) }
+end
+
+--- ask(state): asks the handlers about a request that is complete.
+local function ask(state)
+  local ex = state.exchange
+  local request = ex.request
+  local on_request = ex.handlers.on_request
+  if not on_request then return go_on(state, nil) end
+  local ok, response = called(state, "on_request", on_request, request)
+  if not ok or state.phase ~= "connecting" then return end
+  if response == exchange.LATER then return wait_for_answer(state) end
+  go_on(state, response)
+end
+
+--- begin_request(state): deals with the head of a request.
+local function begin_request(state)
+  local ex, owner = state.exchange, state.owner
+  ex.request, ex.ends = requests.new(state, ex.place, owner.trusted)
+  native.done(state.session)
+  ex.handlers = owner:handlers_for(ex.request.path)
+  local ok, status, text = native.take_body(state.session, ex.handlers.max_body)
+  if not ok then return refuse(state, status or 400, text or status) end
+  if not ex.handlers.methods[ex.request.method] then
+    return answer(state, {
+      status = 405, body = "the method is not allowed\n", headers = { Allow = ex.handlers.methods.allow },
+      is_refusal = true,
+    })
+  end
+end
+
+--- next_event(state): deals with one event. Returns whether there was one.
+local function next_event(state)
+  local ex = state.exchange
+  local event, data = native.next(state.number)
+  if not event then return false end
+  if event == EVENT.request then
+    begin_request(state)
+  elseif event == EVENT.body then
+    native.done(state.session)
+    ex.request.body = data ~= "" and data or nil
+    ask(state)
+  else -- it cannot be read, or TLS has failed; the engine has queued the answer
+    native.done(state.session)
+    state.owner:refused()
+    ex.stage, ex.goes_on, ex.why = "answering", false, data
+    state.deadline = math.huge
+  end
+  return true
+end
+
+--- is_answered(state, written, now): goes on with sending a response. Returns whether all of it was sent.
+local function is_answered(state, written)
+  local ex = state.exchange
+  if not written then return false end
+  if not ex.file then return true end
+  local piece = ex.left > 0 and ex.file:read(math.min(PIECE, ex.left)) or nil
+  if piece then
+    ex.left = ex.left - #piece
+    native.send_body(state.session, piece)
+    return false
+  end
+  ex.file:close()
+  ex.file = nil
+  if ex.left > 0 then ex.goes_on = false end -- it has become shorter: only the end of the connection can tell
+  return true
+end
+
+--- next_request(state, now): after a response, waits for another request, or ends the connection.
+local function next_request(state, now)
+  local ex = state.exchange
+  if not ex.goes_on or state.owner:is_closing() then return finish(state, ex.why or "answered") end
+  ex.stage, ex.has_begun = "head", false
+  state.deadline = now + KEEP_ALIVE
+end
+
+--- timed_out(state): ends a connection whose time is over.
+local function timed_out(state)
+  local ex = state.exchange
+  if ex.stage ~= "head" or not (ex.has_begun or ex.request) then return finish(state, "timeout") end
+  -- Of a request that is not complete there is no method.
+  ex.request = ex.request or { method = "GET", target = "" }
+  local response = responses.refusal(408, "the request was not complete in time")
+  response.is_last = true
+  answer(state, response)
+end
+
+--- read(state): reads, unless the peer is to wait. Returns how many bytes have come, and whether there may be more.
+local function read(state)
+  local ex = state.exchange
+  local is_full = ex.stage == "asked" and native.incoming(state.session) >= READ
+  if ex.stage == "answering" or is_full then return nil, false end
+  return connection.read(state, READ)
+end
+
+--- step(state, now): takes a step. Returns the results of connection.advance.
+function exchange.step(state, now)
+  local ex, session = state.exchange, state.session
+  local written, why = connection.write(state)
+  if not written and why ~= "timeout" then
+    finish(state, why)
+    return false, false, now
+  end
+  if ex.stage == "answering" then
+    if is_answered(state, written) then
+      next_request(state, now)
+      return false, false, now
+    end
+    local limit = (state.stuck or now) + state.opening.upgrade_timeout
+    if state.stuck and now >= limit then
+      finish(state, "timeout")
+      state.lingering.deadline = now -- the rest would not be taken either
+      return false, false, now
+    end
+    return false, true, written and now or limit
+  end
+  if ex.decided then
+    local decided = ex.decided
+    ex.stage, ex.decided = "head", nil
+    decided()
+    return false, false, now
+  end
+  local count, more = read(state)
+  if ex.stage == "head" then
+    if not ex.has_begun and native.incoming(session) > 0 then
+      ex.has_begun = true
+      if ex.count > 0 then state.deadline = now + state.opening.upgrade_timeout end
+    end
+    if next_event(state) then return false, false, now end
+    if state.ended then
+      finish(state, state.ended)
+      return false, false, now
+    end
+    if now >= state.deadline then
+      timed_out(state)
+      return false, false, now
+    end
+  end
+  local goes_on = count and (count > 0 or more) and ex.stage == "head"
+  return true, native.sendable(session) > 0, goes_on and now or state.deadline
+end
+
+--- begin(state, place): begins with a connection that was just accepted.
+function exchange.begin(state, place)
+  state.exchange = {
+    place = place, stage = "head", has_begun = false, count = 0, request = nil, handlers = nil, ends = false,
+    decided = nil, goes_on = true, file = nil, left = 0, why = nil, subprotocol = nil,
+  }
+  state.step = exchange.step
+  state.deadline = clock.now() + state.opening.upgrade_timeout
+end
+
+--- shut_down(state): the server is being closed: a request that has begun is refused, and others are not waited for.
+function exchange.shut_down(state)
+  local ex = state.exchange
+  if ex.stage == "answering" then return end -- it ends after the response
+  local is_waiting = ex.stage == "head" and not ex.request and not ex.has_begun and native.incoming(state.session) == 0
+  if is_waiting then return finish(state, "closed") end
+  ex.request = ex.request or { method = "GET", target = "" }
+  refuse(state, 503, "the server is shutting down")
+  if state.item then state.item:notice() end
+end
+
+return exchange

@@ -1,0 +1,140 @@
+--[[
+The listeners of a server: makes them from its options, and accepts connections in the turns of the reactor. Knows
+nothing of what becomes of a connection.
+--]]
+
+local native, import, world = ...
+local guard, log, turns = import("guard"), import("log"), import("turns")
+
+local listeners = {}
+
+-- At most this many connections are accepted in one turn, so that the others have theirs.
+local MOST = 64
+
+-- If there is no descriptor left, or the server is full, the next attempt is made after this many seconds.
+local PAUSE = 0.1
+
+-- A lack of descriptors goes to the log once in this many seconds.
+local SELDOM = 60
+
+-- The first descriptor that systemd passes on (sd_listen_fds(3)).
+local FIRST = 3
+
+local Listener = {}
+Listener.__index = Listener
+
+--- Returns the listeners of one place, as native objects; or nil and why there are none, with the name of the place.
+local function made(place)
+  if place.unix then
+    local listener, why = native.listen_unix(place.unix, place.backlog)
+    return listener and { listener }, why, place.unix
+  elseif place.fd == "systemd" then
+    local pid, count = os.getenv "LISTEN_PID", tonumber(os.getenv "LISTEN_FDS")
+    local are_ours = tonumber(pid) == native.process() and count
+    if not are_ours then return nil, "systemd has passed none", "systemd's sockets" end
+    local found = {}
+    for fd = FIRST, FIRST + count - 1 do
+      local listener, why = native.listen_fd(fd)
+      if not listener then return nil, why, "descriptor " .. fd end
+      found[#found + 1] = listener
+    end
+    return found
+  elseif place.fd then
+    local listener, why = native.listen_fd(place.fd)
+    return listener and { listener }, why, "descriptor " .. place.fd
+  end
+  local found, why = native.listen_tcp(place.host, place.port, place.backlog, place.reuseport)
+  return found, why, ("%s:%d"):format(place.host:find ":" and "[" .. place.host .. "]" or place.host, place.port)
+end
+
+--- open(places): listens at all of these places (server/options). Returns an array of listeners, in which nobody
+-- accepts yet; or nil and why one of them cannot be listened at.
+function listeners.open(places)
+  if world.listen then return world.listen(places) end
+  local all = {}
+  for _, place in ipairs(places) do
+    local found, why, name = made(place)
+    if not found then
+      for _, listener in ipairs(all) do listener:close() end
+      return nil, ("Listening on %s failed: %s"):format(name, why)
+    end
+    for _, one in ipairs(found) do
+      local host, port = native.listener_place(one)
+      all[#all + 1] = setmetatable({
+        native = one, host = port and host or nil, port = port, path = not port and host or nil, item = nil, fd = nil,
+        told = -math.huge,
+      }, Listener)
+    end
+  end
+  return all
+end
+
+--- starve(listener, why, now): waits until there is a descriptor again. Its peers wait as long.
+local function starve(listener, why, now)
+  if now - listener.told >= SELDOM then
+    listener.told = now
+    log.warning("no connection can be accepted for now: %s", why)
+  end
+  guard.collect() -- connections that nobody holds keep theirs until then
+end
+
+--- accept_some(listener, now): accepts who waits. Returns the results of a turn.
+local function accept_some(listener, now)
+  for _ = 1, MOST do
+    if not listener.native then return false end -- closed by a handler
+    if not listener.has_room() then return false, now + PAUSE end
+    local socket, address, port = native.listener_accept(listener.native)
+    if socket then
+      listener.accepted(socket, address, port)
+    elseif not address then
+      return false
+    elseif port then
+      starve(listener, address, now)
+      return false, now + PAUSE
+    else
+      log.error("a listener has failed: %s", address)
+      listener:close()
+      return false
+    end
+  end
+  return true
+end
+
+--- begin(has_room, accepted): has the reactor accept connections, as long as has_room() says that there is room for one
+-- more, and calls accepted(socket, address, port) for each. Returns true; or nil and why that cannot be.
+function Listener:begin(has_room, accepted)
+  self.has_room, self.accepted = has_room, accepted
+  local item = turns.item(function(_, now) return accept_some(self, now) end)
+  turns.enter(item)
+  self.fd = native.listener_fd(self.native)
+  local ok, why = item:watch(self.fd)
+  if not ok then
+    item:leave()
+    return nil, why
+  end
+  self.item = item
+  item:notice()
+  return true
+end
+
+--- close(): nobody listens here any more.
+function Listener:close()
+  if not self.native then return end
+  if self.item then
+    turns.unwatch(self.fd)
+    self.item:leave()
+  end
+  native.listener_close(self.native)
+  self.item, self.native = nil, nil
+end
+
+--- notice(): there is room again.
+function Listener:notice()
+  if self.item then self.item:notice() end
+end
+
+--- is_open(): returns whether it accepts connections.
+function Listener:is_open() return self.native ~= nil end
+
+
+return listeners

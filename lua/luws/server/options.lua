@@ -1,0 +1,227 @@
+--[[
+The options of a server: its own, and those that its connections share with a client's. Reads all of them before
+anything listens. Knows what they may be, not what they do.
+--]]
+
+local native, import = ...
+local options, request, spelling = import("options"), import("request"), import("spelling")
+
+local settings = {}
+
+local MIB = 1024 * 1024
+
+--- list_of(what): returns a reader for a string, or an array of strings.
+local function list_of(what)
+  return function(value)
+    if type(value) == "string" then value = { value } end
+    if type(value) ~= "table" then return nil, ("%s or array of them expected, got %s"):format(what, type(value)) end
+    local list = {}
+    for key, element in next, value do
+      if type(key) ~= "number" or type(element) ~= "string" then return nil, ("array of %ss expected"):format(what) end
+    end
+    for i, element in ipairs(value) do list[i] = element end
+    return list
+  end
+end
+
+--- Returns the headers of a table (name to value) as an array of { name, value }; or nil and what is wrong.
+local function headers(value)
+  if type(value) == "function" then return value end
+  if type(value) ~= "table" then return nil, "table or function expected, got " .. type(value) end
+  return settings.headers(value)
+end
+
+-- These are the server's to send.
+local OURS = {
+  upgrade = true, connection = true, ["content-length"] = true, ["transfer-encoding"] = true,
+  ["sec-websocket-accept"] = true, ["sec-websocket-extensions"] = true, ["sec-websocket-protocol"] = true,
+}
+
+--- headers(value): returns a table of headers (name to value, or to an array of values) as an array of { name, value };
+-- or nil and what is wrong with it.
+function settings.headers(value)
+  local found, names = {}, {}
+  for name in next, value do
+    if type(name) ~= "string" then return nil, "the name of a header is a " .. type(name) end
+    if OURS[name:lower()] then return nil, ("header %s is the server's to send"):format(name) end
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local values = value[name]
+    for _, text in ipairs(type(values) == "table" and values or { values }) do
+      if type(text) ~= "string" and type(text) ~= "number" then
+        return nil, ("header %s: string or number expected, got %s"):format(name, type(text))
+      end
+      local wrong = native.check_header(name, tostring(text))
+      if wrong then return nil, wrong end
+      found[#found + 1] = { name, tostring(text) }
+    end
+  end
+  return found
+end
+
+local function tokens(value)
+  local names, wrong = list_of("string")(value)
+  for _, name in ipairs(names or {}) do
+    if native.check_header(name, "") then return nil, "an element is not a token" end
+  end
+  return names, wrong
+end
+
+--- Reads the option methods: returns a set of them that remembers their order.
+local function methods(value)
+  local names, wrong = tokens(value)
+  if not names then return nil, wrong end
+  if not names[1] then return nil, "at least one expected" end
+  local set = { allow = table.concat(names, ", ") }
+  for _, name in ipairs(names) do set[name] = true end
+  return set
+end
+
+local function given_fd(value)
+  if value == "systemd" then return value end
+  local number, wrong = options.whole(0)(value)
+  return number, wrong and wrong .. ", or 'systemd'"
+end
+
+local OPTIONAL = options.callable
+
+--- What handles requests and connections; a route (Server:route) has these, too.
+local handler_rows = {
+  { "on_request", nil, OPTIONAL }, -- on_request(request): returns a response, server.later, or nil to go on
+  { "on_open", nil, OPTIONAL }, -- on_open(conn, request)
+  { "on_message", nil, OPTIONAL }, -- on_message(conn, opcode, data)
+  { "on_drain", nil, OPTIONAL }, -- on_drain(conn): its queue is empty again
+  { "on_close", nil, OPTIONAL }, -- on_close(conn, code, reason)
+  { "methods", methods { "GET", "HEAD" }, methods }, -- of requests
+  { "max_body", 0, options.whole(0) }, -- bytes of a request's body; 0: none is taken
+  { "origins", nil, list_of("string") }, -- from which browsers may connect; nil: from any
+  { "subprotocols", nil, tokens }, -- that are spoken
+  { "select_subprotocol", nil, OPTIONAL }, -- select_subprotocol(request, offered): returns one of them, or nil
+  { "response_headers", nil, headers }, -- of the 101; or a function of the request that returns them
+}
+
+--- Where to listen. Each of the option listeners has these, too.
+local place_rows = {
+  { "host", "127.0.0.1", options.of_type("string") },
+  { "port", nil, options.whole(0, 65535) }, -- 0: any that is free
+  { "unix", nil, options.of_type("string") }, -- the path of a unix domain socket
+  { "fd", nil, given_fd }, -- a descriptor that listens already; "systemd": those of socket activation
+  { "backlog", 1024, options.whole(1) }, -- connections that may wait to be accepted
+  { "reuseport", false, options.of_type("boolean") }, -- whether several processes share the address
+}
+
+local server_rows = {
+  { "listeners", nil, options.of_type("table") }, -- an array of places, instead of one
+  { "max_connections", 10000, options.whole(1) },
+  { "trusted_proxies", nil, list_of("address") }, -- whose X-Forwarded-For is believed; "unix" for all unix sockets
+}
+
+-- Options of wsopen, with other defaults for what a server gets from anybody.
+local shared_rows = {
+  { "max_payload_size", MIB }, { "max_buffered", MIB }, { "send_timeout", 0 }, { "close_timeout", 5 },
+  { "upgrade_timeout", 5 }, { "ping_interval", 20 }, { "ping_timeout", 20 },
+  { "receive_chunk_size" }, { "receive_timeout" }, { "fragment_size" }, { "deflate" }, { "control_handler" },
+  { "sink" }, { "handler_args" }, { "validate_utf8" }, { "allow_long_lengths" }, { "coalesce" }, { "reactor" },
+}
+
+--- Returns the known names of these lists of rows.
+local function names_of(...)
+  local names = {}
+  for _, rows in ipairs { ... } do
+    for _, row in ipairs(rows) do names[row[1]] = true end
+  end
+  return names
+end
+
+--- read(rows, given, into): reads the options of these rows. Returns what is wrong, or nil.
+local function read(rows, given, into)
+  for _, row in ipairs(rows) do
+    local name, value, wrong = row[1], given[row[1]], nil
+    if value == nil then
+      value = row[2]
+    else
+      value, wrong = row[3](value)
+    end
+    if wrong then return ("bad option '%s' (%s)"):format(name, wrong) end
+    into[name] = value
+  end
+end
+
+--- Returns what is wrong with the names in a table of options, or nil.
+local function unknown(given, known)
+  for name in next, given do
+    if not known[name] then
+      local meant = type(name) == "string" and spelling(name, known)
+      return ("unknown option '%s'%s"):format(tostring(name), meant and " (" .. meant .. "?)" or "")
+    end
+  end
+end
+
+--- Returns what is wrong with a place to listen at, or nil.
+local function misplaced(place, what)
+  local ways = (place.port and 1 or 0) + (place.unix and 1 or 0) + (place.fd and 1 or 0)
+  if ways == 0 then return ("%s needs a port, a path (unix) or a descriptor (fd)"):format(what) end
+  if ways > 1 then return ("%s has more than one of port, unix and fd"):format(what) end
+end
+
+--- places(given): returns the places to listen at; or nil and what is wrong with them.
+local function places(given)
+  local listed, found = given.listeners, {}
+  local known = names_of(place_rows)
+  if listed == nil then
+    local place = {}
+    local wrong = read(place_rows, given, place) or misplaced(place, "listen")
+    return not wrong and { place } or nil, wrong
+  end
+  for name in next, known do
+    if given[name] ~= nil then return nil, ("bad option '%s' (it belongs into each of listeners)"):format(name) end
+  end
+  for i, one in ipairs(listed) do
+    local place, wrong = {}, nil
+    if type(one) ~= "table" then wrong = "table expected, got " .. type(one) end
+    wrong = wrong or unknown(one, known) or read(place_rows, one, place) or misplaced(place, "it")
+    if wrong then return nil, ("bad option 'listeners' (%d: %s)"):format(i, wrong) end
+    found[i] = place
+  end
+  if not found[1] then return nil, "bad option 'listeners' (at least one expected)" end
+  return found
+end
+
+--- handlers(given): reads the options of a route. Returns a complete table, or nil and what is wrong.
+function settings.handlers(given)
+  local handlers = {}
+  local wrong = unknown(given, names_of(handler_rows)) or read(handler_rows, given, handlers)
+  if wrong then return nil, wrong end
+  return handlers
+end
+
+--- read(given): reads the options of listen. Returns a table with the fields places, handlers, own (the other options
+-- of servers), opening (of connections, as wsopen reads them) and shared (the table that is conn.options); or nil and
+-- what is wrong.
+function settings.read(given)
+  if type(given) ~= "table" then
+    return nil, ("bad argument #1 to 'listen' (table expected, got %s)"):format(type(given))
+  end
+  local wrong = unknown(given, names_of(handler_rows, place_rows, server_rows, shared_rows))
+  if wrong then return nil, wrong end
+  local found = { own = {}, handlers = {}, shared = {} }
+  wrong = read(server_rows, given, found.own) or read(handler_rows, given, found.handlers)
+  if wrong then return nil, wrong end
+  for _, row in ipairs(shared_rows) do
+    local value = given[row[1]]
+    if value == nil then value = row[2] end
+    found.shared[row[1]] = value
+  end
+  found.opening, wrong = options.opening(found.shared)
+  if not found.opening then return nil, wrong end
+  found.deflate, wrong = request.deflate(found.opening)
+  if wrong then return nil, wrong end
+  found.places, wrong = places(given)
+  if wrong then return nil, wrong end
+  found.opening.wait = false
+  return found
+end
+
+return settings

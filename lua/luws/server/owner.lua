@@ -1,0 +1,156 @@
+--[[
+What the lower parts know of a server: the owner of the connections that it has accepted. Makes their sessions, counts
+them, and tells the server's handlers that they are open and that they have ended.
+--]]
+
+local native, import, world = ...
+local clock, connection, guard, log = import("clock"), import("connection"), import("guard"), import("log")
+local drive, linger, publish, quick = import("drive"), import("linger"), import("publish"), import("quick")
+local exchange, native_wires = import("server/exchange"), import("wires/native")
+
+local owners = {}
+
+local Owner = {}
+Owner.__index = Owner
+
+-- Beside the connections that are open, this many may be on the way to it.
+local HALF_OPEN = 1024
+
+--- new(read): returns an owner without connections. `read` is what server/options has read.
+function owners.new(read)
+  local opening, shared = read.opening, read.shared
+  local trusted = {}
+  for _, address in ipairs(read.own.trusted_proxies or {}) do trusted[address] = true end
+  local self = setmetatable({
+    handlers = read.handlers, own = read.own, opening = opening, shared = shared, trusted = trusted,
+    routes = {}, -- arrays of prefix and handlers, the longest prefix first
+    alive = {}, alive_count = 0, -- the states of which something is left
+    half_open = {}, half_open_count = 0, -- those that are not open yet, and never were
+    open = {}, open_count = 0, -- connections
+    accepted = 0, refused_count = 0, ids = 0,
+    closing = false, -- whether the server is being closed
+    abort = nil, abort_at = nil, -- the timer that ends what is left then, and its time
+    on_gone = {}, -- called with each connection that has ended
+    parameters = {
+      role = "http", max_payload_size = opening.max_payload_size, fragment_size = opening.fragment_size,
+      validate_utf8 = opening.validate_utf8, allow_long_lengths = opening.allow_long_lengths,
+      coalesce = opening.coalesce, max_buffered = opening.max_buffered, deflate = read.deflate, clock = clock.native,
+      seed = world.seed and world.seed(),
+    },
+  }, Owner)
+  function opening.open_handler(conn)
+    local on_open = quick.state_of(conn).exchange.handlers.on_open
+    if on_open then on_open(conn, conn.request) end
+  end
+  function shared.drain_handler(conn)
+    local on_drain = quick.state_of(conn).exchange.handlers.on_drain
+    if on_drain then on_drain(conn) end
+  end
+  return self
+end
+
+--- accept(socket, address, port): takes over a connection.
+function Owner:accept(socket, address, port)
+  local session, number = native.session(self.parameters)
+  if not session then
+    native.socket_close(socket)
+    log.error("a connection cannot be accepted: %s", number)
+    return
+  end
+  local state = connection.new(self.opening)
+  state.owner, state.session, state.number = self, session, number
+  state.wire, state.socket = native_wires.make(state, socket)
+  self.accepted = self.accepted + 1
+  self.half_open[state], self.half_open_count = true, self.half_open_count + 1
+  self.alive[state], self.alive_count = true, self.alive_count + 1
+  exchange.begin(state, { address = address, port = port, secure = false })
+  drive.enter(state)
+end
+
+--- has_room_to_accept(): returns whether one more connection may be accepted.
+function Owner:has_room_to_accept()
+  return self.open_count + self.half_open_count < self.own.max_connections + HALF_OPEN
+end
+
+--- has_room(): returns whether one more connection may be open.
+function Owner:has_room() return self.open_count < self.own.max_connections end
+
+function Owner:is_closing() return self.closing end
+
+function Owner:refused() self.refused_count = self.refused_count + 1 end
+
+--- add_route(prefix, handlers): these handlers are asked about requests whose path begins with the prefix.
+function Owner:add_route(prefix, handlers)
+  table.insert(self.routes, { prefix = prefix, handlers = handlers })
+  table.sort(self.routes, function(a, b) return #a.prefix > #b.prefix end)
+end
+
+--- Returns whether a path is that of a prefix, or below it.
+local function is_below(path, prefix)
+  if path:sub(1, #prefix) ~= prefix then return false end
+  return #path == #prefix or prefix:sub(-1) == "/" or path:sub(#prefix + 1, #prefix + 1) == "/"
+end
+
+--- handlers_for(path): returns the handlers for requests of this path.
+function Owner:handlers_for(path)
+  for _, route in ipairs(self.routes) do
+    if is_below(path, route.prefix) then return route.handlers end
+  end
+  return self.handlers
+end
+
+local function ignored() end
+
+--- leave_half_open(state): the connection is open, or over.
+local function leave_half_open(self, state)
+  if not self.half_open[state] then return end
+  self.half_open[state], self.half_open_count = nil, self.half_open_count - 1
+end
+
+--- opened(state): makes the table of a connection that has become a WebSocket.
+function Owner:opened(state)
+  leave_half_open(self, state)
+  local ex = state.exchange
+  local request = ex.request
+  local place = {
+    proto = ex.place.secure and "wss" or "ws", ip = request.remote, port = request.remote_port, path = request.target,
+  }
+  local conn = publish.accepted(state, place, ex.handlers.on_message or ignored, self.shared)
+  self.ids = self.ids + 1
+  conn.id, conn.server, conn.request, conn.remote = self.ids, self.server, request, request.remote
+  conn.subprotocol = ex.subprotocol
+  self.open[conn], self.open_count = true, self.open_count + 1
+  state.exchange = { handlers = ex.handlers } -- the rest was for the requests
+  native.set_driven(state.number, true)
+  state.greets = true
+  connection.write(state)
+  connection.settle(state)
+  if state.item then state.item:notice() end
+end
+
+--- tell_closed(self, state, conn): calls on_close.
+local function tell_closed(self, state, conn)
+  local _, _, code, reason = native.close_state(state.session)
+  if state.lingering then linger.note(state.lingering) end
+  if code == nil then code = 1006 elseif code == false then code = 1005 end
+  self.open[conn], self.open_count = nil, self.open_count - 1
+  for _, f in ipairs(self.on_gone) do f(conn) end
+  local on_close = state.was_greeted and state.exchange.handlers.on_close
+  if not on_close then return end
+  local ok, err = guard.free(on_close, conn, code, reason or "")
+  if not ok then log.handler_failed(("the on_close of %s raised an error"):format(guard.name(conn)), err) end
+end
+
+--- closed(state, is_gone): the connection is over. Tells its on_close once the closing handshake is over, too.
+-- `is_gone`: nothing is left of it.
+function Owner:closed(state, is_gone)
+  local conn, lingering = state.conn, state.lingering
+  local is_told = is_gone or not lingering or lingering.answered
+  if conn and self.open[conn] and is_told then tell_closed(self, state, conn) end
+  if not is_gone then return end
+  leave_half_open(self, state)
+  if self.alive[state] then self.alive[state], self.alive_count = nil, self.alive_count - 1 end
+  if self.alive_count == 0 and self.abort then self.abort:cancel() end
+end
+
+return owners

@@ -1,0 +1,83 @@
+--[[
+A request as handlers see it, and what they can read from its headers. Nothing is decoded: path and query are as they
+were sent.
+--]]
+
+local native = ...
+
+local request = {}
+
+local Request = {}
+
+--- Returns the cookies of a request by their names. Of several with one name it is the first, which is the one with the
+-- longest path (RFC 6265 section 5.4).
+local function cookies_of(headers)
+  local cookies = {}
+  for name, value in (headers.cookie or ""):gmatch "([^=;%s]+)%s*=%s*([^;]*)" do
+    value = value:gsub("%s+$", ""):gsub('^"(.*)"$', "%1")
+    if cookies[name] == nil then cookies[name] = value end
+  end
+  return cookies
+end
+
+function Request:__index(key)
+  if key == "cookies" then
+    local cookies = cookies_of(self.headers)
+    rawset(self, "cookies", cookies)
+    return cookies
+  end
+  return Request[key]
+end
+
+--- accept([options]): goes on with a request that on_request has left for later, as if that had returned nil. Options:
+-- subprotocol, headers. Returns true; or nil and why not.
+function Request:accept(given)
+  if not self.answer then return nil, "the request is over" end
+  return self.answer.accept(given or {})
+end
+
+--- refuse(response): answers a request that on_request has left for later. Returns true; or nil and why not.
+function Request:refuse(response)
+  if not self.answer then return nil, "the request is over" end
+  return self.answer.respond(response)
+end
+
+--- Returns path, query (or nil) of a request's target (RFC 9112 section 3.2).
+local function split(target)
+  local rest = target:match "^%a[%w+.-]*://[^/?]*(.*)$" or target
+  local path, query = rest:match "^([^?]*)%??(.*)$"
+  if path == "" then path = "/" end
+  return path, rest:find("?", 1, true) and query or nil
+end
+
+--- foreign(forwarded, trusted): returns the last address in X-Forwarded-For that is not one of the trusted proxies; nil
+-- if there is none.
+local function foreign(forwarded, trusted)
+  local addresses = {}
+  for address in (forwarded or ""):gmatch "[^,%s]+" do
+    addresses[#addresses + 1] = address:match "^%[(.-)%]" or address:match "^(%d+%.%d+%.%d+%.%d+)" or address
+  end
+  for i = #addresses, 1, -1 do
+    if not trusted[addresses[i]] then return addresses[i] end
+  end
+end
+
+--- new(state, place, trusted): returns the request whose head has come, and whether the client wants the connection to
+-- end after the response. `place` has the fields address, port and secure of the connection; `trusted` is the set of
+-- the proxies that tell whose request it is.
+function request.new(state, place, trusted)
+  local method, target, headers, subprotocols, ends = native.request_head(state.session)
+  local path, query = split(target)
+  local remote, port = place.address, place.port
+  if trusted[remote or "unix"] then
+    local address = foreign(headers["x-forwarded-for"], trusted)
+    if address then remote, port = address, nil end
+  end
+  return setmetatable({
+    method = method, target = target, path = path, query = query, http = "1.1", headers = headers,
+    remote = remote, remote_port = port, tls = place.secure and native.peer(state.session) or nil,
+    subprotocols = subprotocols, origin = headers.origin, body = nil, answer = nil,
+  }, Request), ends
+end
+
+return request

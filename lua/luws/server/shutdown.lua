@@ -1,0 +1,86 @@
+--[[
+The end of a server: nobody is accepted any more, each connection gets what is queued for it and a close frame, answers
+are awaited for a while, and the rest is aborted. And the loop that lasts until then.
+--]]
+
+local _, import = ...
+local clock, close, reactor = import("clock"), import("close"), import("reactor").public
+local exchange, options, quick = import("server/exchange"), import("options"), import("quick")
+
+local shutdown = {}
+
+-- Options of close.
+local close_rows = {
+  { "code", 1001, options.whole(1000, 4999) },
+  { "reason", "", options.of_type("string") },
+  { "timeout", 5, options.at_least(0) }, -- seconds until the rest is aborted
+}
+
+-- Options of run.
+local run_rows = {
+  { "signals", false, options.of_type("boolean") }, -- whether INT and TERM close the server
+  { "done", nil, options.callable }, -- done(): called after each step; true ends the run
+}
+
+--- Returns the keys of a table as an array, for what is done with them changes the table.
+local function keys(of)
+  local all = {}
+  for key in pairs(of) do all[#all + 1] = key end
+  return all
+end
+
+--- limit(state, deadline): a connection that is over lingers until this time at the latest.
+local function limit(state, deadline)
+  local lingering = state.lingering
+  if lingering and lingering.deadline > deadline then lingering.deadline = deadline end
+  if state.item then state.item:at(deadline) end
+end
+
+--- abort(owner): ends what is left.
+local function abort(owner)
+  local now = clock.now()
+  for _, state in ipairs(keys(owner.alive)) do
+    if state.phase ~= "closed" then close.finish(state, "closed", nil, true) end
+    limit(state, now)
+  end
+end
+
+--- begin(self, code, reason): ends everything in order.
+local function begin(self, code, reason)
+  local owner = self.owner
+  owner.closing = true
+  for _, listener in ipairs(self.listeners) do listener:close() end
+  for _, state in ipairs(keys(owner.half_open)) do
+    if state.phase == "connecting" then exchange.shut_down(state) end
+  end
+  for _, conn in ipairs(keys(owner.open)) do
+    local state = quick.state_of(conn)
+    if state.phase ~= "closed" then close.close(state, code, reason) end
+  end
+end
+
+--- close(self, given): closes a server. Returns true; or nil and what is wrong with the options. Closing it again can
+-- only make the time for it shorter.
+function shutdown.close(self, given)
+  local read, wrong = options.complete("close", close_rows, given)
+  if not read then return nil, wrong end
+  local owner, deadline = self.owner, clock.now() + read.timeout
+  if not owner.closing then begin(self, read.code, read.reason) end
+  for _, state in ipairs(keys(owner.alive)) do limit(state, deadline) end
+  if owner.alive_count > 0 and not (owner.abort_at and owner.abort_at <= deadline) then
+    if owner.abort then owner.abort:cancel() end
+    owner.abort_at, owner.abort = deadline, reactor.after(read.timeout, function() abort(owner) end)
+  end
+  return true
+end
+
+--- run(self, given): steps until nothing is left of the server, or done() returns true. Returns true; or nil and what
+-- is wrong with the options.
+function shutdown.run(self, given)
+  local read, wrong = options.complete("run", run_rows, given)
+  if not read then return nil, wrong end
+  while not self:is_closed() and not (read.done and read.done()) do reactor.step() end
+  return true
+end
+
+return shutdown

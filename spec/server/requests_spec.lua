@@ -1,0 +1,268 @@
+-- What a server answers to requests: refusals in their order and with their statuses, plain HTTP, and hostile bytes.
+
+local log = require "spec.support.log"
+local luws = require "luws"
+local server = require "luws.server"
+local serving = require "spec.support.serving"
+
+local request, till, upgrade = serving.request, serving.till, serving.upgrade
+
+after_each(function()
+  log.stop()
+  assert.is_true(serving.finish(), "something is left to be driven")
+end)
+
+--- Returns the status, the headers (by names in lower case) and the body of a response; and what comes after it.
+local function parse(text)
+  local head, rest = text:match "^(.-\r\n)\r\n(.*)$"
+  assert(head, text)
+  local response = { status = tonumber(head:match "^HTTP/1%.1 (%d+)"), headers = {} }
+  for name, value in head:gmatch "\r\n([^:]+): ([^\r]*)" do response.headers[name:lower()] = value end
+  local length = tonumber(response.headers["content-length"]) or #rest
+  response.body = rest:sub(1, length)
+  return response, rest:sub(length + 1)
+end
+
+local GET = request "GET / HTTP/1.1"
+
+describe("a request is refused,", function()
+  local long = ("x"):rep(17000)
+  for _, case in ipairs {
+    { "TLS on a plain port", "\22\3\1\2\0", 400 },
+    { "bare line feeds", "GET / HTTP/1.1\nHost: h\n\n", 400 },
+    { "something else", "SSH-2.0-OpenSSH\r\n", 400 },
+    { "a CR alone", request("GET / HTTP/1.1", "X: a\rb"), 400 },
+    { "a NUL", request("GET / HTTP/1.1", "X: \0"), 400 },
+    { "a folded line", request("GET / HTTP/1.1", "X: a", " b"), 400 },
+    { "a blank before the colon", request("GET / HTTP/1.1", "X : a"), 400 },
+    { "no colon", request("GET / HTTP/1.1", "X"), 400 },
+    { "a head that is too long", request("GET / HTTP/1.1", "X: " .. long), 431 },
+    { "a target that is too long", "GET /" .. long, 414 },
+    { "HTTP/1.0", request "GET / HTTP/1.0", 505 },
+    { "no Host", "GET / HTTP/1.1\r\n\r\n", 400 },
+    { "two Hosts", request("GET / HTTP/1.1", "Host: b"), 400 },
+    { "a body", request("GET / HTTP/1.1", "Content-Length: 3") .. "abc", 400 },
+    { "chunks", request("GET / HTTP/1.1", "Transfer-Encoding: chunked") .. "0\r\n\r\n", 400 },
+    { "an upgrade with a body", serving.upgrade("/", "Content-Length: 3") .. "abc", 400 },
+    { "a method", request "DELETE / HTTP/1.1", 405, { allow = "GET, HEAD" } },
+    { "a body before its method", request("POST / HTTP/1.1", "Content-Length: 3") .. "abc", 400 },
+    { "no upgrade", GET, 426, { upgrade = "websocket", connection = "Upgrade", ["sec-websocket-version"] = "13" } },
+    { "no Connection", request("GET / HTTP/1.1", "Upgrade: websocket"), 426 },
+    { "version 8", (upgrade "/"):gsub("13", "8"), 426, { ["sec-websocket-version"] = "13" } },
+    { "no version", (upgrade "/"):gsub("Sec%-WebSocket%-Version: 13\r\n", ""), 426 },
+    { "no key", (upgrade "/"):gsub("Sec%-WebSocket%-Key", "X-Key"), 400 },
+    { "two keys", upgrade("/", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), 400 },
+    { "a short key", (upgrade "/"):gsub("Key: ....", "Key: "), 400 },
+    { "extensions that are malformed", upgrade("/", "Sec-WebSocket-Extensions: a;;"), 400 },
+    { "another origin", upgrade("/", "Origin: http://evil"), 403 },
+    { "no origin", upgrade "/", 403 },
+  } do
+    it(("%s: %d"):format(case[1], case[3]), function()
+      local s = serving.start { origins = { "http://good", "http://fine" } }
+      local reply = s:raw(case[2], function(all)
+        local body = all:match "\r\n\r\n(.*)"
+        return body and #body >= tonumber(all:match "Content%-Length: (%d+)")
+      end)
+      local response, rest = parse(reply)
+      assert.same({ case[3], "" }, { response.status, rest })
+      assert.is_truthy(response.headers.date or case[3] ~= 426)
+      assert.is_truthy(response.headers["content-type"])
+      for name, value in pairs(case[4] or {}) do assert.equal(value, response.headers[name]) end
+      assert.same({}, s.events)
+      assert.is_true(s.srv:stats().refused == 1)
+    end)
+  end
+
+  it("and the connection ends unless the next request can be told from the rest of this one", function()
+    local s = serving.start()
+    for _, case in ipairs {
+      { "bad\r\n\r\n", true }, { request("GET / HTTP/1.1", "Content-Length: 3") .. "abc", true },
+      { request "PUT / HTTP/1.1", true }, { request("GET / HTTP/1.1", "Connection: close"), true }, { GET, false },
+    } do
+      local reply, ended = s:raw(case[1], not case[2] and function(all) return all:find "upgrade\n" end or nil)
+      assert.same({ case[2], case[2] }, { ended, reply:find("Connection: [^\r]*close") ~= nil })
+    end
+  end)
+
+  it("and unread bytes do not destroy the response", function()
+    local s = serving.start()
+    local raw = s:dial()
+    raw:settimeout(5)
+    raw:send(request("POST / HTTP/1.1", "Content-Length: 9999999") .. ("x"):rep(200000))
+    raw:settimeout(0)
+    assert.equal(400, parse(serving.read(raw)).status)
+  end)
+end)
+
+describe("a server answers", function()
+  it("GET and HEAD from on_request, on one connection that can become a WebSocket", function()
+    local s = serving.start {
+      on_request = function(asked)
+        if asked.path == "/ws" then return nil end
+        return { status = 201, headers = { ["X-A"] = 1, ["Content-Type"] = "a/b", ["Set-Cookie"] = { "a=b", "c=d" } },
+          body = asked.method .. asked.target }
+      end,
+    }
+    local reply = s:raw(GET .. request "HEAD /x HTTP/1.1" .. "\r\n" .. upgrade "/ws" .. "\136\128\0\0\0\0")
+    local first, rest = parse(reply)
+    assert.same({ 201, "GET/", "a/b", "1" },
+      { first.status, first.body, first.headers["content-type"], first.headers["x-a"] })
+    assert.is_truthy(reply:find("Set-Cookie: a=b\r\nSet-Cookie: c=d\r\n", 1, true))
+    local head = rest:match "^(.-\r\n\r\n)"
+    assert.is_truthy(head:find("Content-Length: 6\r\n", 1, true), head)
+    assert.is_truthy(rest:sub(#head + 1):find("^HTTP/1.1 101 .-\r\n\r\n\136%z$"))
+    till(function() return s.events[2] end)
+    assert.same({ "open", { 1005, "" } }, s.events)
+  end)
+
+  it("500 where a handler raises an error or returns no response, and says so in the log", function()
+    local returned
+    local s = serving.start { on_request = function() return returned() end }
+    for _, case in ipairs {
+      { function() error "boom" end, "boom" },
+      { function() return 3 end, "a response is a table, not a number" },
+      { function() return { status = 101 } end, "the status of a response is a whole number from 200 to 599" },
+      { function() return { status = "x" } end, "the status of a response" },
+      { function() return { body = {} } end, "the body of a response is a string, not a table" },
+      { function() return { headers = 1 } end, "the headers of a response are a table" },
+      { function() return { headers = { ["X"] = "a\r\nY: b" } } end, "the value of header X has a control character" },
+      { function() return { headers = { ["X Y"] = "a" } } end, "is not a token" },
+      { function() return { headers = { ["Content-Length"] = 3 } } end,
+        "header Content-Length is the server's to send" },
+    } do
+      returned = case[1]
+      local texts = log.capture(function()
+        assert.equal(500, parse(s:raw(request("GET / HTTP/1.1", "Connection: close"))).status)
+      end)
+      assert.is_truthy(texts[1]:find(case[2], 1, true), texts[1])
+    end
+  end)
+
+  it("bodies, where they are taken", function()
+    local s = serving.start {
+      max_body = 5, methods = { "POST", "GET" },
+      on_request = function(asked) return { body = asked.method .. ":" .. tostring(asked.body) } end,
+    }
+    local close = "Connection: close"
+    for _, case in ipairs {
+      { request("POST / HTTP/1.1", close, "Content-Length: 5") .. "abcde", 200, "POST:abcde" },
+      { request("POST / HTTP/1.1", close, "Transfer-Encoding: chunked") .. "2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", 200,
+        "POST:abc" },
+      { request("GET / HTTP/1.1", close), 200, "GET:nil" },
+      { request("POST / HTTP/1.1", "Content-Length: 6") .. "abcdef", 413, "the body is over 5 bytes\n" },
+      { request("POST / HTTP/1.1", "Transfer-Encoding: chunked") .. "2\r\nabc", 400,
+        "the chunks of the body are malformed\n" },
+    } do
+      local response = parse(s:raw(case[1]))
+      assert.same({ case[2], case[3] }, { response.status, response.body })
+    end
+    local raw = s:dial()
+    raw:send(request("POST / HTTP/1.1", close, "Content-Length: 2", "Expect: 100-continue"))
+    assert.equal("HTTP/1.1 100 Continue\r\n\r\n", (serving.read(raw, function(all) return all:find "\r\n\r\n$" end)))
+    raw:send "ab"
+    assert.equal("POST:ab", parse(serving.read(raw)).body)
+  end)
+
+  it("later, if on_request says so", function()
+    local asked
+    local s = serving.start {
+      on_request = function(one)
+        asked = one
+        return server.later
+      end,
+      subprotocols = "a",
+    }
+    local raw = s:dial()
+    raw:send(request "GET /x HTTP/1.1")
+    till(function() return asked end)
+    assert.is_true(asked:refuse { status = 404, body = "no" })
+    assert.same({ nil, "the request is over" }, { asked:accept() })
+    assert.equal(404, parse(serving.read(raw, function(all) return all:find "no$" end)).status)
+    asked = nil
+    local client = luws.wsopen(("ws://127.0.0.1:%d/y"):format(s.port), nil,
+      { wait = false, reactor = require "luws.reactor", subprotocols = { "b", "a" } })
+    till(function() return asked end)
+    assert.is_true(asked:accept { subprotocol = "b", headers = { ["X-Later"] = "1" } })
+    till(function() return client.connected end)
+    assert.same({ "b", "1" }, { client.subprotocol, client.response_headers["x-later"] })
+    assert.same({ nil, "the request is over" }, { asked:refuse { status = 404 } })
+    luws.wsclose(client)
+  end)
+
+  it("requests below the path of a route by its handlers, the longest path first", function()
+    local s = serving.start { on_request = function() return { body = "server" } end }
+    local function says(text) return { on_request = function() return { body = text } end } end
+    assert.equal(s.srv, s.srv:route("/a", says "a"))
+    s.srv:route("/a/b/", says "ab")
+    for _, case in ipairs {
+      { "/", "server" }, { "/a", "a" }, { "/a/", "a" }, { "/ab", "server" }, { "/a/b", "a" }, { "/a/b/c?x", "ab" },
+      { "/a?x", "a" }, { "http://h/a", "a" }, { "http://h", "server" },
+    } do
+      assert.equal(case[2], parse(s:raw(request("GET " .. case[1] .. " HTTP/1.1", "Connection: close"))).body, case[1])
+    end
+    local told = {}
+    s.srv:route("/ws", {
+      on_open = function() told[#told + 1] = "open" end, on_message = function(_, _, data) told[#told + 1] = data end,
+      on_close = function(_, code) told[#told + 1] = code end,
+    })
+    local client = s:connect "/ws/x"
+    luws.wssend(client.conn, 1, "hi")
+    till(function() return told[2] end)
+    luws.wsclose(client.conn)
+    till(function() return told[3] end)
+    assert.same({ "open", "hi", 1000 }, told)
+    assert.same({}, s.events)
+    assert.same({ nil, "bad argument #1 to 'route' (a path that begins with / expected)" }, { s.srv:route("a", {}) })
+    assert.same({ nil, "bad argument #2 to 'route' (table expected, got nil)" }, { s.srv:route "/a" })
+    assert.same({ nil, "unknown option 'on_opn' (on_open?)" }, { s.srv:route("/a", { on_opn = print }) })
+  end)
+
+  it("at most 100 requests on a connection", function()
+    local s = serving.start { on_request = function() return { body = "." } end }
+    local reply = s:raw(GET:rep(101))
+    local _, count = reply:gsub("HTTP/1.1 200", "")
+    local _, closes = reply:gsub("Connection: close", "")
+    assert.same({ 100, 1 }, { count, closes })
+  end)
+
+  it("with a subprotocol that a function chooses", function()
+    local choice
+    local s = serving.start { select_subprotocol = function(_, offered) return choice(offered) end }
+    for _, case in ipairs {
+      { function(offered) return offered[2] end, 101, "b" },
+      { function() end, 101, nil },
+      { function() return "c" end, 500, nil },
+      { function() error "x" end, 500, nil },
+    } do
+      choice = case[1]
+      log.start()
+      local reply = s:raw(upgrade("/", "Sec-WebSocket-Protocol: a, b") .. "\136\128\0\0\0\0",
+        function(all) return all:find "\136%z$" end)
+      local response = parse(reply)
+      assert.same({ case[2], case[3] }, { response.status, response.headers["sec-websocket-protocol"] })
+    end
+  end)
+
+  it("for a proxy that it trusts", function()
+    for _, case in ipairs {
+      { { "127.0.0.1", "10.0.0.1" }, "1.2.3.4, 5.6.7.8, 10.0.0.1", "5.6.7.8" },
+      { { "127.0.0.1" }, "[2001:db8::1]:80", "2001:db8::1" },
+      { { "127.0.0.1" }, "1.2.3.4:99", "1.2.3.4" },
+      { { "127.0.0.1" }, nil, "127.0.0.1" },
+      { { "127.0.0.1" }, "127.0.0.1", "127.0.0.1" },
+      { { "10.0.0.1" }, "1.2.3.4", "127.0.0.1" },
+      { nil, "1.2.3.4", "127.0.0.1" },
+    } do
+      local seen
+      local s = serving.start {
+        trusted_proxies = case[1],
+        on_request = function(asked)
+          seen = asked.remote
+          return { body = "" }
+        end,
+      }
+      s:raw(request("GET / HTTP/1.1", "Connection: close", case[2] and "X-Forwarded-For: " .. case[2] or "X: y"))
+      assert.equal(case[3], seen)
+    end
+  end)
+end)

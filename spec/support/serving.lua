@@ -1,0 +1,136 @@
+-- Servers of luws.server for specs, over real sockets: a server whose handlers note what they are told, clients that
+-- are luws's own, and raw ones that send any bytes.
+--
+--   local s = serving.start { on_message = ... }
+--   local reply = s:raw "GET / HTTP/1.1\r\n\r\n"     -- all that the server sends, up to the end
+--   local client = s:connect "/chat"                 -- client.conn, client.told
+--   serving.finish()                                 -- in after_each: ends all of it
+--
+-- It steps the reactor, which drives both ends, and knows nothing of what a spec is about.
+
+local luws = require "luws"
+local reactor = require "luws.reactor"
+local server = require "luws.server"
+local socket = require "socket"
+
+local serving = {}
+
+--- Seconds for what takes less on any machine.
+serving.PATIENCE = 10
+
+local started, raws, clients = {}, {}, {}
+
+local Serving = {}
+Serving.__index = Serving
+
+--- till(done [, wait]): steps until done() is true. Returns what it has returned. `wait` is for how long a step may
+-- wait, for specs in which the other end moves only between the steps.
+function serving.till(done, wait)
+  local deadline = luws.gettime() + serving.PATIENCE
+  while true do
+    local result = done()
+    if result then return result end
+    assert(luws.gettime() < deadline, "it takes too long")
+    reactor.step(wait or 0.02)
+  end
+end
+
+--- rest(seconds): steps for that time.
+function serving.rest(seconds)
+  local deadline = luws.gettime() + seconds
+  repeat reactor.step(0.005) until luws.gettime() >= deadline
+end
+
+--- start([options]): returns a server at a free port. Its field `events` has what its handlers were told: "open", {
+-- opcode, data }, "drain", { code, reason }. Handlers in the options are called as well.
+function serving.start(options)
+  local given, events = {}, {}
+  for name, value in pairs(options or {}) do given[name] = value end
+  if not (given.port or given.unix or given.fd or given.listeners) then given.port = 0 end
+  local self = setmetatable({ events = events, conns = {} }, Serving)
+  local function also(name, note)
+    local own = given[name]
+    given[name] = function(...)
+      note(...)
+      if own then return own(...) end
+    end
+  end
+  also("on_open", function(conn)
+    self.conns[#self.conns + 1] = conn
+    events[#events + 1] = "open"
+  end)
+  also("on_message", function(_, opcode, data) events[#events + 1] = { opcode, data } end)
+  also("on_drain", function() events[#events + 1] = "drain" end)
+  also("on_close", function(_, code, reason) events[#events + 1] = { code, reason } end)
+  self.srv = assert(server.listen(given))
+  started[#started + 1] = self
+  local host, port = self.srv:address()
+  self.host, self.port = host, port
+  return self
+end
+
+--- connect([path [, options]]): opens a WebSocket. Returns a table with its `conn`, and what its handler was `told`.
+function Serving:connect(path, options)
+  local client = { told = {} }
+  local given = { wait = false, reactor = reactor }
+  for name, value in pairs(options or {}) do given[name] = value end
+  local url = ("ws://%s:%d%s"):format(self.host, self.port, path or "/")
+  client.conn = assert(luws.wsopen(url, function(_, ...) client.told[#client.told + 1] = { ... } end, given))
+  clients[#clients + 1] = client
+  serving.till(function() return client.conn.connected or client.conn.close_code end)
+  return client
+end
+
+--- dial(): returns a raw socket that is connected to the server.
+function Serving:dial()
+  local raw = assert(socket.connect(self.host, self.port))
+  raw:settimeout(0)
+  raws[#raws + 1] = raw
+  return raw
+end
+
+--- read(raw, done): returns what a raw socket receives until done(all) is true, or up to the end; and whether it has
+-- ended.
+function serving.read(raw, done)
+  local all, ended = "", false
+  serving.till(function()
+    local data, why, part = raw:receive(65536)
+    all = all .. (data or part or "")
+    ended = why == "closed"
+    return ended or done and done(all)
+  end)
+  return all, ended
+end
+
+--- raw(bytes [, done]): sends any bytes, and returns what comes back: up to the end, or until done(all) is true.
+function Serving:raw(bytes, done)
+  local raw = self:dial()
+  raw:send(bytes)
+  return serving.read(raw, done)
+end
+
+--- request(lines): returns the bytes of a request with these lines, and with a Host.
+function serving.request(...)
+  local lines = { ... }
+  table.insert(lines, 2, "Host: h")
+  return table.concat(lines, "\r\n") .. "\r\n\r\n"
+end
+
+--- upgrade(path, ...): returns the bytes of an upgrade request, with more lines.
+function serving.upgrade(path, ...)
+  return serving.request("GET " .. path .. " HTTP/1.1", "Upgrade: websocket", "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", ...)
+end
+
+--- finish(): ends all of it. Returns whether the reactor had nothing more to do in time.
+function serving.finish()
+  for _, raw in ipairs(raws) do raw:close() end
+  for _, client in ipairs(clients) do luws.wsclose(client.conn) end
+  for _, self in ipairs(started) do self.srv:close { timeout = 0 } end
+  raws, clients, started = {}, {}, {}
+  local begun = luws.gettime()
+  reactor.run(serving.PATIENCE)
+  return luws.gettime() - begun < serving.PATIENCE
+end
+
+return serving

@@ -1,0 +1,190 @@
+---@meta luws.server
+
+--[[
+Annotations of luws.server (docs/server.md), for lua-language-server and EmmyLua. Nothing here runs. Times are in
+seconds and may be fractions, sizes are in bytes. spec/types_spec.lua compares the names with the module.
+--]]
+
+---A connection that a server has accepted.
+---@class luws.ServedConnection: luws.Connection
+---@field server luws.Server
+---@field request luws.Request the request that has opened it
+---@field remote? string the client's address; nil for a unix domain socket
+---@field id integer no other connection of the server has it
+
+---A response to a request.
+---@class luws.ServerResponse
+---@field status? integer default: 200
+---@field headers? table<string, string|number|(string|number)[]> an array has the values of a header that is repeated
+---@field body? string|number
+
+---Options of Request:accept.
+---@class luws.AcceptOptions
+---@field subprotocol? string one of those that are offered
+---@field headers? table<string, string|number|(string|number)[]> of the response
+
+---A request, as on_request is given it.
+---@class luws.Request
+---@field method string
+---@field target string as it was sent
+---@field path string nothing in it is decoded
+---@field query? string what comes after the `?`; nil if there is none
+---@field http string "1.1"
+---@field headers table<string, string> by their names in lower case
+---@field cookies table<string, string>
+---@field origin? string
+---@field subprotocols string[] those that are offered
+---@field body? string
+---@field remote? string the client's address; nil for a unix domain socket
+---@field remote_port? integer
+---@field tls? luws.TlsInfo
+local request = {}
+
+---Goes on with a request that was left for later.
+---@param options? luws.AcceptOptions
+---@return true? ok
+---@return string? message "the request is over"
+function request:accept(options) end
+
+---Answers a request that was left for later.
+---@param response luws.ServerResponse
+---@return true? ok
+---@return string? message "the request is over"
+function request:refuse(response) end
+
+---What handles requests and connections.
+---@class luws.Handlers
+---@field on_request? fun(request: luws.Request): luws.ServerResponse|any returns nil to go on, or server.later
+---@field on_open? fun(conn: luws.ServedConnection, request: luws.Request)
+---@field on_message? fun(conn: luws.ServedConnection, opcode: integer, data: string)
+---@field on_drain? fun(conn: luws.ServedConnection)
+---@field on_close? fun(conn: luws.ServedConnection, code: integer, reason: string)
+---@field methods? string|string[] default: GET and HEAD
+---@field max_body? integer default: 0, which takes no body
+---@field origins? string|string[] default: any
+---@field subprotocols? string|string[]
+---@field select_subprotocol? fun(request: luws.Request, offered: string[]): string?
+---@field response_headers? table<string, string|number|(string|number)[]>|fun(request: luws.Request): table
+
+---Where to listen.
+---@class luws.Place
+---@field host? string default: "127.0.0.1"
+---@field port? integer 0: any that is free
+---@field unix? string the path of a unix domain socket
+---@field fd? integer|"systemd" a descriptor that listens already
+---@field backlog? integer default: 1024
+---@field reuseport? boolean default: false
+
+---Options of listen, which has those of Place and of Handlers as well.
+---@class luws.ServerOptions: luws.Place, luws.Handlers
+---@field listeners? luws.Place[]
+---@field max_connections? integer default: 10000
+---@field trusted_proxies? string|string[]
+---@field max_payload_size? integer default: 1048576
+---@field max_buffered? integer default: 1048576
+---@field send_timeout? number default: 0
+---@field close_timeout? number default: 5
+---@field upgrade_timeout? number default: 5
+---@field ping_interval? number default: 20
+---@field ping_timeout? number default: 20
+---@field receive_chunk_size? integer
+---@field receive_timeout? number
+---@field fragment_size? integer
+---@field deflate? boolean|luws.DeflateOptions
+---@field control_handler? fun(conn: luws.ServedConnection, opcode: integer, data: string): boolean?
+---@field sink? fun(conn: luws.ServedConnection, opcode: integer): function?
+---@field handler_args? any[]
+---@field validate_utf8? boolean
+---@field allow_long_lengths? boolean
+---@field coalesce? boolean|integer
+---@field reactor? luws.reactor
+
+---Options of Server:close.
+---@class luws.CloseOptions
+---@field code? integer default: 1001
+---@field reason? string
+---@field timeout? number default: 5
+
+---Options of Server:run.
+---@class luws.RunOptions
+---@field done? fun(): boolean? called after each step; true ends the run
+
+---@class luws.Server
+local server = {}
+
+---One step of the reactor.
+---@param seconds? number
+---@return integer? turns
+---@return string? message "closed"
+function server:step(seconds) end
+
+---Steps until nothing is left of the server.
+---@param options? luws.RunOptions
+---@return true? ok
+---@return string? message
+function server:run(options) end
+
+---Shuts the server down.
+---@param options? luws.CloseOptions
+---@return true? ok
+---@return string? message
+function server:close(options) end
+
+---Whether nothing is left of the server.
+---@return boolean
+function server:is_closed() end
+
+---Host and port of the first listener, or its path.
+---@return string? host
+---@return integer? port
+function server:address() end
+
+---@return { host: string?, port: integer?, path: string? }[]
+function server:addresses() end
+
+---Iterates over the connections that are open.
+---@return fun(): luws.ServedConnection?
+function server:connections() end
+
+---How many connections are open.
+---@return integer
+function server:count() end
+
+---Has requests below a path handled by others.
+---@param prefix string
+---@param handlers luws.Handlers
+---@return luws.Server? server
+---@return string? message
+function server:route(prefix, handlers) end
+
+---@return { accepted: integer, refused: integer, open: integer }
+function server:stats() end
+
+---For outer loops: the reactor's descriptor.
+---@return integer
+function server:pollfd() end
+
+---@return integer
+function server:getfd() end
+
+---@return "r"
+function server:events() end
+
+---@return number?
+function server:timeout() end
+
+---@return boolean
+function server:dirty() end
+
+---WebSocket servers.
+---@class luws.servers
+---@field later any what on_request returns if the request is answered later
+local servers = {}
+
+---Listens.
+---@param options luws.ServerOptions
+---@return luws.Server? server
+---@return string? message
+function servers.listen(options) end
+
+return servers
