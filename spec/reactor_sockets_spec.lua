@@ -236,6 +236,13 @@ describe("watch_fd", function()
     for _, bad in ipairs { 9999, fd } do
       assert.same({ false, text:format(bad) }, { pcall(reactor.watch_fd, bad, "r", print) })
     end
+    local file = assert(io.open("docs/reactor.md"))
+    local pipe = assert(io.popen "ls -l /proc/$PPID/fd")
+    local number = tonumber(pipe:read("*a"):match "(%d+) %-> [^\n]*docs/reactor%.md")
+    pipe:close()
+    assert.same({ false, ("reactor: descriptor %d cannot be watched: it is always ready, as files are"):format(number) },
+      { pcall(reactor.watch_fd, number, "r", print) })
+    file:close()
   end)
 end)
 

@@ -90,7 +90,12 @@ fn poller_add(_: &Rc<Context>, arguments: &[Value]) -> Reply {
         Some(Ok(())) => vec![true.into()],
         Some(Err(error)) => {
             let is_known = error.kind() == io::ErrorKind::AlreadyExists;
-            vec![Value::Nil, describe(&error).into(), is_known.into()]
+            let why = match error.kind() {
+                // epoll's word for what need not be watched.
+                io::ErrorKind::PermissionDenied => "it is always ready, as files are".into(),
+                _ => describe(&error),
+            };
+            vec![Value::Nil, why.into(), is_known.into()]
         }
         None => failure(FOREIGN),
     }
