@@ -18,8 +18,8 @@ local OFTEN = 0.002
 -- The longest wait of a user's socket, in seconds.
 local STEP = 0.2
 
--- The size of an encrypted alert, in bytes.
-local ALERT = 23
+-- The size of an encrypted alert of TLS 1.2 (AES-GCM), in bytes.
+local ALERT = 31
 
 local EXACT = 1e-6
 
