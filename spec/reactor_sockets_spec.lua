@@ -240,8 +240,8 @@ describe("watch_fd", function()
     local pipe = assert(io.popen "ls -l /proc/$PPID/fd")
     local number = tonumber(pipe:read("*a"):match "(%d+) %-> [^\n]*docs/reactor%.md")
     pipe:close()
-    assert.same({ false, ("reactor: descriptor %d cannot be watched: it is always ready, as files are"):format(number) },
-      { pcall(reactor.watch_fd, number, "r", print) })
+    text = "reactor: descriptor %d cannot be watched: it is always ready, as files are"
+    assert.same({ false, text:format(number) }, { pcall(reactor.watch_fd, number, "r", print) })
     file:close()
   end)
 end)
