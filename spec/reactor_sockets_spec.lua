@@ -430,3 +430,74 @@ describe("a program of its own", function()
   end)
 end)
 
+
+describe("watch_signal", function()
+  local function output(command)
+    local pipe = assert(io.popen(command))
+    local text = pipe:read "*a"
+    pipe:close()
+    return text
+  end
+
+  -- The shell's parent is this process.
+  local function send(signal) output(("kill -%s $PPID"):format(signal)) end
+
+  it("calls for each time that the signal has come, until it is cancelled", function()
+    local seen = {}
+    local function note(name) seen[#seen + 1] = name end
+    local one, other = reactor.watch_signal("USR1", note), reactor.watch_signal("USR2", note)
+    assert.same({ false, "reactor: signal USR1 cannot be watched: it is watched already" },
+      { pcall(reactor.watch_signal, "USR1", note) })
+    assert.equal(0, reactor.step()) -- there is nothing else
+    reactor.run()
+    for _, signal in ipairs { "USR1", "USR2", "USR1" } do
+      send(signal)
+      assert.equal(1, reactor.step(0))
+      assert.equal(0, reactor.step(0))
+    end
+    assert.same({ "USR1", "USR2", "USR1" }, seen)
+    send "USR1"
+    one:cancel()
+    one:cancel()
+    assert.equal(0, reactor.step(0))
+    one = reactor.watch_signal("USR1", note)
+    assert.equal(0, reactor.step(0))
+    local timer = reactor.after(PATIENCE, error)
+    output "(sleep 0.05; kill -USR1 $PPID) >/dev/null &"
+    reactor.step(PATIENCE)
+    assert.equal(4, #seen)
+    for _, watch in ipairs { one, other, timer } do watch:cancel() end
+  end)
+
+  -- what the program does, its output and its status
+  local PROGRAM = [[
+    local reactor = require("luws.reactor")
+    local function ends() os.execute("kill -TERM $PPID") end
+    %s
+  ]]
+  for name, case in pairs {
+    ["is what ends a process if nobody watches for it"] = { "ends() print('not reached')", "", 143 },
+    ["does nothing but call"] = {
+      "local n = 0 reactor.watch_signal('TERM', function(name) n = n + 1 print(name) end)"
+        .. " reactor.after(0, ends) reactor.after(0, ends) reactor.run() reactor.step(0) print(n)", "TERM\n1\n", 0,
+    },
+    ["is as before once it is cancelled"] = {
+      "reactor.watch_signal('TERM', print):cancel() ends() print('not reached')", "", 143,
+    },
+    ["is still ignored if the process was started so"] = {
+      "reactor.watch_signal('TERM', print) ends() print(reactor.step(0))", "0\n", 0, "trap '' TERM;",
+    },
+  } do
+    it("tells of a signal that " .. name, function()
+      local said, status = child.run { input = PROGRAM:format(case[1]), environment = case[4] }
+      assert.same({ case[2], case[3] }, { (said:gsub("^Terminated\n", "")), status }) -- which the shell says
+    end)
+  end
+
+  it("says what cannot be watched", function()
+    for _, name in ipairs { "KILL", "int", "" } do
+      assert.same({ false, ("reactor: signal %s cannot be watched: there is no such signal"):format(name) },
+        { pcall(reactor.watch_signal, name, print) })
+    end
+  end)
+end)

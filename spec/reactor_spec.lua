@@ -212,6 +212,8 @@ describe("a function of the reactor raises a text for", function()
     { "watch_fd", { -1, "r", nothing }, "bad argument #1 to 'watch_fd' (not a descriptor: -1)" },
     { "watch_fd", { 0, "x", nothing }, "bad argument #2 to 'watch_fd' ('r', 'w' or 'rw' expected, got 'x')" },
     { "watch_fd", { 0, "r" }, "bad argument #3 to 'watch_fd' (function expected, got nil)" },
+    { "watch_signal", { 2, nothing }, "bad argument #1 to 'watch_signal' (string expected, got number)" },
+    { "watch_signal", { "INT" }, "bad argument #2 to 'watch_signal' (function expected, got nil)" },
   } do
     local name, arguments, text = unpack(case)
     it(text, function()

@@ -30,7 +30,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
             "address", "cookies", "http", "json", "memory", "net", "protocol", "proxy", "session", "tls",
             "url",
         ],
-        &["mlua_sys", "simdutf8"],
+        &["mlua_sys", "nix", "simdutf8"],
     ),
 ];
 

@@ -1,10 +1,10 @@
 --[[
 The reactor as programs see it: they step or run it, or hang it into an outer event loop, and have it call functions at
-a time or when a descriptor is ready. There is one for each world, and so one for the real sockets of a Lua state,
-whatever instances of luws are in it. Who has a turn and when is in turns.lua.
+a time, when a descriptor is ready or when a signal comes. There is one for each world, and so one for the real sockets
+of a Lua state, whatever instances of luws are in it. Who has a turn and when is in turns.lua.
 --]]
 
-local _, import, world = ...
+local native, import, world = ...
 local clock, guard, log, turns = import("clock"), import("guard"), import("log"), import("turns")
 
 local reactor = {}
@@ -49,13 +49,14 @@ end
 local Handle = {}
 Handle.__index = Handle
 
---- cancel(): the timer or the descriptor is not of interest any more. May be called at any time, repeatedly.
+--- cancel(): the timer, the descriptor or the signal is of no interest any more. May be called at any time, repeatedly.
 function Handle:cancel()
-  local item, fd = self.item, self.fd
-  self.item, self.fd = nil, nil
+  local item, fd, signal = self.item, self.fd, self.signal
+  self.item, self.fd, self.signal = nil, nil, nil
   if not item then return end
   item:leave()
   if fd then turns.unwatch(fd) end
+  if signal then native.signal_end(signal) end
 end
 
 --- after(seconds, f): calls f() after that time. Returns an object whose method cancel() prevents it.
@@ -102,6 +103,28 @@ function public.watch_fd(fd, events, f)
     error(("reactor: descriptor %d cannot be watched: %s"):format(fd, why), 0)
   end
   return handle
+end
+
+--- watch_signal(name, f): calls f(name) when the signal of that name comes: "INT", "TERM", "HUP", "QUIT", "USR1" or
+-- "USR2". Until the object that it returns is cancelled, the signal does nothing else. Does not keep run() from ending.
+function public.watch_signal(name, f)
+  check("watch_signal", 1, name, "string")
+  if not guard.is_callable(f) then check("watch_signal", 2, f, "function") end
+  local signal, why = native.signal_watch(name)
+  if not signal then error(("reactor: signal %s cannot be watched: %s"):format(name, why), 0) end
+  local item = turns.item(function()
+    if native.signal_take(signal) then called("a watched signal", f, name) end
+  end, turns.ASIDE)
+  local fd = native.signal_fd(signal)
+  turns.enter(item)
+  local ok
+  ok, why = item:watch(fd, true, false)
+  if not ok then
+    item:leave()
+    native.signal_end(signal)
+    error(("reactor: signal %s cannot be watched: %s"):format(name, why), 0)
+  end
+  return setmetatable({ item = item, fd = fd, signal = signal }, Handle)
 end
 
 --- add(conn): drives a connection until it is over: its handler is called without any wsreceive. Returns true, or false

@@ -71,11 +71,17 @@ local function functions()
   client:close()
   listener:close()
   assert(fired == 1 and watched == 1)
+  local signalled
+  local signal = reactor.watch_signal("USR1", function(name) signalled = name end)
+  os.execute "kill -USR1 $PPID"
+  till(function() return signalled == "USR1" end)
+  signal:cancel()
   assert(reactor.attach() == false and select(2, reactor.attach "luv") == "luv is not here")
   for _, call in ipairs {
     function() reactor.after("x") end, function() reactor.after(0 / 0, print) end, function() reactor.step {} end,
     function() reactor.watch_fd(-5, "r", print) end, function() reactor.watch_fd(1, "x", print) end,
     function() reactor.watch_fd(9999, "r", print) end, function() reactor.attach "nobody" end,
+    function() reactor.watch_signal("KILL", print) end,
   } do
     local ok, why = pcall(call)
     assert(ok or type(why) == "string")

@@ -6,6 +6,7 @@
 //! The functions take and return [`Value`]s. Only [`raw`] calls Lua's C API.
 
 mod auth;
+mod console;
 mod cookies;
 mod listener;
 mod objects;
@@ -54,6 +55,7 @@ const FUNCTIONS: &[&[(&CStr, Native)]] = &[
     cookies::FUNCTIONS,
     auth::FUNCTIONS,
     proxy::FUNCTIONS,
+    console::FUNCTIONS,
 ];
 
 const OWN_FUNCTIONS: &[(&CStr, Native)] = &[

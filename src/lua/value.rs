@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::listener::LuaListener;
 use super::poller::LuaPoller;
+use super::raw::SignalWatch;
 use super::session::LuaSession;
 use super::socket::Socket;
 use crate::cookies::Jar;
@@ -24,6 +25,8 @@ pub(super) enum Handle {
     Jar(Rc<RefCell<Jar>>),
     Acceptor(Rc<Acceptor>),
     Listener(Rc<LuaListener>),
+    /// A signal that is watched, until that is ended.
+    Signal(Rc<RefCell<Option<SignalWatch>>>),
     /// A virtual clock: the time it shows, in seconds.
     Clock(Rc<Cell<f64>>),
 }

@@ -1,7 +1,9 @@
 //! Sockets: from names to addresses, from addresses to non-blocking sockets, listeners; and the clocks. Knows nothing of
 //! WebSocket.
 
+pub mod console;
 pub mod listen;
+pub mod pipe;
 pub mod poller;
 pub mod process;
 pub mod resolve;

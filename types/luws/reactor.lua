@@ -9,7 +9,7 @@ seconds and may be fractions. spec/types_spec.lua compares the names with the mo
 ---@class luws.reactor
 local reactor = {}
 
----What after and watch_fd return.
+---What after, watch_fd and watch_signal return.
 ---@class luws.Watch
 local watch = {}
 
@@ -46,6 +46,12 @@ function reactor.after(seconds, f) end
 ---@param f fun(fd: integer, events: "r"|"w"|"rw")
 ---@return luws.Watch
 function reactor.watch_fd(fd, events, f) end
+
+---Calls f when the signal comes, which does nothing else until then. It does not keep run from ending.
+---@param name "INT"|"TERM"|"HUP"|"QUIT"|"USR1"|"USR2"
+---@param f fun(name: string)
+---@return luws.Watch
+function reactor.watch_signal(name, f) end
 
 ---Hangs the reactor into an event loop; without a name, into the one that is there.
 ---@param host? "openluup"|"cqueues"|"copas"|"luv"

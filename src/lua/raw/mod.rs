@@ -18,7 +18,7 @@
 //!
 //! Knows nothing of sessions except how to find them. [`quick`] holds the usual paths of wsreceive and wssend, [`hot`]
 //! the other functions that are called often, [`input`] those that take received bytes, [`json`] those that make Lua values
-//! of JSON and back.
+//! of JSON and back. [`signals`] is not about Lua: it sets what happens at signals, which is unsafe, too.
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
@@ -40,9 +40,11 @@ mod input;
 mod json;
 mod quick;
 mod reserve;
+mod signals;
 mod userdata;
 
 pub(super) use reserve::trim;
+pub(super) use signals::SignalWatch;
 use userdata::{context, push_object, with_object};
 
 /// The upvalues of every function, then the function's number for those that share [`call`].
@@ -115,7 +117,7 @@ unsafe fn load_driver(state: *mut State) {
         push_function(state, userdata::collect, 0);
         userdata::finish_metatable(state, 1);
         // 4: the functions
-        ffi::lua_createtable(state, 0, 80);
+        ffi::lua_createtable(state, 0, 88);
         for (group, functions) in FUNCTIONS.iter().enumerate() {
             for (index, (name, _)) in functions.iter().enumerate() {
                 push_function(state, call, group * GROUP + index);
