@@ -205,7 +205,7 @@ local function receive_more(conn, ...)
   local state = state_of(conn)
   if not state then return absent(conn, "wsreceive", nil) end
   if state.owner then return nil, "served" end -- the server receives
-  if state.phase == "connecting" and import("drive").opening(conn, state) then return false, 0 end
+  if connection.is_opening(state) and import("drive").opening(conn, state) then return false, 0 end
   return result(conn, receive.receive(conn, state, ...))
 end
 

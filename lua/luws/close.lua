@@ -38,6 +38,15 @@ function close.finish(state, over, news, is_failed)
   return true
 end
 
+--- insist(state): has what an open connection has left at its end dealt with, if an error has broken that off.
+function close.insist(state)
+  if state.lingering then
+    linger.insist(state)
+  elseif state.box then
+    linger.begin(state, linger.entry(state, close_timeout(state), true))
+  end
+end
+
 --- failed(state, why, news): ends a connection whose peer has broken a rule, or whose TLS has failed.
 function close.failed(state, why, news)
   return close.finish(state, why, news, true)
@@ -72,13 +81,13 @@ end
 --- by_user(state, code, reason): does what wsclose does, in any state of the connection. No handler is called after
 -- this.
 function close.by_user(state, code, reason)
-  state.keeper, state.outbox = nil, nil
+  state.keeper, state.outbox, state.plan = nil, nil, nil
   if state.phase == "connecting" then
     open.cancel(state)
   elseif state.phase ~= "closed" then
     close.close(state, code, reason)
-  elseif state.lingering then
-    linger.insist(state)
+  else
+    close.insist(state)
   end
   state.over, state.news = "not connected", nil
 end

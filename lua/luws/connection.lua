@@ -79,7 +79,7 @@ function connection.new(opening)
     over = nil, -- why the connection is closed
     news = nil, -- what the handler is to be told about the end
     failure = nil, -- why it was never open: text, hop, kind, response
-    lingering = nil, -- its entry in `linger`
+    lingering = nil, -- its entry in `linger`, once it is over; until then `box` shows that it was open
     leave_gate = nil, -- says that it is not being opened any more (gate)
     item = nil, -- its item in the reactor, if that drives it
     close_frame = nil, -- code and reason of the close frame that `linger` is to send
@@ -88,7 +88,8 @@ function connection.new(opening)
     greets = false, -- open_handler is to be called, or messages of the outbox are to be sent
     -- All other fields belong to one part each. open: plan, reconnect, deadline, hop, answered, refusal, socket and
     -- is_in (at the gate); drive: attempts, watched, told_end and is_polled; receive: size, announces, is_lossy,
-    -- was_greeted and is_greeting; server/exchange: exchange; sink: sink and announced; trace: tracing; opener: waiter.
+    -- was_greeted, is_greeting and is_telling; server/exchange: exchange; sink: sink and announced; trace: tracing;
+    -- opener: waiter.
   }
 end
 
@@ -98,6 +99,13 @@ local function brought(wire)
   local came = wire.came
   if came > 0 then wire.came = 0 end -- usually it is the class's, and the wire has no such field
   return came
+end
+
+--- is_opening(state): returns whether a connection is being opened, or the program's table does not say yet how that
+-- has ended: until then the plan is there.
+function connection.is_opening(state)
+  local phase = state.phase
+  return phase == "connecting" or state.plan ~= nil and (phase == "open" or state.failure ~= nil)
 end
 
 --- leave_gate(state): makes room for others that are to be opened to the same place.

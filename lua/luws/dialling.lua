@@ -25,7 +25,9 @@ function Dialling:wait(_, _, seconds)
   self.wire, self.more = self.dial:advance(math.min(seconds, STEP))
 end
 
-function Dialling:close() self.dial:cancel() end
+function Dialling:close()
+  if self.wire then self.wire:close() else self.dial:cancel() end
+end
 
 --- wake(item): gives the reactor's item a turn once the name has been looked up, which may be the case by now.
 -- Returns false if nobody can tell it.

@@ -27,11 +27,12 @@ local ENDED = 4 -- what the poller adds for an end
 local function watch_descriptors(item, state)
   local wire = state.wire
   if not wire or wire == state.watched and not wire.descriptors then return end
-  state.watched = wire
+  state.attempts = state.attempts or {}
   if wire.wake and not wire:wake(item) then state.is_polled = true end
   if wire.watch then
     if wire:watch(function() item:notice() end) == false then state.is_polled = true end
     item:notice() -- as a descriptor tells at first what is already so
+    state.watched = wire
     return
   end
   for _, fd in ipairs(wire.descriptors and wire:descriptors() or { wire:descriptor() }) do
@@ -41,6 +42,7 @@ local function watch_descriptors(item, state)
     state.attempts[fd] = true
   end
   if not wire.descriptors and not (wire.descriptor and wire:descriptor()) then state.is_polled = true end
+  state.watched = wire -- last, so that it is done again if it is broken off
 end
 
 --- Returns the time at which a connection is to have its turn. Nobody tells whether the coroutine that sends a message
@@ -80,8 +82,8 @@ function drive.opened(conn, state)
   state.item:notice() -- if it was not the reactor that took the last step
 end
 
---- opening(conn, state): goes on with opening a connection, without waiting. Returns until when it waits, if it is not
--- over.
+--- opening(conn, state): goes on with opening a connection, without waiting, or with telling of that, if it was broken
+-- off. Returns until when it waits, if it is not over.
 function drive.opening(conn, state)
   local now = clock.now()
   local due = advance(state, now)
@@ -125,6 +127,7 @@ end
 local function turn_of_open(item, now)
   local state = item.state
   local conn = state.conn
+  if state.watched ~= state.wire then watch_descriptors(item, state) end
   if (state.is_paused or state.awaits_drain) and connection.is_held(state) then return turn_of_held(item, now) end
   local is_left, more, count, rest = poll(conn, EVENTS)
   if is_left then
@@ -176,7 +179,7 @@ local function turn(item, now, happened)
   local phase = state.phase
   -- An end may be told long before it is read. That of an attempt to connect says nothing about another's.
   if happened >= ENDED and state.wire == state.watched then state.told_end = state.wire end
-  if phase == "connecting" then return turn_of_opening(item, now) end
+  if connection.is_opening(state) then return turn_of_opening(item, now) end
   if phase ~= "closed" then return turn_of_open(item, now) end
   return turn_of_closed(item, now)
 end
@@ -198,7 +201,7 @@ end
 --- enter(state): has the reactor drive a connection from now on. If it raises an error, nothing has changed: what the
 -- reactor drives is not collected, and whoever gets an error does not have the connection.
 function drive.enter(state)
-  if state.item then return end
+  if state.item and state.item.token then return end -- without a token, that was broken off
   local item = turns.item(turn, state)
   state.item = item
   local ok, why = guard.caught(enter, item, state)

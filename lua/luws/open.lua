@@ -152,7 +152,10 @@ end
 function dial_step(state, now)
   local wire, plan = state.wire, state.plan
   local made, more = wire.wire, wire.more
-  if not made and not more then made, more = wire.dial:advance(0) end
+  if not made and not more then
+    wire:wait(nil, nil, 0)
+    made, more = wire.wire, wire.more
+  end
   if made then return connected(state, made, more) end
   local why = more
   if not why and now < state.deadline then
@@ -362,6 +365,7 @@ end
 
 --- raised(state, err): ends an attempt in which the user's connect function, or a debug hook, has raised an error.
 function open.raised(state, err)
+  if state.phase ~= "connecting" then return end -- user code has closed it before
   local text = guard.text(err) or type(err)
   if state.plan then
     fail(state, nil, text)

@@ -47,7 +47,8 @@ function Connection:__index(key)
   if key == "bufferedAmount" then
     local state = state_of(self)
     if not state then return 0 end
-    return (state.outbox and state.outbox.size or 0) + (state.phase ~= "connecting" and connection.outgoing(state) or 0)
+    local kept = state.outbox and state.outbox:size() or 0
+    return kept + (state.phase ~= "connecting" and connection.outgoing(state) or 0)
   end
   -- The data of messages that have not left yet, even while the connection lingers, and what never has.
   if key == "bufferedPayload" then
@@ -55,7 +56,7 @@ function Connection:__index(key)
     if not (state and state.session) then return 0 end
     local lingering = state.lingering
     local unsent = lingering and lingering.over and lingering.unsent or native.unsent(state.session)
-    return unsent + (state.outbox and state.outbox.size or 0)
+    return unsent + (state.outbox and state.outbox:size() or 0)
   end
   return made[key]
 end

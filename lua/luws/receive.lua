@@ -75,30 +75,58 @@ end
 -- is wanted.
 function receive.tell_news(conn, state)
   local news = state.news
-  if news then
+  if news and state.owner then
+    state.news = nil -- a server tells its on_close
+  elseif news then
+    -- If this is broken off, the session still knows whether the handler was reached; so it is, once.
+    if not state.is_telling or native.was_interrupted(state.session) then
+      if state.session then native.hand_over(state.session) end
+      state.is_telling = true
+      local ok, err = guard.try(tell, conn, state, false, news)
+      if not ok then
+        -- Where handlers can yield, nobody knows whether it was reached.
+        if guard.is_nested() then state.keeper, state.outbox, state.over = nil, nil, "interrupted" end
+        error(err, 0)
+      end
+    end
     state.news = nil
-    if not state.owner then tell(conn, state, false, news) end -- a server tells its on_close
   end
+  state.is_telling = nil
   if state.keeper and state.phase == "closed" then state.keeper:lost(conn, state, news or state.over) end
 end
 
---- greet(conn, state): calls the user's open_handler, once, because the connection is open. Then sends the messages
--- that have waited for that.
-local function greet(conn, state)
+--- greeting(conn, state): does the work of greet, and may be broken off. Before the handler was reached, that ends the
+-- connection, as for a message; after that, it is done again, except for the handler.
+local function greeting(conn, state)
   local handler = state.opening.open_handler
-  state.greets = false
-  connection.settle(state)
   if handler and not state.was_greeted then
+    native.hand_over(state.session)
     state.was_greeted, state.is_greeting = true, true
     local ok, err = guard.call(state, handler, conn)
     state.is_greeting = false
     finished(conn, ok, err, "the open_handler of %s raised an error")
   end
   local outbox = state.outbox
-  if not outbox or outbox:is_empty() or state.phase ~= "open" then return end
-  outbox:flush(conn, state)
-  state.greets = not outbox:is_empty() -- there was no memory for the rest
+  if outbox and state.phase == "open" then outbox:flush(conn, state) end
+  -- If something is left, there was no memory for it.
+  state.greets = outbox ~= nil and state.phase == "open" and not outbox:is_empty()
   connection.settle(state)
+end
+
+--- greet(conn, state): calls the user's open_handler, once, because the connection is open. Then sends the messages
+-- that have waited for that.
+local function greet(conn, state)
+  if state.is_greeting then
+    -- The handler calls wsreceive; unless the call was broken off where nothing is caught.
+    if guard.can_yield or native.is_delivering(state.session) then return end
+    state.is_greeting = false
+  end
+  local ok, err = guard.try(greeting, conn, state)
+  if ok then return end
+  -- Where handlers can yield, nobody knows whether it was reached.
+  if state.is_greeting and guard.is_nested() then close.interrupted(state) end
+  state.is_greeting = false
+  error(err, 0)
 end
 
 --- control(conn, state, opcode, data): calls the user's control_handler, and sends the default reply unless that

@@ -8,8 +8,9 @@ present state as `keeper`, so wsclose ends everything by taking it out there.
 --]]
 
 local native, import = ...
-local backoff, clock, connection, guard = import("backoff"), import("clock"), import("connection"), import("guard")
-local log, open, options, quick = import("log"), import("open"), import("options"), import("quick")
+local backoff, clock, close, connection = import("backoff"), import("clock"), import("close"), import("connection")
+local guard, log, open, options = import("guard"), import("log"), import("open"), import("options")
+local quick = import("quick")
 
 local STATE, NUMBER = log.STATE, log.NUMBER
 
@@ -41,12 +42,15 @@ local function choose(self, conn, why, failure)
   if not wanted or native.not_ours(self.process) then return nil end
   local settings = backoff.settings(wanted) or self.settings -- if they are wrong, the next attempt will say so
   self.settings = settings
-  if not failure and clock.now() - self.since >= settings.stable then self.attempt = 0 end
+  local was_stable = not failure and self.since and clock.now() - self.since >= settings.stable
+  if was_stable then self.attempt = 0 end
   self.attempt = self.attempt + 1
   local attempt = self.attempt
   local delay = backoff.delay(settings, attempt, failure, self.since ~= nil)
   if not settings.on or settings.attempts and attempt > settings.attempts then return delay end
+  self.is_deciding = true
   local ok, answer = guard.free(settings.on, conn, why, attempt)
+  self.is_deciding = false
   if not ok then
     log.handler_failed(("the reconnect.on of %s raised an error"):format(guard.name(conn)), answer)
   elseif answer == false then
@@ -60,10 +64,9 @@ end
 --- decide(conn, why, failure): asks the settings and the program about the next attempt. Returns after how many seconds
 -- it is to be made, nil for giving up; then the error, if this was interrupted.
 function Keeper:decide(conn, why, failure)
-  self.is_deciding = true
   local ok, delay = guard.caught(choose, self, conn, why, failure)
-  self.is_deciding = false
   if ok then return delay end
+  self.is_deciding = false
   return nil, delay
 end
 
@@ -81,8 +84,11 @@ local function wait_step(state, now)
   return open.again(state, state.keeper.target, options.of(state.conn))
 end
 
+--- retry(state, delay): has the step wait for so many seconds. Its failure has been dealt with then.
 local function retry(state, delay)
-  state.retry_at, state.step = clock.now() + delay, wait_step
+  state.retry_at = state.retry_at or clock.now() + delay
+  state.step = wait_step
+  state.failure = nil
 end
 
 --- opened(conn, state): notes that the connection is open.
@@ -112,6 +118,7 @@ function Keeper:lost(conn, state, why)
     log.debug("%s is not opened again", guard.name(conn))
     return
   end
+  close.insist(state)
   log.debug("%s is lost: %s; trying again in %.1f s", guard.name(conn), why, delay)
   local following = connection.new(state.opening)
   following.conn, following.keeper, following.outbox = conn, self, state.outbox
@@ -125,6 +132,7 @@ end
 --- failed(conn, state): deals with an attempt that has failed.
 function Keeper:failed(conn, state)
   if self.is_deciding then return end
+  if state.retry_at then return retry(state) end -- it was broken off
   local failure = state.failure
   conn.response = failure.response
   local delay, interruption = self:decide(conn, failure.text, failure)
@@ -150,7 +158,6 @@ function Keeper:failed(conn, state)
     log.debug("%s cannot be opened: %s; trying again in %.1f s", guard.name(conn), failure.text, delay)
   end
   retry(state, delay)
-  state.failure = nil
 end
 
 return reconnect

@@ -82,6 +82,13 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"holds_more", holds_more),
     // was_interrupted(session): whether an event was handed over and never delivered
     (c"was_interrupted", was_interrupted),
+    // hand_over(session): counts something that the driver has for a handler as an event that was handed over
+    (c"hand_over", hand_over),
+    // is_delivering(session): whether one of its handlers is being called
+    (c"is_delivering", is_delivering),
+    // send_once(session, number, opcode, data): queues a message, unless one with this number, or a later one, was queued
+    // by this function before; so whoever is interrupted can repeat it. Returns true; or nil and why it was not queued
+    (c"send_once", send_once),
     // failure(session): details of the failure event: the hop, the kind, the code of our close frame
     (c"failure", failure_of),
     // response(session): client only: subprotocol, headers, status, reason
@@ -198,6 +205,23 @@ deed!(failed, |session, arguments| {
 });
 deed!(holds_more, |session, arguments| session.ask(Session::holds_more));
 deed!(was_interrupted, |session, arguments| session.handed.get() && !session.is_busy());
+
+deed!(hand_over, |session, arguments| {
+    session.break_off();
+    true
+});
+
+deed!(is_delivering, |session, arguments| session.is_delivering());
+
+fn send_once(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let Some(session) = session(arguments) else { return failure("not connected") };
+    let [number, opcode] = [1, 2].map(|index| argument(arguments, index).size());
+    let data = argument(arguments, 3).bytes().unwrap_or_default();
+    match session.send_once(number, opcode as u8, data) {
+        Ok(()) => vec![true.into()],
+        Err(why) => failure(why.into_owned()),
+    }
+}
 
 fn failure_of(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let failure =

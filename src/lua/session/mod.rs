@@ -68,6 +68,8 @@ pub(super) struct LuaSession {
     attempt: Cell<usize>,
     /// How many functions of this session are calling Lua, and use the session afterwards.
     calls: Cell<u32>,
+    /// The number of the last message that `send_once` has queued.
+    sent_once: Cell<usize>,
     /// The number of complete frames when it was last asked for, and when the peer was last heard from, in seconds.
     frames: Cell<u64>,
     heard: Cell<f64>,
@@ -142,6 +144,7 @@ impl LuaSession {
             fresh: Cell::new(false),
             attempt: Cell::new(0),
             calls: Cell::new(0),
+            sent_once: Cell::new(0),
             frames: Cell::new(0),
             heard: Cell::new(0.0),
             alive_until: Cell::new(f64::INFINITY),
@@ -165,6 +168,11 @@ impl LuaSession {
     pub(super) fn end_delivery(&self) {
         self.calls.set(self.calls.get() - 1);
         self.context.depth.set(self.context.depth.get() - 1);
+    }
+
+    /// Whether a handler is being called, not counting those of coroutines that can yield in them.
+    pub(super) fn is_delivering(&self) -> bool {
+        self.calls.get() > 0
     }
 
     /// Whether deliveries are nested as deeply as allowed.

@@ -217,6 +217,15 @@ impl LuaSession {
         self.queue(|session| self.send_lending(session, opcode, data, fin, data.len()))
     }
 
+    /// Queues a message, unless one with this number or a later one was queued by this function before.
+    pub(super) fn send_once(&self, number: usize, opcode: u8, data: &[u8]) -> Result<(), Reason> {
+        if number > self.sent_once.get() {
+            self.send(opcode, data, true)?;
+            self.sent_once.set(number);
+        }
+        Ok(())
+    }
+
     /// Sends with borrowed storage for `length` bytes, which is returned if nothing was queued.
     fn send_lending(
         &self,
