@@ -58,6 +58,28 @@ describe("a world of luws.mock", function()
     net:finish()
   end)
 
+  it("ends a connection cleanly whose program closes it", function()
+    local server = net:listen(URL)
+    for _, seconds in ipairs { 0, 0.25 } do
+      server.close_delay = seconds
+      local conn = open(net, server, { wait = false })
+      net:run()
+      luws.wssend(conn, 8, "\3\232")
+      net:advance(1)
+      assert.same({ 1000, true }, { conn.close_code, conn.was_clean })
+    end
+    net:finish()
+  end)
+
+  it("gives a connection a socket that can be closed under it", function()
+    local server = net:listen(URL)
+    local conn, peer, told = open(net, server)
+    assert.same({ -1, 1, 1 }, { conn.socket:getfd(), conn.socket:setoption("keepalive", true), conn.socket:close() })
+    net:run()
+    assert.same({ { { false, "receiver error: closed" } }, 1006 }, { told, peer.closed.code })
+    net:finish()
+  end)
+
   it("hands every function of the API on to the world of its connection", function()
     local server = net:listen(URL)
     local conn, peer, told = open(net, server, { coalesce = 10, wait = true })

@@ -110,6 +110,19 @@ end
 local Dial = {}
 Dial.__index = Dial
 
+--- Returns the user's object for a socket (conn.socket).
+local function socket_of(near)
+  return {
+    getfd = function() return -1 end,
+    setoption = function() return 1 end,
+    close = function()
+      near:close()
+      near.other:close()
+      return 1
+    end,
+  }
+end
+
 function Dial:advance(seconds)
   local net = self.net
   if self.is_held then return nil end
@@ -117,7 +130,7 @@ function Dial:advance(seconds)
   if self.why then return nil, self.why end
   local near, why = net:attach(self.host, self.port)
   if not near then return nil, why end
-  return net.memory.wire(self.session, near, net.clock), { getfd = function() return -1 end }
+  return net.memory.wire(self.session, near, net.clock), socket_of(near)
 end
 
 function Dial:due()

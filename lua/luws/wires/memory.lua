@@ -91,7 +91,10 @@ function Wire:write()
   local session, line = self.session, self.line
   self.clock.run()
   if self.is_at_work or native.is_busy(session) then return nil, "timeout" end
-  if self.closed or line.broken then return nil, line.broken or "closed" end
+  if self.closed then return nil, "closed" end
+  -- As a socket does: what has nothing to write does not learn that it could not.
+  if line.broken and native.outgoing(session) == 0 then return true end
+  if line.broken then return nil, line.broken end
   self.is_at_work = true
   local bytes = native.peek(session, line:room())
   if bytes ~= "" then
