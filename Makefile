@@ -28,8 +28,8 @@ QUIET := $(shell [ -t 2 ] || echo --quiet)
 SHELL := bash
 
 .PHONY: help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server build-server \
-	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-reactor bench-ir bench-ir-baseline \
-	fuzz fuzz-smoke hostile torture valgrind soak faults
+	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-reactor bench-record bench-ir \
+	bench-ir-baseline fuzz fuzz-smoke hostile torture valgrind soak faults
 
 help:
 	@echo "Use luws:"
@@ -66,6 +66,7 @@ help:
 	@echo "                          AGAINST=FOLDER name other builds, ORIGINAL=FILE the luws.lua of LuWS"
 	@echo "  make bench-docs         what the last full run of make bench has found, into docs/"
 	@echo "  make bench-reactor      what the reactor costs with COUNT=10000 connections"
+	@echo "  make bench-record       what recordings cost (a part of make bench, unless ROWS chooses)"
 	@echo "  make bench-engine       how fast the engine is by itself, in bytes/s; FILTER=mask chooses"
 	@echo "  make bench-ir           counts the instructions of each operation, beside a baseline;"
 	@echo "                          ROWS='poll,send *' chooses"
@@ -159,6 +160,7 @@ bench: setup-bench
 	@cp target/compare/release/luws-bench-client build/bench/
 	@bash spec/support/pki.sh build/pki
 	benches/compare/run.py
+	@$(if $(ROWS)$(LUWS),,$(MAKE) --no-print-directory bench-record)
 
 bench-docs:
 	benches/compare/run.py --docs
@@ -166,6 +168,10 @@ bench-docs:
 bench-reactor: setup-bench
 	@$(MAKE) --no-print-directory built
 	@scripts/bench-reactor.sh $(COUNT)
+
+bench-record: setup-bench
+	@$(MAKE) --no-print-directory built
+	@for lua in lua5.1 luajit; do echo $$lua; LUA_CPATH="./build/?.so;;" $$lua benches/record/rows.lua $(COUNT) || exit 1; done
 
 bench-ir: setup-bench-ir
 	@$(if $(LUWS),,$(MAKE) --no-print-directory build)

@@ -22,7 +22,7 @@ local clock, close, connection, guard, linger, log = import("clock"), import("cl
   import("guard"), import("linger"), import("log")
 local opener, options, planning, publish = import("opener"), import("options"), import("planning"), import("publish")
 local quick, receive, send, wait = import("quick"), import("receive"), import("send"), import("wait")
-local worlds = import("worlds")
+local told, worlds = import("told"), import("worlds")
 
 local luws = log.settings
 publish.api = luws
@@ -159,18 +159,33 @@ local function must_wait(conn, state, opcode)
   return outbox and outbox:comes_first(state, opcode)
 end
 
---- send_more(conn, rest, opcode, data): does what send_now has left of a wssend. `rest` is why a message has not left
--- completely, or nil if nothing was queued.
-local function send_more(conn, rest, opcode, data)
-  tick()
-  local state = state_of(conn)
-  if not state then return absent(conn, "wssend", false, opcode, data) end
+--- send_any(conn, state, rest, opcode, data): does what send_now has left of a wssend. `rest` is why a message has not
+-- left completely, or nil if nothing was queued.
+local function send_any(conn, state, rest, opcode, data)
   if must_wait(conn, state, opcode) then return keep(conn, state, opcode, data) end
   if state.phase == "closed" then return false, "not connected" end
   if state.phase == "closing" then return false, "closing" end
   if state.phase == "connecting" then return false, "not connected" end
   if rest then return sent(conn, state, send.rest, rest) end
   return sent(conn, state, send_checked, opcode, data)
+end
+
+--- send_and_tell(conn, state, opcode, data): does the work of wssend if there is a send_handler.
+local function send_and_tell(conn, state, opcode, data)
+  local gathered
+  if type(data) == "function" then data, gathered = told.gathering(data) end
+  local ok, why = send_any(conn, state, nil, opcode, data)
+  told.sent(conn, state, opcode, gathered and gathered() or data, why)
+  return ok, why
+end
+
+--- send_more(conn, rest, opcode, data): the same as send_any, for anything that a program gives to wssend.
+local function send_more(conn, rest, opcode, data)
+  tick()
+  local state = state_of(conn)
+  if not state then return absent(conn, "wssend", false, opcode, data) end
+  if state.opening.send_handler then return send_and_tell(conn, state, opcode, data) end
+  return send_any(conn, state, rest, opcode, data)
 end
 
 --- wssend(conn, opcode, data): sends a message (1 text, 2 binary) or a control frame (8 close, 9 ping, 10 pong). Data
@@ -292,7 +307,13 @@ end
 function luws.wsclose(conn, code, reason)
   tick()
   local state = state_of(conn)
-  if state then close.by_user(state, code, reason) else absent(conn, "wsclose", nil, code, reason) end
+  if not state then
+    absent(conn, "wsclose", nil, code, reason)
+    return
+  end
+  local is_told = state.opening.send_handler and state.phase ~= "closed"
+  close.by_user(state, code, reason)
+  if is_told then told.closed(conn, state, code, reason) end
 end
 
 --- wsreset(conn): discards a message or frame that has arrived only in part.

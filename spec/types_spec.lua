@@ -9,7 +9,7 @@ local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/types_spec%.lua$"
 
 local PATHS = {
   "types/luws.lua", "types/luws/cookies.lua", "types/luws/json.lua", "types/luws/mock.lua",
-  "types/luws/reactor.lua", "types/luws/server.lua", "types/luws/websocket.lua",
+  "types/luws/reactor.lua", "types/luws/record.lua", "types/luws/server.lua", "types/luws/websocket.lua",
 }
 
 local function text_of(path)
@@ -285,6 +285,36 @@ describe("the annotations in types", function()
     for name in pairs(types["luws.Faults"].fields) do
       local _, err = pcall(net.listen, net, "ws://peer.test/" .. name, { faults = { [name] = {} } })
       assert.is_nil(tostring(err):find("unknown fault", 1, true), err)
+    end
+  end)
+
+  it("have the functions of luws.record, and of what they make, with their options", function()
+    local record = require "luws.record"
+    assert.same(sorted_keys(record), sorted_keys(types["luws.record"].functions, types["luws.record"].fields))
+    assert.same(sorted_keys(record.fold), sorted_keys(types["luws.Folds"].functions, types["luws.Folds"].fields))
+    local rec = record.new { seed = 1 }
+    local function nothing() end
+    local made = {
+      Recording = rec, Outbox = rec:outbox { conn = "a", ack = nothing },
+      Heartbeat = rec:heartbeat { conn = "a", reactor = false },
+    }
+    for class, object in pairs(made) do
+      for name in pairs(types["luws." .. class].functions) do
+        assert.equal("function", type(object[name]), class .. ":" .. name)
+      end
+    end
+    -- Options that are not described are refused, and those that are described are not.
+    for class, f in pairs {
+      RecordOptions = record.new, LoadOptions = function(given) return record.load("/nowhere", given) end,
+      RowFilter = function(given) return rec:rows(given) end, ReplayOptions = function(given) rec:replay(given) end,
+      OutboxOptions = function(given) rec:outbox(given) end,
+      HeartbeatOptions = function(given) rec:heartbeat(given) end,
+    } do
+      for name in pairs(types["luws." .. class].fields) do
+        local _, err = pcall(f, { [name] = coroutine.create(nothing) })
+        assert.is_nil(tostring(err):find("unknown option", 1, true), tostring(err))
+      end
+      assert.truthy(tostring(select(2, pcall(f, { nonsense = 1 }))):find("unknown option 'nonsense'", 1, true), class)
     end
   end)
 

@@ -232,6 +232,8 @@ in this file with the driver.
 ---@field deflate? boolean|luws.DeflateOptions
 ---Gather small messages until there are this many bytes; true: 16384. Default: false.
 ---@field coalesce? boolean|number
+---Called after each wssend and wsclose, with what was sent; and why not, if it was not. Default: none.
+---@field send_handler? fun(conn: luws.Connection, opcode: integer, data: string, err?: string)
 ---Larger messages are sent in fragments of this many bytes; 0: in one frame. Default: 0.
 ---@field fragment_size? number
 ---false sends unmasked frames, against RFC 6455 section 5.1. Default: true.

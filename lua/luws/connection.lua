@@ -88,8 +88,8 @@ function connection.new(opening)
     greets = false, -- open_handler is to be called, or messages of the outbox are to be sent
     -- All other fields belong to one part each. open: plan, reconnect, deadline, hop, answered, refusal, socket and
     -- is_in (at the gate); drive: attempts, watched, told_end and is_polled; receive: size, announces, is_lossy,
-    -- was_greeted, is_greeting and is_telling; server/exchange: exchange; sink: sink and announced; trace: tracing;
-    -- opener: waiter.
+    -- was_greeted, is_greeting and is_telling; server/exchange: exchange; sink: sink and announced; told:
+    -- is_telling_sent; trace: tracing; opener: waiter.
   }
 end
 
@@ -128,9 +128,9 @@ function connection.opened(state)
 end
 
 --- settle(state): informs the native side, which handles most calls of wsreceive and wssend (src/lua/raw/quick.rs):
--- whether reading is all there is to do (is_calm), whether messages can be sent (can_send), and whether messages go to
--- the handler and nowhere else (is_plain). Must be called after each change of the fields used here. The native side
--- clears is_calm by itself when it leaves something to do.
+-- whether reading is all there is to do (is_calm), whether messages can be sent without telling anybody (can_send), and
+-- whether messages go to the handler and nowhere else (is_plain). Must be called after each change of the fields used
+-- here. The native side clears is_calm by itself when it leaves something to do.
 function connection.settle(state)
   -- What is gathered would be left without a notice if the driver did not see it.
   local is_seen = not (state.item and state.opening.coalesce > 0)
@@ -139,7 +139,7 @@ function connection.settle(state)
   local is_calm = can_send and not state.greets and state.wire.calls_nobody and state.unread == 0
     and not (state.more or state.ended or state.broken or state.awaits_drain)
   local is_plain = not (state.tracing or state.announces or state.injected)
-  native.settle(state.number, is_calm, can_send, is_plain, state.size)
+  native.settle(state.number, is_calm, can_send and not state.opening.send_handler, is_plain, state.size)
 end
 
 --- set_message(state, turn): notes that a message is being sent from its source by the holder of this turn; nil if none

@@ -12,7 +12,7 @@ local native = ...
 
 local SHARED = {
   clock = true, cookies = true, gate = true, guard = true, json = true, linger = true, mock = true, reactor = true,
-  turns = true, websocket = true,
+  record = true, turns = true, websocket = true,
 }
 
 --- instance_of(world): returns a function that makes instances in this world.

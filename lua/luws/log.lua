@@ -79,8 +79,8 @@ local SECRETS = {
 
 local HIDDEN = "(hidden)"
 
---- Returns whether the value under this key, or of this parameter, is not for logs.
-local function is_secret(name)
+--- is_secret(name): returns whether the value under this key, or of this parameter, is not for logs.
+function log.is_secret(name)
   if type(name) ~= "string" then return false end
   name = name:lower()
   for _, word in ipairs(SECRETS) do
@@ -89,8 +89,11 @@ local function is_secret(name)
   return false
 end
 
---- Returns a text without the secrets of URLs in it: user and password, and parameters with such names.
-local function without_secrets(text)
+local is_secret = log.is_secret
+
+--- without_secrets(text): returns a text without the secrets of URLs in it: user and password, and parameters with
+-- such names.
+function log.without_secrets(text)
   text = text:gsub("(%a[%w+.-]*://)[^/?#%s]*@", "%1" .. HIDDEN .. "@")
   return (text:gsub("([?&]([^?&=%s]+)=)[^&#%s]+", function(start, name)
     return is_secret(name) and start .. HIDDEN or nil
@@ -134,7 +137,7 @@ local function discreet(key, value)
     value = (scheme or "") .. (rest or value):gsub("^.*@", HIDDEN .. "@")
   end
   if key == "path" then value = value:gsub("%?.*", "?...") end
-  return quoted(without_secrets(value))
+  return quoted(log.without_secrets(value))
 end
 
 --- Orders entries { key, text }: numbers by their value, then the others by their text.

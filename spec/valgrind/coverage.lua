@@ -6,7 +6,7 @@ local luws = require "luws"
 -- The other modules, by the name of each after "luws.".
 local MODULES = {
   cookies = require "luws.cookies", json = require "luws.json", mock = require "luws.mock",
-  reactor = require "luws.reactor", websocket = require "luws.websocket",
+  reactor = require "luws.reactor", record = require "luws.record", websocket = require "luws.websocket",
 }
 
 local coverage = {}

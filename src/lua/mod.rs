@@ -26,9 +26,13 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use crate::address::Address;
 use crate::http::date;
 use crate::http::headers::Header;
+use crate::memory;
 use crate::net::process::{NOT_OURS, Process};
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
@@ -73,6 +77,9 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"http_date", http_date),
     // acceptor(options): what accepts a server's TLS connections; or nil and what is wrong with the options
     (c"acceptor", tls::acceptor),
+    // base64(data): its text; or nil and the error. unbase64(text): the data; or nil if it is not base64
+    (c"base64", base64),
+    (c"unbase64", unbase64),
     // check_text(opcode, data): nil, or why it cannot be sent as a message with this opcode
     (c"check_text", check_text),
     // virtual_clock(): a clock at 0 seconds; set_clock(clock, seconds)
@@ -193,6 +200,33 @@ fn http_date(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 
 fn date_of(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![date::text(arguments.first().and_then(Value::number).unwrap_or_default()).into()]
+}
+
+fn base64(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let data = bytes(arguments, 0);
+    let mut text = match memory::zeros(data.len().div_ceil(3) * 4) {
+        Ok(text) => text,
+        Err(error) => return failure(error.to_string()),
+    };
+    match BASE64.encode_slice(data, &mut text) {
+        Ok(_) => vec![Value::Bytes(text)],
+        Err(error) => failure(error.to_string()),
+    }
+}
+
+fn unbase64(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let text = bytes(arguments, 0);
+    let mut data = match memory::zeros(text.len().div_ceil(4) * 3) {
+        Ok(data) => data,
+        Err(error) => return failure(error.to_string()),
+    };
+    match BASE64.decode_slice(text, &mut data) {
+        Ok(length) => {
+            data.truncate(length);
+            vec![Value::Bytes(data)]
+        }
+        Err(_) => failure("not base64"),
+    }
 }
 
 fn check_text(_: &Rc<Context>, arguments: &[Value]) -> Reply {

@@ -115,6 +115,7 @@ function net:restore(host) end
 ---@field close_delay? number until it answers a close frame
 ---@field echo? boolean sends messages back
 ---@field answers? boolean false: sends no pongs
+---@field record? string|luws.Recording says what the recorded peer said
 
 ---Faults of a network. Each number may be a mock.random.
 ---@class luws.Faults

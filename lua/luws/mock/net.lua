@@ -21,7 +21,7 @@ local REFUSED, UNKNOWN = "connection refused", "Name or service not known"
 -- Options of listen, beside those that a server has as functions.
 local OPTIONS = {
   subprotocols = "table", respond = "any", deflate = "any", max_payload_size = "number", tls = "table",
-  faults = "table", delay = "any", close_delay = "any", echo = "boolean", answers = "boolean",
+  faults = "table", delay = "any", close_delay = "any", echo = "boolean", answers = "boolean", record = "any",
 }
 
 -- At which stage a server drops the connection (fault drop_at).
@@ -93,6 +93,7 @@ end
 function Server:answer(peer)
   local told = self.respond
   if type(told) == "function" then told = told(peer.request) end
+  if told == nil and self.script then told = self.script:answer() end
   if told == nil or told == true then return peer:accept(protocol_for(self, peer.request)) end
   if type(told) == "string" and told:find("{accept}", 1, true) then return peer:accept(nil, told) end
   if type(told) == "table" and told.protocol and not told.status then return peer:accept(told.protocol) end
@@ -214,7 +215,8 @@ end
 
 --- listen(url [, options]): makes a server. Options: subprotocols (a list), respond (what it answers to a request, or a
 -- function of the request), deflate, max_payload_size, tls ({ certificate, key }, PEM), faults, delay and close_delay
--- (seconds until it answers a request or a close frame), echo (sends messages back), answers (false: no pongs).
+-- (seconds until it answers a request or a close frame), echo (sends messages back), answers (false: no pongs), record
+-- (a recording or its file: says what the recorded peer said).
 function Net:listen(url, options)
   options = options or {}
   local target, why = native.parse_url(url)
@@ -243,6 +245,7 @@ function Net:listen(url, options)
   if type(server.deflate) ~= "table" then
     server.deflate = server.deflate and { threshold = 0, level = 6 } or nil
   end
+  if options.record ~= nil then server.script = import("mock/recorded")(options.record, url) end
   if options.echo then server:on("message", function(peer, data, kind) peer:send(data, kind) end) end
   local place = self.places[server.place] or {}
   self.places[server.place] = place

@@ -60,7 +60,9 @@ end
 
 --- Calls a function of the server's, if there is one. Its errors fail the test.
 local function tell(peer, event, ...)
-  local f = peer.server.listeners[event]
+  local server = peer.server
+  if server.script then server.script:happened(peer, event) end
+  local f = server.listeners[event]
   if not f then return end
   local ok, err = pcall(f, peer, ...)
   if not ok then peer.net:failed(("%s, at '%s': %s"):format(peer.who, event, tostring(err))) end

@@ -76,6 +76,7 @@ modules! {
     luaopen_luws_mock => c"mock",
     luaopen_luws_reactor => c"reactor",
     luaopen_luws_server => c"server",
+    luaopen_luws_record => c"record",
     luaopen_luws_cookies => c"cookies",
     luaopen_luws_websocket => c"websocket",
 }

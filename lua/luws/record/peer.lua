@@ -1,0 +1,119 @@
+--[[
+Plays the peer of a recording for a server of luws.mock: it says what the recorded peer said, after as many messages of
+the client's as that had heard, and after the same time. What the client says, it does not compare.
+--]]
+
+local peer = {}
+
+--- Returns the part of a URL by which a recorded connection is found: host, port and path.
+local function place_of(url) return tostring(url):match "^%w+://([^?#]*)" end
+
+--- Returns the names of the connections to a URL; nil if there are none, which means all of them.
+local function names_of(recording, url)
+  local names
+  for row in recording:rows { dir = "out", kind = "open" } do
+    if place_of(row.url) == place_of(url) then
+      names = names or {}
+      names[row.conn] = true
+    end
+  end
+  return names
+end
+
+--- sessions(recording, url): returns a list of what was said in each connection to a URL, in the order in which they
+-- were opened. Each has opened (the row), or refused; and steps { row, after (how many messages the peer had heard),
+-- delay (seconds) }.
+function peer.sessions(recording, url)
+  local names, list, present = names_of(recording, url), {}, {}
+  local function begin(name, session)
+    session.steps, session.heard, session.name = {}, 0, name
+    list[#list + 1], present[name] = session, session
+    return session
+  end
+  for row in recording:rows() do
+    local name, kind, dir = row.conn, row.kind, row.dir
+    if dir and (not names or names[name]) then
+      local session = present[name]
+      if dir == "in" and kind == "open" then
+        begin(name, { opened = row, t = row.t })
+      elseif not session and dir == "in" and kind == "close" then
+        begin(name, { refused = row })
+        present[name] = nil
+      elseif session then
+        if dir == "out" then
+          if kind == "send" and row.error == nil then session.heard = session.heard + 1 end
+          if kind == "close" then present[name] = nil end
+        else
+          session.steps[#session.steps + 1] = { row = row, after = session.heard, delay = row.t - session.t }
+          if kind == "close" then present[name] = nil end
+        end
+        session.t = row.t
+      end
+    end
+  end
+  return list
+end
+
+local say = {}
+
+function say.message(here, row) here:send(row.data or "", row.binary and "binary" or "text") end
+function say.ping(here, row) here:ping(row.data) end
+
+function say.close(here, row)
+  if row.code == 1006 then
+    here:drop()
+  else
+    here:close(row.code ~= 1005 and row.code or nil, row.reason)
+  end
+end
+
+local Script = {}
+Script.__index = Script
+
+--- new(recording, url): returns a script for a server.
+function peer.new(recording, url)
+  return setmetatable({ sessions = peer.sessions(recording, url), begun = 0, playing = {} }, Script)
+end
+
+--- answer(): returns what the next request is answered: a refusal, the subprotocol, or nil.
+function Script:answer()
+  self.begun = self.begun + 1
+  local session = self.sessions[self.begun]
+  if not session then return nil end
+  if session.refused then return { status = session.refused.status or 503 } end
+  return session.opened.protocol and { protocol = session.opened.protocol } or nil
+end
+
+--- Says what is to be said now.
+local function go_on(play)
+  local step = play.session.steps[play.at]
+  if play.is_waiting or not step or step.after > play.heard then return end
+  play.is_waiting = true
+  play.clock.after(step.delay, function()
+    play.is_waiting, play.at = false, play.at + 1
+    local f = say[step.row.kind]
+    if f then f(play.peer, step.row) end
+    go_on(play)
+  end, "a recorded peer")
+end
+
+--- happened(here, event): the peer has a connection, or a message.
+function Script:happened(here, event)
+  if event == "open" then
+    local session = self.sessions[self.begun]
+    if not session or session.refused then return end
+    self.playing[here] = {
+      peer = here, session = session, at = 1, heard = 0, is_waiting = false, clock = here.net.clock,
+    }
+  end
+  local play = self.playing[here]
+  if not play then return end
+  if event == "message" then play.heard = play.heard + 1 end
+  if event == "close" then
+    self.playing[here] = nil
+  else
+    go_on(play)
+  end
+end
+
+return peer
