@@ -22,7 +22,7 @@ local clock, close, connection, guard, linger, log = import("clock"), import("cl
   import("guard"), import("linger"), import("log")
 local opener, options, planning, publish = import("opener"), import("options"), import("planning"), import("publish")
 local quick, receive, send, wait = import("quick"), import("receive"), import("send"), import("wait")
-local told, worlds = import("told"), import("worlds")
+local worlds = import("worlds")
 
 local luws = log.settings
 publish.api = luws
@@ -172,7 +172,7 @@ end
 
 --- send_and_tell(conn, state, opcode, data): does the work of wssend if there is a send_handler.
 local function send_and_tell(conn, state, opcode, data)
-  local gathered
+  local told, gathered = import("told"), nil
   if type(data) == "function" then data, gathered = told.gathering(data) end
   local ok, why = send_any(conn, state, nil, opcode, data)
   told.sent(conn, state, opcode, gathered and gathered() or data, why)
@@ -313,7 +313,7 @@ function luws.wsclose(conn, code, reason)
   end
   local is_told = state.opening.send_handler and state.phase ~= "closed"
   close.by_user(state, code, reason)
-  if is_told then told.closed(conn, state, code, reason) end
+  if is_told then import("told").closed(conn, state, code, reason) end
 end
 
 --- wsreset(conn): discards a message or frame that has arrived only in part.

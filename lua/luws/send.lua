@@ -24,6 +24,7 @@ options.register {
   { "send_timeout", 5, options.at_least(0) }, -- s that wssend waits for room; 0: it does not wait
   { "max_buffered", 0, options.at_least(0) }, -- bytes that messages may make wait to be sent; 0: any number
   { "drain_handler", nil, options.callable }, -- called when the queue is empty again
+  { "send_handler", nil, options.callable }, -- send_handler(conn, opcode, data, err): called after each wssend (told)
   -- bytes to gather before sending; wsreceive, wswait, wsflush and wsclose send earlier
   { "coalesce", 0, gathered },
 }

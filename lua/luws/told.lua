@@ -4,11 +4,7 @@ functions while it is recorded. Connections without the option do not come here.
 --]]
 
 local _, import = ...
-local guard, log, options = import("guard"), import("log"), import("options")
-
-options.register {
-  { "send_handler", nil, options.callable }, -- send_handler(conn, opcode, data, err): called after each wssend
-}
+local guard, log = import("guard"), import("log")
 
 local CLOSE = 8
 
