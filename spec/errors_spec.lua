@@ -35,7 +35,7 @@ local CALLS = {
 }
 
 -- Good arguments for the methods of conn.socket.
-local METHODS = { getfd = {}, setoption = { "keepalive", true }, close = {} }
+local METHODS = { getfd = {}, getpeername = {}, setoption = { "keepalive", true }, close = {} }
 
 local OPTIONS = {
   "handler_args", "control_handler", "receive_timeout", "receive_chunk_size", "max_payload_size", "use_masking",
@@ -47,7 +47,7 @@ local OPTIONS = {
 local FIELDS = {
   "connected", "closing", "proto", "ip", "port", "path", "options", "msghandler", "socket", "lastMessage", "lastPing",
   "bufferedAmount", "bufferedPayload", "subprotocol", "close_code", "close_reason", "was_clean", "close_code_sent",
-  "close_reason_sent",
+  "close_reason_sent", "timings",
 }
 
 --- Returns whether sleeping for this time would take long.

@@ -31,6 +31,25 @@ describe("wsopen { wait = false }", function()
     assert.same({ "open", { 1, "Hello" } }, told)
   end)
 
+  it("notes how long each step takes, and how far it comes", function()
+    local conn = open(w:peer():echo())
+    assert.same({}, conn.timings)
+    w.clock.sleep(2) -- nobody drives it meanwhile
+    repeat until reactor.step(1) == 0
+    assert.same({ 2, 0, 0 }, { conn.timings.lookup, conn.timings.connect, conn.timings.upgrade })
+    assert.is_nil(conn.timings.tls)
+    local peer = w:peer { plain = true }
+    function peer:take_in()
+      if not self.has_refused then self:raw "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n" end
+      self.has_refused = true
+    end
+    conn = open(peer)
+    reactor.run(60)
+    assert.equal(403, conn.response.status)
+    assert.is_nil(conn.timings.upgrade)
+    assert.is_truthy(conn.timings.connect)
+  end)
+
   it("goes on if the name is looked up just before that is waited for", function()
     w.answers_late = true
     local conn = open(w:peer():echo(), { connect_timeout = 1000 })

@@ -52,6 +52,30 @@ describe("wsopen", function()
       luws.wsclose(conn)
     end)
 
+    for scheme, steps in pairs {
+      ws = { "connect", "lookup", "upgrade" }, wss = { "connect", "lookup", "tls", "upgrade" },
+    } do
+      it("knows how long each step has taken, and where it has led, over " .. scheme, function()
+        local url = servers.url("demo", scheme, "/echo")
+        local began = socket.gettime()
+        local conn = assert(luws.wsopen(url))
+        local took, names, sum = socket.gettime() - began, {}, 0
+        for name, seconds in pairs(conn.timings) do
+          names[#names + 1], sum = name, sum + seconds
+          assert.is_true(seconds >= 0, name)
+        end
+        table.sort(names)
+        assert.same(steps, names)
+        assert.is_true(sum > 0 and sum < took + 0.1, sum)
+        local address, port, family = conn.socket:getpeername()
+        assert.equal(tonumber(url:match ":(%d+)/"), port)
+        assert.same({ "127.0.0.1", "inet" }, { address, family })
+        luws.wsclose(conn)
+        conn.socket:close()
+        assert.same({ nil, "closed" }, { conn.socket:getpeername() })
+      end)
+    end
+
     it("takes no options, and no handler", function()
       local peer = keep(scripted.peer { { "upgrade" }, { "send", "\129\1a" }, { "read_frame" }, { "close" } })
       local conn = assert(luws.wsopen(peer.url))

@@ -77,6 +77,14 @@ in this file with the driver.
 ---@field headers luws.Headers
 ---@field body string the first 4096 bytes of the body, as far as they came within half a second
 
+---How long the steps of an opening have taken, in seconds. Those that were not taken, or have failed, are nil.
+---@class luws.Timings
+---@field lookup? number
+---@field connect? number
+---@field proxy? number
+---@field tls? number
+---@field upgrade? number
+
 ---What is known of a server over wss (`conn.tls`). What is not known is nil.
 ---@class luws.TlsInfo
 ---Whether the server was found to be what ssl_verify = "peer" or ssl_fingerprint asked for.
@@ -87,6 +95,8 @@ in this file with the driver.
 ---@field issuer? string who signed it, in the same form
 ---@field not_after? number when it expires, in seconds since 1970
 ---@field alpn? string the application protocol that the server chose from ssl_alpn
+---@field version? string the version of TLS, such as "TLSv1.3"
+---@field cipher? string the cipher, as OpenSSL calls it
 
 ---Options of compression (permessage-deflate, RFC 7692).
 ---@class (exact) luws.DeflateOptions
@@ -327,6 +337,12 @@ local Socket = {}
 ---@return integer
 function Socket:getfd() end
 
+---The address that it is connected to; nil and the error if it is closed.
+---@return string? address
+---@return integer|string port or the error
+---@return "inet"|"inet6"|nil family
+function Socket:getpeername() end
+
 ---Switches a socket option.
 ---@param name "tcp-nodelay"|"keepalive"
 ---@param on boolean
@@ -363,6 +379,7 @@ function Socket:close() end
 ---With ping_interval: the seconds from the last ping to its pong; nil before the first pong.
 ---@field latency? number
 ---@field latency_smoothed? number the same, smoothed: each new latency counts for one eighth
+---@field timings? luws.Timings how long the steps of the last opening have taken
 ---@field bufferedPayload integer bytes of the data of messages that have not left completely
 ---After the end: the code in the peer's close frame; 1005 if it had none, 1006 if no close frame came.
 ---@field close_code? integer

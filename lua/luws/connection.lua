@@ -86,9 +86,9 @@ function connection.new(opening)
     owner = nil, -- the server that has accepted it (server/owner)
     is_paused = false, -- the program wants nothing more of it now
     greets = false, -- open_handler is to be called, or messages of the outbox are to be sent
-    -- All other fields belong to one part each. open: plan, reconnect, deadline, hop, answered, refusal, socket and
-    -- is_in (at the gate); drive: attempts, watched, told_end and is_polled; receive: size, announces, is_lossy,
-    -- was_greeted, is_greeting and is_telling; server/exchange: exchange; sink: sink and announced; told:
+    -- All other fields belong to one part each. open: plan, timings, reconnect, deadline, hop, answered, refusal,
+    -- socket and is_in (at the gate); drive: attempts, watched, told_end and is_polled; receive: size, announces,
+    -- is_lossy, was_greeted, is_greeting and is_telling; server/exchange: exchange; sink: sink and announced; told:
     -- is_telling_sent; trace: tracing; opener: waiter.
   }
 end

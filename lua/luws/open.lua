@@ -115,8 +115,15 @@ local function destination(plan)
   return where.zone and where.host .. "%" .. where.zone or where.host, where.port
 end
 
+--- note_time(state, step): notes how long a step of opening has taken. The next one begins.
+local function note_time(state, step)
+  local plan, now = state.plan, clock.now()
+  state.timings[step], plan.since = now - plan.since, now
+end
+
 --- connected(state, wire, socket): goes on to the next step; bytes can be exchanged now.
 local function connected(state, wire, socket)
+  note_time(state, "connect")
   state.wire, state.socket, state.step = wire, socket, negotiate
   return false, false, NOTHING_TO_WAIT_FOR
 end
@@ -156,6 +163,7 @@ function dial_step(state, now)
     wire:wait(nil, nil, 0)
     made, more = wire.wire, wire.more
   end
+  if not state.timings.lookup and wire.dial:untried() then note_time(state, "lookup") end
   if made then return connected(state, made, more) end
   local why = more
   if not why and now < state.deadline then
@@ -240,6 +248,7 @@ function begin(state, deadline)
   local plan, opening = state.plan, state.opening
   local route = plan.proxy
   state.hop, state.ended, state.answered = nil, nil, nil
+  state.timings, plan.since = {}, clock.now()
   state.deadline = deadline or clock.now() + (route and route.timeout or opening.connect_timeout)
   if route and route.looks_up and not route.addresses then
     state.session, state.number = nil, nil
@@ -300,11 +309,13 @@ end
 --- Goes through everything that comes before frames; the engine knows which hop it is at.
 function negotiate(state, now)
   local session, wire, opening = state.session, state.wire, state.opening
+  local before = state.hop or native.status(session)
   local written, why = wire:write()
   local is_stuck = native.sendable(session) > 0
   local count, more = connection.read(state, READ)
   if count then state.answered = true end
   local hop = native.status(session)
+  if hop ~= before then note_time(state, before) end
   if hop ~= state.hop then
     if hop == "upgrade" then
       state.deadline = now + opening.upgrade_timeout
@@ -316,6 +327,7 @@ function negotiate(state, now)
   local event, text = native.next(state.number)
   native.done(session)
   if event == EVENT.open then
+    if not state.timings.upgrade then note_time(state, "upgrade") end
     planning.keep_cookies(state)
     connection.opened(state)
     return true, false, now

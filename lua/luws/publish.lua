@@ -50,6 +50,11 @@ function Connection:__index(key)
     local kept = state.outbox and state.outbox:size() or 0
     return kept + (state.phase ~= "connecting" and connection.outgoing(state) or 0)
   end
+  -- How long each step of the last opening has taken.
+  if key == "timings" then
+    local state = state_of(self)
+    return state and state.timings
+  end
   -- The data of messages that have not left yet, even while the connection lingers, and what never has.
   if key == "bufferedPayload" then
     local state = state_of(self)

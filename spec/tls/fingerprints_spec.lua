@@ -163,6 +163,7 @@ describe("ssl_fingerprint", function()
       assert.is_true(seen.opened, seen.message)
       assert.same({
         verified = true, fingerprint = own:match "=(%S+)", public_key = (PUBLIC:gsub("//", "/")),
+        version = seen.tls.version, cipher = seen.tls.cipher,
       }, seen.tls)
     end
     for _, given in ipairs { OTHER, SERVER, public_key "rekeyed" } do

@@ -92,6 +92,7 @@ describe("the version of TLS", function()
       local seen = wss.open(luws, { least = least, newest = newest }, options)
       assert.same({ version }, { seen.version })
       assert.equal(version ~= nil, seen.opened)
+      assert.equal(version and version:gsub("tlsv1_?", "TLSv1."):gsub("%.$", ""), seen.tls and seen.tls.version)
       if not version then assert.matches("^Failed SSL negotation: %a", seen.message) end
     end)
   end

@@ -114,6 +114,7 @@ return function(scheme)
       assert(conn.socket:getfd() > 2)
     end
     assert(conn.socket:setoption("keepalive", true) == 1)
+    assert(conn.socket:getpeername() and conn.timings.upgrade >= 0)
     assert(select(2, conn.socket:setoption("nonsense", true)) == "unsupported option")
     assert(tostring(conn):find "^luws%-websock" and luws.dump(conn):find "connected=true")
     assert(luws.wslastping(conn) <= luws.gettime())

@@ -65,6 +65,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // The methods of conn.socket; they can be called on anything, and never raise.
     // getfd(): the descriptor's number, -1 once closed
     (c"socket_getfd", socket_getfd),
+    // getpeername(): the peer's address, its port, and "inet" or "inet6"; or nil and the error
+    (c"socket_getpeername", socket_getpeername),
     // setoption(name, on): "tcp-nodelay" and "keepalive"; returns 1, or nil and the error
     (c"socket_setoption", socket_setoption),
     (c"socket_close", socket_close),
@@ -188,6 +190,17 @@ fn socket_release(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 fn socket_getfd(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let fd = socket(arguments).and_then(|socket| socket.with(TcpSocket::fd)).unwrap_or(-1);
     vec![f64::from(fd).into()]
+}
+
+fn socket_getpeername(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    match socket(arguments).and_then(|socket| socket.with(TcpSocket::peer)) {
+        Some(Ok(peer)) => {
+            let family = if peer.is_ipv6() { "inet6" } else { "inet" };
+            vec![peer.ip().to_string().into(), peer.port().into(), family.into()]
+        }
+        Some(Err(error)) => failure(describe(&error)),
+        None => failure("closed"),
+    }
 }
 
 fn socket_setoption(_: &Rc<Context>, arguments: &[Value]) -> Reply {

@@ -311,6 +311,14 @@ impl TcpSocket {
         SockRef::from(&self.stream).set_keepalive(on)
     }
 
+    /// The address of the peer.
+    ///
+    /// # Errors
+    /// Returns the system's errors.
+    pub fn peer(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
+    }
+
     /// The descriptor's number, for an event loop.
     #[must_use]
     pub fn fd(&self) -> i32 {

@@ -12,6 +12,7 @@ pub mod certificate;
 mod connector;
 mod error;
 pub mod fingerprint;
+mod hello;
 pub mod identity;
 mod library;
 mod options;
@@ -24,6 +25,8 @@ pub use connector::Connector;
 use error::clear_error_queue;
 pub use error::{OptionsError, TlsError};
 use fingerprint::Fingerprint;
+pub use hello::Agreement;
+use hello::Hello;
 use library::{Handshake, Progress, Stream};
 pub use options::{Clients, Crypto, ServerOptions, TlsOptions, Verify, Version};
 use pipe::Pipe;
@@ -58,6 +61,8 @@ pub struct Tls {
     fingerprints: Rc<[Fingerprint]>,
     /// The certificate that matched, in DER.
     found: Option<Vec<u8>>,
+    /// What a server has said first.
+    hello: Hello,
 }
 
 /// What is known of the peer after the handshake.
@@ -68,6 +73,8 @@ pub struct Peer {
     pub certificate: Option<Certificate>,
     /// The application protocol that the server has chosen (RFC 7301).
     pub alpn: Option<String>,
+    /// The version and the cipher that the server has chosen.
+    pub agreement: Option<Agreement>,
 }
 
 /// Plaintext is taken from the library in pieces of this size, the maximum of a record.
@@ -89,7 +96,14 @@ impl Tls {
         }
         let state = connector.library.connect(host, pipe.clone())?.into();
         let fingerprints = Rc::clone(&connector.fingerprints);
-        Ok(Self { pipe, state, verifies: connector.verifies, fingerprints, found: None })
+        Ok(Self {
+            pipe,
+            state,
+            verifies: connector.verifies,
+            fingerprints,
+            found: None,
+            hello: Hello::default(),
+        })
     }
 
     /// Begins a server's handshake.
@@ -100,7 +114,14 @@ impl Tls {
         clear_error_queue();
         let pipe = Pipe::default();
         let state = acceptor.library.accept(pipe.clone())?.into();
-        Ok(Self { pipe, state, verifies: acceptor.verifies, fingerprints: Rc::new([]), found: None })
+        Ok(Self {
+            pipe,
+            state,
+            verifies: acceptor.verifies,
+            fingerprints: Rc::new([]),
+            found: None,
+            hello: Hello::default(),
+        })
     }
 
     /// Whether the handshake is complete.
@@ -124,6 +145,7 @@ impl Tls {
             verified: self.verifies && certificate.is_some() || !self.fingerprints.is_empty(),
             certificate,
             alpn: stream.alpn().map(|name| String::from_utf8_lossy(&name).into_owned()),
+            agreement: self.hello.agreement(),
         })
     }
 
@@ -143,6 +165,10 @@ impl Tls {
             && matches!(self.state, State::Handshake(_) | State::Open(_))
         {
             incoming.commit(count);
+            if let State::Handshake(_) = self.state {
+                let came = incoming.as_slice();
+                self.hello.see(&came[came.len() - count..]);
+            }
         }
         Ok(result)
     }

@@ -77,6 +77,7 @@ modules! {
     luaopen_luws_reactor => c"reactor",
     luaopen_luws_server => c"server",
     luaopen_luws_record => c"record",
+    luaopen_luws_command => c"command",
     luaopen_luws_cookies => c"cookies",
     luaopen_luws_websocket => c"websocket",
 }
@@ -133,9 +134,12 @@ unsafe fn load_driver(state: *mut State) {
         ffi::lua_setfield(state, 4, c"source".as_ptr());
         // The methods of the user's objects (conn.socket) are the functions named after them.
         ffi::lua_createtable(state, 0, 3);
-        for (method, name) in
-            [(c"getfd", c"socket_getfd"), (c"setoption", c"socket_setoption"), (c"close", c"socket_close")]
-        {
+        for (method, name) in [
+            (c"getfd", c"socket_getfd"),
+            (c"getpeername", c"socket_getpeername"),
+            (c"setoption", c"socket_setoption"),
+            (c"close", c"socket_close"),
+        ] {
             ffi::lua_getfield(state, 4, name.as_ptr());
             ffi::lua_setfield(state, -2, method.as_ptr());
         }

@@ -12,7 +12,7 @@ mod server;
 use super::Context;
 use super::value::{Table, Value};
 use crate::tls::fingerprint::Fingerprint;
-use crate::tls::{Peer, TlsOptions, Verify, Version};
+use crate::tls::{Agreement, Peer, TlsOptions, Verify, Version};
 use crate::url::domain;
 
 pub(super) use authorities::Files;
@@ -254,6 +254,8 @@ pub(super) fn peer(peer: Peer) -> Table {
     let mut table = Table::default();
     table.set("verified", peer.verified);
     table.set("alpn", peer.alpn);
+    table.set("version", peer.agreement.map(Agreement::version));
+    table.set("cipher", peer.agreement.map(Agreement::cipher));
     if let Some(certificate) = peer.certificate {
         table.set("fingerprint", certificate.fingerprint.to_hex());
         table.set("public_key", certificate.public_key.map(|key| key.to_base64()));
