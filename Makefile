@@ -17,8 +17,9 @@ LUAS ?= lua5.1 luajit lua5.4
 # The port of `make server`, which the examples' default URL names.
 PORT ?= 8080
 
-# Where `make install` puts the module and the stub.
+# Where `make install` puts the module, the stub and the command.
 PREFIX ?= /usr/local
+BIN_DIR ?= $(PREFIX)/bin
 LUA_CPATH_DIR ?= $(PREFIX)/lib/lua/$(VERSION)
 LUA_DIR ?= $(PREFIX)/share/lua/$(VERSION)
 
@@ -38,7 +39,8 @@ help:
 	@echo "  make demo               a Lua program talks to a WebSocket server, over ws and wss"
 	@echo "  make server             a WebSocket server to try the examples with, on PORT=8080"
 	@echo "  make install            for LUA, into PREFIX=/usr/local; LUA_CPATH_DIR=FOLDER is for luws.so,"
-	@echo "                          LUA_DIR=FOLDER for the plugin stub; DESTDIR=FOLDER goes before them"
+	@echo "                          LUA_DIR=FOLDER for the plugin stub, BIN_DIR=FOLDER for the command;"
+	@echo "                          DESTDIR=FOLDER goes before them"
 	@echo "  make rock               a source rock of what is committed, for luarocks install"
 	@echo "  make clean              removes what was built"
 	@echo
@@ -222,15 +224,16 @@ lint: setup-lint
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path benches/compare/Cargo.toml
 	$(CARGO) clippy --quiet --all-targets --features lua51,demo-server -- --deny warnings
-	luacheck --quiet lua spec examples benches types
+	luacheck --quiet lua bin/luws spec examples benches types
 	shellcheck --external-sources scripts/*.sh scripts/tests/*.sh .ci/run spec/*/*.sh
 	$(CARGO) test --quiet --test dependencies
 	$(CARGO) deny --locked --log-level error check bans licenses sources
 
 install: $$(MODULE)
-	install -d "$(DESTDIR)$(LUA_CPATH_DIR)" "$(DESTDIR)$(LUA_DIR)"
+	install -d "$(DESTDIR)$(LUA_CPATH_DIR)" "$(DESTDIR)$(LUA_DIR)" "$(DESTDIR)$(BIN_DIR)"
 	install -m 755 $(MODULE) "$(DESTDIR)$(LUA_CPATH_DIR)/luws.so"
 	install -m 644 lua/L_MyPlugin_LuWS.lua "$(DESTDIR)$(LUA_DIR)/L_MyPlugin_LuWS.lua"
+	scripts/install-command.sh "$(LUA)" "$(LUA_CPATH_DIR)" "$(DESTDIR)$(BIN_DIR)/luws"
 
 rock:
 	@scripts/rock.sh

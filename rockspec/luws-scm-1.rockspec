@@ -30,5 +30,6 @@ build = {
     LUA = "$(LUA)",
     LUA_CPATH_DIR = "$(LIBDIR)",
     LUA_DIR = "$(LUADIR)",
+    BIN_DIR = "$(BINDIR)",
   },
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# try-rockspec.sh: `luarocks make` into a temporary tree, then `require` from there, by both names, on Lua 5.1 and
-# LuaJIT, and on Lua 5.4 if that is here. It also packs a source rock and checks its contents. The repositories that
+# try-rockspec.sh: `luarocks make` into a temporary tree, then `require` from there, by both names, and the command, on
+# Lua 5.1 and LuaJIT, and on Lua 5.4 if that is here. It also packs a source rock and checks its contents. The repositories that
 # luarocks knows are not used: the rock needs nothing from them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -29,6 +29,8 @@ try() {
       assert(plugin == L_Renamed_LuWS and plugin ~= luws and plugin._VERSION == luws._VERSION)')
     echo "rockspec: luarocks make, and require on $lua: ok"
   done
+  [[ $("$folder/bin/luws" --version) == "luws "[0-9]*" (Lua $version)" ]]
+  echo "rockspec: luws --version on $1: ok"
 }
 
 try 5.1 lua5.1 luajit

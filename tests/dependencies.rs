@@ -129,6 +129,16 @@ const DRIVER: &[&str] = &[
     "mock/websocket",
     "mock/luup",
     "mock",
+    "command/arguments",
+    "command/output",
+    "command/input",
+    "command/pretty",
+    "command/opening",
+    "command/failure",
+    "command/connect",
+    "command/listen",
+    "command/doctor",
+    "command",
     "loader",
 ];
 

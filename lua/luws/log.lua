@@ -10,6 +10,7 @@ local clock, guard = import("clock"), import("guard")
 local log = {
   name = "luws", -- prefix of the messages
   settings = {}, -- the module table, in which users set debug_mode
+  output = nil, -- output(level, message): called instead of print
 }
 
 local ERROR, WARNING, NORMAL = 1, 2, 50
@@ -19,7 +20,7 @@ local function write(level, format, ...)
   local message = log.name .. ": " .. (ok and text or format)
   -- A failure to log must not become an error for the user.
   local logged = pcall(function() rawget(_G, "luup").log(message, level) end)
-  if not logged then pcall(print, level, message) end
+  if not logged then pcall(log.output or print, level, message) end
 end
 
 function log.error(...) write(ERROR, ...) end

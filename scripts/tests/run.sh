@@ -173,14 +173,17 @@ test_install_of_what_is_built_needs_no_cargo_and_honours_destdir_and_prefix() {
   # A copy, whose module is newer than its sources, at a path with a space.
   local copy="$work/a copy"
   mkdir -p "$copy/build/5.4"
-  cp -R Makefile Cargo.toml Cargo.lock build.rs scripts src lua "$copy"
+  cp -R Makefile Cargo.toml Cargo.lock build.rs bin scripts src lua "$copy"
   echo module >"$copy/build/luws.so"
   echo another >"$copy/build/5.4/luws.so"
   cd "$copy"
   make install DESTDIR="$work/the root" PREFIX=/usr >/dev/null
   expect "$(<"$work/the root/usr/lib/lua/5.1/luws.so")" module
   [[ -s "$work/the root/usr/share/lua/5.1/L_MyPlugin_LuWS.lua" ]] || fail_test "the stub is missing"
-  make install LUA=lua5.4 LUA_CPATH_DIR="$work/c" LUA_DIR="$work/lua" >/dev/null
+  [[ -x "$work/the root/usr/bin/luws" ]] || fail_test "the command is missing"
+  expect "$(head -n 2 "$work/the root/usr/bin/luws")" "#!/*/lua5.1
+package.cpath = \[==\[/usr/lib/lua/5.1/?.so;\]==\] .. package.cpath"
+  make install LUA=lua5.4 LUA_CPATH_DIR="$work/c" LUA_DIR="$work/lua" BIN_DIR="$work/bin" >/dev/null
   expect "$(<"$work/c/luws.so")" another
   # What is older than a source is built, and that needs cargo.
   touch -d '1 hour ago' build/luws.so

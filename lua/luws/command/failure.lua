@@ -1,0 +1,60 @@
+--[[
+Says why a connection could not be opened, with what helps to mend it: the server's response, or the certificate that
+was not accepted.
+--]]
+
+local _, import = ...
+local opening = import("command/opening")
+
+local failure = {}
+
+-- Headers whose values are secrets.
+local SECRET = { ["set-cookie"] = true, authorization = true, ["proxy-authorization"] = true, cookie = true }
+
+-- No certificate has this fingerprint.
+local NONE = ("00"):rep(32)
+
+--- certificate(url, values): returns the SHA-256 fingerprints of the server's certificate and of its key, or nothing.
+-- It asks for a certificate that does not exist, so nothing of the request is sent to a server that is not trusted.
+function failure.certificate(url, values)
+  local options = opening.options(values)
+  options.ssl_verify, options.ssl_cafile, options.ssl_fingerprint, options.redirects = "none", nil, NONE, nil
+  local _, why = opening.attempt(url, options)
+  return tostring(why):match "fingerprint mismatch: it is (%x[%x:]+%x), that of its public key (%S+)"
+end
+
+--- response(response, is_discreet): returns the lines for a response that has refused the upgrade.
+function failure.response(response, is_discreet)
+  local lines, names = {}, {}
+  for name in pairs(response.headers or {}) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local value = response.headers[name]
+    for _, one in ipairs(type(value) == "table" and value or { value }) do
+      if is_discreet and SECRET[name] then one = "(hidden)" end
+      if is_discreet and name == "location" then one = opening.shown(one) end
+      lines[#lines + 1] = ("  %s: %s"):format(name, one)
+    end
+  end
+  local body = (response.body or ""):gsub("%s+$", "")
+  if body ~= "" then lines[#lines + 1] = "  " .. body:gsub("\r?\n", "\n  ") end
+  return lines
+end
+
+--- lines(url, values, why, response, is_discreet): returns the lines to print below why a connection could not be
+-- opened.
+function failure.lines(url, values, why, response, is_discreet)
+  if response then return failure.response(response, is_discreet) end
+  if opening.status_of(why) ~= opening.STATUS.tls or opening.signal_status() then return {} end
+  local certificate, key = failure.certificate(url, values)
+  if not certificate then return {} end
+  return {
+    "  the server's certificate has the fingerprint (SHA-256)",
+    "    " .. certificate,
+    "  and its public key",
+    "    " .. key,
+    "  if you know that it is the right one, trust it by --fingerprint and one of these",
+  }
+end
+
+return failure
