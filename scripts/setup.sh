@@ -121,6 +121,7 @@ needs_test() {
         need_module "$lua" lua-filesystem LuaFileSystem lfs
         need_module "$lua" lua-term lua-term term
         need_module "$lua" lua-system luasystem system
+        need_module "$lua" lua-luaossl luaossl openssl.pkey
         case ${lua##*/} in
             luajit) need libluajit-5.1-dev "LuaJIT's library and headers" pkg-config --exists luajit ;;
             lua5.1) need liblua5.1-0-dev "Lua 5.1's library and headers" pkg-config --exists lua5.1 ;;

@@ -97,7 +97,8 @@ test_an_interpreter_and_what_the_specs_need_for_it_are_missing_together() {
   only gcc cc
   local said package
   said=$(failing scripts/setup.sh --check test)
-  for package in lua5.1 luajit lua5.4 lua-socket lua-sec lua-cqueues lua-luv lua-filesystem lua-term lua-system lua-copas; do
+  for package in lua5.1 luajit lua5.4 lua-socket lua-sec lua-cqueues lua-luv lua-filesystem lua-term lua-system \
+    lua-luaossl lua-copas; do
     expect "$said " "*[ :]${package}[ )]*"
   done
 }
