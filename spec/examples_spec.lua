@@ -420,6 +420,76 @@ describe("examples/reactor_loop.lua", function()
   end)
 end)
 
+--- Starts an example that is a server, with these arguments. Returns what it says first, and a function that ends it
+-- by a signal, and returns what it has said after that.
+local function serve(...)
+  local words = { "sh -c 'echo $$; exec \"$0\" \"$@\" 2>&1'", os.getenv "LUWS_SPEC_LUA" or "lua5.1", ... }
+  local pipe = assert(io.popen(table.concat(words, " ")))
+  local pid, line = pipe:read "*l", pipe:read "*l"
+  return line, function(signal)
+    os.execute(("kill -%s %s"):format(signal, pid))
+    local rest = pipe:read "*a"
+    pipe:close()
+    return rest
+  end
+end
+
+describe("examples/echo_server.lua", function()
+  for _, scheme in ipairs { "ws", "wss" } do
+    it("answers examples/echo.lua over " .. scheme .. ", and ends in order", function()
+      local ca = scheme == "wss" and servers.ca_file() or nil
+      local pki = ca and ca:match "^(.*/)"
+      local url, finish = serve("examples/echo_server.lua", 0, ca and pki .. "server.pem", ca and pki .. "server.key")
+      local output, status = child.run { "examples/echo.lua", url, ca }
+      assert.is_truthy(output:find("large:  1 MiB of binary came back the same", 1, true), output)
+      assert.is_truthy(output:find("close:  the server answered 4000, cleanly", 1, true), output)
+      assert.equal(0, status)
+      assert.equal("", finish "INT")
+    end)
+  end
+
+  it("says why it cannot listen", function()
+    assert.same({ "Listening on 127.0.0.1:1 failed: permission denied\n", 1 },
+      { child.run { "examples/echo_server.lua", "1", environment = "setpriv --reuid=65534 --clear-groups" } })
+  end)
+end)
+
+describe("examples/chat_server.lua", function()
+  it("gives out its page, and lets those in a room talk to each other", function()
+    local url, finish = serve("examples/chat_server.lua", 0)
+    local page = io.popen("curl -s " .. url):read "*a"
+    assert.is_truthy(page:find("new WebSocket", 1, true), page)
+    local luws, told = require "luws", {}
+    local function open(room, name)
+      local conn = assert(luws.wsopen(url:gsub("^http", "ws") .. room, function(_, opcode, data)
+        if opcode then told[#told + 1] = name .. " hears " .. data end
+      end))
+      luws.wssend(conn, 1, name)
+      return conn
+    end
+    local ann = open("a", "Ann")
+    luws.wswait(ann, 5)
+    luws.wsreceive(ann)
+    local other, bob = open("b", "Eve"), open("a", "Bob")
+    luws.wswait(bob, 5)
+    luws.wssend(bob, 1, "hi")
+    while #told < 3 do
+      luws.wswait(ann, 5)
+      luws.wsreceive(ann)
+    end
+    assert.same({
+      'Ann hears {"text":"is here, with 0 others","who":"Ann"}',
+      'Ann hears {"text":"is here, with 1 others","who":"Bob"}',
+      'Ann hears {"text":"hi","who":"Bob"}',
+    }, told)
+    for _, conn in ipairs { ann, bob, other } do
+      luws.wsclose(conn)
+      luws.wswait(conn, 5)
+    end
+    assert.equal("", finish "TERM")
+  end)
+end)
+
 describe("examples/plugin_test.lua", function()
   it("passes", function()
     local output, status = child.run { "examples/plugin_test.lua" }

@@ -20,6 +20,7 @@
 
 pub mod address;
 pub mod cookies;
+pub mod files;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -13,6 +13,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/http", &["memory", "text"], &["base64", "httparse", "md5", "sha2"]),
     ("src/protocol", &["http", "memory", "text"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
+    ("src/files.rs", &[], &["percent_encoding"]),
     ("src/address.rs", &["url"], &["url"]),
     ("src/cookies", &["http", "memory", "url"], &[]),
     (
@@ -27,8 +28,8 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     (
         "src/lua",
         &[
-            "address", "cookies", "http", "json", "memory", "net", "protocol", "proxy", "session", "tls",
-            "url",
+            "address", "cookies", "files", "http", "json", "memory", "net", "protocol", "proxy", "session",
+            "tls", "url",
         ],
         &["base64", "mlua_sys", "nix", "simdutf8"],
     ),
@@ -96,6 +97,8 @@ const DRIVER: &[&str] = &[
     "server/responses",
     "server/listeners",
     "server/exchange",
+    "server/pull",
+    "server/rooms",
     "server/owner",
     "server/shutdown",
     "server",

@@ -170,6 +170,9 @@ end
 
 guard.trace = trace
 
+--- trace_of(thread, err): returns an error that a coroutine has ended with as text, with its stack.
+function guard.trace_of(thread, err) return traceback(thread, guard.text(err) or type(err)) end
+
 --- catches(): returns whether errors are caught here (by entry), so that nothing stays guarded after them.
 function guard.catches() return not is_bare() end
 

@@ -3,15 +3,22 @@ The module luws.server: WebSocket servers (RFC 6455), whose connections are the 
 it is given; the work is done in server/*. The reactor that drives connections of clients drives a server's as well.
 --]]
 
-local _, import = ...
+local native, import = ...
 import("luws") -- whose functions take the connections
 local listeners, owners, settings = import("server/listeners"), import("server/owner"), import("server/options")
 local exchange, reactor, shutdown = import("server/exchange"), import("reactor").public, import("server/shutdown")
+local pull = import("server/pull")
 
 local Server = {}
 local meta = { __index = Server }
 
-local public = { later = exchange.LATER }
+local public = {
+  later = exchange.LATER,
+  --- file(folder, path): the response that is a file below the folder, by the path of a request; 404 if there is none.
+  file = exchange.file,
+  --- spawn(f): an on_open that runs f(conn, request) as a coroutine.
+  spawn = pull.spawn,
+}
 
 --- listen(options): listens, and accepts connections from then on in the turns of the reactor. Returns the server; or
 -- nil and why not.
@@ -20,8 +27,9 @@ function public.listen(given)
   if not read then return nil, wrong end
   local all, why = listeners.open(read.places)
   if not all then return nil, why end
+  local queue = pull.queue(read.handlers)
   local owner = owners.new(read)
-  local self = setmetatable({ owner = owner, listeners = all }, meta)
+  local self = setmetatable({ owner = owner, listeners = all, tls = read.tls, queue = queue }, meta)
   owner.server = self
   for _, listener in ipairs(all) do
     local ok
@@ -42,6 +50,13 @@ function Server:step(seconds)
   return reactor.step(seconds)
 end
 
+--- next([seconds]): for a server that was given no handlers: returns the next event, and what it has with it. Waits for
+-- at most that time. Returns nil and "timeout", or nil and "closed" once nothing is left of the server.
+function Server:next(seconds)
+  if not self.queue then return nil, "the server has handlers" end
+  return self.queue:next(self, seconds)
+end
+
 --- run([options]): steps until the server is closed, and nothing is left of it. Options: signals, until.
 function Server:run(given) return shutdown.run(self, given or {}) end
 
@@ -57,6 +72,16 @@ function Server.getfd() return reactor.getfd() end
 function Server.events() return reactor.events() end
 function Server.timeout() return reactor.timeout() end
 function Server.dirty() return reactor.dirty() end
+
+--- reload(): reads the certificates again. Connections that are open keep theirs. Returns true; or nil and why they
+-- stay as they are.
+function Server:reload()
+  if not self.tls then return true end
+  local acceptor, why = native.acceptor(self.tls)
+  if not acceptor then return nil, why end
+  self.owner:use(acceptor)
+  return true
+end
 
 --- address(): returns host and port of the first listener; or its path, if it is a unix domain socket's. Nothing once
 -- the server is closed.
@@ -88,6 +113,21 @@ end
 
 --- count(): returns how many connections are open.
 function Server:count() return self.owner.open_count end
+
+--- join(conn, room), leave(conn, room): a room is any value but nil and NaN. Return whether that has changed anything.
+-- A connection leaves all rooms at its end.
+function Server:join(conn, room) return self.owner.rooms:join(conn, room) end
+
+function Server:leave(conn, room) return self.owner.rooms:leave(conn, room) end
+
+--- members(room): returns an array of the connections in a room.
+function Server:members(room) return self.owner.rooms:members(room) end
+
+--- broadcast(room, opcode, data [, except]): sends a message to the members of a room, or to all connections if it is
+-- nil; not to the connection `except`. Never waits. Returns how many took it; or nil and what is wrong.
+function Server:broadcast(room, opcode, data, except)
+  return self.owner.rooms:broadcast(room, opcode, data, except)
+end
 
 --- route(prefix, handlers): these handlers are asked, in place of the server's, about requests whose path is the
 -- prefix, or below it. Returns the server; or nil and what is wrong.

@@ -1,6 +1,6 @@
 --[[
-The TLS options of wsopen: LuaSec's parameters, each as `ssl_NAME` or under its own name in the table `ssl`, and checks
-that LuaSec leaves to its users. Their values are interpreted elsewhere (src/lua/tls).
+The TLS options of wsopen, and of servers: LuaSec's parameters, each as `ssl_NAME` or under its own name in the table
+`ssl`, and checks that LuaSec leaves to its users. Their values are interpreted elsewhere (src/lua/tls).
 
 None of them may be ignored, because it might be a restriction. So unknown names are rejected. The values checked are
 copies, because the tables belong to the caller and may give another value the next time.
@@ -96,14 +96,47 @@ local known = {
 -- LuaSec's other parameters, which cannot be passed to this TLS library.
 local UNSUPPORTED = { "certificates", "dane", "depth", "dhparam", "psk", "verifyext" }
 
+-- Those of an identity. A server can have several: certificates is a table of tables with these, by the names of hosts.
+local IDENTITY = { "certificate", "key", "password" }
+
+--- Reads the option certificates of a server.
+local function certificates(value)
+  if type(value) ~= "table" then return nil, "table expected, got " .. type(value) end
+  local copy = {}
+  for name, entry in next, value do
+    if type(name) ~= "string" or type(entry) ~= "table" then
+      return nil, "a table of tables, by the names of hosts, expected"
+    end
+    copy[name] = {}
+    for _, field in ipairs(IDENTITY) do
+      local given, wrong = entry["ssl_" .. field], nil
+      if given ~= nil then given, wrong = known[field](given) end
+      if wrong then return nil, ("%s: ssl_%s: %s"):format(name, field, wrong) end
+      copy[name][field] = given
+    end
+    for field in next, entry do
+      if not copy[name][tostring(field):match "^ssl_(.*)$"] then
+        return nil, ("%s: unknown: %s"):format(name, tostring(field))
+      end
+    end
+  end
+  return copy
+end
+
+-- The readers of a server's options. It does not choose its clients by their names.
+local served = { certificates = certificates }
+for name, reader in pairs(known) do
+  if name ~= "verify_hostname" and name ~= "sni" and name ~= "fingerprint" then served[name] = reader end
+end
+
 -- How many levels of inheritance are followed.
 local DEEPEST = 100
 
 --- Returns the first unknown name with this prefix in a table or in what it inherits from, or nil. An unknown name must
 -- be found wherever it is, because it might be a misspelt restriction.
-local function unknown(given, prefix)
+local function unknown(given, prefix, readers)
   for _, name in ipairs(UNSUPPORTED) do
-    if given[prefix .. name] ~= nil then return name, "not supported" end
+    if given[prefix .. name] ~= nil and not readers[name] then return name, "not supported" end
   end
   for _ = 1, DEEPEST do
     if type(given) ~= "table" then return end
@@ -111,31 +144,32 @@ local function unknown(given, prefix)
       local name = type(key) == "string" and key:match("^" .. prefix .. "(.*)$")
       -- The table `ssl` may hold nothing else; our options may.
       if not name and prefix == "" then return tostring(key), "unknown" end
-      if name and not known[name] then return name, "unknown" end
+      if name and not readers[name] then return name, "unknown" end
     end
     local meta = guard.metatable_of(given)
     given = type(meta) == "table" and rawget(meta, "__index")
   end
 end
 
---- read(given): returns the TLS options in wsopen's options, under LuaSec's own names; or nil and what is wrong with
--- them.
-function tls.read(given)
+--- read(given [, is_server]): returns the TLS options in wsopen's options, or in a server's, under LuaSec's own names;
+-- or nil and what is wrong with them.
+function tls.read(given, is_server)
+  local readers = is_server and served or known
   local luasec = given.ssl
   if luasec ~= nil and type(luasec) ~= "table" then
     return nil, "bad option 'ssl' (table expected, got " .. type(luasec) .. ")"
   end
   luasec = luasec or {}
   local result = {}
-  for name, read in pairs(known) do
+  for name, read in pairs(readers) do
     local value, wrong = given["ssl_" .. name], nil
     if value == nil then value = luasec[name] end
     if value ~= nil then value, wrong = read(value) end
     if wrong then return nil, ("bad option 'ssl_%s' (%s)"):format(name, wrong) end
     result[name] = value
   end
-  local stranger, wrong = unknown(given, "ssl_")
-  if not stranger then stranger, wrong = unknown(luasec, "") end
+  local stranger, wrong = unknown(given, "ssl_", readers)
+  if not stranger then stranger, wrong = unknown(luasec, "", readers) end
   if stranger then return nil, ("bad option 'ssl_%s' (%s)"):format(stranger, wrong) end
   return result
 end

@@ -180,6 +180,7 @@ describe("a server listens", function()
       { { port = 0, max_connections = 0 }, "bad option 'max_connections' (whole number from 1 up expected, got 0)" },
       { { port = 0, origins = { 1 } }, "bad option 'origins' (array of strings expected)" },
       { { port = 0, subprotocols = "a b" }, "bad option 'subprotocols' (an element is not a token)" },
+      { { port = 0, slow = "wait" }, "bad option 'slow' ('drop', 'close' or function expected, got 'wait')" },
       { { port = 0, trusted_proxies = 1 },
         "bad option 'trusted_proxies' (address or array of them expected, got number)" },
       { { port = 0, response_headers = { ["A"] = "b\r\nc" } },

@@ -74,7 +74,7 @@ function Serving:connect(path, options)
   local client = { told = {} }
   local given = { wait = false, reactor = reactor }
   for name, value in pairs(options or {}) do given[name] = value end
-  local url = ("ws://%s:%d%s"):format(self.host, self.port, path or "/")
+  local url = ("%s://%s:%d%s"):format(self.scheme or "ws", self.host, self.port, path or "/")
   client.conn = assert(luws.wsopen(url, function(_, ...) client.told[#client.told + 1] = { ... } end, given))
   clients[#clients + 1] = client
   serving.till(function() return client.conn.connected or client.conn.close_code end)
@@ -98,7 +98,7 @@ function serving.read(raw, done)
     all = all .. (data or part or "")
     ended = why == "closed"
     return ended or done and done(all)
-  end)
+  end, 0.001)
   return all, ended
 end
 

@@ -8,12 +8,14 @@
 mod auth;
 mod console;
 mod cookies;
+mod files;
 mod listener;
 mod objects;
 mod options;
 mod poller;
 mod proxy;
 mod raw;
+mod room;
 mod session;
 mod socket;
 mod tls;
@@ -54,6 +56,8 @@ const FUNCTIONS: &[&[(&CStr, Native)]] = &[
     session::FUNCTIONS,
     session::SERVING_FUNCTIONS,
     listener::FUNCTIONS,
+    room::FUNCTIONS,
+    files::FUNCTIONS,
     socket::FUNCTIONS,
     poller::FUNCTIONS,
     cookies::FUNCTIONS,

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::listener::LuaListener;
 use super::poller::LuaPoller;
 use super::raw::SignalWatch;
+use super::room::Room;
 use super::session::LuaSession;
 use super::socket::Socket;
 use crate::cookies::Jar;
@@ -27,6 +28,7 @@ pub(super) enum Handle {
     Listener(Rc<LuaListener>),
     /// A signal that is watched, until that is ended.
     Signal(Rc<RefCell<Option<SignalWatch>>>),
+    Room(Rc<RefCell<Room>>),
     /// A virtual clock: the time it shows, in seconds.
     Clock(Rc<Cell<f64>>),
 }

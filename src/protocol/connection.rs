@@ -12,11 +12,31 @@ use super::error::{ReceiveError, SendError};
 use super::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, Opcode};
 use super::incoming::{Incoming, PendingEvent};
 use super::message::Assembler;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, Sharing};
 use super::role::Role;
 
 pub use super::config::Config;
 pub use super::event::Event;
+
+/// A message to many connections that have the same settings, but for compression.
+#[derive(Debug)]
+pub struct SharedMessage<'a> {
+    opcode: Opcode,
+    data: &'a [u8],
+    frames: Vec<(Sharing, Vec<u8>)>,
+}
+
+impl<'a> SharedMessage<'a> {
+    #[must_use]
+    pub fn new(opcode: Opcode, data: &'a [u8]) -> Self {
+        Self { opcode, data, frames: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn data(&self) -> &'a [u8] {
+        self.data
+    }
+}
 
 /// The open connection. Inputs: [`input`](Self::input), then [`next_event`](Self::next_event) until it is `None`;
 /// [`send`](Self::send), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close). Output:
@@ -240,6 +260,25 @@ impl Connection {
             Opcode::Ping | Opcode::Pong => self.outgoing.control(opcode, data),
             Opcode::Text | Opcode::Binary | Opcode::Continuation => self.outgoing.data(opcode, data, fin),
         }
+    }
+
+    /// Sends a message to one of many connections: the first of those that share its frames makes them.
+    ///
+    /// # Errors
+    /// See [`send`](Self::send).
+    pub fn send_shared(&mut self, message: &mut SharedMessage<'_>) -> Result<(), SendError> {
+        let sharing = self.outgoing.sharing();
+        let made = sharing.and_then(|sharing| message.frames.iter().find(|(by, _)| *by == sharing));
+        if let Some((_, frames)) = made {
+            self.check_open()?;
+            return self.outgoing.encoded(frames);
+        }
+        let before = self.output_len();
+        self.send(message.opcode, message.data, true)?;
+        if let Some(sharing) = sharing {
+            message.frames.push((sharing, self.outgoing.queue().as_slice()[before..].to_vec()));
+        }
+        Ok(())
     }
 
     /// Begins the closing handshake, or answers the peer's. Nothing can be sent afterwards.

@@ -261,6 +261,12 @@ impl Deflater {
         Self { parameters, compress: None, output: Vec::new() }
     }
 
+    /// The bits of the window, if what a message is compressed to does not depend on the messages before it.
+    #[must_use]
+    pub fn independent_window(&self) -> Option<u8> {
+        (!self.parameters.own_takeover).then_some(self.parameters.own_window_bits)
+    }
+
     /// Whether a message that begins with a fragment of `length` bytes (and ends with it, if `fin`) should be
     /// compressed.
     #[must_use]

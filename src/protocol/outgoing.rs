@@ -22,6 +22,15 @@ struct Unfinished {
     utf8: Validator,
 }
 
+/// Which connections turn a message into the same frames, if they have the same settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Those without compression.
+    Plain,
+    /// Those that compress each message by itself, with a window of so many bits.
+    Compressed(u8),
+}
+
 /// The sending half of a connection: appends frames to a queue of bytes.
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -69,6 +78,29 @@ impl Outgoing {
         };
         let header = frame::header_len(payload, self.keys.is_some());
         frames.saturating_mul(header).saturating_add(data)
+    }
+
+    /// With whom it shares the frames of a message; `None` for a client, whose masks are its own, for one that compresses
+    /// with what it has sent before, and while each frame is to be noted.
+    pub(super) fn sharing(&self) -> Option<Sharing> {
+        if self.keys.is_some() || self.trace.is_on() {
+            return None;
+        }
+        match &self.deflater {
+            None => Some(Sharing::Plain),
+            Some(deflater) => deflater.independent_window().map(Sharing::Compressed),
+        }
+    }
+
+    /// Sends the frames of a whole message that another connection has made, with which it [shares](Self::sharing) them.
+    ///
+    /// # Errors
+    /// A message is in progress, or there is no memory.
+    pub(super) fn encoded(&mut self, frames: &[u8]) -> Result<(), SendError> {
+        if self.unfinished.is_some() {
+            return Err(SendError::MessageInProgress);
+        }
+        Ok(self.queue.extend(frames)?)
     }
 
     /// Sends a ping, a pong or a close frame.

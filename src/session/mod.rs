@@ -10,7 +10,7 @@ use crate::http::{self, Body, Header, Reply, Response};
 use crate::memory::OutOfMemory;
 use crate::protocol::Role;
 use crate::protocol::close::CloseFrame;
-use crate::protocol::connection::{Config, Connection};
+use crate::protocol::connection::{Config, Connection, SharedMessage};
 use crate::protocol::deflate::NegotiatedParameters;
 use crate::protocol::error::{InvalidRequest, ProtocolError, ReceiveError, SendError};
 use crate::protocol::frame::Opcode;
@@ -509,6 +509,18 @@ impl Session {
         if !opcode.is_control() {
             self.unsent.note(data.len(), connection.output_len());
         }
+        self.encrypt_pending();
+        Ok(())
+    }
+
+    /// Sends a message to one of many sessions: [`Connection::send_shared`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_shared(&mut self, message: &mut SharedMessage<'_>) -> Result<(), SendError> {
+        let connection = self.websocket.connection_mut().ok_or(SendError::NotOpen)?;
+        connection.send_shared(message)?;
+        self.unsent.note(message.data().len(), connection.output_len());
         self.encrypt_pending();
         Ok(())
     }

@@ -12,6 +12,11 @@ seconds and may be fractions, sizes are in bytes. spec/types_spec.lua compares t
 ---@field remote? string the client's address; nil for a unix domain socket
 ---@field id integer no other connection of the server has it
 
+---A connection whose messages a coroutine asks for.
+---@class luws.SpawnedConnection: luws.ServedConnection
+---@field message fun(self: luws.SpawnedConnection): integer?, string? the opcode and the data of the next message
+---@field messages fun(self: luws.SpawnedConnection): fun(): integer?, string? not in PUC Lua 5.1
+
 ---A response to a request.
 ---@class luws.ServerResponse
 ---@field status? integer default: 200
@@ -74,6 +79,7 @@ function request:refuse(response) end
 ---@field fd? integer|"systemd" a descriptor that listens already
 ---@field backlog? integer default: 1024
 ---@field reuseport? boolean default: false
+---@field tls? boolean whether it is wss there; default: if there is a certificate
 
 ---Options of listen, which has those of Place and of Handlers as well.
 ---@class luws.ServerOptions: luws.Place, luws.Handlers
@@ -98,6 +104,7 @@ function request:refuse(response) end
 ---@field allow_long_lengths? boolean
 ---@field coalesce? boolean|integer
 ---@field reactor? luws.reactor
+---@field slow? "close"|"drop"|fun(conn: luws.ServedConnection) default: "close"
 
 ---Options of Server:close.
 ---@class luws.CloseOptions
@@ -107,6 +114,7 @@ function request:refuse(response) end
 
 ---Options of Server:run.
 ---@class luws.RunOptions
+---@field signals? boolean whether INT and TERM close the server, and HUP reads its certificates; default: false
 ---@field done? fun(): boolean? called after each step; true ends the run
 
 ---@class luws.Server
@@ -123,6 +131,43 @@ function server:step(seconds) end
 ---@return true? ok
 ---@return string? message
 function server:run(options) end
+
+---The next event of a server without handlers, and what it has with it.
+---@param seconds? number
+---@return "request"|"open"|"message"|"drain"|"close"|nil event
+---@return any ...
+function server:next(seconds) end
+
+---Reads the certificates again.
+---@return true? ok
+---@return string? message
+function server:reload() end
+
+---Puts a connection into a room.
+---@param conn luws.ServedConnection
+---@param room any
+---@return boolean changed
+function server:join(conn, room) end
+
+---Takes a connection out of a room.
+---@param conn luws.ServedConnection
+---@param room any
+---@return boolean changed
+function server:leave(conn, room) end
+
+---The connections in a room; all connections, if it is nil.
+---@param room any
+---@return luws.ServedConnection[]
+function server:members(room) end
+
+---Sends a message to the connections in a room; to all, if it is nil.
+---@param room any
+---@param opcode 1|2
+---@param data string
+---@param except? luws.ServedConnection
+---@return integer? count how many took it
+---@return string? message
+function server:broadcast(room, opcode, data, except) end
 
 ---Shuts the server down.
 ---@param options? luws.CloseOptions
@@ -180,6 +225,17 @@ function server:dirty() end
 ---@class luws.servers
 ---@field later any what on_request returns if the request is answered later
 local servers = {}
+
+---The response that is a file below a folder, by the path of a request; 404 if there is none.
+---@param folder string
+---@param path string
+---@return luws.ServerResponse
+function servers.file(folder, path) end
+
+---A handler for on_open that runs a function as a coroutine.
+---@param f fun(conn: luws.SpawnedConnection, request: luws.Request)
+---@return fun(conn: luws.ServedConnection, request: luws.Request)
+function servers.spawn(f) end
 
 ---Listens.
 ---@param options luws.ServerOptions

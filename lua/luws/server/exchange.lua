@@ -27,6 +27,14 @@ local KEEP_ALIVE, MOST_REQUESTS = 5, 100
 -- How much of a file is queued at a time, in bytes.
 local PIECE = 65536
 
+--- file(folder, path): returns the response that is a file below the folder; 404 if there is none, or it is outside.
+function exchange.file(folder, path)
+  local where, length, media_type = native.find_file(tostring(folder), tostring(path))
+  local file = where and io.open(where, "rb")
+  if not file then return responses.refusal(404, "not found") end
+  return { file = file, length = length, headers = { ["Content-Type"] = media_type } }
+end
+
 --- later: what on_request returns if the request is to be answered by request:accept or request:refuse.
 exchange.LATER = setmetatable({}, { __tostring = function() return "luws.server.later" end })
 

@@ -61,8 +61,8 @@ function listeners.open(places)
     for _, one in ipairs(found) do
       local host, port = native.listener_place(one)
       all[#all + 1] = setmetatable({
-        native = one, host = port and host or nil, port = port, path = not port and host or nil, item = nil, fd = nil,
-        told = -math.huge,
+        native = one, host = port and host or nil, port = port, path = not port and host or nil,
+        secure = place.tls or false, item = nil, fd = nil, told = -math.huge,
       }, Listener)
     end
   end
@@ -85,7 +85,7 @@ local function accept_some(listener, now)
     if not listener.has_room() then return false, now + PAUSE end
     local socket, address, port = native.listener_accept(listener.native)
     if socket then
-      listener.accepted(socket, address, port)
+      listener.accepted(socket, address, port, listener.secure)
     elseif not address then
       return false
     elseif port then
@@ -101,7 +101,7 @@ local function accept_some(listener, now)
 end
 
 --- begin(has_room, accepted): has the reactor accept connections, as long as has_room() says that there is room for one
--- more, and calls accepted(socket, address, port) for each. Returns true; or nil and why that cannot be.
+-- more, and calls accepted(socket, address, port, secure) for each. Returns true; or nil and why that cannot be.
 function Listener:begin(has_room, accepted)
   self.has_room, self.accepted = has_room, accepted
   local item = turns.item(function(_, now) return accept_some(self, now) end)

@@ -4,7 +4,7 @@ anything listens. Knows what they may be, not what they do.
 --]]
 
 local native, import = ...
-local options, request, spelling = import("options"), import("request"), import("spelling")
+local options, request, spelling, tls = import("options"), import("request"), import("spelling"), import("tls")
 
 local settings = {}
 
@@ -61,6 +61,15 @@ function settings.headers(value)
   return found
 end
 
+local SLOW = { drop = true, close = true }
+
+--- What becomes of a member of a room that does not take what is sent to it.
+local function slow(value)
+  if type(value) == "function" or SLOW[value] then return value end
+  local got = type(value) == "string" and "'" .. value .. "'" or type(value)
+  return nil, "'drop', 'close' or function expected, got " .. got
+end
+
 local function tokens(value)
   local names, wrong = list_of("string")(value)
   for _, name in ipairs(names or {}) do
@@ -110,11 +119,13 @@ local place_rows = {
   { "fd", nil, given_fd }, -- a descriptor that listens already; "systemd": those of socket activation
   { "backlog", 1024, options.whole(1) }, -- connections that may wait to be accepted
   { "reuseport", false, options.of_type("boolean") }, -- whether several processes share the address
+  { "tls", nil, options.of_type("boolean") }, -- whether it is wss there; nil: if there is a certificate
 }
 
 local server_rows = {
   { "listeners", nil, options.of_type("table") }, -- an array of places, instead of one
   { "max_connections", 10000, options.whole(1) },
+  { "slow", "close", slow }, -- what becomes of a member of a room that does not take what is sent
   { "trusted_proxies", nil, list_of("address") }, -- whose X-Forwarded-For is believed; "unix" for all unix sockets
 }
 
@@ -152,7 +163,7 @@ end
 --- Returns what is wrong with the names in a table of options, or nil.
 local function unknown(given, known)
   for name in next, given do
-    if not known[name] then
+    if not known[name] and not (known.ssl and type(name) == "string" and name:find "^ssl_") then
       local meant = type(name) == "string" and spelling(name, known)
       return ("unknown option '%s'%s"):format(tostring(name), meant and " (" .. meant .. "?)" or "")
     end
@@ -189,6 +200,21 @@ local function places(given)
   return found
 end
 
+--- secured(given, places): decides where TLS is spoken. Returns what accepts it, and the options that make it again
+-- (nil if there is none); then what is wrong.
+local function secured(given, listed)
+  local has_certificate = not options.has_none(given, "ssl")
+  for _, place in ipairs(listed) do
+    if place.tls == nil then place.tls = has_certificate end
+    if place.tls and not has_certificate then return nil, nil, "bad option 'tls' (ssl_certificate is missing)" end
+  end
+  if not has_certificate then return nil, nil end
+  local luasec, wrong = tls.read(given, true)
+  if not luasec then return nil, nil, wrong end
+  local acceptor, why = native.acceptor(luasec)
+  return acceptor, luasec, why
+end
+
 --- handlers(given): reads the options of a route. Returns a complete table, or nil and what is wrong.
 function settings.handlers(given)
   local handlers = {}
@@ -204,7 +230,9 @@ function settings.read(given)
   if type(given) ~= "table" then
     return nil, ("bad argument #1 to 'listen' (table expected, got %s)"):format(type(given))
   end
-  local wrong = unknown(given, names_of(handler_rows, place_rows, server_rows, shared_rows))
+  local names = names_of(handler_rows, place_rows, server_rows, shared_rows)
+  names.ssl = true -- and all that begin with it: tls knows them
+  local wrong = unknown(given, names)
   if wrong then return nil, wrong end
   local found = { own = {}, handlers = {}, shared = {} }
   wrong = read(server_rows, given, found.own) or read(handler_rows, given, found.handlers)
@@ -219,6 +247,8 @@ function settings.read(given)
   found.deflate, wrong = request.deflate(found.opening)
   if wrong then return nil, wrong end
   found.places, wrong = places(given)
+  if wrong then return nil, wrong end
+  found.acceptor, found.tls, wrong = secured(given, found.places)
   if wrong then return nil, wrong end
   found.opening.wait = false
   return found

@@ -6,7 +6,7 @@ them, and tells the server's handlers that they are open and that they have ende
 local native, import, world = ...
 local clock, connection, guard, log = import("clock"), import("connection"), import("guard"), import("log")
 local drive, linger, publish, quick = import("drive"), import("linger"), import("publish"), import("quick")
-local exchange, native_wires = import("server/exchange"), import("wires/native")
+local exchange, native_wires, rooms = import("server/exchange"), import("wires/native"), import("server/rooms")
 
 local owners = {}
 
@@ -22,6 +22,7 @@ function owners.new(read)
   local trusted = {}
   for _, address in ipairs(read.own.trusted_proxies or {}) do trusted[address] = true end
   local self = setmetatable({
+    secure = nil, -- the parameters of sessions with TLS
     handlers = read.handlers, own = read.own, opening = opening, shared = shared, trusted = trusted,
     routes = {}, -- arrays of prefix and handlers, the longest prefix first
     alive = {}, alive_count = 0, -- the states of which something is left
@@ -30,7 +31,7 @@ function owners.new(read)
     accepted = 0, refused_count = 0, ids = 0,
     closing = false, -- whether the server is being closed
     abort = nil, abort_at = nil, -- the timer that ends what is left then, and its time
-    on_gone = {}, -- called with each connection that has ended
+    rooms = rooms.new(read.own.slow),
     parameters = {
       role = "http", max_payload_size = opening.max_payload_size, fragment_size = opening.fragment_size,
       validate_utf8 = opening.validate_utf8, allow_long_lengths = opening.allow_long_lengths,
@@ -38,6 +39,7 @@ function owners.new(read)
       seed = world.seed and world.seed(),
     },
   }, Owner)
+  if read.acceptor then self:use(read.acceptor) end
   function opening.open_handler(conn)
     local on_open = quick.state_of(conn).exchange.handlers.on_open
     if on_open then on_open(conn, conn.request) end
@@ -49,9 +51,15 @@ function owners.new(read)
   return self
 end
 
---- accept(socket, address, port): takes over a connection.
-function Owner:accept(socket, address, port)
-  local session, number = native.session(self.parameters)
+--- use(acceptor): has those who connect from now on get its certificates.
+function Owner:use(acceptor)
+  self.secure = { acceptor = acceptor }
+  for name, value in pairs(self.parameters) do self.secure[name] = value end
+end
+
+--- accept(socket, address, port, secure): takes over a connection.
+function Owner:accept(socket, address, port, secure)
+  local session, number = native.session(secure and self.secure or self.parameters)
   if not session then
     native.socket_close(socket)
     log.error("a connection cannot be accepted: %s", number)
@@ -63,7 +71,7 @@ function Owner:accept(socket, address, port)
   self.accepted = self.accepted + 1
   self.half_open[state], self.half_open_count = true, self.half_open_count + 1
   self.alive[state], self.alive_count = true, self.alive_count + 1
-  exchange.begin(state, { address = address, port = port, secure = false })
+  exchange.begin(state, { address = address, port = port, secure = secure })
   drive.enter(state)
 end
 
@@ -120,6 +128,7 @@ function Owner:opened(state)
   conn.id, conn.server, conn.request, conn.remote = self.ids, self.server, request, request.remote
   conn.subprotocol = ex.subprotocol
   self.open[conn], self.open_count = true, self.open_count + 1
+  self.rooms:enter(conn, state)
   state.exchange = { handlers = ex.handlers } -- the rest was for the requests
   native.set_driven(state.number, true)
   state.greets = true
@@ -134,7 +143,6 @@ local function tell_closed(self, state, conn)
   if state.lingering then linger.note(state.lingering) end
   if code == nil then code = 1006 elseif code == false then code = 1005 end
   self.open[conn], self.open_count = nil, self.open_count - 1
-  for _, f in ipairs(self.on_gone) do f(conn) end
   local on_close = state.was_greeted and state.exchange.handlers.on_close
   if not on_close then return end
   local ok, err = guard.free(on_close, conn, code, reason or "")
@@ -145,6 +153,7 @@ end
 -- `is_gone`: nothing is left of it.
 function Owner:closed(state, is_gone)
   local conn, lingering = state.conn, state.lingering
+  if conn then self.rooms:exit(conn, state) end
   local is_told = is_gone or not lingering or lingering.answered
   if conn and self.open[conn] and is_told then tell_closed(self, state, conn) end
   if not is_gone then return end

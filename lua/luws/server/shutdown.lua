@@ -4,7 +4,7 @@ are awaited for a while, and the rest is aborted. And the loop that lasts until 
 --]]
 
 local _, import = ...
-local clock, close, reactor = import("clock"), import("close"), import("reactor").public
+local clock, close, log, reactor = import("clock"), import("close"), import("log"), import("reactor").public
 local exchange, options, quick = import("server/exchange"), import("options"), import("quick")
 
 local shutdown = {}
@@ -18,7 +18,7 @@ local close_rows = {
 
 -- Options of run.
 local run_rows = {
-  { "signals", false, options.of_type("boolean") }, -- whether INT and TERM close the server
+  { "signals", false, options.of_type("boolean") }, -- whether INT and TERM close the server, and HUP reads certificates
   { "done", nil, options.callable }, -- done(): called after each step; true ends the run
 }
 
@@ -74,12 +74,44 @@ function shutdown.close(self, given)
   return true
 end
 
+--- heed(self): has signals close the server, or read its certificates again. Returns a function that ends that; or nil
+-- and why that cannot be.
+local function heed(self)
+  local watches = {}
+  local function watch(name, f)
+    local ok, result = pcall(reactor.watch_signal, name, f)
+    if ok then watches[#watches + 1] = result end
+    return not ok and result or nil
+  end
+  local function ignore()
+    for _, one in ipairs(watches) do one:cancel() end
+  end
+  local function end_it() shutdown.close(self, {}) end
+  local function reload()
+    local ok, wrong = self:reload()
+    if not ok then log.error("the certificates cannot be read again: %s", wrong) end
+  end
+  local why = watch("INT", end_it) or watch("TERM", end_it) or watch("HUP", reload)
+  if not why then return ignore end
+  ignore()
+  return nil, why
+end
+
 --- run(self, given): steps until nothing is left of the server, or done() returns true. Returns true; or nil and what
 -- is wrong with the options.
 function shutdown.run(self, given)
   local read, wrong = options.complete("run", run_rows, given)
   if not read then return nil, wrong end
-  while not self:is_closed() and not (read.done and read.done()) do reactor.step() end
+  local heedless = nil
+  if read.signals then
+    heedless, wrong = heed(self)
+    if not heedless then return nil, wrong end
+  end
+  local ok, err = pcall(function()
+    while not self:is_closed() and not (read.done and read.done()) do reactor.step() end
+  end)
+  if heedless then heedless() end
+  if not ok then error(err, 0) end
   return true
 end
 

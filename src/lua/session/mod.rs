@@ -28,7 +28,7 @@ pub(super) use functions::FUNCTIONS;
 pub(super) use register::Register;
 pub(super) use serving::FUNCTIONS as SERVING_FUNCTIONS;
 pub(super) use storage::Shared;
-pub(super) use transfer::Came;
+pub(super) use transfer::{Came, Delivery};
 use transfer::{Look, Reading};
 
 #[derive(Debug)]

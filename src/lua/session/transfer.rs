@@ -5,7 +5,7 @@ use std::io;
 
 use super::{Inner, LuaSession, Reason, storage};
 use crate::net::{coarse_clock, describe};
-use crate::protocol::connection::Connection;
+use crate::protocol::connection::{Connection, SharedMessage};
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
 use crate::session::Session;
@@ -71,6 +71,18 @@ pub(in crate::lua) enum Came {
     Bytes(usize, bool),
     /// No bytes. `pending`: earlier bytes may be waiting to be interpreted or sent.
     Nothing { pending: bool },
+}
+
+/// What has become of a message that goes to many sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::lua) enum Delivery {
+    Queued,
+    /// There is no room.
+    Full,
+    /// It cannot be sent now: another message is in progress, or there is no memory.
+    Busy,
+    /// The connection is over, or about to be.
+    Over,
 }
 
 impl LuaSession {
@@ -255,6 +267,35 @@ impl LuaSession {
     /// Whether a message or a fragment with this much data may be queued.
     pub(super) fn has_room(&self, data: usize) -> bool {
         self.with(|inner| inner.has_room(data)).unwrap_or(true)
+    }
+
+    /// Queues a message that goes to many sessions.
+    pub(in crate::lua) fn send_shared(&self, message: &mut SharedMessage<'_>) -> Delivery {
+        if self.retired.get() {
+            return Delivery::Over;
+        }
+        let Some(mut guard) = self.at_rest() else { return Delivery::Busy };
+        let Some(inner) = guard.as_mut() else { return Delivery::Over };
+        if !inner.has_room(message.data().len()) {
+            return Delivery::Full;
+        }
+        match inner.session.send_shared(message) {
+            Ok(()) => {
+                self.unwritten.set(true);
+                Delivery::Queued
+            }
+            Err(SendError::NotOpen | SendError::Closing) => Delivery::Over,
+            Err(_) => Delivery::Busy,
+        }
+    }
+
+    /// Writes what was queued and nobody has tried to write. Returns whether something is left.
+    pub(in crate::lua) fn write_queued(&self) -> bool {
+        if !self.unwritten.get() || self.retired.get() {
+            return false;
+        }
+        // A failure shows to the connection's own turn.
+        self.write().is_err()
     }
 
     /// Sends a message or a control frame at once, if there is a native socket and nothing else waits to be sent.

@@ -1,0 +1,137 @@
+--[[
+Rooms of a server: sets of its connections to which one message is sent. Its frames are made once, for all of them, and
+no Lua code runs for a member, unless it does not take what is sent.
+--]]
+
+local native, import = ...
+local close, connection, guard, log, quick, turns = import("close"), import("connection"), import("guard"),
+  import("log"), import("quick"), import("turns")
+
+local rooms = {}
+
+local Rooms = {}
+Rooms.__index = Rooms
+
+--- new(slow): returns an object without rooms. `slow` is what becomes of a member that has no room for a message:
+-- "drop", "close", or a function.
+function rooms.new(slow)
+  return setmetatable({
+    slow = slow,
+    all = native.room(), -- every connection
+    by_key = {}, -- the native rooms, by what the program calls them
+    of = {}, -- which rooms a connection is in: a set of their keys
+    by_number = {}, -- connections by the numbers of their sessions
+    unwritten = {}, count = 0, -- native rooms that have members to be written to
+    item = nil, -- writes to them
+  }, Rooms)
+end
+
+--- enter(conn, state): a connection is open.
+function Rooms:enter(conn, state)
+  self.by_number[state.number] = conn
+  native.room_add(self.all, state.session, state.number)
+end
+
+--- exit(conn, state): a connection has ended; it leaves all rooms.
+function Rooms:exit(conn, state)
+  self.by_number[state.number] = nil
+  native.room_remove(self.all, state.number)
+  for key in pairs(self.of[conn] or {}) do self:leave(conn, key) end
+  self.of[conn] = nil
+end
+
+--- join(conn, key): Returns whether the connection was not in that room before.
+function Rooms:join(conn, key)
+  local state = quick.state_of(conn)
+  if key == nil or not state or self.by_number[state.number] ~= conn then return false end
+  local room = self.by_key[key]
+  if not room then
+    room = native.room()
+    self.by_key[key] = room
+  end
+  self.of[conn] = self.of[conn] or {}
+  self.of[conn][key] = true
+  return native.room_add(room, state.session, state.number)
+end
+
+--- leave(conn, key): Returns whether the connection was in that room.
+function Rooms:leave(conn, key)
+  local mine = self.of[conn]
+  if key == nil or not mine or not mine[key] then return false end
+  local state, room = quick.state_of(conn), self.by_key[key]
+  mine[key] = nil
+  if next(mine) == nil then self.of[conn] = nil end
+  native.room_remove(room, state.number)
+  if native.room_size(room) == 0 then self.by_key[key] = nil end
+  return true
+end
+
+--- members(key): returns an array of the connections in a room; of all, if that is nil.
+function Rooms:members(key)
+  local room, found = key == nil and self.all or self.by_key[key], {}
+  if not room then return found end
+  for _, number in ipairs(native.room_members(room)) do found[#found + 1] = self.by_number[number] end
+  return found
+end
+
+--- too_slow(self, conn): does what the server wants done about a member that has no room.
+local function too_slow(self, conn)
+  local slow = self.slow
+  if slow == "close" then
+    close.close(quick.state_of(conn), 1013, "", "too slow")
+  elseif slow ~= "drop" then
+    local ok, err = guard.free(slow, conn)
+    if not ok then log.handler_failed("slow of a server raised an error", err) end
+  end
+end
+
+--- write_some(self): writes to members of the rooms. Returns whether there are more of them.
+local function write_some(self)
+  for room in pairs(self.unwritten) do
+    local more, left = native.room_flush(room)
+    for _, number in ipairs(left or {}) do
+      local conn = self.by_number[number]
+      local state = conn and quick.state_of(conn)
+      if state and state.phase ~= "closed" then
+        connection.note_queue(state)
+        if state.item then state.item:notice() end
+      end
+    end
+    if more then return true end
+    self.unwritten[room] = nil
+  end
+  self.item:leave()
+  self.item = nil
+  return false
+end
+
+--- broadcast(key, opcode, data, except): queues a message for the members of a room, or for all connections if the key
+-- is nil, but for the connection `except`. Returns how many took it; or nil and what is wrong with the arguments.
+function Rooms:broadcast(key, opcode, data, except)
+  if opcode ~= 1 and opcode ~= 2 then return nil, "bad argument #2 to 'broadcast' (opcode 1 or 2 expected)" end
+  if type(data) ~= "string" then
+    return nil, ("bad argument #3 to 'broadcast' (string expected, got %s)"):format(type(data))
+  end
+  local why = native.check_text(opcode, data)
+  if why then return nil, "send error: " .. why end
+  local room = key == nil and self.all or self.by_key[key]
+  if not room then return 0 end
+  local excepted = except ~= nil and quick.state_of(except) or nil
+  local count, full = native.broadcast(room, opcode, data, excepted and excepted.number)
+  if not count then return nil, "send error: " .. full end
+  if count > 0 then
+    self.unwritten[room] = true
+    if not self.item then
+      self.item = turns.item(function() return write_some(self) end)
+      turns.enter(self.item)
+    end
+    self.item:notice()
+  end
+  for _, number in ipairs(full or {}) do
+    local conn = self.by_number[number]
+    if conn and quick.state_of(conn).phase ~= "closed" then too_slow(self, conn) end
+  end
+  return count
+end
+
+return rooms

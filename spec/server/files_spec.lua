@@ -1,0 +1,113 @@
+-- Files that a server answers with, and signals that end it.
+
+local child = require "spec.support.child"
+local luws = require "luws"
+local server = require "luws.server"
+local serving = require "spec.support.serving"
+
+local request, till = serving.request, serving.till
+
+after_each(function() assert.is_true(serving.finish(), "something is left to be driven") end)
+
+describe("server.file", function()
+  local folder
+  setup(function()
+    folder = os.tmpname()
+    os.remove(folder)
+    os.execute(("mkdir -p '%s/sub'"):format(folder))
+    for name, text in pairs {
+      ["index.html"] = "<p>hi", ["sub/a b.txt"] = "text", ["large.bin"] = ("0123456789"):rep(500000),
+      ["empty.css"] = "",
+    } do
+      local file = assert(io.open(folder .. "/" .. name, "wb"))
+      file:write(text)
+      file:close()
+    end
+  end)
+  teardown(function() os.execute(("rm -r '%s'"):format(folder)) end)
+
+  it("answers with a file below a folder, or 404", function()
+    local s = serving.start { on_request = function(asked) return server.file(folder, asked.path) end }
+    for _, case in ipairs {
+      { "/index.html", 200, "text/html; charset=utf-8", "<p>hi" },
+      { "/sub/a%20b.txt", 200, "text/plain; charset=utf-8", "text" },
+      { "/empty.css", 200, "text/css; charset=utf-8", "" },
+      { "/sub", 404, "text/plain; charset=utf-8", "not found\n" },
+      { "/../../etc/passwd", 404, "text/plain; charset=utf-8", "not found\n" },
+      { "/%2e%2e/%2e%2e/etc/passwd", 404, "text/plain; charset=utf-8", "not found\n" },
+    } do
+      local reply = s:raw(request("GET " .. case[1] .. " HTTP/1.1", "Connection: close"))
+      local head, body = reply:match "^(.-\r\n)\r\n(.*)$"
+      assert.same({ case[2], case[3], case[4], tostring(#case[4]) }, { tonumber(head:match " (%d+)"),
+        head:match "Content%-Type: ([^\r]*)", body, head:match "Content%-Length: (%d+)" })
+    end
+    local reply = s:raw(request("HEAD /index.html HTTP/1.1", "Connection: close"))
+    assert.same({ "5", "" }, { reply:match "Content%-Length: (%d+)", reply:match "\r\n\r\n(.*)$" })
+  end)
+
+  it("reads a large file as it leaves, and goes on with the next request", function()
+    local s = serving.start { on_request = function(asked) return server.file(folder, asked.path) end }
+    local raw = s:dial()
+    raw:send(request "GET /large.bin HTTP/1.1" .. request("GET /index.html HTTP/1.1", "Connection: close"))
+    local all = serving.read(raw)
+    local body = all:match "\r\n\r\n(.*)$"
+    assert.equal("5000000", all:match "Content%-Length: (%d+)")
+    assert.equal(("0123456789"):rep(500000), body:sub(1, 5000000))
+    assert.is_truthy(body:sub(5000001):find "^HTTP/1.1 200 .*<p>hi$")
+  end)
+
+  it("ends with the connection of a peer that goes away", function()
+    local s = serving.start { on_request = function(asked) return server.file(folder, asked.path) end }
+    local raw = s:dial()
+    raw:send(request "GET /large.bin HTTP/1.1")
+    till(function() return s.srv:stats().accepted == 1 end)
+    serving.rest(0.02)
+    raw:close()
+    till(function() return not next(s.srv.owner.alive) end)
+  end)
+end)
+
+describe("run with signals", function()
+  local PROGRAM = [[
+    local luws, server = require "luws", require "luws.server"
+    local srv = assert(server.listen {
+      port = 0, on_open = function(conn)
+        os.execute("P=$PPID; kill -HUP $P; (sleep 0.01; kill -%s $P) &") -- during os.execute, INT is ignored
+        luws.wssend(conn, 1, "last")
+      end,
+    })
+    local _, port = srv:address()
+    local told = {}
+    local conn = luws.wsopen("ws://127.0.0.1:" .. port .. "/", function(_, ...) told[#told + 1] = select(2, ...) end,
+      { wait = false, reactor = require "luws.reactor" })
+    require "luws.reactor".after(10, function() os.exit(3) end)
+    assert(srv:run { signals = true })
+    require "luws.reactor".run(0.1)
+    print(conn.close_code, told[1], server.listen { port = 0 } ~= nil)
+  ]]
+
+  for _, signal in ipairs { "TERM", "INT" } do
+    it(("closes the server on %s, and returns"):format(signal), function()
+      local said, status = child.start { input = PROGRAM:format(signal) }()
+      assert.equal(0, status, said)
+      assert.is_truthy(said:find "1001%s+last%s+true", said)
+    end)
+  end
+
+  it("is for one server at a time", function()
+    local s, other = serving.start(), serving.start()
+    local results
+    require("luws.reactor").after(0.01, function()
+      s.srv:close()
+    end)
+    local ok, why = s.srv:run {
+      signals = true,
+      done = function()
+        results = results or { other.srv:run { signals = true, done = function() return true end } }
+      end,
+    }
+    assert.same({ true, nil }, { ok, why })
+    assert.same({ nil, "reactor: signal INT cannot be watched: it is watched already" }, results)
+    assert.is_true(luws.gettime() > 0)
+  end)
+end)

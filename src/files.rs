@@ -1,0 +1,126 @@
+//! Files below a folder, by the path of a URL: decodes it, and lets nothing out of the folder. Does not read them.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+
+/// A regular file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    pub path: PathBuf,
+    /// In bytes.
+    pub length: u64,
+    /// The media type, by the extension of its name.
+    pub media_type: &'static str,
+}
+
+/// The file that a URL's path means below the folder `root`; `None` if there is none, or it is elsewhere: through `..`, or
+/// by a symbolic link. %XX is decoded once.
+#[must_use]
+pub fn find(root: &Path, path: &str) -> Option<File> {
+    let decoded = percent_decode_str(path).decode_utf8().ok()?;
+    if decoded.contains('\0') {
+        return None;
+    }
+    let relative = Path::new(decoded.trim_start_matches('/'));
+    if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return None;
+    }
+    let root = fs::canonicalize(root).ok()?;
+    let path = fs::canonicalize(root.join(relative)).ok()?;
+    // A path that ends with a slash means a folder.
+    let found = fs::metadata(&path).ok().filter(|found| found.is_file() && !decoded.ends_with('/'))?;
+    if !path.starts_with(&root) {
+        return None;
+    }
+    let media_type = media_type(&path);
+    Some(File { path, length: found.len(), media_type })
+}
+
+fn media_type(path: &Path) -> &'static str {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    match extension.to_ascii_lowercase().as_str() {
+        "html" | "htm" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "txt" | "md" | "log" => "text/plain; charset=utf-8",
+        "csv" => "text/csv; charset=utf-8",
+        "xml" => "text/xml; charset=utf-8",
+        "json" | "map" => "application/json",
+        "webmanifest" => "application/manifest+json",
+        "wasm" => "application/wasm",
+        "pdf" => "application/pdf",
+        "zip" => "application/zip",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "avif" => "image/avif",
+        "ico" => "image/x-icon",
+        "mp3" => "audio/mpeg",
+        "ogg" => "audio/ogg",
+        "wav" => "audio/wav",
+        "mp4" => "video/mp4",
+        "webm" => "video/webm",
+        "woff" => "font/woff",
+        "woff2" => "font/woff2",
+        "ttf" => "font/ttf",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_files_below_the_folder_are_found() {
+        let base = std::env::temp_dir().join(format!("luws-files-{}", std::process::id()));
+        let root = base.join("root");
+        fs::create_dir_all(root.join("sub")).unwrap();
+        for name in ["a.html", "sub/b c.TXT", "%41", "..hidden"] {
+            fs::write(root.join(name), name).unwrap();
+        }
+        fs::write(base.join("secret"), "secret").unwrap();
+        symlink(base.join("secret"), root.join("out")).unwrap();
+        symlink(root.join("a.html"), root.join("in.css")).unwrap();
+        symlink(&base, root.join("up")).unwrap();
+        for (path, expected) in [
+            ("/a.html", Some("text/html; charset=utf-8")),
+            ("a.html", Some("text/html; charset=utf-8")),
+            ("//a.html", Some("text/html; charset=utf-8")),
+            ("/./a.html", Some("text/html; charset=utf-8")),
+            ("/sub/b%20c.TXT", Some("text/plain; charset=utf-8")),
+            ("/in.css", Some("text/html; charset=utf-8")),
+            ("/..hidden", Some("application/octet-stream")),
+            ("/%2541", Some("application/octet-stream")),
+            ("/%41", None),
+            ("/", None),
+            ("", None),
+            ("/sub", None),
+            ("/sub/", None),
+            ("/a.html/", None),
+            ("/a.html/x", None),
+            ("/nothing", None),
+            ("/../secret", None),
+            ("/sub/../a.html", None),
+            ("/sub/%2e%2e/%2e%2e/secret", None),
+            ("/%2e%2e%2fsecret", None),
+            ("/out", None),
+            ("/up/secret", None),
+            ("/up/root/a.html", Some("text/html; charset=utf-8")),
+            ("/a.html%00", None),
+            ("/%ff", None),
+        ] {
+            let found = find(&root, path);
+            assert_eq!(found.as_ref().map(|file| file.media_type), expected, "{path}");
+        }
+        assert_eq!(find(&root, "/a.html").unwrap().length, 6);
+        assert_eq!(find(&base.join("nowhere"), "/a.html"), None);
+        fs::remove_dir_all(&base).unwrap();
+    }
+}
