@@ -59,7 +59,7 @@ local function advance(state, now)
     if state.phase ~= "connecting" then return now end
     local ok, why, _, due = guard.caught(connection.advance, state, now)
     if not ok then
-      open.raised(state, why)
+      if state.owner then state.owner.failed(state, why) else open.raised(state, why) end
       return now
     end
     if due > now then return due end

@@ -7,7 +7,7 @@ local native, import = ...
 import("luws") -- whose functions take the connections
 local listeners, owners, settings = import("server/listeners"), import("server/owner"), import("server/options")
 local exchange, reactor, shutdown = import("server/exchange"), import("reactor").public, import("server/shutdown")
-local pull = import("server/pull")
+local pull, worlds = import("server/pull"), import("worlds")
 
 local Server = {}
 local meta = { __index = Server }
@@ -25,6 +25,9 @@ local public = {
 function public.listen(given)
   local read, wrong = settings.read(given)
   if not read then return nil, wrong end
+  if worlds.of_reactor(read.shared.reactor) then
+    return nil, "bad option 'reactor' (servers listen in the real world only)"
+  end
   local all, why = listeners.open(read.places)
   if not all then return nil, why end
   local queue = pull.queue(read.handlers)

@@ -163,6 +163,40 @@ describe("a server has room", function()
   end)
 end)
 
+it("a server without descriptors waits for one, and does not spin", function()
+  local program = [[
+    local server, reactor = require "luws.server", require "luws.reactor"
+    local opened = 0
+    local srv = assert(server.listen { port = 0, ping_interval = 0, on_open = function()
+      opened = opened + 1
+      if opened == 30 then print(os.clock() < 0.5) os.exit(0) end
+    end })
+    print((select(2, srv:address())))
+    io.stdout:flush()
+    reactor.after(20, function() os.exit(1) end)
+    srv:run()
+  ]]
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(program)
+  file:close()
+  local lua = os.getenv "LUWS_SPEC_LUA" or "lua5.1"
+  local pipe = io.popen(("ulimit -n 20; exec %s %s 2>&1"):format(lua, path))
+  local s = setmetatable({ host = "127.0.0.1", port = tonumber(pipe:read "*l") }, { __index = serving.methods })
+  local raws = {}
+  for i = 1, 30 do
+    raws[i] = s:dial()
+    raws[i]:send(upgrade "/")
+  end
+  socket.sleep(0.2)
+  for i = 1, 30 do raws[i]:close() end
+  local said = pipe:read "*a"
+  pipe:close()
+  os.remove(path)
+  assert.is_truthy(said:find("no connection can be accepted for now: Too many open files", 1, true), said)
+  assert.is_truthy(said:find "true\n$", said)
+end)
+
 describe("a server's connection that is paused", function()
   it("gets no message until it is resumed, not even those that have come already", function()
     local s
@@ -235,6 +269,17 @@ describe("a server that is closed", function()
     assert.is_truthy(serving.read(raw):find "\136\9\3\244restart$")
     assert.same({ 1006, "" }, s.events[2])
     assert.is_true(s.srv:close())
+  end)
+
+  it("can be closed while it asks about a request, which gets a 503", function()
+    local s
+    s = serving.start {
+      on_request = function()
+        s.srv:close()
+        return { status = 200 }
+      end,
+    }
+    assert.equal(503, status(s:raw(request "GET / HTTP/1.1")))
   end)
 
   it("can be closed by a handler, and by its options wrongly it is not", function()

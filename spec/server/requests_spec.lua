@@ -138,6 +138,18 @@ describe("a server answers", function()
     end
   end)
 
+  it("nothing where what a handler returns raises an error, and goes on with the others", function()
+    local s = serving.start {
+      on_request = function(asked)
+        if asked.path == "/fine" then return { body = "fine" } end
+        return setmetatable({}, { __index = function() error "boom" end })
+      end,
+    }
+    local texts = log.capture(function() assert.same({ "", true }, { s:raw(GET) }) end)
+    assert.is_truthy(texts[1]:find "a request cannot be answered: .*boom", texts[1])
+    assert.equal("fine", parse(s:raw(request("GET /fine HTTP/1.1", "Connection: close"))).body)
+  end)
+
   it("bodies, where they are taken", function()
     local s = serving.start {
       max_body = 5, methods = { "POST", "GET" },

@@ -22,6 +22,7 @@ local started, raws, clients = {}, {}, {}
 
 local Serving = {}
 Serving.__index = Serving
+serving.methods = Serving -- for servers that were started otherwise
 
 --- till(done [, wait]): steps until done() is true. Returns what it has returned. `wait` is for how long a step may
 -- wait, for specs in which the other end moves only between the steps.

@@ -27,12 +27,15 @@ local KEEP_ALIVE, MOST_REQUESTS = 5, 100
 -- How much of a file is queued at a time, in bytes.
 local PIECE = 65536
 
+-- The metatable of responses that are files: no others may have the field `file`.
+local FILE = {}
+
 --- file(folder, path): returns the response that is a file below the folder; 404 if there is none, or it is outside.
 function exchange.file(folder, path)
   local where, length, media_type = native.find_file(tostring(folder), tostring(path))
   local file = where and io.open(where, "rb")
   if not file then return responses.refusal(404, "not found") end
-  return { file = file, length = length, headers = { ["Content-Type"] = media_type } }
+  return setmetatable({ file = file, length = length, headers = { ["Content-Type"] = media_type } }, FILE)
 end
 
 --- later: what on_request returns if the request is to be answered by request:accept or request:refuse.
@@ -56,7 +59,7 @@ local function answer(state, response)
     log.error("the response to a request for %s is not valid: %s", log.bytes(request.target), headers)
     return answer(state, responses.refusal(500, "internal server error"))
   end
-  local file = response.file
+  local file = getmetatable(response) == FILE and response.file
   local length = file and response.length or #body
   ex.count = ex.count + 1
   local keeps = not (ex.ends or owner:is_closing() or ex.count >= MOST_REQUESTS or response.is_last)
@@ -67,20 +70,22 @@ local function answer(state, response)
     return
   end
   if response.is_refusal then owner:refused() end
-  if file and is_head then file:close() else ex.file, ex.left = file, length end
+  if file and is_head then file:close() else ex.file, ex.left = file or nil, length end
   ex.stage, ex.goes_on, ex.request = "answering", goes_on, nil
   state.deadline = math.huge -- the peer has to take it (stuck)
 end
 
 local function refuse(state, status, text) answer(state, responses.refusal(status, text)) end
 
---- called(state, what, f, ...): calls a handler. Returns whether it has not raised an error, and what it returns.
+--- called(state, what, f, ...): calls a handler. Returns true and what it returns; false if the request is not to be
+-- answered any more: the handler has raised an error, or it has closed the server.
 local function called(state, what, f, ...)
+  local request = state.exchange.request
   local ok, result = guard.free(f, ...)
-  if ok then return true, result end
-  log.handler_failed(what .. " of a server raised an error", result)
-  if state.phase == "connecting" then refuse(state, 500, "internal server error") end
-  return false
+  if not ok then log.handler_failed(what .. " of a server raised an error", result) end
+  if state.phase ~= "connecting" or state.exchange.request ~= request then return false end
+  if not ok then refuse(state, 500, "internal server error") end
+  return ok, result
 end
 
 --- Returns whether a list has this value, ignoring case.
@@ -139,13 +144,13 @@ local function upgrade(state, given)
   end
   if not owner:has_room() then return refuse(state, 503, "too many connections") end
   local subprotocol, is_refused = chosen(state, handlers, given)
-  if is_refused or state.phase ~= "connecting" then return end
+  if is_refused then return end
   if subprotocol ~= nil and not lists(request.subprotocols, tostring(subprotocol)) then
     log.error("the subprotocol %s was not offered by the client", log.bytes(tostring(subprotocol)))
     return refuse(state, 500, "internal server error")
   end
   local headers = added(state, handlers, given)
-  if not headers or state.phase ~= "connecting" then return end
+  if not headers then return end
   if owner:is_closing() then return refuse(state, 503, "the server is shutting down") end
   local ok, why = native.open(session, subprotocol, headers)
   if not ok then return finish(state, why) end
@@ -185,7 +190,7 @@ local function ask(state)
   local on_request = ex.handlers.on_request
   if not on_request then return go_on(state, nil) end
   local ok, response = called(state, "on_request", on_request, request)
-  if not ok or state.phase ~= "connecting" then return end
+  if not ok then return end
   if response == exchange.LATER then return wait_for_answer(state) end
   go_on(state, response)
 end

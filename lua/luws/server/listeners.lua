@@ -74,8 +74,8 @@ local function starve(listener, why, now)
   if now - listener.told >= SELDOM then
     listener.told = now
     log.warning("no connection can be accepted for now: %s", why)
+    guard.collect() -- connections that nobody holds keep theirs until then
   end
-  guard.collect() -- connections that nobody holds keep theirs until then
 end
 
 --- accept_some(listener, now): accepts who waits. Returns the results of a turn.

@@ -4,7 +4,8 @@ them, and tells the server's handlers that they are open and that they have ende
 --]]
 
 local native, import, world = ...
-local clock, connection, guard, log = import("clock"), import("connection"), import("guard"), import("log")
+local clock, close, connection, guard, log = import("clock"), import("close"), import("connection"), import("guard"),
+  import("log")
 local drive, linger, publish, quick = import("drive"), import("linger"), import("publish"), import("quick")
 local exchange, native_wires, rooms = import("server/exchange"), import("wires/native"), import("server/rooms")
 
@@ -73,6 +74,13 @@ function Owner:accept(socket, address, port, secure)
   self.alive[state], self.alive_count = true, self.alive_count + 1
   exchange.begin(state, { address = address, port = port, secure = secure })
   drive.enter(state)
+end
+
+--- failed(state, why): ends a connection on whose way to a WebSocket something has raised an error: what a handler has
+-- returned, or a debug hook.
+function Owner.failed(state, why)
+  log.handler_failed("a request cannot be answered", guard.text(why) or type(why))
+  if state.phase ~= "closed" then close.finish(state, "interrupted", nil, true) end
 end
 
 --- has_room_to_accept(): returns whether one more connection may be accepted.
