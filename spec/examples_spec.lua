@@ -420,14 +420,21 @@ describe("examples/reactor_loop.lua", function()
   end)
 end)
 
+local serving -- the process of an example that is a server
+after_each(function()
+  if serving then os.execute("kill -KILL " .. serving .. " 2>/dev/null") end
+  serving = nil
+end)
+
 --- Starts an example that is a server, with these arguments. Returns what it says first, and a function that ends it
 -- by a signal, and returns what it has said after that.
 local function serve(...)
   local words = { "sh -c 'echo $$; exec \"$0\" \"$@\" 2>&1'", os.getenv "LUWS_SPEC_LUA" or "lua5.1", ... }
   local pipe = assert(io.popen(table.concat(words, " ")))
-  local pid, line = pipe:read "*l", pipe:read "*l"
+  serving = pipe:read "*l"
+  local line = pipe:read "*l"
   return line, function(signal)
-    os.execute(("kill -%s %s"):format(signal, pid))
+    os.execute(("kill -%s %s"):format(signal, serving))
     local rest = pipe:read "*a"
     pipe:close()
     return rest

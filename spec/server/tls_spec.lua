@@ -45,6 +45,18 @@ describe("a server over TLS", function()
     assert.same({ 1000, "" }, s.events[3])
   end)
 
+  it("opens one connection after the other without waiting", function()
+    local s = serving.start(with("server", { upgrade_timeout = 1 }))
+    s.scheme, s.host = "wss", "localhost"
+    local begun = luws.gettime()
+    for i = 1, 50 do
+      local client = s:connect("/", { ssl_verify = "none" })
+      assert.is_true(client.conn.connected, i)
+      luws.wsclose(client.conn)
+    end
+    assert.is_true(luws.gettime() - begun < 5)
+  end)
+
   it("has a certificate for each of several names", function()
     local s = serving.start(with("server", { ssl_certificates = { ["*.luws.example"] = pair "wildcard" } }))
     s.scheme, s.host = "wss", "localhost"

@@ -318,8 +318,10 @@ function exchange.step(state, now)
       return false, false, now
     end
   end
-  local goes_on = count and (count > 0 or more) and ex.stage == "head"
-  return true, native.sendable(session) > 0, goes_on and now or state.deadline
+  -- What has come may have to be answered by TLS, and nobody tells that there still is room for that.
+  local is_sendable = native.sendable(session) > 0
+  local goes_on = count and (count > 0 or more) and ex.stage == "head" or is_sendable and written
+  return true, is_sendable, goes_on and now or state.deadline
 end
 
 --- begin(state, place): begins with a connection that was just accepted.
