@@ -20,7 +20,7 @@ local DEFLATE = {
 }
 
 -- In KiB. README.md, docs/large-messages.md and docs/compression.md have the figures that this prints.
-local MOST = ({ ws = 10, wss = 36, deflate = 360, windows = 230, takeover = 40 })[compression or scheme]
+local MOST = ({ ws = 10, wss = 42, deflate = 360, windows = 230, takeover = 40 })[compression or scheme]
 
 local url = servers.url("demo", scheme, "/echo")
 local text = ("The quick brown fox jumps over the lazy dog. "):rep(22)
