@@ -29,8 +29,8 @@ QUIET := $(shell [ -t 2 ] || echo --quiet)
 SHELL := bash
 
 .PHONY: help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server build-server \
-	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-reactor bench-record bench-ir \
-	bench-ir-baseline fuzz fuzz-smoke hostile torture valgrind soak faults
+	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-reactor bench-record bench-server \
+	bench-ir bench-ir-baseline fuzz fuzz-smoke hostile torture valgrind soak faults
 
 help:
 	@echo "Use luws:"
@@ -69,6 +69,7 @@ help:
 	@echo "  make bench-docs         what the last full run of make bench has found, into docs/"
 	@echo "  make bench-reactor      what the reactor costs with COUNT=10000 connections"
 	@echo "  make bench-record       what recordings cost (a part of make bench, unless ROWS chooses)"
+	@echo "  make bench-server       luws.server beside other servers, in three minutes; with QUICK=1 in one"
 	@echo "  make bench-engine       how fast the engine is by itself, in bytes/s; FILTER=mask chooses"
 	@echo "  make bench-ir           counts the instructions of each operation, beside a baseline;"
 	@echo "                          ROWS='poll,send *' chooses"
@@ -174,6 +175,14 @@ bench-reactor: setup-bench
 bench-record: setup-bench
 	@$(MAKE) --no-print-directory built
 	@for lua in lua5.1 luajit; do echo $$lua; LUA_CPATH="./build/?.so;;" $$lua benches/record/rows.lua $(COUNT) || exit 1; done
+
+# Node.js and Python come with what the tests need.
+bench-server: setup-test setup-bench
+	@$(MAKE) --no-print-directory built
+	$(CARGO) build --quiet --release --locked --manifest-path benches/compare/Cargo.toml --target-dir target/compare
+	@mkdir -p build/bench
+	@cp target/compare/release/luws-bench-load build/bench/
+	benches/server/run.py
 
 bench-ir: setup-bench-ir
 	@$(if $(LUWS),,$(MAKE) --no-print-directory build)
