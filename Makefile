@@ -145,12 +145,15 @@ autobahn: setup-autobahn
 	@$(MAKE) --no-print-directory built
 	spec/autobahn/run.py client full
 	spec/autobahn/run.py server full
+	spec/autobahn/run.py lua-server full
+	spec/autobahn/run.py lua-server full --lua luajit
 
 autobahn-quick: setup-autobahn
 	@$(MAKE) --no-print-directory built
 	spec/autobahn/run.py client quick
 	spec/autobahn/run.py client core --lua luajit
 	spec/autobahn/run.py server quick
+	spec/autobahn/run.py lua-server core
 	spec/autobahn/run.py client core --tls
 	spec/autobahn/run.py server core --tls
 

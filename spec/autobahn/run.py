@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs the Autobahn suite against luws and compares its verdicts with expected.json.
 
-usage: run.py client|server core|quick|full|CASES [--tls] [--lua INTERPRETER] [--jobs N] [--rewrite]
+usage: run.py client|server|lua-server core|quick|full|CASES [--tls] [--lua INTERPRETER] [--jobs N] [--rewrite]
 
 client: the suite's fuzzing server tests the module, in an interpreter (lua5.1).
 server: its fuzzing client tests build/luws-demo-server.
+lua-server: it tests a server in an interpreter (lua5.1); the verdicts must be those of the other server.
 --tls: over wss; the same verdicts are expected.
 core leaves out sections 9, 12 and 13; quick only the large messages of 12 and 13. CASES are patterns: 6.4.*,12.1.1
 
@@ -34,8 +35,11 @@ EXPECTED = HERE / "expected.json"
 REPORTS = pathlib.Path("build/autobahn-reports")
 PKI = pathlib.Path("build/pki")
 SUITE = ["build/autobahn/bin/python", "-u", "-W", "ignore", str(HERE / "suite.py")]
-NEEDED = {"client": "build/luws.so", "server": "build/luws-demo-server"}
-AGENT = {"client": "luws", "server": "luws-demo-server"}
+NEEDED = {"client": "build/luws.so", "server": "build/luws-demo-server", "lua-server": "build/luws.so"}
+AGENT = {"client": "luws", "server": "luws-demo-server", "lua-server": "luws"}
+
+# The roles whose verdicts are expected of others.
+LIKE = {"lua-server": "server"}
 
 # What each set leaves out: 12 and 13 are about compression, and from their ninth case on the messages are large.
 SETS = {
@@ -126,8 +130,8 @@ def test_client(lua, tls, directory, cases):
             raise RuntimeError("%s: exit status %d" % (log.name, testee.returncode))
 
 
-def test_server(url, directory, cases):
-    with running(SUITE + ["client", str(directory), url, AGENT["server"]] + cases, directory / "suite.log") as suite:
+def test_server(role, url, directory, cases):
+    with running(SUITE + ["client", str(directory), url, AGENT[role]] + cases, directory / "suite.log") as suite:
         suite.wait(JOB)
 
 
@@ -144,7 +148,10 @@ def run(role, jobs, reports, lua, tls, workers):
                 test_client(lua, tls, directories[name], jobs[name])
         else:
             ready = reports / "ports"
-            command = [NEEDED[role], "--until-stdin-closes", "--ready", str(ready)]
+            if role == "lua-server":
+                command = ["env", "LUA_PATH=", "LUA_CPATH=./build/?.so", lua, str(HERE / "serve_luws.lua"), str(ready)]
+            else:
+                command = [NEEDED[role], "--until-stdin-closes", "--ready", str(ready)]
             if tls:
                 command += ["--cert", str(PKI / "server.pem"), "--key", str(PKI / "server.key")]
             server = stack.enter_context(running(command, reports / "server.log"))
@@ -153,7 +160,7 @@ def run(role, jobs, reports, lua, tls, workers):
             url = "%s://127.0.0.1:%s/echo" % (scheme, ports[scheme])
 
             def test(name):
-                test_server(url, directories[name], jobs[name])
+                test_server(role, url, directories[name], jobs[name])
 
         pool = concurrent.futures.ThreadPoolExecutor(workers)
         stack.callback(pool.shutdown, cancel_futures=True)     # if we are interrupted, the rest is not started
@@ -219,12 +226,14 @@ def main():
     for path in ("build/autobahn/stamp", NEEDED[args.role]):
         if not os.path.exists(path):
             fail("%s is missing; `make autobahn` provides it" % path)
-    if args.role == "client" and not shutil.which(args.lua):
+    if args.role != "server" and not shutil.which(args.lua):
         fail("there is no " + args.lua)
+    if args.role == "lua-server" and args.tls:
+        fail("the server in Lua is tested over ws")
 
     jobs = choose(args.cases)
     wanted = [case for cases in jobs.values() for case in cases]
-    title = args.role + (" on " + args.lua if args.role == "client" else "") + (" over wss" if args.tls else "")
+    title = args.role + (" on " + args.lua if args.role != "server" else "") + (" over wss" if args.tls else "")
     directory = REPORTS / (args.role + ("-tls" if args.tls else ""))
     if args.tls:
         subprocess.run(["bash", "spec/support/pki.sh", str(PKI)], check=True)
@@ -238,14 +247,15 @@ def main():
 
     verdicts, reports, errors = read_reports(args.role, jobs, directory)
     expected = json.loads(EXPECTED.read_text(encoding="utf-8"))
+    like = LIKE.get(args.role, args.role)
     show_summary(verdicts)
     if wrong or errors:
         print("\n".join(wrong + errors))
     if args.rewrite and not wrong and not errors:
-        rewrite(expected, args.role, verdicts)
-    different = [c for c in wanted if verdicts.get(c) != expected.get(args.role, {}).get(c)]
+        rewrite(expected, like, verdicts)
+    different = [c for c in wanted if verdicts.get(c) != expected.get(like, {}).get(c)]
     for i, case in enumerate(different):
-        show_difference(case, expected.get(args.role, {}).get(case), verdicts.get(case))
+        show_difference(case, expected.get(like, {}).get(case), verdicts.get(case))
         if i < EXPLAINED and case in reports:
             explain(reports[case])
     print("%s: %d cases in %.0f s, %s" % (
