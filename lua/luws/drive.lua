@@ -214,8 +214,12 @@ end
 function drive.leave(state)
   local item = state.item
   if not item then return end
-  state.item, state.watched, state.told_end, state.is_polled = nil, nil, nil, nil
   if item.token then item:leave() end
+  state.item = nil
+  -- Where there is no memory, a field that is not there cannot even be set to nil.
+  if state.watched then state.watched = nil end
+  if state.told_end then state.told_end = nil end
+  if state.is_polled then state.is_polled = nil end
   local wire = state.phase ~= "closed" and state.wire
   local fd = wire and wire.descriptor and wire:descriptor()
   if fd then turns.unwatch(fd) end

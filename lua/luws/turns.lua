@@ -130,7 +130,8 @@ function Item:leave()
   local before = is_sound
   is_sound = false
   heap:remove(self)
-  items[self.token], count = nil, count - 1
+  count = count - 1
+  if items[self.token] then items[self.token] = nil end -- if it is not there, that could need memory
   if self.state == ASIDE then aside = aside - 1 end
   self.token = nil
   is_sound = before
