@@ -13,7 +13,8 @@ const AT_A_TIME: usize = 100;
 /// Nothing that is measured here takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const REQUEST: &[u8] = b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const REQUEST: &[u8] =
+    b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 /// A masked message.
@@ -52,7 +53,8 @@ fn read_head(mut stream: &TcpStream) -> Outcome<()> {
 fn open(port: u16, count: usize) -> Outcome<Vec<TcpStream>> {
     let mut all = Vec::new();
     while all.len() < count {
-        let some = (0..AT_A_TIME.min(count - all.len())).map(|_| connect(port)).collect::<Result<Vec<_>, _>>()?;
+        let some =
+            (0..AT_A_TIME.min(count - all.len())).map(|_| connect(port)).collect::<Result<Vec<_>, _>>()?;
         for stream in some {
             read_head(&stream)?;
             all.push(stream);

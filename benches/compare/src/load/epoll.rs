@@ -21,7 +21,9 @@ impl Epoll {
         let flags = if changes { libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET } else { libc::EPOLLIN };
         let mut event = libc::epoll_event { events: flags as u32, u64: token as u64 };
         // SAFETY: both descriptors are open, and the event lives for the call.
-        let done = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) };
+        let done = unsafe {
+            libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event)
+        };
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 

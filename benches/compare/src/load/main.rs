@@ -30,7 +30,10 @@ fn run() -> Outcome<()> {
         ["ask", port, connections, text, times] => {
             client::ask(port.parse()?, connections.parse()?, text, times.parse()?)
         }
-        _ => Err("usage: luws-bench-load floor | echo PORT N SIZE SECONDS | open PORT N | ask PORT N TEXT TIMES".into()),
+        _ => Err(
+            "usage: luws-bench-load floor | echo PORT N SIZE SECONDS | open PORT N | ask PORT N TEXT TIMES"
+                .into(),
+        ),
     }
 }
 
