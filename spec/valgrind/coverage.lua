@@ -6,7 +6,8 @@ local luws = require "luws"
 -- The other modules, by the name of each after "luws.".
 local MODULES = {
   cookies = require "luws.cookies", json = require "luws.json", mock = require "luws.mock",
-  reactor = require "luws.reactor", record = require "luws.record", websocket = require "luws.websocket",
+  reactor = require "luws.reactor", record = require "luws.record", server = require "luws.server",
+  websocket = require "luws.websocket",
 }
 
 local coverage = {}
@@ -27,8 +28,9 @@ local function wsopen(url, handler, options)
   return luws.wsopen(url, handler, options)
 end
 
---- Returns a table that stands for a module and notes which of its functions are looked up.
-local function noting(name, module)
+--- noting(name, module): returns a table that stands for a module, or an object, and notes which of its functions are
+-- looked up.
+function coverage.noting(name, module)
   return setmetatable({}, {
     __index = function(_, key)
       used[name .. "." .. key] = true
@@ -41,10 +43,10 @@ end
 
 --- From now on, whatever requires luws or another of its modules gets a table that notes.
 function coverage.begin()
-  package.loaded["luws"] = noting("luws", luws)
-  for name, module in pairs(MODULES) do package.loaded["luws." .. name] = noting(name, module) end
+  package.loaded["luws"] = coverage.noting("luws", luws)
+  for name, module in pairs(MODULES) do package.loaded["luws." .. name] = coverage.noting(name, module) end
   local Jar = getmetatable(MODULES.cookies.jar())
-  Jar.__index = noting("jar", Jar)
+  Jar.__index = coverage.noting("jar", Jar)
 end
 
 --- Calls a method of a connection, and notes it.
@@ -58,6 +60,9 @@ function coverage.missing()
   local all = {}
   for name, value in pairs(luws) do if type(value) == "function" then all["luws." .. name] = true end end
   for name in io.open("types/luws/cookies.lua"):read("*a"):gmatch "function jar:(%w+)" do all["jar." .. name] = true end
+  for name in io.open("types/luws/server.lua"):read("*a"):gmatch "function server:([%w_]+)" do
+    all["srv." .. name] = true
+  end
   for module, functions in pairs(MODULES) do
     for name, value in pairs(functions) do
       if type(value) == "function" then all[module .. "." .. name] = true end

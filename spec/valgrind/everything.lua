@@ -45,6 +45,7 @@ play("the reactor", require "spec.valgrind.reactor")
 play("JSON", require "spec.valgrind.json")
 play("worlds without a network", require "spec.valgrind.mock")
 play("recordings", require "spec.valgrind.record")
+play("servers", require "spec.valgrind.server")
 play("wrong arguments", require "spec.valgrind.arguments")
 
 luup.left = require "spec.valgrind.left" () -- luacheck: ignore (alive until the Lua state is closed)
