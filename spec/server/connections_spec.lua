@@ -35,6 +35,25 @@ describe("a server's connection", function()
     assert.same({ 0, 1 }, { s.srv:count(), s.srv:stats().accepted })
   end)
 
+  it("tells the code of a client that was gone before the answer", function()
+    local s = serving.start { on_message = echo }
+    for _, case in ipairs {
+      { "\136\130\0\0\0\0\3\232", { 1000, "" } },
+      { "\136\133\0\0\0\0\15\161bye", { 4001, "bye" } },
+      { "\136\128\0\0\0\0", { 1005, "" } },
+      { "", { 1006, "" } },
+    } do
+      local raw, count = s:dial(), #s.events
+      raw:send(upgrade "/")
+      till(function() return #s.events == count + 1 end)
+      assert(raw:receive "*l")
+      raw:send(case[1])
+      raw:close()
+      till(function() return #s.events == count + 2 end)
+      assert.same({ "open", case[2] }, { s.events[count + 1], s.events[count + 2] })
+    end
+  end)
+
   it("has the fields of a client's, and some of its own", function()
     local seen
     local s = serving.start {

@@ -147,13 +147,12 @@ end
 
 --- tell_closed(self, state, conn): calls on_close.
 local function tell_closed(self, state, conn)
-  local _, _, code, reason = native.close_state(state.session)
-  if state.lingering then linger.note(state.lingering) end
-  if code == nil then code = 1006 elseif code == false then code = 1005 end
+  -- At its end linger has noted it, and freed the session.
+  if state.lingering and not state.lingering.over then linger.note(state.lingering) end
   self.open[conn], self.open_count = nil, self.open_count - 1
   local on_close = state.was_greeted and state.exchange.handlers.on_close
   if not on_close then return end
-  local ok, err = guard.free(on_close, conn, code, reason or "")
+  local ok, err = guard.free(on_close, conn, conn.close_code or 1006, conn.close_reason or "")
   if not ok then log.handler_failed(("the on_close of %s raised an error"):format(guard.name(conn)), err) end
 end
 
