@@ -247,28 +247,44 @@ describe("watch_fd", function()
 end)
 
 describe("an event loop drives the reactor:", function()
-  --- Has the loop deliver two messages, with the reactor idle in between. turn() runs the loop for a while.
+  local function is_idle() return reactor.timeout() == nil and not reactor.dirty() end
+
+  --- Has the loop deliver two messages, with the reactor idle in between, and bring a connection back that is lost
+  -- twice. turn() runs the loop for a while.
   local function converse(host, turn)
     assert.is_true(reactor.attach(host))
     assert.is_true(reactor.attach(host)) -- twice is harmless
+    local deadline = luws.gettime() + PATIENCE
+    local function go_on(done)
+      while not done() do
+        assert(luws.gettime() < deadline, "not in time")
+        turn()
+      end
+    end
     for round = 1, 2 do
       local conn, told = open(servers.url("demo", "ws", "/echo"))
       local timed = false
       reactor.after(0.01, function() timed = true end)
-      local deadline = luws.gettime() + PATIENCE
-      local function go_on(done)
-        while not done() do
-          assert(luws.gettime() < deadline, "not in time")
-          turn()
-        end
-      end
       go_on(function() return told[1] and timed end)
       luws.wssend(conn, 1, "round " .. round)
       go_on(has_told(told, 2))
       assert.same({ "open", { 1, "round " .. round } }, told)
       luws.wsclose(conn)
-      go_on(function() return reactor.timeout() == nil and not reactor.dirty() end)
+      go_on(is_idle)
     end
+    local opened, lost = 0, 0
+    local rude = peer { { "upgrade" }, { "read_frame" }, { "close" } }
+    local conn = assert(luws.wsopen(rude.url, function() lost = lost + 1 end, {
+      wait = false, close_timeout = 0, reconnect = { first = 0.01, most = 0.02 },
+      open_handler = function(c)
+        opened = opened + 1
+        if opened < 3 then luws.wssend(c, 1, "hang up") end
+      end,
+    }))
+    go_on(function() return opened == 3 end)
+    assert.equal(2, lost)
+    luws.wsclose(conn)
+    go_on(is_idle)
   end
 
   it("copas", function() converse("copas", function() copas.step(1) end) end)
