@@ -257,7 +257,7 @@ describe("The option proxy", function()
     local peer = w:peer { proxy = CONNECT }
     function peer.on_request() w.native.refuse(peer.session, 403, "no") end
     local conn, why, response = w.luws.wsopen(URL, nil, { proxy = "http://p" })
-    assert.same({ false, "upgrade failed; HTTP/1.1 403 Refused", 403 }, { conn, why, response.status })
+    assert.same({ false, "upgrade failed; HTTP/1.1 403 Forbidden", 403 }, { conn, why, response.status })
   end)
 
   describe("of an HTTP proxy that asks for a password", function()

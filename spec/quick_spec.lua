@@ -27,6 +27,14 @@ describe("the fast path of wsreceive and wssend", function()
     for _ = 1, 3 do assert.same({ false, 0 }, { real.wsreceive(s.conn) }) end
   end
 
+  --- Receives until something was read, and returns how much. On a busy machine, a wsreceive may end before that, or leave
+  -- events to the next one, as its 5 ms are over.
+  local function read()
+    local more, bytes
+    repeat more, bytes = real.wsreceive(s.conn) until bytes ~= 0 or not more
+    return bytes
+  end
+
   it("does not hide the end if control_handler leaves answering the close frame to the user", function()
     s:open({ { "wait" }, { "send", "\136\2\3\232" }, { "hold" } }, {
       control_handler = function(_, opcode) return opcode ~= 8 end,
@@ -45,7 +53,8 @@ describe("the fast path of wsreceive and wssend", function()
       setmetatable({}, { __index = { receive_chunk_size = 100 } }))
     settle()
     go()
-    for _ = 1, 9 do assert.same({ true, 100 }, { real.wsreceive(s.conn) }) end
+    for _ = 1, 9 do assert.equal(100, read()) end
+    assert.equal(0, read())
     assert.equal(300, #s.told)
   end)
 
@@ -53,11 +62,11 @@ describe("the fast path of wsreceive and wssend", function()
     s:open({ { "wait" }, { "send", TEXT:rep(300) }, { "hold" } }, { receive_chunk_size = 100 })
     settle()
     go()
-    assert.same({ true, 100 }, { real.wsreceive(s.conn) })
+    assert.equal(100, read())
     s.conn.options = { receive_chunk_size = 200 }
-    assert.same({ true, 200 }, { real.wsreceive(s.conn) })
+    assert.equal(200, read())
     s.conn.options = {}
-    assert.same({ false, 600 }, { real.wsreceive(s.conn) })
+    assert.equal(600, read())
   end)
 
   it("reports messages and control frames that came together in order", function()
