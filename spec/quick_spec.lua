@@ -27,8 +27,8 @@ describe("the fast path of wsreceive and wssend", function()
     for _ = 1, 3 do assert.same({ false, 0 }, { real.wsreceive(s.conn) }) end
   end
 
-  --- Receives until something was read, and returns how much. On a busy machine, a wsreceive may end before that, or leave
-  -- events to the next one, as its 5 ms are over.
+  --- Receives until something was read, and returns how much. On a busy machine, a wsreceive may end before that, or
+  -- leave events to the next one, as its 5 ms are over.
   local function read()
     local more, bytes
     repeat more, bytes = real.wsreceive(s.conn) until bytes ~= 0 or not more
