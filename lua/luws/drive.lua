@@ -179,8 +179,8 @@ local function turn(item, now, happened)
   local phase = state.phase
   -- An end may be told long before it is read. That of an attempt to connect says nothing about another's.
   if happened >= ENDED and state.wire == state.watched then state.told_end = state.wire end
-  if phase == "open" and not state.plan then return turn_of_open(item, now) end -- usually
-  if connection.is_opening(state) then return turn_of_opening(item, now) end
+  if phase == "connecting" or state.plan and connection.is_opening(state) then return turn_of_opening(item, now) end
+  if phase ~= "closed" then return turn_of_open(item, now) end
   return turn_of_closed(item, now)
 end
 
