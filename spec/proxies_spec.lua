@@ -6,6 +6,7 @@ local poll = require "spec.support.poll"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
+local WebSocket = require "luws.websocket"
 
 local USER, PASSWORD = "me", "s3cret"
 
@@ -81,6 +82,24 @@ for _, route in ipairs(ROUTES) do
     local conn
 
     after_each(function() luws.wsclose(conn) end)
+
+    for _, server in ipairs(route[5] and { "ws", "wss" } or {}) do
+      it("a WebSocket object reaches its server: " .. server, function()
+        local options = through(route)
+        options.ssl_cafile = server == "wss" and servers.ca_file() or nil
+        options.cookies = require "luws.cookies".jar()
+        local ws, told = WebSocket(servers.url("demo", server, "/echo"), {}, options), {}
+        function ws.onopen() ws:send "hello" end
+        function ws.onmessage(event)
+          told[#told + 1] = event.data
+          ws:close(1000)
+        end
+        function ws.onerror(event) told[#told + 1] = event.message or "error" end
+        function ws.onclose(event) told[#told + 1] = ("%d %s"):format(event.code, tostring(event.wasClean)) end
+        WebSocket.run(10)
+        assert.same({ "hello", "1000 true" }, told)
+      end)
+    end
 
     for way, open in pairs(WAYS) do
       for _, server in ipairs(not (route[5] or way == "waiting") and {} or { "ws", "wss" }) do

@@ -165,6 +165,8 @@ local function turn_of_closed(item, now)
   if present and present ~= state and present.keeper then drive.enter(present) end -- it comes back
   local again, due = false, nil
   if state.lingering then again, due = linger.turn(state.lingering) end
+  -- The end was told, and comes after what TLS has just read; unless there is no reading before something is sent.
+  if due and state.told_end == state.wire and native.outgoing(state.session) == 0 then again = true end
   if state.owner then state.owner:closed(state, not due) end
   if not due then
     state.item = nil
