@@ -7,7 +7,6 @@ use std::rc::Rc;
 use super::tls::Fault;
 use super::value::{Reply, Table, Value, failure};
 use super::{Context, Native};
-use crate::http::Header;
 use crate::http::auth::{Credentials, Scheme, Tried};
 use crate::proxy::address::{Address, Kind};
 use crate::proxy::http_connect::{self, HttpConnect, Identity};
@@ -76,13 +75,7 @@ fn text(table: &Table, name: &str) -> Option<String> {
 
 fn http_connect(table: &Table, seed: Option<u64>) -> Result<http_connect::Options, Fault> {
     let wrong = |why: String| Fault::Parameters(format!("bad option 'proxy' ({why})"));
-    let mut headers = Vec::new();
-    for pair in table.get("headers").table().map(Table::elements).unwrap_or_default() {
-        if let [name, value] = &pair.table().map(Table::elements).unwrap_or_default()[..] {
-            let (name, value) = (name.text().unwrap_or_default(), value.bytes().unwrap_or_default());
-            headers.push(Header::new(&name, value).map_err(|error| wrong(error.to_string()))?);
-        }
-    }
+    let headers = table.get("headers").headers().map_err(|error| wrong(error.to_string()))?;
     let identity = match table.get("user").bytes() {
         None => None,
         Some(user) => {

@@ -13,6 +13,7 @@ use super::room::Room;
 use super::session::LuaSession;
 use super::socket::Socket;
 use crate::cookies::Jar;
+use crate::http::{Header, HeaderError};
 use crate::net::tcp::Dial;
 use crate::tls::Acceptor;
 
@@ -71,6 +72,18 @@ impl Value {
 
     pub(super) fn table(&self) -> Option<&Table> {
         if let Self::Table(value) = self { Some(value) } else { None }
+    }
+
+    /// The headers of an array of `{name, value}`.
+    pub(super) fn headers(&self) -> Result<Vec<Header>, HeaderError> {
+        let mut headers = Vec::new();
+        for pair in self.table().map(Table::elements).unwrap_or_default() {
+            if let [name, value] = &pair.table().map(Table::elements).unwrap_or_default()[..] {
+                let (name, value) = (name.text().unwrap_or_default(), value.bytes().unwrap_or_default());
+                headers.push(Header::new(&name, value)?);
+            }
+        }
+        Ok(headers)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use super::LuaSession;
-use crate::http::headers::Header;
 use crate::lua::Context;
 use crate::lua::options;
 use crate::lua::proxy;
@@ -129,11 +128,9 @@ fn request(parameters: &Table) -> Result<UpgradeRequest, Fault> {
             .offer(&name.text().unwrap_or_default())
             .map_err(|error| Fault::Parameters(error.to_string()))?;
     }
-    for pair in parameters.get("headers").table().map(Table::elements).unwrap_or_default() {
-        if let [name, value] = &pair.table().map(Table::elements).unwrap_or_default()[..] {
-            let header = Header::new(&name.text().unwrap_or_default(), value.bytes().unwrap_or_default());
-            request.add(header.map_err(|error| Fault::Parameters(error.to_string()))?);
-        }
+    let headers = parameters.get("headers").headers();
+    for header in headers.map_err(|error| Fault::Parameters(error.to_string()))? {
+        request.add(header);
     }
     Ok(request)
 }

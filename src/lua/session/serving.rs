@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use super::functions::{argument, headers, session};
-use crate::http::{Header, Reply as HttpReply};
+use crate::http::Reply as HttpReply;
 use crate::lua::value::{Reply, Table, Value, failure};
 use crate::lua::{Context, Native};
 use crate::protocol::error::InvalidRequest;
@@ -66,23 +66,11 @@ fn upgrade_problem(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     found.map(|error| problem(&error)).unwrap_or_default()
 }
 
-/// The headers of an array of `{name, value}`.
-fn added(value: &Value) -> Result<Vec<Header>, String> {
-    let mut headers = Vec::new();
-    for pair in value.table().map(Table::elements).unwrap_or_default() {
-        if let [name, value] = &pair.table().map(Table::elements).unwrap_or_default()[..] {
-            let header = Header::new(&name.text().unwrap_or_default(), value.bytes().unwrap_or_default());
-            headers.push(header.map_err(|error| error.to_string())?);
-        }
-    }
-    Ok(headers)
-}
-
 fn reply(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let Some(session) = session(arguments) else { return failure("closed") };
-    let headers = match added(argument(arguments, 2)) {
+    let headers = match argument(arguments, 2).headers() {
         Ok(headers) => headers,
-        Err(why) => return failure(why),
+        Err(error) => return failure(error.to_string()),
     };
     let reply = HttpReply {
         status: argument(arguments, 1).size() as u16,
@@ -107,9 +95,9 @@ fn send_body(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 
 fn open(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let Some(session) = session(arguments) else { return failure("closed") };
-    let headers = match added(argument(arguments, 2)) {
+    let headers = match argument(arguments, 2).headers() {
         Ok(headers) => headers,
-        Err(why) => return failure(why),
+        Err(error) => return failure(error.to_string()),
     };
     let subprotocol = argument(arguments, 1).text();
     session.done();
