@@ -44,15 +44,13 @@ local function settings_of(options, now)
   return { fold = options.fold, redact = options.redact, options = options.options, now = now }
 end
 
+local MONTHS = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" }
+
 --- Reads a date of the head as seconds since 1970; nil if it is none.
 local function seconds_of(text)
-  local year, month, day, hour, minute, second = tostring(text):match "^(%d+)%-(%d+)%-(%d+)T(%d+):(%d+):(%d+)Z$"
-  if not year then return nil end
-  year, month = tonumber(year), tonumber(month)
-  if month <= 2 then year, month = year - 1, month + 12 end
-  local days = 365 * year + math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)
-    + math.floor((153 * (month - 3) + 2) / 5) + tonumber(day) - 719469
-  return ((days * 24 + tonumber(hour)) * 60 + tonumber(minute)) * 60 + tonumber(second)
+  local year, month, day, time = tostring(text):match "^(%d+)%-(%d+)%-(%d+)T(%d+:%d+:%d+)Z$"
+  local name = MONTHS[tonumber(month)]
+  return name and native.http_date(("%s %s %s %s"):format(day, name, year, time)) or nil
 end
 
 --- Goes on with a file that has rows already. Returns a recording; or nil and why not.
@@ -60,11 +58,8 @@ local function go_on(options, text)
   local path = options.file
   local head, list, warning = file.parse(text)
   if not head then return nil, list end
-  if warning then
-    log.warning("the record %s: %s", path, warning)
-    local ok, why = file.replace(path, head, list)
-    if not ok then return nil, why end
-  elseif text:sub(-1) ~= "\n" then
+  if warning then log.warning("the record %s: %s", path, warning) end
+  if warning or text:sub(-1) ~= "\n" then
     local ok, why = file.replace(path, head, list)
     if not ok then return nil, why end
   end

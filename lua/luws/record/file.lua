@@ -279,7 +279,7 @@ end
 --- append(path, flushes): returns a writer that goes on with a file.
 function file.append(path, flushes) return open(path, "ab", flushes) end
 
---- replace(path, head, rows): writes a whole file anew, so that there is the old one or the new one, whatever happens.
+--- replace(path, head, rows): rewrites a whole file. Whatever happens, there is either the old one or the new one.
 -- Returns true; or nil and why not.
 function file.replace(path, head, rows)
   local beside = path .. ".new"

@@ -41,7 +41,7 @@ function Lag:turn()
   if self.missing >= self.limit then
     local missing = self.missing
     self.missing = 0
-    self.recording:came({ ["in"] = "dead", conn = self.conn, missing = missing }, here)
+    self.recording:came({ ["in"] = "dead", conn = self.conn, missing = missing })
     return give_up(self, here, missing)
   end
   self:ping()

@@ -49,9 +49,9 @@ function Recording:kept(fields)
   return fields
 end
 
---- add(fields): adds a row. Returns it.
-function Recording:add(fields)
-  self.t = self:time()
+--- add(fields [, t]): adds a row, for now or for that time. Returns it.
+function Recording:add(fields, t)
+  self.t = t or self:time()
   fields = self:kept(fields)
   fields.t = self.t
   local store = self.store
@@ -65,9 +65,9 @@ function Recording:add(fields)
   return row
 end
 
---- came(fields, here, bytes): adds a row for what came in, and tells those who are to know. `bytes` are the data as
+--- came(fields, bytes): adds a row for what came in, and tells those who are to know. `bytes` are the data as
 -- they were before redact had them.
-function Recording:came(fields, _, bytes)
+function Recording:came(fields, bytes)
   local pulse = fields["in"] == "pong" and self.lags[fields.conn]
   if pulse then fields.rtt = pulse:pong(bytes) end
   local row = self:add(fields)
@@ -318,12 +318,7 @@ function Recording:write(row)
   fields.row, fields.parent, fields.t = nil, nil, nil
   local text, why = file.line(fields)
   if not text then return nil, why end
-  if type(row.t) == "number" then self.t = math.max(self.t, row.t) end
-  local before = self.now
-  self.now = function() return self.t end
-  local added = self:add(fold.copy(fields))
-  self.now = before
-  return added
+  return self:add(fold.copy(fields), type(row.t) == "number" and math.max(self.t, row.t) or self.t)
 end
 
 --- replay([options]): gives what came in to handlers, and compares what they do with what they did. Returns true and

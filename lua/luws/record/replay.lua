@@ -7,7 +7,7 @@ What was done outside of a handler (`outside` in a row) is not expected of the h
 
 local _, import = ...
 local guard, log = import("guard"), import("log")
-local luws = import("luws")
+local luws, data = import("luws"), import("websocket/data")
 local rows, stand_ins, tree = import("record/rows"), import("record/stand_in"), import("record/tree")
 
 local replay = {}
@@ -16,7 +16,6 @@ local Player = {}
 Player.__index = Player
 
 local CLOSE, PING, PONG = 8, 9, 10
-local KINDS = { [1] = "send", [2] = "send", [CLOSE] = "close", [PING] = "ping", [PONG] = "pong" }
 
 -- The kinds of rows that handlers are expected to do again.
 local EXPECTED = { send = true, close = true, ping = true, pong = true, open = true }
@@ -119,19 +118,17 @@ end
 --- Returns whether handlers are beyond the rows: what they do now is to be done live.
 function Player:is_beyond() return self.goes_on and self.place > self.last and not self:expected() end
 
---- sent(name, opcode, data), closed(name, code, reason): what a handler does to a stand-in.
-function Player:sent(name, opcode, data)
+--- sent(name, opcode, bytes), closed(name, code, reason): what a handler does to a stand-in.
+function Player:sent(name, opcode, bytes)
   if self:is_beyond() then
-    self.later[#self.later + 1] = { luws.wssend, name, opcode, data }
+    self.later[#self.later + 1] = { luws.wssend, name, opcode, bytes }
     return true
   end
+  local row = self:got(rows.sent(name, opcode, bytes))
   if opcode == CLOSE then
-    local conn = self.conns[name]
-    conn.closing = true
-    self:got(replay.close_row(name, data))
+    self.conns[name].closing = true
     return true
   end
-  local row = self:got(rows.put_data({ out = KINDS[opcode] or "send", conn = name }, data, opcode == 2))
   local failure = row and rawget(row, "error")
   if failure then return false, failure end
   return true
@@ -144,13 +141,6 @@ function Player:closed(name, code, reason)
     return
   end
   self:got({ out = "close", conn = name, code = tonumber(code) or 1000, reason = reason or "" })
-end
-
---- close_row(name, payload): returns the fields of a row for a close frame that was sent.
-function replay.close_row(name, payload)
-  local high, low = payload:byte(1, 2)
-  local code = low and high * 256 + low or 1005
-  return { out = "close", conn = name, code = code, reason = payload:sub(3) }
 end
 
 --- opened(fields, f): returns a stand-in for a connection that a handler opens; `fields` are those of its row.
@@ -216,8 +206,7 @@ function play.pong(_, conn, row, handlers)
 end
 
 function play.closing(_, conn, row, handlers)
-  local code = row.code
-  local payload = code == 1005 and "" or string.char(math.floor(code / 256), code % 256) .. (row.reason or "")
+  local payload = row.code == 1005 and "" or data.close_payload(row.code, row.reason)
   call("control_handler", handlers.control_handler, conn, CLOSE, payload)
 end
 

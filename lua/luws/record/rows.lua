@@ -58,6 +58,22 @@ function rows.put_data(row, data, is_binary)
   return row
 end
 
+--- close(name, payload): returns the fields of a row for a close frame that was sent.
+function rows.close(name, payload)
+  local high, low = payload:byte(1, 2)
+  local code = low and high * 256 + low or 1005
+  return { out = "close", conn = name, code = code, reason = payload:sub(3) }
+end
+
+local BINARY, CLOSE = 2, 8
+local KINDS = { [BINARY] = "send", [9] = "ping", [10] = "pong" }
+
+--- sent(name, opcode, bytes): returns the fields of a row for something that was sent.
+function rows.sent(name, opcode, bytes)
+  if opcode == CLOSE then return rows.close(name, bytes) end
+  return rows.put_data({ out = KINDS[opcode] or "send", conn = name }, bytes, opcode == BINARY)
+end
+
 -- Paths
 
 local Path = {}

@@ -9,15 +9,13 @@ An End is what a recording knows of the connection that has a name now (new_end)
 local _, import = ...
 local guard, log = import("guard"), import("log")
 local luws, data = import("luws"), import("websocket/data")
-local close_row = import("record/replay").close_row
 local rows, secrets = import("record/rows"), import("record/secrets")
 
 local tap = {}
 
-local CLOSE, PING, PONG = 8, 9, 10
-local OUT = { [1] = "send", [2] = "send", [CLOSE] = "close", [PING] = "ping", [PONG] = "pong" }
+local CLOSE, PING = 8, 9
 
-local SILENT = "message timeout" -- what a handler is told of a connection that stays open
+local SILENT = "message timeout" -- what a handler is told although the connection stays open
 
 --- called(recording, f, ...): calls a function of the program's; what it does meanwhile is done by a handler.
 local function called(recording, f, ...)
@@ -95,7 +93,7 @@ local function meet(recording, name, conn)
   if (conn.connected or was_open) and not here.is_open then
     here.was_open = true
     here.is_open, here.is_over = true, false
-    recording:came({ ["in"] = "open", conn = name, protocol = conn.subprotocol }, here)
+    recording:came({ ["in"] = "open", conn = name, protocol = conn.subprotocol })
   end
   return here
 end
@@ -106,19 +104,22 @@ local function over(recording, here, fields, told)
   recording:came({
     ["in"] = "close", conn = here.name, code = fields.code or 1006, reason = fields.reason or "",
     clean = fields.clean or false, error = told and log.without_secrets(told) or nil,
-  }, here)
+  })
 end
+
+--- Returns how a connection has ended.
+local function ending(conn) return { code = conn.close_code, reason = conn.close_reason, clean = conn.was_clean } end
 
 --- handler(recording, name, f): returns a message handler that writes down what comes and calls f.
 function tap.handler(recording, name, f)
   local function handler(conn, opcode, bytes, ...)
     local here = meet(recording, name, conn)
     if opcode then
-      recording:came(rows.put_data({ ["in"] = "message", conn = name }, bytes, opcode == 2), here, bytes)
+      recording:came(rows.put_data({ ["in"] = "message", conn = name }, bytes, opcode == 2), bytes)
     elseif bytes == SILENT and conn.connected then
-      recording:came({ ["in"] = "error", conn = name, error = bytes }, here)
+      recording:came({ ["in"] = "error", conn = name, error = bytes })
     else
-      over(recording, here, { code = conn.close_code, reason = conn.close_reason, clean = conn.was_clean }, bytes)
+      over(recording, here, ending(conn), bytes)
     end
     return called(recording, f, here.stand_in or conn, opcode, bytes, ...)
   end
@@ -147,13 +148,8 @@ local function nothing() end
 --- sent(recording, here, opcode, bytes, why): writes down what was sent, or was not.
 local function sent(recording, here, opcode, bytes, why)
   if recording.quiet == here then return end -- an outbox or a heartbeat writes its own row
-  local fields
-  if opcode == CLOSE then
-    fields = close_row(here.name, bytes)
-    if not why then here.is_open = false end
-  else
-    fields = rows.put_data({ out = OUT[opcode] or "send", conn = here.name }, bytes, opcode == 2)
-  end
+  local fields = rows.sent(here.name, opcode, bytes)
+  if opcode == CLOSE and not why then here.is_open = false end
   fields.error, fields.outside = why, recording:is_outside()
   recording:add(fields)
 end
@@ -168,11 +164,11 @@ function tap.options(recording, given)
   options.control_handler = wrapped(recording, control, function(here, _, opcode, bytes)
     if opcode ~= CLOSE then
       local fields = { ["in"] = opcode == PING and "ping" or "pong", conn = here.name }
-      recording:came(rows.put_data(fields, bytes, false), here, bytes)
+      recording:came(rows.put_data(fields, bytes, false), bytes)
     elseif control then
-      local fields = close_row(here.name, bytes)
+      local fields = rows.close(here.name, bytes)
       fields.out, fields["in"] = nil, "closing"
-      recording:came(fields, here)
+      recording:came(fields)
     end
   end)
   options.send_handler = function(conn, opcode, bytes, why)
@@ -185,14 +181,14 @@ function tap.options(recording, given)
   local close = options.close_handler
   options.close_handler = wrapped(recording, close, function(here, conn)
     if not here.is_over then
-      over(recording, here, { code = conn.close_code, reason = conn.close_reason, clean = conn.was_clean })
+      over(recording, here, ending(conn))
     end
-    if close then recording:came({ ["in"] = "over", conn = here.name }, here) end
+    if close then recording:came({ ["in"] = "over", conn = here.name }) end
   end)
   local drain = options.drain_handler
   if drain then
     options.drain_handler = wrapped(recording, drain, function(here)
-      recording:came({ ["in"] = "drain", conn = here.name }, here)
+      recording:came({ ["in"] = "drain", conn = here.name })
     end)
   end
   return options
@@ -216,7 +212,7 @@ function tap.wsopen(recording, name, url, f, options)
   recording:came({
     ["in"] = "close", conn = name, code = 1006, reason = "", clean = false,
     error = log.without_secrets(tostring(why)), status = response and response.status or nil,
-  }, here)
+  })
   return conn, why, response
 end
 
@@ -241,7 +237,7 @@ local events = {}
 function events.open(recording, here, event)
   here.is_open, here.is_over = true, false
   local protocol = event.target.protocol
-  recording:came({ ["in"] = "open", conn = here.name, protocol = protocol ~= "" and protocol or nil }, here)
+  recording:came({ ["in"] = "open", conn = here.name, protocol = protocol ~= "" and protocol or nil })
 end
 
 --- Returns the data of an event as a string, whatever the binaryType is.
@@ -252,15 +248,15 @@ end
 
 function events.message(recording, here, event)
   local bytes = bytes_of(event)
-  recording:came(rows.put_data({ ["in"] = "message", conn = here.name }, bytes, event.binary), here, bytes)
+  recording:came(rows.put_data({ ["in"] = "message", conn = here.name }, bytes, event.binary), bytes)
 end
 
 function events.ping(recording, here, event)
-  recording:came(rows.put_data({ ["in"] = "ping", conn = here.name }, event.data, false), here, event.data)
+  recording:came(rows.put_data({ ["in"] = "ping", conn = here.name }, event.data, false), event.data)
 end
 
 function events.pong(recording, here, event)
-  recording:came(rows.put_data({ ["in"] = "pong", conn = here.name }, event.data, false), here, event.data)
+  recording:came(rows.put_data({ ["in"] = "pong", conn = here.name }, event.data, false), event.data)
 end
 
 function events.error(_, here, event) here.failure = event.message end
