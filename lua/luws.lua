@@ -146,8 +146,8 @@ end
 --- must_wait(conn, state, opcode): returns whether a message has to wait in the outbox of a connection. While that is
 -- not open, the outbox is as large as the option queue says then.
 local function must_wait(conn, state, opcode)
-  local outbox, phase = state.outbox, state.phase
-  if phase == "connecting" or phase == "closed" and state.keeper then
+  local outbox = state.outbox
+  if connection.will_open(state) then
     local most = options.number(options.of(conn), "queue")
     if outbox then
       outbox.most = most

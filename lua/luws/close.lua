@@ -57,22 +57,25 @@ function close.interrupted(state)
   return close.finish(state, "interrupted", "receiver error: interrupted", true)
 end
 
---- Returns the close code as a number that the engine can check; 1000 if none is given.
-local function close_code(code)
+--- frame(code, reason): returns what the program gives for a close frame as a number that the engine can check (1000 if
+-- none is given), and a string.
+function close.frame(code, reason)
   local number = tonumber(code) or 1000
-  return number >= 0 and number <= 65535 and math.floor(number) or 0
+  number = number >= 0 and number <= 65535 and math.floor(number) or 0
+  return number, type(reason) == "string" and reason or ""
 end
 
 --- close(state, code, reason [, over]): ends a connection from our side. Sends this close frame if none was sent
 -- before. With `over`, the handler is told why, and wsreceive returns it.
 function close.close(state, code, reason, over)
   local conn, session = state.conn, state.session
-  local ok, why = native.close(session, close_code(code), type(reason) == "string" and reason or "")
+  code, reason = close.frame(code, reason)
+  local ok, why = native.close(session, code, reason)
   if not ok and why:find("^invalid close frame") then
     log.warning("%s is closed with code 1000: %s", guard.name(conn), why)
     native.close(session, 1000, "")
   elseif why == "busy" then -- in a finaliser
-    state.close_frame = { code = close_code(code), reason = type(reason) == "string" and reason or "" }
+    state.close_frame = { code = code, reason = reason }
   end
   close.finish(state, over or "not connected", over)
   log.debug("%s is closed", guard.name(conn))

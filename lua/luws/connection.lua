@@ -108,6 +108,12 @@ function connection.is_opening(state)
   return phase == "connecting" or state.plan ~= nil and (phase == "open" or state.failure ~= nil)
 end
 
+--- will_open(state): returns whether a connection is not open, but is to be: it is being opened, or comes back.
+function connection.will_open(state)
+  local phase = state.phase
+  return phase == "connecting" or phase == "closed" and state.keeper ~= nil
+end
+
 --- leave_gate(state): makes room for others that are to be opened to the same place.
 function connection.leave_gate(state)
   local leave = state.leave_gate

@@ -11,10 +11,12 @@ local keepalive = {}
 -- How much of the last round trip goes into the smoothed one (RFC 6298 section 2).
 local SHARE = 1 / 8
 
+--- times(opening): returns after how many seconds of silence a peer is asked, and how many it has to answer then.
+function keepalive.times(opening) return opening.ping_interval, opening.ping_timeout or opening.ping_interval end
+
 --- begin(state): begins with a connection that is open now.
 function keepalive.begin(state)
-  local opening = state.opening
-  native.set_keepalive(state.session, opening.ping_interval, opening.ping_timeout or opening.ping_interval)
+  native.set_keepalive(state.session, keepalive.times(state.opening))
   state.keepalive = keepalive
 end
 

@@ -34,9 +34,8 @@ end
 --- comes_first(state, opcode): returns whether a message has to wait here for the connection, or for those that wait
 -- already. open_handler may send before them; so may control frames, once the connection is open.
 function Outbox:comes_first(state, opcode)
-  local phase = state.phase
-  if phase == "open" then return not (state.is_greeting or self:is_empty()) and (tonumber(opcode) or 0) < CLOSE end
-  return phase == "connecting" or phase == "closed" and state.keeper ~= nil
+  if state.phase ~= "open" then return connection.will_open(state) end
+  return not (state.is_greeting or self:is_empty()) and (tonumber(opcode) or 0) < CLOSE
 end
 
 --- add(opcode, data, validates): takes a message. Returns true, or false and why not.

@@ -94,27 +94,11 @@ function publish.new(state, target, handler, given)
   return conn
 end
 
---- accepted(state, place, handler, given): returns the table for a connection that a server has accepted, and that is
--- open now. `place` has its fields proto, ip, port and path.
-function publish.accepted(state, place, handler, given)
-  local now = clock.time()
-  local conn = setmetatable({
-    [STATE] = state,
-    [NUMBER] = state.number,
-    connected = true,
-    closing = false,
-    proto = place.proto,
-    ip = place.ip,
-    port = place.port,
-    path = place.path,
-    options = given,
-    msghandler = handler,
-    lastMessage = now,
-    lastPing = now,
-    socket = state.socket,
-    tls = place.proto == "wss" and native.peer(state.session) or nil,
-  }, Connection)
-  state.conn, state.given = conn, given
+--- accepted(state, target, handler, given): the same for one that a server has accepted, and that is open now.
+function publish.accepted(state, target, handler, given)
+  local conn = publish.new(state, target, handler, given)
+  conn[NUMBER], conn.connected, conn.socket = state.number, true, state.socket
+  conn.tls = target.secure and native.peer(state.session) or nil
   if state.opening.ping_interval > 0 then import("keepalive").begin(state) end
   if log.debugging() then log.debug("%s is open", tostring(conn)) end
   return conn

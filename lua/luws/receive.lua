@@ -342,9 +342,10 @@ function receive.held(conn, state, now)
   if native.outgoing(state.session) > 0 then connection.write(state) end
   if connection.is_drained(state) then tell_drained(conn, state) end
   if state.broken then finish(state) end
-  local opening, due = state.opening, nil
+  local due = nil
   if state.stuck and state.keepalive then
-    due = state.stuck + opening.ping_interval + (opening.ping_timeout or opening.ping_interval)
+    local interval, patience = state.keepalive.times(state.opening)
+    due = state.stuck + interval + patience
     if now >= due then close.finish(state, "ping timeout", "ping timeout", true) end
   end
   receive.tell_news(conn, state)

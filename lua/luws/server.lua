@@ -67,7 +67,7 @@ function Server:run(given) return shutdown.run(self, given or {}) end
 function Server:close(given) return shutdown.close(self, given or {}) end
 
 --- is_closed(): returns whether nothing is left of the server.
-function Server:is_closed() return self.owner.closing and self.owner.alive_count == 0 end
+function Server:is_closed() return self.owner.closing and self.owner:is_gone() end
 
 --- For outer loops: the reactor's.
 function Server.pollfd() return reactor.pollfd() end

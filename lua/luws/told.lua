@@ -4,7 +4,7 @@ functions while it is recorded. Connections without the option do not come here.
 --]]
 
 local _, import = ...
-local guard, log = import("guard"), import("log")
+local close, guard, log = import("close"), import("guard"), import("log")
 
 local CLOSE = 8
 
@@ -23,11 +23,9 @@ end
 
 --- closed(conn, state, code, reason): tells it of a wsclose, as of the close frame that this sends.
 function told.closed(conn, state, code, reason)
-  local number = tonumber(code) or 1000
-  if number ~= number then number = 1000 end -- NaN
-  number = math.floor(math.max(0, math.min(number, 65535)))
-  local payload = string.char(math.floor(number / 256), number % 256)
-  told.sent(conn, state, CLOSE, payload .. (type(reason) == "string" and reason or ""))
+  code, reason = close.frame(code, reason)
+  if code == 0 then code, reason = 1000, "" end -- which is sent in its place
+  told.sent(conn, state, CLOSE, string.char(math.floor(code / 256), code % 256) .. reason)
 end
 
 --- gathering(source): returns a source that returns the same, and a function that returns all of it so far as a string.

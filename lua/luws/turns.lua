@@ -51,11 +51,11 @@ end
 
 -- Items
 
-local items, tokens, count = {}, 0, 0
+local items, tokens = {}, 0
 
 --- The state of items that are no reason to go on: a run ends when only they are left.
 turns.ASIDE = {}
-local ASIDE, aside = turns.ASIDE, 0 -- and how many of them are in
+local ASIDE, count = turns.ASIDE, 0 -- and how many of the others are in
 
 local heap = timers.new()
 local queue, head, tail = {}, 1, 0 -- those whose turn is due
@@ -130,9 +130,8 @@ function Item:leave()
   local before = is_sound
   is_sound = false
   heap:remove(self)
-  count = count - 1
+  if self.state ~= ASIDE then count = count - 1 end
   if items[self.token] then items[self.token] = nil end -- if it is not there, that could need memory
-  if self.state == ASIDE then aside = aside - 1 end
   self.token = nil
   is_sound = before
 end
@@ -154,13 +153,13 @@ end
 function turns.enter(item, time)
   local before = is_sound
   is_sound = false
-  item.token = tokens + 1
-  tokens, count = tokens + 1, count + 1
-  if item.state == ASIDE then aside = aside + 1 end
+  local is_counted = item.state ~= ASIDE
+  item.token, tokens = tokens + 1, tokens + 1
+  if is_counted then count = count + 1 end
   items[tokens] = item
   if time then heap:add(item, time) end
   is_sound = before
-  if count - aside == 1 and item.state ~= ASIDE then
+  if is_counted and count == 1 then
     for _, f in ipairs(on_busy) do f() end
   end
   if time then arm() end
@@ -204,9 +203,9 @@ end
 -- not have its descriptors watched.
 local function recover()
   is_sound = false
-  if taking and taking.state then taking.state.is_polled = true end
+  if taking and taking.state and taking.state ~= ASIDE then taking.state.is_polled = true end
   taking = nil
-  heap, queue, head, tail, count, aside = timers.new(), {}, 1, 0, 0, 0
+  heap, queue, head, tail, count = timers.new(), {}, 1, 0, 0
   local all = {}
   for token, item in pairs(items) do
     item.place, item.is_due = nil, false
@@ -214,10 +213,10 @@ local function recover()
   end
   table.sort(all)
   for _, token in ipairs(all) do
-    items[token]:notice()
-    if items[token].state == ASIDE then aside = aside + 1 end
+    local item = items[token]
+    item:notice()
+    if item.state ~= ASIDE then count = count + 1 end
   end
-  count = #all
   is_sound = true
 end
 
@@ -253,7 +252,7 @@ local function wait(deadline)
   if deadline and head > tail then
     local first = heap:first()
     left = math.max(0, math.min(deadline, first and first.time or math.huge) - clock.now())
-    if left == math.huge and count == aside then return false end
+    if left == math.huge and count == 0 then return false end
   end
   local found = poller.wait(left, told)
   if found == false then error("reactor: " .. poller.is_foreign(), 0) end
@@ -323,7 +322,7 @@ end
 
 --- run_some(deadline): runs until something is to be done between the steps.
 local function run_some(deadline)
-  while not stopped and count > aside and not afterwards[1] do
+  while not stopped and count > 0 and not afterwards[1] do
     local left = deadline - clock.now()
     if left <= 0 then break end
     work(left)
@@ -333,7 +332,7 @@ end
 --- run(deadline): steps until stop() is called, the deadline (on the clock) is over, or nothing is left to drive.
 function turns.run(deadline)
   stopped = false
-  repeat guard_step("run", run_some, deadline) until stopped or count == aside or clock.now() >= deadline
+  repeat guard_step("run", run_some, deadline) until stopped or count == 0 or clock.now() >= deadline
   stopped = false -- a later step is not to end early
 end
 
@@ -349,7 +348,7 @@ function turns.is_stepping() return stepping end
 function turns.steps() return steps end
 
 --- is_idle(): returns whether there is nothing to drive.
-function turns.is_idle() return count == aside end
+function turns.is_idle() return count == 0 end
 
 --- is_due(): returns whether a step has something to do by now, as far as is known without asking the system.
 function turns.is_due()

@@ -3,7 +3,7 @@ luws doctor: opens a connection step by step, and reports each step in a line, t
 into a report. Nothing secret is in it: no password, no query, no cookie.
 --]]
 
-local _, import = ...
+local native, import = ...
 local dialling, failure, luws = import("dialling"), import("command/failure"), import("luws")
 local opening, output = import("command/opening"), import("command/output")
 local arguments, reactor = import("command/arguments"), import("reactor").public
@@ -49,15 +49,6 @@ local function look_up(host, port)
   report("lookup", addresses ~= nil, "%s: %s%s", host, addresses and table.concat(addresses, ", ") or why or "timeout",
     ms(luws.gettime() - began))
   return addresses ~= nil
-end
-
---- server_of(url): returns the host and the port in a URL.
-local function server_of(url)
-  local scheme, rest = url:match "^(%a+)://([^/?#]*)"
-  rest = rest:gsub("^.*@", "")
-  local host, port = rest:match "^%[(.-)%]:?(%d*)$"
-  if not host then host, port = rest:match "^([^:]*):?(%d*)$" end
-  return host, tonumber(port) or scheme:lower() == "wss" and 443 or 80
 end
 
 --- steps(conn, values): reports the steps that have been taken.
@@ -142,7 +133,9 @@ function doctor.run(values, url)
   if options.proxy then
     report("proxy", nil, "%s", options.proxy == true and "what the environment names" or opening.shown(options.proxy))
   else
-    if not look_up(server_of(url)) then return opening.signal_status() or STATUS.unconnected end
+    local target = native.parse_url(url)
+    local host = target.zone and target.host .. "%" .. target.zone or target.host
+    if not look_up(host, target.port) then return opening.signal_status() or STATUS.unconnected end
   end
   local conn, why, response, failed = opening.attempt(url, options)
   if not conn then

@@ -3,7 +3,7 @@ The listeners of a server: makes them from its options, and accepts connections 
 nothing of what becomes of a connection.
 --]]
 
-local native, import, world = ...
+local native, import = ...
 local guard, log, turns = import("guard"), import("log"), import("turns")
 
 local listeners = {}
@@ -50,7 +50,6 @@ end
 --- open(places): listens at all of these places (server/options). Returns an array of listeners, in which nobody
 -- accepts yet; or nil and why one of them cannot be listened at.
 function listeners.open(places)
-  if world.listen then return world.listen(places) end
   local all = {}
   for _, place in ipairs(places) do
     local found, why, name = made(place)

@@ -26,7 +26,7 @@ function owners.new(read)
     secure = nil, -- the parameters of sessions with TLS
     handlers = read.handlers, own = read.own, opening = opening, shared = shared, trusted = trusted,
     routes = {}, -- arrays of prefix and handlers, the longest prefix first
-    alive = {}, alive_count = 0, -- the states of which something is left
+    alive = {}, -- the states of which something is left
     half_open = {}, half_open_count = 0, -- those that are not open yet, and never were
     open = {}, open_count = 0, -- connections
     accepted = 0, refused_count = 0, ids = 0,
@@ -71,7 +71,7 @@ function Owner:accept(socket, address, port, secure)
   state.wire, state.socket = native_wires.make(state, socket)
   self.accepted = self.accepted + 1
   self.half_open[state], self.half_open_count = true, self.half_open_count + 1
-  self.alive[state], self.alive_count = true, self.alive_count + 1
+  self.alive[state] = true
   exchange.begin(state, { address = address, port = port, secure = secure })
   drive.enter(state)
 end
@@ -92,6 +92,9 @@ end
 function Owner:has_room() return self.open_count < self.own.max_connections end
 
 function Owner:is_closing() return self.closing end
+
+--- is_gone(): returns whether nothing is left of any connection.
+function Owner:is_gone() return next(self.alive) == nil end
 
 function Owner:refused() self.refused_count = self.refused_count + 1 end
 
@@ -128,10 +131,10 @@ function Owner:opened(state)
   leave_half_open(self, state)
   local ex = state.exchange
   local request = ex.request
-  local place = {
-    proto = ex.place.secure and "wss" or "ws", ip = request.remote, port = request.remote_port, path = request.target,
+  local target = {
+    secure = ex.place.secure, host = request.remote, port = request.remote_port, resource = request.target,
   }
-  local conn = publish.accepted(state, place, ex.handlers.on_message or ignored, self.shared)
+  local conn = publish.accepted(state, target, ex.handlers.on_message or ignored, self.shared)
   self.ids = self.ids + 1
   conn.id, conn.server, conn.request, conn.remote = self.ids, self.server, request, request.remote
   conn.subprotocol = ex.subprotocol
@@ -165,8 +168,8 @@ function Owner:closed(state, is_gone)
   if conn and self.open[conn] and is_told then tell_closed(self, state, conn) end
   if not is_gone then return end
   leave_half_open(self, state)
-  if self.alive[state] then self.alive[state], self.alive_count = nil, self.alive_count - 1 end
-  if self.alive_count == 0 and self.abort then self.abort:cancel() end
+  self.alive[state] = nil
+  if self.abort and self:is_gone() then self.abort:cancel() end
 end
 
 return owners

@@ -67,7 +67,7 @@ function shutdown.close(self, given)
   local owner, deadline = self.owner, clock.now() + read.timeout
   if not owner.closing then begin(self, read.code, read.reason) end
   for _, state in ipairs(keys(owner.alive)) do limit(state, deadline) end
-  if owner.alive_count > 0 and not (owner.abort_at and owner.abort_at <= deadline) then
+  if not owner:is_gone() and not (owner.abort_at and owner.abort_at <= deadline) then
     if owner.abort then owner.abort:cancel() end
     owner.abort_at, owner.abort = deadline, reactor.after(read.timeout, function() abort(owner) end)
   end
