@@ -1,6 +1,7 @@
 -- The command line as people and scripts use it: in pipes, with files, on a terminal; what it prints where, and its
 -- exit status. Over real sockets, for that is all that it adds to the module.
 
+local files = require "spec.support.files"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local unpack = require "spec.support.compat".unpack
@@ -9,12 +10,7 @@ local INTERPRETER = os.getenv "LUWS_SPEC_LUA" or "lua5.1"
 
 local function quote(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local read = files.read
 
 --- Returns the command line of luws with these arguments.
 local function line(...)

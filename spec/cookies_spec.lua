@@ -2,6 +2,7 @@
 -- keeps in it. tests/engine/cookies.rs has the rules of RFC 6265, one by one.
 
 local cookies = require "luws.cookies"
+local files = require "spec.support.files"
 local luws = require "luws"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
@@ -9,19 +10,9 @@ local world = require "spec.support.world"
 
 local function ignore() end
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local read = files.read
 
-local function output(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
-end
+local output = files.output
 
 describe("a jar", function()
   local jar

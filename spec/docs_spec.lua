@@ -1,6 +1,7 @@
 -- The documentation: its examples run, its links lead somewhere, and every option and function is described.
 
 local child = require "spec.support.child"
+local files = require "spec.support.files"
 local scripted = require "spec.support.scripted"
 
 -- Texts in that file that a client never reports.
@@ -34,12 +35,7 @@ local function exists(path)
   return file ~= nil
 end
 
-local function output(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
-end
+local output = files.output
 
 -- Pages
 

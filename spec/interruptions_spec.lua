@@ -30,29 +30,11 @@ describe("a debug hook that raises an error at any instruction of", function()
     log.stop()
   end)
 
-  --- Calls f and raises an error after this many instructions, or at the next one after that in the driver: an error in
-  -- handlers, sockets and peers (and the wire in memory, which belongs to them) would be their own. Returns whether the
-  -- error was raised before the end of f.
-  local function interrupt(count, f)
-    local raised, passed = false, 0
-    local function hook()
-      local source = debug.getinfo(2, "S").source
-      if not source:find("^@luws/") or source:find("memory", 1, true) then
-        passed = passed + 1
-        debug.sethook(hook, "", 1)
-        return
-      end
-      debug.sethook()
-      raised = true
-      error("too long", 0)
-    end
-    pcall(function()
-      debug.sethook(hook, "", count)
-      f()
-      debug.sethook()
-    end)
-    debug.sethook()
-    return raised, passed
+  --- Returns whether the hook's caller is the driver. An error in handlers, sockets and peers (and the wire in memory,
+  -- which belongs to them) would be their own.
+  local function is_in_driver()
+    local source = debug.getinfo(3, "S").source
+    return source:find "^@luws/" and not source:find("memory", 1, true)
   end
 
   --- Returns the data of the messages that the peer has received.
@@ -152,7 +134,7 @@ describe("a debug hook that raises an error at any instruction of", function()
                   peer:send(1, expected[i])
                 end
               end
-              raised, passed = interrupt(n, function() call[2](l, conn, n) end)
+              raised, passed = interpreted.interrupt(n, function() call[2](l, conn, n) end, is_in_driver)
               local at = "interrupted at instruction " .. n
 
               -- An event loop calls `dirty` for what the descriptor does not show (and a user's socket may hide).
@@ -202,10 +184,10 @@ describe("a debug hook that raises an error at any instruction of", function()
               conn = assert(luws.wsopen(servers.url("demo", "ws", "/echo"), handler,
                 { connect = connect or nil, close_timeout = 0 }))
             end
-            raised, passed = interrupt(n, function()
+            raised, passed = interpreted.interrupt(n, function()
               luws.wssend(conn, 1, "first")
               luws.wsreceive(conn)
-            end)
+            end, is_in_driver)
             local later = luws.wssend(conn, 1, "later")
             local function is_there() return told[1] and (told[#told][2] == "later" or not told[#told][1]) end
             poll(luws, conn, is_there)

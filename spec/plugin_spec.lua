@@ -1,5 +1,6 @@
 -- The plugin in examples/luup-plugin, in a stand-in for Luup, with and without openLuup's scheduler and SockProxy.
 
+local files = require "spec.support.files"
 local luup = require "spec.support.luup"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
@@ -8,12 +9,7 @@ local FOLDER = "examples/luup-plugin/"
 local SERVICE = "urn:example-com:serviceId:WSListener1"
 local DEVICE = 7
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local read = files.read
 
 describe("the plugin's files", function()
   it("have the stub as it is", function()

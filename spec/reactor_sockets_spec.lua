@@ -5,6 +5,7 @@ local copas = require "copas" -- before anything that loads LuaSocket's own http
 local cqueues = require "cqueues"
 local child = require "spec.support.child"
 local driven = require "spec.support.driven"
+local files = require "spec.support.files"
 local luv = require "luv"
 local luws = require "luws"
 local reactor = require "luws.reactor"
@@ -448,12 +449,7 @@ end)
 
 
 describe("watch_signal", function()
-  local function output(command)
-    local pipe = assert(io.popen(command))
-    local text = pipe:read "*a"
-    pipe:close()
-    return text
-  end
+  local output = files.output
 
   -- The shell's parent is this process.
   local function send(signal) output(("kill -%s $PPID"):format(signal)) end

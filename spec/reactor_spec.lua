@@ -153,6 +153,11 @@ describe("a debug hook that raises an error at any instruction of a step", funct
   before_each(interpreted.begin)
   after_each(interpreted.finish)
 
+  local function is_in_reactor()
+    local source = debug.getinfo(3, "S").source
+    return source:find "^@luws/reactor" or source:find "^@luws/turns" or source:find "^@luws/timers"
+  end
+
   it("loses nothing, and leaves nothing behind", function()
     local count, raised = 0, true
     while raised do
@@ -165,23 +170,7 @@ describe("a debug hook that raises an error at any instruction of a step", funct
       timers.after(0, function() timers.after(0, note "third") end)
       timers.after(1, note "last")
       -- The first call is interrupted in the driver alone: an error in a handler would be the handler's own.
-      raised = false
-      local function hook()
-        local source = debug.getinfo(2, "S").source
-        if not (source:find "^@luws/reactor" or source:find "^@luws/turns" or source:find "^@luws/timers") then
-          debug.sethook(hook, "", 1)
-          return
-        end
-        debug.sethook()
-        raised = true
-        error("interrupted!", 0)
-      end
-      pcall(function()
-        debug.sethook(hook, "", count)
-        timers.step(0)
-        debug.sethook()
-      end)
-      debug.sethook()
+      raised = interpreted.interrupt(count, function() timers.step(0) end, is_in_reactor)
       timers.run(5)
       table.sort(called)
       -- A timer that is interrupted as its function is called has had its turn.

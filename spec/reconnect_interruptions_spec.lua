@@ -23,29 +23,6 @@ local function is_in_driver()
   end
 end
 
---- Calls f and raises an error after this many instructions, or at the next one after that in the driver. Returns
--- whether the error was raised before the end of f, and by how many instructions it was later.
-local function interrupt(count, f)
-  local raised, passed = false, 0
-  local function hook()
-    if not is_in_driver() then
-      passed = passed + 1
-      debug.sethook(hook, "", 1)
-      return
-    end
-    debug.sethook()
-    raised = true
-    error("too long", 0)
-  end
-  pcall(function()
-    debug.sethook(hook, "", count)
-    f()
-    debug.sethook()
-  end)
-  debug.sethook()
-  return raised, passed
-end
-
 describe("a debug hook that raises an error while a connection comes back", function()
   before_each(function()
     log.start()
@@ -121,9 +98,9 @@ describe("a debug hook that raises an error while a connection comes back", func
             drive(o, conn, 0.1)
             outage.last_of(server):vanish()
             local is_kept
-            raised, passed = interrupt(n, function()
+            raised, passed = interpreted.interrupt(n, function()
               drive(o, conn, 2, function() is_kept = luws.wssend(conn, 1, "kept") end)
-            end)
+            end, is_in_driver)
             drive(o, conn, 10, function() if conn.connected then drive(o, conn, 1) end end)
             if conn.connected then assert.is_true(luws.wssend(conn, 1, "later"), at) end
             drive(o, conn, 1)

@@ -19,7 +19,7 @@ describe("the option reconnect, switched off", function()
   -- when; how that goes; what is told after the loss; how many attempts there are to connect again
   for _, case in ipairs {
     { "while the connection is open", before = true, {}, 0 },
-    { "in the handler that is told of the loss", in_handler = true, {}, 0 },
+    { "in the handler, at the loss", in_handler = true, {}, 0 },
     { "in the function on", in_on = true, { { false, "gave up: the option reconnect was switched off" } }, 0 },
     { "while the next attempt is waited for", after = 0.5,
       { { false, "gave up: the option reconnect was switched off" } }, 0 },
@@ -137,7 +137,7 @@ describe("the option queue, changed", function()
     assert.same({ "open", CLOSED, "open", { 1, "kept" } }, told)
   end)
 
-  it("holds in the handler that is told of the loss, and in the function on", function()
+  it("holds in the handler, at the loss, and in the function on", function()
     server = o:echo_server()
     local function on(c)
       assert.is_true(luws.wssend(c, 1, "from on"))

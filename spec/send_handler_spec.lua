@@ -21,7 +21,7 @@ describe("the option send_handler", function()
     return assert(luws.wsopen(URL, nil, net:options(options)))
   end
 
-  it("is told of each message, as it was sent", function()
+  it("is called with each message as it was sent", function()
     local conn = open()
     assert.is_true(luws.wssend(conn, 1, "text"))
     assert.is_true(luws.wssend(conn, 2, "\0\255"))
@@ -34,7 +34,7 @@ describe("the option send_handler", function()
     assert.same({ "text", "\0\255", "42", "ab" }, server:accept():received())
   end)
 
-  it("is told of what was not sent, and why", function()
+  it("is called with what was not sent, and why", function()
     local conn = open { wait = false }
     assert.is_false(luws.wssend(conn, 1, "early"))
     net:run()
@@ -51,7 +51,7 @@ describe("the option send_handler", function()
     }, told)
   end)
 
-  it("is told of wsclose as of its close frame, once", function()
+  it("is called once for wsclose, with its close frame", function()
     for _, case in ipairs {
       { {}, "\3\232" }, { { 4001, "bye" }, "\15\161bye" }, { { "x", 5 }, "\3\232" }, { { 0 / 0 }, "\3\232" },
     } do

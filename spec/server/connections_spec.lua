@@ -7,10 +7,7 @@ local serving = require "spec.support.serving"
 
 local till, upgrade = serving.till, serving.upgrade
 
-after_each(function()
-  log.stop()
-  assert.is_true(serving.finish(), "something is left to be driven")
-end)
+after_each(serving.over)
 
 local function echo(conn, opcode, data) luws.wssend(conn, opcode, data) end
 

@@ -7,7 +7,7 @@ local serving = require "spec.support.serving"
 
 local request, till = serving.request, serving.till
 
-after_each(function() assert.is_true(serving.finish(), "something is left to be driven") end)
+after_each(serving.over)
 
 describe("server.file", function()
   local folder

@@ -3,7 +3,7 @@
 local luws = require "luws"
 local serving = require "spec.support.serving"
 
-after_each(function() assert.is_true(serving.finish(), "something is left to be driven") end)
+after_each(serving.over)
 
 local PYTHON = "build/interop/venv/bin/python"
 local has_python = io.open(PYTHON) ~= nil

@@ -1,6 +1,5 @@
 -- What a server bounds: time, connections, queues, turns; and how it ends.
 
-local log = require "spec.support.log"
 local luws = require "luws"
 local reactor = require "luws.reactor"
 local serving = require "spec.support.serving"
@@ -8,10 +7,7 @@ local socket = require "socket"
 
 local request, till, upgrade = serving.request, serving.till, serving.upgrade
 
-after_each(function()
-  log.stop()
-  assert.is_true(serving.finish(), "something is left to be driven")
-end)
+after_each(serving.over)
 
 local function status(reply) return tonumber(reply:match "^HTTP/1.1 (%d+)") end
 

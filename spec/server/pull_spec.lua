@@ -8,10 +8,7 @@ local serving = require "spec.support.serving"
 
 local till = serving.till
 
-after_each(function()
-  log.stop()
-  assert.is_true(serving.finish(), "something is left to be driven")
-end)
+after_each(serving.over)
 
 local function open(port, told)
   local conn = assert(luws.wsopen(("ws://127.0.0.1:%d/x"):format(port), function(_, ...) told[#told + 1] = { ... } end,

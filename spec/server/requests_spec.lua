@@ -7,10 +7,7 @@ local serving = require "spec.support.serving"
 
 local request, till, upgrade = serving.request, serving.till, serving.upgrade
 
-after_each(function()
-  log.stop()
-  assert.is_true(serving.finish(), "something is left to be driven")
-end)
+after_each(serving.over)
 
 --- Returns the status, the headers (by names in lower case) and the body of a response; and what comes after it.
 local function parse(text)

@@ -7,10 +7,7 @@ local serving = require "spec.support.serving"
 
 local till, upgrade = serving.till, serving.upgrade
 
-after_each(function()
-  log.stop()
-  assert.is_true(serving.finish(), "something is left to be driven")
-end)
+after_each(serving.over)
 
 --- Returns a server and that many clients, with the server's connections in their order.
 local function crowd(count, options, client_options)
@@ -104,7 +101,7 @@ describe("a broadcast", function()
           assert.same({ 1, data .. round }, told)
         end
       end
-      assert.is_true(serving.finish())
+      serving.over()
     end
   end)
 

@@ -1,6 +1,5 @@
 -- A server over TLS: certificates by name, clients' certificates, and reading them again.
 
-local log = require "spec.support.log"
 local luws = require "luws"
 local server = require "luws.server"
 local serving = require "spec.support.serving"
@@ -8,10 +7,7 @@ local servers = require "spec.support.servers"
 
 local till = serving.till
 
-after_each(function()
-  log.stop()
-  assert.is_true(serving.finish(), "something is left to be driven")
-end)
+after_each(serving.over)
 
 local CA = servers.ca_file()
 local PKI = CA:match "^(.*/)"

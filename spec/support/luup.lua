@@ -9,6 +9,7 @@
 -- It knows how plugins are loaded and called, and nothing of WebSockets.
 
 local compat = require "spec.support.compat"
+local files = require "spec.support.files"
 local socket = require "socket"
 
 local luup = {}
@@ -18,12 +19,7 @@ local PATIENCE = 10 -- seconds of the real clock that run() waits
 local Host = {}
 Host.__index = Host
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local read = files.read
 
 --- Loads the code of the implementation file into its own environment, as openLuup does for each device.
 local function implementation(xml)

@@ -4,10 +4,11 @@
 --   local s = serving.start { on_message = ... }
 --   local reply = s:raw "GET / HTTP/1.1\r\n\r\n"     -- all that the server sends, up to the end
 --   local client = s:connect "/chat"                 -- client.conn, client.told
---   serving.finish()                                 -- in after_each: ends all of it
+--   after_each(serving.over)                         -- ends all of it
 --
 -- It steps the reactor, which drives both ends, and knows nothing of what a spec is about.
 
+local log = require "spec.support.log"
 local luws = require "luws"
 local reactor = require "luws.reactor"
 local server = require "luws.server"
@@ -123,15 +124,16 @@ function serving.upgrade(path, ...)
     "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", ...)
 end
 
---- finish(): ends all of it. Returns whether the reactor had nothing more to do in time.
-function serving.finish()
+--- over(): ends all of it, and checks that the reactor has nothing more to do in time. The log is printed again.
+function serving.over()
+  log.stop()
   for _, raw in ipairs(raws) do raw:close() end
   for _, client in ipairs(clients) do luws.wsclose(client.conn) end
   for _, self in ipairs(started) do self.srv:close { timeout = 0 } end
   raws, clients, started = {}, {}, {}
   local begun = luws.gettime()
   reactor.run(serving.PATIENCE)
-  return luws.gettime() - begun < serving.PATIENCE
+  assert(luws.gettime() - begun < serving.PATIENCE, "something is left to be driven")
 end
 
 return serving
