@@ -44,6 +44,7 @@ const DRIVER: &[&str] = &[
     "spelling",
     "options",
     "json",
+    "emitter",
     // Other people's event loops, and what drives everything that is not waited for.
     "hosts/copas",
     "hosts/cqueues",
