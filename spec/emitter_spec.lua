@@ -1,4 +1,4 @@
--- Objects with listeners (lua/luws/emitter.lua): who is called for an event, in which order, and what becomes of errors.
+-- Objects with listeners (lua/luws/emitter.lua): who is called for an event, in which order, and after errors.
 
 local log = require "spec.support.log"
 local world = require "spec.support.world"
