@@ -420,25 +420,16 @@ describe("examples/reactor_loop.lua", function()
   end)
 end)
 
-local serving -- the process of an example that is a server
+local serving -- an example that is a server
 after_each(function()
-  if serving then os.execute("kill -KILL " .. serving .. " 2>/dev/null") end
+  if serving then serving:stop "KILL" end
   serving = nil
 end)
 
---- Starts an example that is a server, with these arguments. Returns what it says first, and a function that ends it
--- by a signal, and returns what it has said after that.
+--- Starts an example that is a server, with these arguments. Returns what it says first.
 local function serve(...)
-  local words = { "sh -c 'echo $$; exec \"$0\" \"$@\" 2>&1'", os.getenv "LUWS_SPEC_LUA" or "lua5.1", ... }
-  local pipe = assert(io.popen(table.concat(words, " ")))
-  serving = pipe:read "*l"
-  local line = pipe:read "*l"
-  return line, function(signal)
-    os.execute(("kill -%s %s"):format(signal, serving))
-    local rest = pipe:read "*a"
-    pipe:close()
-    return rest
-  end
+  serving = child.serve { ... }
+  return serving.line
 end
 
 describe("examples/echo_server.lua", function()
@@ -446,12 +437,12 @@ describe("examples/echo_server.lua", function()
     it("answers examples/echo.lua over " .. scheme .. ", and ends in order", function()
       local ca = scheme == "wss" and servers.ca_file() or nil
       local pki = ca and ca:match "^(.*/)"
-      local url, finish = serve("examples/echo_server.lua", 0, ca and pki .. "server.pem", ca and pki .. "server.key")
+      local url = serve("examples/echo_server.lua", 0, ca and pki .. "server.pem", ca and pki .. "server.key")
       local output, status = child.run { "examples/echo.lua", url, ca }
       assert.is_truthy(output:find("large:  1 MiB of binary came back the same", 1, true), output)
       assert.is_truthy(output:find("close:  the server answered 4000, cleanly", 1, true), output)
       assert.equal(0, status)
-      assert.equal("", finish "INT")
+      assert.same({ "", 0 }, { serving:stop "INT" })
     end)
   end
 
@@ -463,7 +454,7 @@ end)
 
 describe("examples/chat_server.lua", function()
   it("gives out its page, and lets those in a room talk to each other", function()
-    local url, finish = serve("examples/chat_server.lua", 0)
+    local url = serve("examples/chat_server.lua", 0)
     local page = io.popen("curl -s " .. url):read "*a"
     assert.is_truthy(page:find("new WebSocket", 1, true), page)
     local luws, told = require "luws", {}
@@ -493,7 +484,7 @@ describe("examples/chat_server.lua", function()
       luws.wsclose(conn)
       luws.wswait(conn, 5)
     end
-    assert.equal("", finish "TERM")
+    assert.same({ "", 0 }, { serving:stop() })
   end)
 end)
 

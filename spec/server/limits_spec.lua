@@ -1,5 +1,6 @@
 -- What a server bounds: time, connections, queues, turns; and how it ends.
 
+local child = require "spec.support.child"
 local luws = require "luws"
 local reactor = require "luws.reactor"
 local serving = require "spec.support.serving"
@@ -172,13 +173,8 @@ it("a server without descriptors waits for one, and does not spin", function()
     reactor.after(20, function() os.exit(1) end)
     srv:run()
   ]]
-  local path = os.tmpname()
-  local file = assert(io.open(path, "w"))
-  file:write(program)
-  file:close()
-  local lua = os.getenv "LUWS_SPEC_LUA" or "lua5.1"
-  local pipe = io.popen(("ulimit -n 20; exec %s %s 2>&1"):format(lua, path))
-  local s = setmetatable({ host = "127.0.0.1", port = tonumber(pipe:read "*l") }, { __index = serving.methods })
+  local lacking = child.serve { input = program, descriptors = 20 }
+  local s = setmetatable({ host = "127.0.0.1", port = tonumber(lacking.line) }, { __index = serving.methods })
   local raws = {}
   for i = 1, 30 do
     raws[i] = s:dial()
@@ -186,9 +182,7 @@ it("a server without descriptors waits for one, and does not spin", function()
   end
   socket.sleep(0.2)
   for i = 1, 30 do raws[i]:close() end
-  local said = pipe:read "*a"
-  pipe:close()
-  os.remove(path)
+  local said = lacking:wait()
   assert.is_truthy(said:find("no connection can be accepted for now: Too many open files", 1, true), said)
   assert.is_truthy(said:find "true\n$", said)
 end)

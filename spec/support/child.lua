@@ -14,29 +14,63 @@ local function quote(word)
   return "'" .. word:gsub("'", "'\\''") .. "'"
 end
 
---- start{ argument, ... }: starts an interpreter with these arguments; `input`, if given, is its program.
--- `environment`: assignments for the shell; `memory`: how many KiB of memory the interpreter may have. Returns a
--- function that waits for the end, and returns the output (both streams) and the exit status.
-function child.start(arguments)
-  local limit = arguments.memory and ("ulimit -v %d;"):format(arguments.memory) or ""
-  local words = { limit .. (arguments.environment or ""), quote(INTERPRETER) }
-  for _, argument in ipairs(arguments) do words[#words + 1] = quote(argument) end
-  local script
+local Child = {}
+Child.__index = Child
+
+--- spawn(arguments, before): starts an interpreter by the shell; `before` goes before its name. Returns an object.
+local function spawn(arguments, before)
+  local words = {}
+  if arguments.memory then words[#words + 1] = ("ulimit -v %d;"):format(arguments.memory) end
+  if arguments.descriptors then words[#words + 1] = ("ulimit -n %d;"):format(arguments.descriptors) end
+  words[#words + 1] = arguments.environment
+  words[#words + 1] = before
+  words[#words + 1] = quote(INTERPRETER)
+  local self = setmetatable({}, Child)
   if arguments.input then
-    script = os.tmpname()
-    local file = assert(io.open(script, "w"))
+    self.script = os.tmpname()
+    local file = assert(io.open(self.script, "w"))
     assert(file:write(PRELUDE, arguments.input))
     file:close()
-    table.insert(words, 3, quote(script))
+    words[#words + 1] = quote(self.script)
   end
+  for _, argument in ipairs(arguments) do words[#words + 1] = quote(tostring(argument)) end
   -- popen does not give the status in Lua 5.1. With `exec`, a signal would kill the shell itself.
-  local pipe = assert(io.popen(table.concat(words, " ") .. " 2>&1 </dev/null; echo \"status $?\"", "r"))
-  return function()
-    local output, status = pipe:read("*a"):match "^(.*)status (%d+)\n$"
-    pipe:close()
-    if script then os.remove(script) end
-    return output, tonumber(status)
-  end
+  self.pipe = assert(io.popen("(" .. table.concat(words, " ") .. ") 2>&1 </dev/null; echo \"status $?\"", "r"))
+  return self
+end
+
+--- wait(): waits for its end. Returns the output (both streams) and the exit status; nothing the second time.
+function Child:wait()
+  if not self.pipe then return end
+  local output, status = self.pipe:read("*a"):match "^(.*)status (%d+)\n$"
+  self.pipe:close()
+  self.pipe = nil
+  if self.script then os.remove(self.script) end
+  return output, tonumber(status)
+end
+
+--- stop([signal]): ends a child of `serve` by a signal (TERM). Returns the rest of its output, and the exit status.
+function Child:stop(signal)
+  if not self.pipe then return end
+  os.execute(("kill -%s %s"):format(signal or "TERM", self.pid))
+  return self:wait()
+end
+
+--- start{ argument, ... }: starts an interpreter with these arguments; `input`, if given, is its program.
+-- `environment`: assignments for the shell; `memory`: how many KiB of memory the interpreter may have; `descriptors`:
+-- how many of those. Returns a function that waits for the end, and returns the output (both streams) and the exit
+-- status.
+function child.start(arguments)
+  local self = spawn(arguments)
+  return function() return self:wait() end
+end
+
+--- serve{ argument, ... }: the same, for a program that says when it is ready. Returns an object with the fields pid,
+-- and line: the first line of its output.
+function child.serve(arguments)
+  local self = spawn(arguments, "sh -c 'echo $$; exec \"$@\"' sh")
+  self.pid, self.line = self.pipe:read "*l", self.pipe:read "*l"
+  return self
 end
 
 --- The same as `start`, but waits for the end at once.
