@@ -143,6 +143,7 @@ needs_test() {
     need locales "the sources of locales" test -e /usr/share/i18n/locales/de_DE
     need_program nodejs node
     need_program npm npm
+    need_program chromium chromium
 }
 
 needs_autobahn() {

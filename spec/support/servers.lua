@@ -8,7 +8,7 @@ local socket = require "socket"
 
 local servers = {}
 
-local PATIENCE = 10 -- seconds for a child to get ready
+local PATIENCE = 10 -- seconds for a child to get ready, unless it has more of its own
 
 -- The project's directory, as seen from where the run was started: "" or a path with its slash.
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/support/servers%.lua$" or ""
@@ -57,6 +57,12 @@ local KNOWN = {
     command = { "python3", "-B", ROOT .. "spec/support/nginx_server.py" },
     ports = { "tls12", "tls13", "both" },
     needs = "/usr/sbin/nginx", -- where Debian has it
+  },
+  chromium = {
+    command = { "python3", "-B", ROOT .. "spec/support/chromium.py" },
+    ports = { "devtools" },
+    needs = "/usr/bin/chromium",
+    patience = 40, -- with three interpreters, three of them start at the same time
   },
   microsocks = {
     command = { "python3", "-B", ROOT .. "spec/support/proxy_server.py", "microsocks" },
@@ -187,7 +193,8 @@ function servers.start(name)
   -- The shell waits for the child, so if it ends early, this shows at once and not after a deadline.
   local command = table.concat(words, " ")
   local pipe = assert(io.popen(command .. " || { [ ! -e " .. ready .. " ] || echo failed >" .. ready .. "; }", "w"))
-  local deadline = socket.gettime() + PATIENCE
+  local patience = server.patience or PATIENCE
+  local deadline = socket.gettime() + patience
   local ports, said
   repeat
     socket.sleep(0.005)
@@ -196,7 +203,7 @@ function servers.start(name)
   os.remove(ready)
   if not ports then
     local reason = said == "failed\n" and "ended before it was ready"
-      or ("was not ready after " .. PATIENCE .. " s")
+      or ("was not ready after " .. patience .. " s")
     -- The collector closes the pipe: closing it here would wait for a child that may not end.
     error("the server " .. name .. " " .. reason .. ": " .. table.concat(server.command, " "), 2)
   end
