@@ -30,6 +30,7 @@ pub mod memory;
 pub mod net;
 pub mod protocol;
 pub mod proxy;
+pub mod relay;
 pub mod session;
 pub mod text;
 pub mod tls;

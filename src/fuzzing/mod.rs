@@ -10,6 +10,7 @@
 
 mod ends;
 mod feeding;
+mod framings;
 mod operations;
 mod pair;
 mod parsers;
@@ -23,6 +24,7 @@ use crate::protocol::frame::{FrameHeader, Lengths, MAX_HEADER};
 use ends::{Setup, client, play, set_up};
 use feeding::cut;
 pub use feeding::feed_every_way;
+pub use framings::framing;
 pub use operations::operations;
 pub use pair::{collect, open, pair, request, transfer};
 pub use parsers::{certificate, challenge, close_frame, header, http, json, proxy, url};

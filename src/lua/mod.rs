@@ -15,6 +15,7 @@ mod options;
 mod poller;
 mod proxy;
 mod raw;
+mod relay;
 mod room;
 mod session;
 mod socket;
@@ -57,6 +58,7 @@ const FUNCTIONS: &[&[(&CStr, Native)]] = &[
     session::SERVING_FUNCTIONS,
     listener::FUNCTIONS,
     room::FUNCTIONS,
+    relay::FUNCTIONS,
     files::FUNCTIONS,
     socket::FUNCTIONS,
     poller::FUNCTIONS,

@@ -13,7 +13,7 @@ use crate::vectors::format::{self, KEY, Vector};
 
 type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
-const TARGETS: [Target; 14] = [
+const TARGETS: [Target; 15] = [
     ("frame_header", fuzzing::frame_header, headers),
     ("session_client", fuzzing::session_client, || sessions(Role::Client)),
     ("session_server", fuzzing::session_server, || sessions(Role::Server)),
@@ -28,6 +28,7 @@ const TARGETS: [Target; 14] = [
     ("proxy", fuzzing::proxy, proxies),
     ("certificate", fuzzing::certificate, certificates),
     ("json", fuzzing::json, || lines(JSON)),
+    ("framing", fuzzing::framing, streams),
 ];
 
 /// A URL in each line.
@@ -299,6 +300,13 @@ fn proxies() -> Vec<Vec<u8>> {
     ];
     seeds.extend(socks.iter().flat_map(|input| [2, 3].map(|kind| [&[64 + 3, kind], *input].concat())));
     seeds
+}
+
+/// The JSON texts as streams of each framing.
+fn streams() -> Vec<Vec<u8>> {
+    let texts =
+        lines(JSON).into_iter().flat_map(|text| (0..8).map(move |rule| [&[rule, 70], &text[..]].concat()));
+    texts.collect()
 }
 
 /// Two certificates, whole and with each of some bytes changed, and the texts of their fingerprints.

@@ -6,6 +6,7 @@ mod connection;
 mod cookies;
 mod deflate;
 mod feeding;
+mod framing;
 mod fuzzing;
 mod handshake;
 mod http;
