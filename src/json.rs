@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::mem;
 
 use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -36,6 +37,8 @@ pub enum Token {
     Array(usize, usize),
     /// How many members there are, and the place of the token after the last.
     Object(usize, usize),
+    /// A value that JSON does not have, by a number: see [`Document::write_with`]. It is never read.
+    Foreign(usize),
 }
 
 /// One value.
@@ -75,6 +78,18 @@ impl Document {
     #[must_use]
     pub fn text(&self, start: usize, end: usize) -> &str {
         self.texts.get(start..end).unwrap_or_default()
+    }
+
+    /// How many tokens there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is no token yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
     }
 
     /// Adds a token, which may be the beginning of an array or an object: see [`end`](Self::end).
@@ -121,26 +136,49 @@ impl Document {
     /// # Errors
     /// There is no memory.
     pub fn write(&self) -> Result<Vec<u8>, OutOfMemory> {
-        let mut out = Output(Vec::new());
-        self.write_value(0, &mut out)?;
-        Ok(out.0)
+        let mut text = Vec::new();
+        self.write_with(&mut text, |_, text| memory::extend(text, b"null"))?;
+        Ok(text)
+    }
+
+    /// Writes the document after what the text has already. `foreign` writes the values that JSON does not have, in the
+    /// order in which they appear.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn write_with(
+        &self,
+        text: &mut Vec<u8>,
+        mut foreign: impl FnMut(usize, &mut Vec<u8>) -> Result<(), OutOfMemory>,
+    ) -> Result<(), OutOfMemory> {
+        let mut out = Output(mem::take(text));
+        let written = self.write_value(0, &mut out, &mut foreign);
+        *text = out.0;
+        written
     }
 
     /// The place after the value at a place.
-    fn after(&self, place: usize) -> usize {
+    #[must_use]
+    pub fn after(&self, place: usize) -> usize {
         match self.token(place) {
             Token::Array(_, end) | Token::Object(_, end) => end,
             _ => place + 1,
         }
     }
 
-    fn write_value(&self, place: usize, out: &mut Output) -> Result<(), OutOfMemory> {
+    fn write_value(
+        &self,
+        place: usize,
+        out: &mut Output,
+        foreign: &mut impl FnMut(usize, &mut Vec<u8>) -> Result<(), OutOfMemory>,
+    ) -> Result<(), OutOfMemory> {
         match self.token(place) {
             Token::Null => out.put(b"null"),
             Token::Boolean(value) => out.put(if value { b"true" } else { b"false" }),
             Token::Integer(value) => out.write(&value),
             Token::Number(value) => out.number(value),
             Token::Text(start, end) => out.write(self.text(start, end)),
+            Token::Foreign(number) => foreign(number, &mut out.0),
             Token::Array(_, end) => {
                 let mut element = place + 1;
                 out.put(b"[")?;
@@ -148,7 +186,7 @@ impl Document {
                     if element > place + 1 {
                         out.put(b",")?;
                     }
-                    self.write_value(element, out)?;
+                    self.write_value(element, out, foreign)?;
                     element = self.after(element);
                 }
                 out.put(b"]")
@@ -161,7 +199,7 @@ impl Document {
                     }
                     out.write(name)?;
                     out.put(b":")?;
-                    self.write_value(value, out)?;
+                    self.write_value(value, out, foreign)?;
                 }
                 out.put(b"}")
             }

@@ -32,6 +32,7 @@ pub mod protocol;
 pub mod proxy;
 pub mod relay;
 pub mod session;
+pub mod socketio;
 pub mod text;
 pub mod tls;
 pub mod url;

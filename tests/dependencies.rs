@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/memory.rs", &[], &[]),
     ("src/json.rs", &["memory"], &["serde", "serde_json"]),
+    ("src/socketio.rs", &["json", "memory"], &[]),
     ("src/text.rs", &[], &[]),
     ("src/http", &["memory", "text"], &["base64", "httparse", "md5", "sha2"]),
     ("src/protocol", &["http", "memory", "text"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
@@ -24,13 +25,17 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/proxy", &["http", "text", "url"], &["percent_encoding", "url"]),
     ("src/session", &["http", "memory", "protocol", "proxy", "text", "tls"], &["rand"]),
     ("src/relay", &["memory", "protocol", "text"], &["memchr"]),
-    ("src/fuzzing", &["http", "json", "protocol", "proxy", "relay", "session", "tls", "url"], &[]),
+    (
+        "src/fuzzing",
+        &["http", "json", "protocol", "proxy", "relay", "session", "socketio", "tls", "url"],
+        &[],
+    ),
     ("src/net", &[], &["nix", "rustix", "socket2"]),
     (
         "src/lua",
         &[
             "address", "cookies", "files", "http", "json", "memory", "net", "protocol", "proxy", "relay",
-            "session", "tls", "url",
+            "session", "socketio", "tls", "url",
         ],
         &["base64", "mlua_sys", "nix", "simdutf8"],
     ),
@@ -46,6 +51,7 @@ const DRIVER: &[&str] = &[
     "options",
     "json",
     "emitter",
+    "binary",
     // Other people's event loops, and what drives everything that is not waited for.
     "hosts/copas",
     "hosts/cqueues",
@@ -109,6 +115,7 @@ const DRIVER: &[&str] = &[
     "websocket/data",
     "websocket/callback_socket",
     "websocket",
+    "socketio/parser",
     "record/arguments",
     "record/secrets",
     "record/file",

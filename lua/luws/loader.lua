@@ -11,8 +11,8 @@ memory (mock/net.lua, spec/support/world.lua). The instances of a world share wh
 local native = ...
 
 local SHARED = {
-  clock = true, cookies = true, gate = true, guard = true, json = true, linger = true, mock = true, reactor = true,
-  record = true, turns = true, websocket = true,
+  binary = true, clock = true, cookies = true, gate = true, guard = true, json = true, linger = true, mock = true,
+  reactor = true, record = true, turns = true, websocket = true,
 }
 
 --- instance_of(world): returns a function that makes instances in this world.

@@ -27,7 +27,7 @@ pub use feeding::feed_every_way;
 pub use framings::framing;
 pub use operations::operations;
 pub use pair::{collect, open, pair, request, transfer};
-pub use parsers::{certificate, challenge, close_frame, header, http, json, proxy, url};
+pub use parsers::{certificate, challenge, close_frame, header, http, json, proxy, socketio, url};
 
 /// Takes choices off the front of the fuzzer's data; missing bytes are 0.
 #[derive(Debug)]

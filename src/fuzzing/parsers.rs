@@ -1,5 +1,5 @@
 //! Fuzz targets for parsers that are not part of an open connection: URLs, heads and bodies of HTTP, headers to be sent,
-//! challenges, close frames, answers of proxies, certificates, JSON. Knows nothing of sessions.
+//! challenges, close frames, answers of proxies, certificates, JSON, packets of Socket.IO. Knows nothing of sessions.
 
 use std::iter;
 
@@ -15,6 +15,7 @@ use crate::proxy::http_connect::{self, HttpConnect, Identity};
 use crate::proxy::sockproxy::{self, SockProxy};
 use crate::proxy::socks::{self, Host, Socks, Version};
 use crate::proxy::{Negotiation, ProxyError, Retry};
+use crate::socketio::{self, Packet};
 use crate::tls::certificate::{Certificate, read_pem};
 use crate::tls::fingerprint::Fingerprint;
 use crate::url::Target;
@@ -200,6 +201,27 @@ pub fn json(data: &[u8]) {
     let written = document.write().expect("memory for as much again");
     let again = Document::parse(&written).unwrap_or_else(|why| panic!("{why}: {written:?}"));
     assert_eq!(again.write().as_ref(), Ok(&written));
+}
+
+/// The text of a packet of Socket.IO: what it is written as is read as the same, and written as the same again.
+///
+/// # Panics
+/// A promise is broken.
+pub fn socketio(data: &[u8]) {
+    let Ok(packet) = Packet::parse(data) else { return };
+    // What was read has placeholders, which cannot be sent together with binary values.
+    let packet = Packet { attachments: 0, ..packet };
+    let written = written(&packet);
+    let again = Packet::parse(&written).unwrap_or_else(|why| panic!("{why}: {written:?}"));
+    assert_eq!((again.kind, again.namespace, again.id), (packet.kind, packet.namespace, packet.id));
+    assert_eq!(self::written(&again), written);
+}
+
+fn written(packet: &Packet<'_>) -> Vec<u8> {
+    let (mut text, mut order) = (Vec::new(), Vec::new());
+    socketio::write(packet, &mut text, &mut order).expect("it can be written");
+    assert!(order.is_empty());
+    text
 }
 
 /// The answers of a proxy. The data: a byte for how the input is cut, one for the kind of proxy, and the answers.

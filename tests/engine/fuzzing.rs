@@ -13,7 +13,7 @@ use crate::vectors::format::{self, KEY, Vector};
 
 type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
-const TARGETS: [Target; 15] = [
+const TARGETS: [Target; 16] = [
     ("frame_header", fuzzing::frame_header, headers),
     ("session_client", fuzzing::session_client, || sessions(Role::Client)),
     ("session_server", fuzzing::session_server, || sessions(Role::Server)),
@@ -29,6 +29,7 @@ const TARGETS: [Target; 15] = [
     ("certificate", fuzzing::certificate, certificates),
     ("json", fuzzing::json, || lines(JSON)),
     ("framing", fuzzing::framing, streams),
+    ("socketio", fuzzing::socketio, || lines(SOCKETIO)),
 ];
 
 /// A URL in each line.
@@ -124,6 +125,49 @@ fn challenges() -> Vec<Vec<u8>> {
         .map(String::into_bytes)
         .collect()
 }
+
+/// A packet in each line.
+const SOCKETIO: &str = r#"0
+0/adm?token=x,{"token":"x"}
+1/adm,
+2["m",1,null,[],{}]
+2/adm,7["m"]
+29007199254740993["m"]
+3/adm,7[]
+4{"message":"no","data":{}}
+51-["m",{"_placeholder":true,"num":0}]
+52-/a,7["m",{"_placeholder":true,"num":1},[{"num":0,"_placeholder":true}]]
+61-0[{"_placeholder":true,"num":1}]
+51-["m",{"_placeholder":true,"num":0,"num":-1}]
+51-["m",{"_placeholder":false,"num":9},{"_placeholder":1},{"num":0}]
+51-["m",{"_placeholder":true,"num":0.0}]
+5999999999999999999999-["m"]
+0/
+0/,
+0,
+0[]
+1{}
+2[]
+2{}
+2[null]
+2/adm,07["m"]
+2/ü,["ü"]
+2["m"
+2["m"]]
+2-7["m"]
+3
+4
+4"no"
+4{}
+50-["m"]
+51001-["m"]
+2[5,-1.5e3,"\u00e9"]
+44
+3[[[[]]]]
+6"
+2["connect"]
+7"#;
+
 /// A JSON text in each line.
 const JSON: &str = r#"null
  [true, false, 0, -0, 1.5, 1e5, 1E-400, 9007199254740993, -9223372036854775808, 18446744073709551615, 1e308]

@@ -7,6 +7,7 @@ mod conversations;
 mod cookies;
 mod hostile;
 mod memory;
+mod socketio;
 
 use std::env;
 

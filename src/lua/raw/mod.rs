@@ -18,7 +18,8 @@
 //!
 //! Knows nothing of sessions except how to find them. [`quick`] holds the usual paths of wsreceive and wssend, [`hot`]
 //! the other functions that are called often, [`input`] those that take received bytes, [`json`] those that make Lua values
-//! of JSON and back. [`signals`] is not about Lua: it sets what happens at signals, which is unsafe, too.
+//! of JSON and back, [`socketio`] does that with whole packets, [`binary`] has the values for bytes in them. [`signals`] is
+//! not about Lua: it sets what happens at signals, which is unsafe, too.
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
@@ -34,6 +35,7 @@ use super::value::{Reply, Table, Value, failure};
 use super::{FUNCTIONS, MANY, SOURCES};
 use crate::memory::{self, OutOfMemory};
 
+mod binary;
 mod fork;
 mod hot;
 mod input;
@@ -41,6 +43,7 @@ mod json;
 mod quick;
 mod reserve;
 mod signals;
+mod socketio;
 mod userdata;
 
 pub(super) use reserve::trim;
@@ -126,9 +129,13 @@ unsafe fn load_driver(state: *mut State) {
                 ffi::lua_setfield(state, 4, name.as_ptr());
             }
         }
-        for (name, function) in hot::FUNCTIONS.iter().chain(input::FUNCTIONS).chain(json::FUNCTIONS) {
-            push_function(state, *function, 0);
-            ffi::lua_setfield(state, 4, name.as_ptr());
+        for functions in
+            [hot::FUNCTIONS, input::FUNCTIONS, json::FUNCTIONS, binary::FUNCTIONS, socketio::FUNCTIONS]
+        {
+            for (name, function) in functions {
+                push_function(state, *function, 0);
+                ffi::lua_setfield(state, 4, name.as_ptr());
+            }
         }
         push_function(state, source, 0);
         ffi::lua_setfield(state, 4, c"source".as_ptr());

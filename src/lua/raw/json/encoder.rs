@@ -1,24 +1,15 @@
-//! JSON for Lua: `json_decode` makes Lua values of a document, `json_encode` makes a document of Lua values. What JSON is
-//! stands in [`crate::json`].
-//!
-//! Both make Lua values, or read them, in a function of their own under `lua_pcall`, in whose frames nothing is to be
-//! dropped: what they work on is in a box, which the caller frees, whatever has happened. No metamethods are called.
+//! A document of Lua values. In these frames nothing is to be dropped, for reading may raise.
 
 use std::ffi::{CStr, c_int, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
-use super::super::value::{Reply, Value, failure};
-use super::{bytes, give, push_bytes, raw_get, reserve};
+use super::super::{bytes, raw_get};
 use crate::json::{DEEPEST, Document, TOO_DEEP, Token};
 use crate::memory::{self, OutOfMemory};
-
-/// Functions in addition to those of [`FUNCTIONS`](crate::lua::FUNCTIONS).
-pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] =
-    &[(c"json_decode", decode), (c"json_encode", encode)];
+use crate::socketio::MOST_ATTACHMENTS;
 
 /// The field of a metatable that says whether a table is an array or an object, as other libraries have it, too.
 const KIND: &CStr = c"__jsontype";
@@ -26,131 +17,35 @@ const KIND: &CStr = c"__jsontype";
 /// How much of a path to a value an error has, in bytes.
 const LONGEST_PATH: usize = 100;
 
-/// Raises Lua's own error if there is no memory to begin with.
-unsafe fn check_memory(state: *mut State) {
-    unsafe {
-        if !reserve::is_ready() {
-            ffi::lua_pushliteral(state, c"not enough memory");
-            ffi::lua_error(state);
-        }
-    }
-}
-
-fn boxed(reply: Reply) -> *mut Reply {
-    Box::into_raw(Box::new(reply))
-}
-
-/// `json_decode(text, arrays, objects)`: the value of a JSON text; or nil, and what is wrong with the text. Arrays get
-/// the metatable `arrays`, and empty objects get `objects`.
-unsafe extern "C-unwind" fn decode(state: *mut State) -> c_int {
-    unsafe {
-        check_memory(state);
-        ffi::lua_settop(state, 3);
-        ffi::lua_pushcclosure(state, push_document, 0);
-        let document = match parse(bytes(state, 1).unwrap_or_default()) {
-            Ok(document) => document,
-            Err(reply) => return give(state, reply),
-        };
-        ffi::lua_pushlightuserdata(state, document.cast());
-        ffi::lua_pushvalue(state, 2);
-        ffi::lua_pushvalue(state, 3);
-        let status = ffi::lua_pcall(state, 3, 1, 0);
-        drop(Box::from_raw(document));
-        if status != ffi::LUA_OK {
-            ffi::lua_error(state);
-        }
-        1
-    }
-}
-
-fn parse(text: &[u8]) -> Result<*mut Document, *mut Reply> {
-    match catch_unwind(AssertUnwindSafe(|| Document::parse(text))) {
-        Ok(Ok(document)) => Ok(Box::into_raw(Box::new(document))),
-        Ok(Err(why)) => Err(boxed(failure(why))),
-        Err(_) => Err(boxed(failure(OutOfMemory.to_string()))),
-    }
-}
-
-/// Pushes the value of a document (1), with the metatables of arrays (2) and of empty objects (3).
-unsafe extern "C-unwind" fn push_document(state: *mut State) -> c_int {
-    unsafe {
-        let document = ffi::lua_touserdata(state, 1).cast::<Document>();
-        push_value(state, &*document, 0);
-        1
-    }
-}
-
-/// Pushes the value at a place. Returns the place after it.
-unsafe fn push_value(state: *mut State, document: &Document, place: usize) -> usize {
-    unsafe {
-        ffi::luaL_checkstack(state, 4, ptr::null());
-        match document.token(place) {
-            Token::Null => ffi::lua_pushlightuserdata(state, ptr::null_mut()),
-            Token::Boolean(value) => ffi::lua_pushboolean(state, value.into()),
-            Token::Integer(value) => push_integer(state, value),
-            Token::Number(value) => ffi::lua_pushnumber(state, value),
-            Token::Text(start, end) => push_bytes(state, document.text(start, end).as_bytes()),
-            Token::Array(count, end) => {
-                ffi::lua_createtable(state, c_int::try_from(count).unwrap_or(0), 0);
-                let mut next = place + 1;
-                for index in 1..=count {
-                    next = push_value(state, document, next);
-                    ffi::lua_rawseti(state, -2, index as ffi::lua_Integer);
-                }
-                ffi::lua_pushvalue(state, 2);
-                ffi::lua_setmetatable(state, -2);
-                return end;
-            }
-            Token::Object(count, end) => {
-                ffi::lua_createtable(state, 0, c_int::try_from(count).unwrap_or(0));
-                let mut next = place + 1;
-                for _ in 0..count {
-                    next = push_value(state, document, next);
-                    next = push_value(state, document, next);
-                    ffi::lua_rawset(state, -3);
-                }
-                if count == 0 {
-                    ffi::lua_pushvalue(state, 3);
-                    ffi::lua_setmetatable(state, -2);
-                }
-                return end;
-            }
-        }
-        place + 1
-    }
-}
-
-/// Pushes a whole number: an integer, in Lua versions that have them.
-unsafe fn push_integer(state: *mut State, value: i64) {
-    #[cfg(any(feature = "lua53", feature = "lua54"))]
-    unsafe {
-        ffi::lua_pushinteger(state, value as ffi::lua_Integer);
-    }
-    #[cfg(not(any(feature = "lua53", feature = "lua54")))]
-    unsafe {
-        ffi::lua_pushnumber(state, value as f64);
-    }
-}
-
 /// Where a value is in the one above it.
 enum Step {
     /// The place of the key among the document's texts.
     Key(usize, usize),
     Index(usize),
+    /// It is an argument of an event, by its number.
+    Argument(usize),
 }
 
-/// A document that is being made of a Lua value.
+/// A document that is being made of Lua values.
 #[derive(Default)]
-struct Encoder {
-    document: Document,
+pub(in super::super) struct Encoder {
+    pub(in super::super) document: Document,
     /// The way to the value that is read now, or that was wrong.
     path: Vec<Step>,
     /// The tables on that way.
     tables: Vec<*const c_void>,
-    wrong: Option<Wrong>,
+    /// Where the stack has [`KIND`], as nothing may be allocated in Lua while tables are read, but for binary values.
+    kind: c_int,
+    /// Where the stack has the metatable of binary values, if there may be any; and the list of those that were found,
+    /// or nil.
+    binary: Option<c_int>,
+    list: c_int,
+    /// How many were found.
+    pub(in super::super) attachments: usize,
 }
 
-enum Wrong {
+#[derive(Clone, Copy)]
+pub(in super::super) enum Wrong {
     Memory,
     Type(&'static str),
     Text(&'static str),
@@ -163,56 +58,70 @@ impl From<OutOfMemory> for Wrong {
 }
 
 const NOT_UTF8: Wrong = Wrong::Text("the string is not UTF-8");
+const BYTES: Wrong = Wrong::Text("the string is not UTF-8; use io.binary for bytes");
 const KEY_NOT_UTF8: Wrong = Wrong::Text("a key is not UTF-8");
 const KEYS: Wrong = Wrong::Text("the keys of a table must be 1 to n without gaps, or all strings");
 const CIRCLE: Wrong = Wrong::Text("the table contains itself");
-
-/// `json_encode(value)`: the JSON text of a value; or nil, and what of it is not JSON.
-unsafe extern "C-unwind" fn encode(state: *mut State) -> c_int {
-    unsafe {
-        check_memory(state);
-        ffi::lua_settop(state, 1);
-        ffi::lua_pushcclosure(state, read_document, 0);
-        let encoder = Box::into_raw(Box::<Encoder>::default());
-        ffi::lua_pushlightuserdata(state, encoder.cast());
-        ffi::lua_pushvalue(state, 1);
-        let status = ffi::lua_pcall(state, 2, 0, 0);
-        let reply = boxed(if status == ffi::LUA_OK { (*encoder).reply() } else { Reply::new() });
-        drop(Box::from_raw(encoder));
-        if status != ffi::LUA_OK {
-            drop(Box::from_raw(reply));
-            ffi::lua_error(state);
-        }
-        give(state, reply)
-    }
-}
+const TOO_MANY: Wrong = Wrong::Text("more than 1000 binary values");
 
 impl Encoder {
-    fn reply(&self) -> Reply {
-        let what = match &self.wrong {
-            Some(Wrong::Memory) => OutOfMemory.to_string(),
-            Some(Wrong::Type(name)) => format!("{}cannot encode a {name}", self.place()),
-            Some(Wrong::Text(what)) => format!("{}{what}", self.place()),
-            None => {
-                let written = catch_unwind(AssertUnwindSafe(|| self.document.write()));
-                return match written {
-                    Ok(Ok(text)) => vec![Value::Bytes(text)],
-                    _ => failure(OutOfMemory.to_string()),
-                };
-            }
-        };
-        failure(what)
+    /// Begins: pushes what is needed on the stack while values are read. `binary` is where the metatable of binary values
+    /// is, if they may occur.
+    pub(in super::super) unsafe fn begin(&mut self, state: *mut State, binary: Option<c_int>) {
+        unsafe {
+            ffi::luaL_checkstack(state, 8, ptr::null());
+            ffi::lua_pushstring(state, KIND.as_ptr());
+            ffi::lua_pushnil(state);
+            self.list = ffi::lua_gettop(state);
+            self.kind = self.list - 1;
+            self.binary = binary;
+        }
+    }
+
+    /// Reads a value.
+    pub(in super::super) unsafe fn read(&mut self, state: *mut State, index: c_int) -> Result<(), Wrong> {
+        unsafe { read_value(state, self, index) }
+    }
+
+    /// Reads a value as the argument of that number.
+    pub(in super::super) unsafe fn read_argument(
+        &mut self,
+        state: *mut State,
+        index: c_int,
+        number: usize,
+    ) -> Result<(), Wrong> {
+        memory::push(&mut self.path, Step::Argument(number))?;
+        unsafe { self.read(state, index)? };
+        self.path.pop();
+        Ok(())
+    }
+
+    /// Pushes a binary value that was read.
+    pub(in super::super) unsafe fn push_attachment(&self, state: *mut State, number: usize) {
+        unsafe {
+            ffi::lua_rawgeti(state, self.list, (number + 1) as ffi::lua_Integer);
+        }
+    }
+
+    /// What is wrong with the value that was read last, and where it is.
+    pub(in super::super) fn describe(&self, wrong: Wrong) -> String {
+        match wrong {
+            Wrong::Memory => OutOfMemory.to_string(),
+            Wrong::Type(name) => format!("{}cannot encode a {name}", self.place()),
+            Wrong::Text(what) => format!("{}{what}", self.place()),
+        }
     }
 
     /// The path as Lua would write it, for an error.
     fn place(&self) -> String {
-        let mut path = String::new();
+        let (mut path, mut argument) = (String::new(), String::new());
         for step in &self.path {
             if path.len() > LONGEST_PATH {
                 path.push_str("...");
                 break;
             }
             match step {
+                Step::Argument(number) => argument = format!("argument {number}: "),
                 Step::Index(index) => path.push_str(&format!("[{index}]")),
                 Step::Key(start, end) => {
                     let key = self.document.text(*start, *end);
@@ -229,20 +138,7 @@ impl Encoder {
                 }
             }
         }
-        if path.is_empty() { path } else { path + ": " }
-    }
-}
-
-/// Reads a value (2) into an encoder (1).
-unsafe extern "C-unwind" fn read_document(state: *mut State) -> c_int {
-    unsafe {
-        ffi::lua_settop(state, 2);
-        let encoder = ffi::lua_touserdata(state, 1).cast::<Encoder>();
-        ffi::lua_pushstring(state, KIND.as_ptr()); // 3, as nothing may be allocated in Lua while tables are read
-        if let Err(wrong) = read_value(state, &mut *encoder, 2) {
-            (*encoder).wrong = Some(wrong);
-        }
-        0
+        if path.is_empty() { argument } else { format!("{argument}{path}: ") }
     }
 }
 
@@ -254,16 +150,51 @@ unsafe fn read_value(state: *mut State, encoder: &mut Encoder, index: c_int) -> 
             ffi::LUA_TBOOLEAN => Token::Boolean(ffi::lua_toboolean(state, index) != 0),
             ffi::LUA_TNUMBER => number(state, index),
             ffi::LUA_TSTRING => {
-                read_text(state, encoder, index, NOT_UTF8)?;
+                let wrong = if encoder.binary.is_some() { BYTES } else { NOT_UTF8 };
+                read_text(state, encoder, index, wrong)?;
                 return Ok(());
             }
             ffi::LUA_TTABLE => return read_table(state, encoder, index),
             ffi::LUA_TFUNCTION => return Err(Wrong::Type("function")),
             ffi::LUA_TTHREAD => return Err(Wrong::Type("thread")),
+            ffi::LUA_TUSERDATA if is_binary(state, encoder, index) => {
+                return read_binary(state, encoder, index);
+            }
             ffi::LUA_TUSERDATA | ffi::LUA_TLIGHTUSERDATA => return Err(Wrong::Type("userdata")),
             _ => return Err(Wrong::Type("cdata")),
         };
         encoder.document.push(token)?;
+        Ok(())
+    }
+}
+
+/// Whether the userdata at this index is a binary value, and such may occur.
+unsafe fn is_binary(state: *mut State, encoder: &Encoder, index: c_int) -> bool {
+    unsafe {
+        let Some(metatable) = encoder.binary else { return false };
+        if ffi::lua_getmetatable(state, index) == 0 {
+            return false;
+        }
+        let is_its = ffi::lua_rawequal(state, -1, metatable) != 0;
+        ffi::lua_settop(state, -2);
+        is_its
+    }
+}
+
+/// Reads a binary value, which is kept in the list.
+unsafe fn read_binary(state: *mut State, encoder: &mut Encoder, index: c_int) -> Result<(), Wrong> {
+    unsafe {
+        if encoder.attachments >= MOST_ATTACHMENTS {
+            return Err(TOO_MANY);
+        }
+        encoder.document.push(Token::Foreign(encoder.attachments))?;
+        encoder.attachments += 1;
+        if encoder.attachments == 1 {
+            ffi::lua_createtable(state, 1, 0);
+            ffi::lua_replace(state, encoder.list);
+        }
+        ffi::lua_pushvalue(state, index);
+        ffi::lua_rawseti(state, encoder.list, encoder.attachments as ffi::lua_Integer);
         Ok(())
     }
 }
@@ -296,12 +227,12 @@ unsafe fn read_text(
 }
 
 /// What the metatable of a table says of its kind: whether it is an array, or nothing.
-unsafe fn kind(state: *mut State, table: c_int) -> Option<bool> {
+unsafe fn kind(state: *mut State, encoder: &Encoder, table: c_int) -> Option<bool> {
     unsafe {
         if ffi::lua_getmetatable(state, table) == 0 {
             return None;
         }
-        ffi::lua_pushvalue(state, 3);
+        ffi::lua_pushvalue(state, encoder.kind);
         raw_get(state, -2);
         let kind = match bytes(state, -1) {
             Some(b"array") => Some(true),
@@ -325,7 +256,7 @@ unsafe fn read_table(state: *mut State, encoder: &mut Encoder, table: c_int) -> 
         }
         memory::push(&mut encoder.tables, address)?;
         let place = encoder.document.push(Token::Null)?;
-        let kind = kind(state, table);
+        let kind = kind(state, encoder, table);
         ffi::lua_pushnil(state);
         if ffi::lua_next(state, table) == 0 {
             if kind == Some(true) {
