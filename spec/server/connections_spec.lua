@@ -1,5 +1,6 @@
 -- A server's connections: from the upgrade to the end, with clients of luws's own, and with raw ones.
 
+local files = require "spec.support.files"
 local log = require "spec.support.log"
 local luws = require "luws"
 local server = require "luws.server"
@@ -157,7 +158,7 @@ describe("a server listens", function()
     local path = os.tmpname()
     os.remove(path)
     local s = serving.start {
-      listeners = { { port = 0 }, { host = "::1", port = 0 }, { unix = path } },
+      listeners = { { port = 0 }, { host = "::1", port = 0 }, { unix = path, mode = "600" } },
     }
     local places = s.srv:addresses()
     assert.same({ "127.0.0.1", "::1", path }, { places[1].host, places[2].host, places[3].path })
@@ -174,6 +175,7 @@ describe("a server listens", function()
     raw:send(upgrade "/")
     till(function() return s.conns[3] end)
     assert.is_nil(s.conns[3].remote)
+    assert.equal("600\n", files.output("stat -c %a " .. path))
     raw:close()
     s.srv:close()
     assert.is_nil(io.open(path))
@@ -208,6 +210,8 @@ describe("a server listens", function()
         "bad option 'deflate' (level: whole number from 1 to 9 expected, got 99)" },
       { { port = 0, ping_interval = -1 }, "bad option 'ping_interval' (a number of at least 0 expected, got -1)" },
       { { fd = "x" }, "bad option 'fd' (whole number from 0 up expected, got string, or 'systemd')" },
+      { { port = 0, mode = "600" }, "listen has a mode, which is for a path (unix)" },
+      { { unix = "x", mode = "rw" }, "bad option 'mode' (permissions such as '600' expected)" },
       { { fd = 0 }, "Listening on descriptor 0 failed: it is not a listening socket" },
       { { fd = "systemd" }, "Listening on systemd's sockets failed: systemd has passed none" },
       { { listeners = {} }, "bad option 'listeners' (at least one expected)" },

@@ -183,7 +183,7 @@ end
 local function wrong()
   for _, options in ipairs {
     {}, { port = "x" }, { port = 0, nonsense = 1 }, { port = 0, ssl_certificate = "/nonexistent" },
-    { unix = "/nonexistent/socket" }, { fd = 9999 }, { listeners = {} }, { port = 0, on_open = 1 },
+    { unix = "/nonexistent/socket", mode = "600" }, { fd = 9999 }, { listeners = {} }, { port = 0, on_open = 1 },
   } do
     local srv, why = server.listen(options)
     assert(srv == nil and type(why) == "string")

@@ -20,7 +20,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // listen_tcp(host, port, backlog, reuseport): an array of listeners, one for each address of the host; or nil and the
     // error
     (c"listen_tcp", listen_tcp),
-    // listen_unix(path, backlog): a listener; or nil and the error
+    // listen_unix(path, backlog, mode): a listener, whose file has these permissions unless they are nil; or nil and the
+    // error
     (c"listen_unix", listen_unix),
     // listen_fd(number): a listener with a copy of this descriptor; or nil and the error
     (c"listen_fd", listen_fd),
@@ -38,15 +39,16 @@ fn handle(listener: Listener) -> Handle {
     Handle::Listener(Rc::new(LuaListener(RefCell::new(Some(listener)))))
 }
 
-fn settings(backlog: Option<&Value>, reuseport: Option<&Value>) -> Settings {
+fn settings(backlog: Option<&Value>) -> Settings {
     let backlog = backlog.map_or(0, Value::size).clamp(1, i32::MAX as usize);
-    Settings { backlog: backlog as i32, reuseport: reuseport.is_some_and(is_true) }
+    Settings { backlog: backlog as i32, reuseport: false, mode: None }
 }
 
 fn listen_tcp(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let host = arguments.first().and_then(Value::text).unwrap_or_default();
     let port = arguments.get(1).map_or(0, Value::size) as u16;
-    match Listener::tcp(&host, port, settings(arguments.get(2), arguments.get(3))) {
+    let reuseport = arguments.get(3).is_some_and(is_true);
+    match Listener::tcp(&host, port, Settings { reuseport, ..settings(arguments.get(2)) }) {
         Ok(listeners) => vec![listeners.into_iter().map(handle).collect::<Table>().into()],
         Err(error) => failure(describe(&error)),
     }
@@ -54,7 +56,8 @@ fn listen_tcp(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 
 fn listen_unix(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let path = arguments.first().and_then(Value::text).unwrap_or_default();
-    match Listener::unix(&path, settings(arguments.get(1), None)) {
+    let mode = arguments.get(2).and_then(Value::number).map(|mode| mode as u32);
+    match Listener::unix(&path, Settings { mode, ..settings(arguments.get(1)) }) {
         Ok(listener) => vec![handle(listener).into()],
         Err(error) => failure(describe(&error)),
     }

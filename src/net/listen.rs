@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub struct Settings {
     pub backlog: i32,
     /// Whether several processes may listen at the same address.
     pub reuseport: bool,
+    /// The permissions of a unix domain socket's file, instead of what the process's umask leaves.
+    pub mode: Option<u32>,
 }
 
 /// Where a listener, or the peer of an accepted socket, is.
@@ -129,6 +131,10 @@ impl Listener {
         let is_at = fs::symlink_metadata(path)?;
         let file = File { path: path.into(), identity: (is_at.dev(), is_at.ino()) };
         let listener = Self { socket: socket.into(), process: Process::this(), file: Some(file) };
+        if let Some(mode) = settings.mode {
+            // Before anybody can connect.
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        }
         rustix::net::listen(&listener.socket, settings.backlog)?;
         Ok(listener)
     }
@@ -234,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    const SETTINGS: Settings = Settings { backlog: 16, reuseport: false };
+    const SETTINGS: Settings = Settings { backlog: 16, reuseport: false, mode: None };
 
     fn accepted(listener: &Listener) -> (TcpSocket, Place) {
         loop {
@@ -290,6 +296,9 @@ mod tests {
         assert_eq!(socket.read(&mut [0; 9]).unwrap(), 1);
         drop(listener);
         assert!(!path.exists());
+        let listener = Listener::unix(text, Settings { mode: Some(0o620), ..SETTINGS }).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o620);
+        drop(listener);
         fs::write(&path, "a file").unwrap();
         assert!(Listener::unix(text, SETTINGS).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "a file");

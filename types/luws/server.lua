@@ -76,6 +76,7 @@ function request:refuse(response) end
 ---@field host? string default: "127.0.0.1"
 ---@field port? integer 0: any that is free
 ---@field unix? string the path of a unix domain socket
+---@field mode? string the permissions of its file, such as "600"; default: what the umask leaves
 ---@field fd? integer|"systemd" a descriptor that listens already
 ---@field backlog? integer default: 1024
 ---@field reuseport? boolean default: false

@@ -26,7 +26,7 @@ Listener.__index = Listener
 --- Returns the listeners of one place, as native objects; or nil and why there are none, with the name of the place.
 local function made(place)
   if place.unix then
-    local listener, why = native.listen_unix(place.unix, place.backlog)
+    local listener, why = native.listen_unix(place.unix, place.backlog, place.mode)
     return listener and { listener }, why, place.unix
   elseif place.fd == "systemd" then
     local pid, count = os.getenv "LISTEN_PID", tonumber(os.getenv "LISTEN_FDS")

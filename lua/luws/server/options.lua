@@ -94,6 +94,13 @@ local function given_fd(value)
   return number, wrong and wrong .. ", or 'systemd'"
 end
 
+--- Reads the permissions of a file: octal digits. Returns their number.
+local function mode(value)
+  local digits = type(value) == "string" and value:match "^0?[0-7][0-7][0-7]$"
+  if digits then return tonumber(digits, 8) end
+  return nil, "permissions such as '600' expected"
+end
+
 local OPTIONAL = options.callable
 
 --- What handles requests and connections; a route (Server:route) has these, too.
@@ -116,6 +123,7 @@ local place_rows = {
   { "host", "127.0.0.1", options.of_type("string") },
   { "port", nil, options.whole(0, 65535) }, -- 0: any that is free
   { "unix", nil, options.of_type("string") }, -- the path of a unix domain socket
+  { "mode", nil, mode }, -- permissions of its file
   { "fd", nil, given_fd }, -- a descriptor that listens already; "systemd": those of socket activation
   { "backlog", 1024, options.whole(1) }, -- connections that may wait to be accepted
   { "reuseport", false, options.of_type("boolean") }, -- whether several processes share the address
@@ -175,6 +183,7 @@ local function misplaced(place, what)
   local ways = (place.port and 1 or 0) + (place.unix and 1 or 0) + (place.fd and 1 or 0)
   if ways == 0 then return ("%s needs a port, a path (unix) or a descriptor (fd)"):format(what) end
   if ways > 1 then return ("%s has more than one of port, unix and fd"):format(what) end
+  if place.mode and not place.unix then return ("%s has a mode, which is for a path (unix)"):format(what) end
 end
 
 --- places(given): returns the places to listen at; or nil and what is wrong with them.
