@@ -18,6 +18,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // header, and a number for what has been tried then; or nil and the schemes that the server takes. `only`: the name of
     // the only scheme to use, or nil
     (c"auth_answer", answer),
+    // auth_same(given, known): whether two secrets are the same; takes as long for each that is wrong
+    (c"auth_same", same),
     // auth_hide(text, is_message, secrets, values): a peer's words, or one of our messages that ends in them, without the
     // secrets in an array, and without those in the values of headers such as Authorization
     (c"auth_hide", hide),
@@ -67,6 +69,10 @@ fn answer(_: &Rc<Context>, arguments: &[Value]) -> Reply {
         }
         None => failure(auth::schemes(&challenges)),
     }
+}
+
+fn same(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    vec![auth::same(bytes(arguments, 0), bytes(arguments, 1)).into()]
 }
 
 fn hide(_: &Rc<Context>, arguments: &[Value]) -> Reply {

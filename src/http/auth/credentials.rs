@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest, Sha256};
 
 /// A user and a password, in bytes: UTF-8, as a rule. They are not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -81,6 +82,15 @@ impl Credentials {
     }
 }
 
+/// Returns whether two secrets are the same. How long that takes tells nothing of where they differ, nor how long the
+/// known one is.
+#[must_use]
+pub fn same(given: &[u8], known: &[u8]) -> bool {
+    let (given, known) = (Sha256::digest(given), Sha256::digest(known));
+    let differs = given.iter().zip(known).fold(0, |differs, (a, b)| differs | (a ^ b));
+    std::hint::black_box(differs) == 0
+}
+
 /// The value of a header for Bearer.
 ///
 /// # Errors
@@ -115,6 +125,15 @@ mod tests {
         for (user, password) in [("a\n", ""), ("", "\0"), ("\x7f", "")] {
             let result = Credentials::new(user.as_bytes(), password.as_bytes());
             assert_eq!(result, Err(CredentialsError::Control), "{user:?} {password:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_the_same_only_if_all_of_them_is() {
+        for (given, known, expected) in
+            [("", "", true), ("a", "a", true), ("a", "b", false), ("a", "ab", false), ("ab", "", false)]
+        {
+            assert_eq!(same(given.as_bytes(), known.as_bytes()), expected, "{given} {known}");
         }
     }
 

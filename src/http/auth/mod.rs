@@ -9,7 +9,7 @@ mod digest;
 mod hiding;
 
 pub use challenge::Challenge;
-pub use credentials::{Credentials, CredentialsError, Request, bearer};
+pub use credentials::{Credentials, CredentialsError, Request, bearer, same};
 pub use digest::{Digest, Hash};
 pub use hiding::{hidden_in, hidden_in_message, secrets_of};
 
