@@ -1,10 +1,13 @@
 # luws: the verbs. `make` alone lists them.
 #
 #   LUA=lua5.4       the interpreter to build for (lua5.1 by default; its module serves LuaJIT, too)
+#   PROFILE=quick    builds in seconds what is slow, for work on luws (release by default)
 
 LUA ?= lua5.1
 CARGO ?= cargo
-export CARGO
+# A profile of Cargo.toml. Not from the environment, where others use this name.
+PROFILE = release
+export CARGO PROFILE
 
 # The version of LUA, 5.1 for LuaJIT as well. To build for a known one, it need not be installed.
 VERSION = $(or $(shell . scripts/common.sh; lua_version "$(LUA)"),$(error what to build for is not known))
@@ -28,8 +31,8 @@ QUIET := $(shell [ -t 2 ] || echo --quiet)
 
 SHELL := bash
 
-.PHONY: help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server build-server \
-	build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-reactor bench-record bench-server \
+.PHONY: always help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server \
+	build-server build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-reactor bench-record bench-server \
 	bench-ir bench-ir-baseline fuzz fuzz-smoke hostile torture valgrind soak faults
 
 help:
@@ -44,7 +47,7 @@ help:
 	@echo "  make rock               a source rock of what is committed, for luarocks install"
 	@echo "  make clean              removes what was built"
 	@echo
-	@echo "Work on luws:"
+	@echo "Work on luws (with PROFILE=quick, what is to be built is slow, but there in seconds):"
 	@echo "  make test               every test, with the specs on LUAS=\"lua5.1 luajit lua5.4\""
 	@echo "  make test-lua           only the specs; LUAS=\"lua5.2 lua5.3\" and SPECS=FILE choose"
 	@echo "  make lint               formatting, clippy, luacheck, shellcheck, who may depend on whom,"
@@ -75,17 +78,23 @@ help:
 	@echo "                          ROWS='poll,send *' chooses"
 	@echo "  make bench-ir-baseline  what is counted now becomes the baseline"
 
-build:
+build: build/profile
 	@scripts/build.sh module "$(VERSION)"
 
 # For other verbs: what is built and newer than its sources is not built again. So to install needs no cargo, and cargo,
 # which keeps the library of one Lua only, does not rebuild it for one after the other.
-SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src lua -type f)
+SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src lua -type f) build/profile
 build/luws.so build/5.2/luws.so build/5.3/luws.so build/5.4/luws.so: $(SOURCES)
 	@scripts/build.sh module "$(or $(filter 5.%,$(notdir $(@D))),5.1)"
 
 $(SERVER): $(SOURCES)
 	@scripts/build.sh server
+
+# What was built with another profile is built again, so that nobody measures or installs what is slow. What was built
+# before this file was there is as old as the file, and so is up to date.
+build/profile: always
+	@[[ -e $@ ]] || { mkdir -p build; echo release >$@; touch -t 197001020000 $@; }
+	@[[ $$(<$@) == "$(PROFILE)" ]] || echo "$(PROFILE)" >$@
 
 build-server: $(SERVER)
 	@:

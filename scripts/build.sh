@@ -5,6 +5,8 @@
 #
 #   scripts/build.sh module VERSION    the module for that version of Lua (5.1 to 5.4; 5.1 also serves LuaJIT)
 #   scripts/build.sh server            the demo server
+#
+# PROFILE names the profile of Cargo.toml to build with (release).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
@@ -19,7 +21,7 @@ build() {
   scripts/setup.sh --check build
   say "building $what (the first time this takes a minute or two) ..."
   # Cargo reports where the file is: its place depends on the settings, and its name on the system.
-  messages=$("${CARGO:-cargo}" build "${quiet[@]}" --release --message-format=json-render-diagnostics "$@")
+  messages=$("${CARGO:-cargo}" build "${quiet[@]}" --profile "${PROFILE:-release}" --message-format=json-render-diagnostics "$@")
   from=$(sed -n "/\"reason\":\"compiler-artifact\"/{/\"kind\":\[[^]]*\"$kind\"/p;}" <<<"$messages" |
     grep -F '"name":"luws' | grep -o '"filenames":\[[^]]*\]' | tail -n 1 | grep -oE '"[^"]+(\.so|\.dylib|server)"' |
     head -n 1 | tr -d '"')

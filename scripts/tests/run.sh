@@ -191,6 +191,26 @@ package.cpath = \[==\[/usr/lib/lua/5.1/?.so;\]==\] .. package.cpath"
   expect "$(failing make install DESTDIR="$work/root")" "*there is no cargo on the PATH*"
 }
 
+test_what_was_built_with_another_profile_is_built_again() {
+  new_rust
+  stand_in cargo <<<'[[ $1 != --version ]] || { echo "cargo 1.95.0"; exit; }
+    while [[ $1 != --profile ]]; do shift; done
+    echo "$2" | tee -a "'"$work"'/calls" >"'"$work"'/libluws.so"
+    echo '\''{"reason":"compiler-artifact","target":{"kind":["cdylib"],"name":"luws"},"filenames":["'"$work"'/libluws.so"]}'\'''
+  mkdir -p "$work/copy/build"
+  cp -R Makefile Cargo.toml Cargo.lock build.rs scripts src lua "$work/copy"
+  cd "$work/copy"
+  export PATH=$work/bin:$PATH PROFILE=another # which is somebody else's
+  echo "as it was" >build/luws.so
+  local verb found=
+  for verb in "" "" PROFILE=quick PROFILE=quick ""; do
+    make build-modules LUAS=lua5.1 ${verb:+"$verb"} 2>&1
+    found+=$(<build/luws.so),
+  done
+  expect "$found" "as it was,as it was,quick,quick,release,"
+  expect "$(<"$work/calls")" $'quick\nrelease'
+}
+
 test_an_unknown_lua_is_told() {
   expect "$(failing make build LUA=lua5.9)" "*there is no lua5.9 here; LUA can be lua5.1, luajit, *"
 }
