@@ -31,14 +31,15 @@ QUIET := $(shell [ -t 2 ] || echo --quiet)
 
 SHELL := bash
 
-.PHONY: always help build demo test test-rust test-lua test-scripts test-rockspec rock lint install clean server \
-	build-server build-modules built autobahn autobahn-quick bench bench-docs bench-engine bench-reactor bench-record bench-server \
-	bench-ir bench-ir-baseline fuzz fuzz-smoke hostile torture valgrind soak faults
+.PHONY: always help build demo test test-rust test-lua test-scripts test-rockspec rock release lint install \
+	clean server build-server build-modules built autobahn autobahn-quick bench bench-docs bench-engine \
+	bench-reactor bench-record bench-server bench-ir bench-ir-baseline fuzz fuzz-smoke hostile torture valgrind \
+	soak faults
 
 help:
 	@echo "Use luws:"
 	@echo "  make build              the module for LUA=lua5.1: build/luws.so, which serves LuaJIT, too;"
-	@echo "                          with LUA=lua5.2, lua5.3, lua5.4: build/5.2/luws.so and so on"
+	@echo "                          with LUA=lua5.2 to lua5.5: build/5.2/luws.so and so on"
 	@echo "  make demo               a Lua program talks to a WebSocket server, over ws and wss"
 	@echo "  make server             a WebSocket server to try the examples with, on PORT=8080"
 	@echo "  make install            for LUA, into PREFIX=/usr/local; LUA_CPATH_DIR=FOLDER is for luws.so,"
@@ -62,6 +63,7 @@ help:
 	@echo "  make faults             networks that fail, over real sockets, at more places than in make test"
 	@echo "  make soak               thousands of connections, a third of them failing: what is left of them,"
 	@echo "                          and what memory each takes; SHORT=1 for less of it"
+	@echo "  make release            makes the tree RELEASE=0.2.0: CONTRIBUTING.md has the other steps"
 	@echo "  make fuzz               each fuzz target for FUZZ_SECONDS=60"
 	@echo "  make fuzz-smoke         ... over its seeds only, as make test does"
 	@echo
@@ -84,7 +86,7 @@ build: build/profile
 # For other verbs: what is built and newer than its sources is not built again. So to install needs no cargo, and cargo,
 # which keeps the library of one Lua only, does not rebuild it for one after the other.
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src lua -type f) build/profile
-build/luws.so build/5.2/luws.so build/5.3/luws.so build/5.4/luws.so: $(SOURCES)
+build/luws.so build/5.2/luws.so build/5.3/luws.so build/5.4/luws.so build/5.5/luws.so: $(SOURCES)
 	@scripts/build.sh module "$(or $(filter 5.%,$(notdir $(@D))),5.1)"
 
 $(SERVER): $(SOURCES)
@@ -258,6 +260,9 @@ install: $$(MODULE)
 
 rock:
 	@scripts/rock.sh
+
+release:
+	@scripts/release.sh "$(RELEASE)"
 
 clean:
 	rm -rf build target fuzz/target

@@ -3,7 +3,7 @@
 # progress; in a pipe both are silent except for warnings and errors. Cargo's own settings apply (CARGO_TARGET_DIR,
 # .cargo/config.toml).
 #
-#   scripts/build.sh module VERSION    the module for that version of Lua (5.1 to 5.4; 5.1 also serves LuaJIT)
+#   scripts/build.sh module VERSION    the module for that version of Lua (5.1 to 5.5; 5.1 also serves LuaJIT)
 #   scripts/build.sh server            the demo server
 #
 # PROFILE names the profile of Cargo.toml to build with (release).

@@ -11,15 +11,15 @@ say() {
   [[ ! -t 2 ]] || echo "$*" >&2
 }
 
-# lua_version LUA: 5.1 to 5.4; 5.1 for LuaJIT, whose modules are the same. Known interpreters need not be installed.
+# lua_version LUA: 5.1 to 5.5; 5.1 for LuaJIT, whose modules are the same. Known interpreters need not be installed.
 lua_version() {
   local version
   version=$("$1" -e 'print((_VERSION:gsub("%a+ ", "")))' 2>/dev/null) || case ${1##*/} in
     luajit) version=5.1 ;;
-    lua5.[1-4] | lua5[1-4]) version=5.${1: -1} ;;
-    *) fail "there is no $1 here; LUA can be lua5.1, luajit, lua5.2, lua5.3, lua5.4, or the path of one" ;;
+    lua5.[1-5] | lua5[1-5]) version=5.${1: -1} ;;
+    *) fail "there is no $1 here; LUA can be lua5.1, luajit, lua5.2 to lua5.5, or the path of one" ;;
   esac
-  [[ $version == 5.[1-4] ]] || fail "$1 is Lua $version; luws is for Lua 5.1 to 5.4 and LuaJIT"
+  [[ $version == 5.[1-5] ]] || fail "$1 is Lua $version; luws is for Lua 5.1 to 5.5 and LuaJIT"
   echo "$version"
 }
 

@@ -211,6 +211,28 @@ test_what_was_built_with_another_profile_is_built_again() {
   expect "$(<"$work/calls")" $'quick\nrelease'
 }
 
+test_release_makes_the_tree_that_version() {
+  mkdir -p "$work/copy/lua" "$work/copy/fuzz"
+  cp -R scripts rockspec Cargo.toml Cargo.lock CHANGELOG.md SECURITY.md "$work/copy"
+  cp lua/luws.lua "$work/copy/lua"
+  cp fuzz/Cargo.lock "$work/copy/fuzz"
+  cd "$work/copy"
+  local said
+  said=$(scripts/release.sh 7.8.9 2098-02-01)
+  expect "$said" "This is luws 7.8.9 of 2098-02-01 (98032).*"
+  expect "$(grep -m 1 ^version Cargo.toml)" 'version = "7.8.9"'
+  expect "$(grep -A 1 '^name = "luws"' fuzz/Cargo.lock)" $'name = "luws"\nversion = "7.8.9"'
+  expect "$(grep ^luws._VERSION lua/luws.lua)" "luws._VERSION = 98032"
+  expect "$(grep -m 2 -A 1 '^## ' CHANGELOG.md)" $'## \\[Unreleased]\n\n## \\[7.8.9] - 2098-02-01'
+  expect "$(<rockspec/luws-7.8.9-1.rockspec)" "*version = \"7.8.9-1\"*  tag = \"v7.8.9\",*"
+  expect "$(failing scripts/release.sh 7.8.10 2098-02-02)" "release.sh: nothing is under Unreleased in CHANGELOG.md"
+  sed -i 's/^## \[Unreleased\]/&\n\n- A change./' CHANGELOG.md
+  expect "$(failing scripts/release.sh 7.8.9)" "release.sh: luws._VERSION is 98032 already; it must never become smaller *"
+  expect "$(failing scripts/release.sh 7.8.9 2098-02-02)" "release.sh: CHANGELOG.md has a version 7.8.9 already"
+  expect "$(failing scripts/release.sh 7.8.10 2098-02-30)" "release.sh: 2098-02-30 is not a day such as *"
+  expect "$(failing scripts/release.sh 7.8)" "release.sh: 7.8 is not a version such as *"
+}
+
 test_an_unknown_lua_is_told() {
   expect "$(failing make build LUA=lua5.9)" "*there is no lua5.9 here; LUA can be lua5.1, luajit, *"
 }

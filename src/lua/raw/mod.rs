@@ -18,8 +18,9 @@
 //!
 //! Knows nothing of sessions except how to find them. [`quick`] holds the usual paths of wsreceive and wssend, [`hot`]
 //! the other functions that are called often, [`input`] those that take received bytes, [`json`] those that make Lua values
-//! of JSON and back, [`socketio`] does that with whole packets, [`binary`] has the values for bytes in them. [`signals`] is
-//! not about Lua: it sets what happens at signals, which is unsafe, too.
+//! of JSON and back, [`socketio`] does that with whole packets, [`binary`] has the values for bytes in them. [`versions`]
+//! is what differs between the versions of Lua. [`signals`] is not about Lua: it sets what happens at signals, which is
+//! unsafe, too.
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
@@ -45,10 +46,12 @@ mod reserve;
 mod signals;
 mod socketio;
 mod userdata;
+mod versions;
 
 pub(super) use reserve::trim;
 pub(super) use signals::SignalWatch;
 use userdata::{context, push_object, with_object};
+use versions::{integer, push_integer, push_string, raw_get};
 
 /// The upvalues of every function, then the function's number for those that share [`call`].
 const CONTEXT: c_int = ffi::lua_upvalueindex(1);
@@ -333,41 +336,6 @@ unsafe fn push_number(state: *mut State, value: f64) {
 unsafe fn push_bytes(state: *mut State, bytes: &[u8]) {
     unsafe { push_string(state, bytes.as_ptr(), bytes.len()) }
 }
-
-/// `lua_pushlstring` and `lua_rawget`. Before Lua 5.3, mlua-sys wraps these names and calls into Lua once more.
-#[cfg(any(feature = "lua51", feature = "luajit", feature = "lua52"))]
-mod plain {
-    use super::{State, c_int, ffi};
-
-    pub(super) unsafe fn push_string(state: *mut State, start: *const u8, length: usize) {
-        unsafe {
-            ffi::lua_pushlstring_(state, start.cast(), length);
-        }
-    }
-
-    pub(super) unsafe fn raw_get(state: *mut State, index: c_int) {
-        unsafe { ffi::lua_rawget_(state, index) }
-    }
-}
-
-#[cfg(not(any(feature = "lua51", feature = "luajit", feature = "lua52")))]
-mod plain {
-    use super::{State, c_int, ffi};
-
-    pub(super) unsafe fn push_string(state: *mut State, start: *const u8, length: usize) {
-        unsafe {
-            ffi::lua_pushlstring(state, start.cast(), length);
-        }
-    }
-
-    pub(super) unsafe fn raw_get(state: *mut State, index: c_int) {
-        unsafe {
-            ffi::lua_rawget(state, index);
-        }
-    }
-}
-
-use plain::{push_string, raw_get};
 
 /// The string at this index, valid while it is on the stack; `None` for anything else, even a number. Raises nothing.
 unsafe fn bytes<'a>(state: *mut State, index: c_int) -> Option<&'a [u8]> {

@@ -8,7 +8,7 @@ use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
 use super::json::{Encoder, Maker, Wrong, caught, check_memory, protected, push_failure, push_result};
-use super::{bytes, push_bytes};
+use super::{bytes, push_bytes, push_integer};
 use crate::json::Token;
 use crate::socketio::{self, Kind, MOST_ARGUMENTS, Packet};
 
@@ -46,7 +46,7 @@ unsafe extern "C-unwind" fn push_packet(state: *mut State) -> c_int {
         ffi::lua_pushinteger(state, packet.kind.number().into());
         push_bytes(state, packet.namespace);
         match packet.id {
-            Some(id) => push_id(state, id),
+            Some(id) => push_integer(state, id as i64),
             None => ffi::lua_pushnil(state),
         }
         ffi::lua_pushinteger(state, packet.attachments as ffi::lua_Integer);
@@ -63,18 +63,6 @@ unsafe extern "C-unwind" fn push_packet(state: *mut State) -> c_int {
             }
         }
         ffi::lua_gettop(state) - 4
-    }
-}
-
-/// Pushes an id: an integer, in Lua versions that have them.
-unsafe fn push_id(state: *mut State, id: u64) {
-    #[cfg(any(feature = "lua53", feature = "lua54"))]
-    unsafe {
-        ffi::lua_pushinteger(state, id as ffi::lua_Integer);
-    }
-    #[cfg(not(any(feature = "lua53", feature = "lua54")))]
-    unsafe {
-        ffi::lua_pushnumber(state, id as f64);
     }
 }
 

@@ -6,7 +6,7 @@ use std::ptr;
 use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
-use super::super::{bytes, raw_get};
+use super::super::{bytes, integer, raw_get};
 use crate::json::{DEEPEST, Document, TOO_DEEP, Token};
 use crate::memory::{self, OutOfMemory};
 use crate::socketio::MOST_ATTACHMENTS;
@@ -201,11 +201,7 @@ unsafe fn read_binary(state: *mut State, encoder: &mut Encoder, index: c_int) ->
 
 unsafe fn number(state: *mut State, index: c_int) -> Token {
     unsafe {
-        #[cfg(any(feature = "lua53", feature = "lua54"))]
-        if ffi::lua_isinteger(state, index) != 0 {
-            return Token::Integer(ffi::lua_tointeger(state, index));
-        }
-        Token::Number(ffi::lua_tonumber(state, index))
+        integer(state, index).map_or_else(|| Token::Number(ffi::lua_tonumber(state, index)), Token::Integer)
     }
 }
 

@@ -6,7 +6,7 @@ use std::ptr;
 use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
-use super::super::push_bytes;
+use super::super::{push_bytes, push_integer};
 use crate::json::{Document, Token};
 use crate::socketio;
 
@@ -83,17 +83,5 @@ impl Maker<'_> {
                 ffi::lua_setmetatable(state, -2);
             }
         }
-    }
-}
-
-/// Pushes a whole number: an integer, in Lua versions that have them.
-unsafe fn push_integer(state: *mut State, value: i64) {
-    #[cfg(any(feature = "lua53", feature = "lua54"))]
-    unsafe {
-        ffi::lua_pushinteger(state, value as ffi::lua_Integer);
-    }
-    #[cfg(not(any(feature = "lua53", feature = "lua54")))]
-    unsafe {
-        ffi::lua_pushnumber(state, value as f64);
     }
 }
