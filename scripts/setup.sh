@@ -4,7 +4,7 @@
 #
 #   scripts/setup.sh build     cargo, a C compiler, OpenSSL's headers
 #   scripts/setup.sh demo      build, and Lua with a test certificate's tool
-#   scripts/setup.sh test      demo, and the spec tools of each interpreter, and the servers of spec/interop
+#   scripts/setup.sh test      demo, and the spec tools of each interpreter, and the peers of spec/interop
 #   scripts/setup.sh server    build
 #   scripts/setup.sh autobahn  build, and both interpreters, and the Autobahn suite
 #   scripts/setup.sh bench     demo, LuaJIT, and what `make bench` compares with and runs by
@@ -263,7 +263,7 @@ install_packages() {
     fi
 }
 
-# The servers of spec/interop, into build/interop. A stamp says what they were installed from.
+# The peers of spec/interop, into build/interop. A stamp says what they were installed from.
 install_interop() {
     local from=spec/interop to=build/interop wanted
     wanted=$(cat "$from"/{requirements.txt,package.json,package-lock.json,.npmrc} <(python3 --version) | cksum)

@@ -8,7 +8,7 @@ local world = require "spec.support.world"
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/types_spec%.lua$"
 
 local PATHS = {
-  "types/luws.lua", "types/luws/cookies.lua", "types/luws/json.lua", "types/luws/mock.lua",
+  "types/luws.lua", "types/luws/cookies.lua", "types/luws/http.lua", "types/luws/json.lua", "types/luws/mock.lua",
   "types/luws/reactor.lua", "types/luws/record.lua", "types/luws/server.lua", "types/luws/websocket.lua",
 }
 
@@ -257,6 +257,24 @@ describe("the annotations in types", function()
     for _, name in ipairs(sorted_keys(types["luws.ServedConnection"].fields)) do
       assert.is_truthy(text_of "lua/luws/server/owner.lua":find("conn." .. name, 1, true), name)
     end
+  end)
+
+  it("have the functions of luws.http, its own options, and the fields of responses", function()
+    local http = w.import "http".public
+    assert.same(sorted_keys(http), sorted_keys(types["luws.http"].functions))
+    local asked = {}
+    local rows = text_of "lua/luws/http.lua":match "\nlocal rows = (%b{})"
+    for name, default in rows:gmatch "{ \"([%w_]+)\", ([^,]+)," do asked[name] = default end
+    assert.same(sorted_keys(asked), sorted_keys(types["luws.HttpOptions"].fields))
+    for name, text in pairs(types["luws.HttpOptions"].fields) do
+      local default = ({ ["nil"] = "none", ['""'] = "", ["30"] = 30, MIB = 1024 * 1024 })[asked[name]]
+      if default == "none" then default = nil end
+      assert.equal(default, stated_default(name, text), name)
+    end
+    local response = text_of "lua/luws/http.lua":match "local response = (%b{})"
+    local fields = {}
+    for name in response:gmatch "([%w_]+) = " do fields[name] = true end
+    assert.same(sorted_keys(fields), sorted_keys(types["luws.HttpResponse"].fields))
   end)
 
   it("have the functions and fields of luws.json", function()

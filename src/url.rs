@@ -35,6 +35,8 @@ pub struct Target {
 pub enum UrlError {
     /// Neither ws nor wss, nor one that is taken for them.
     Scheme,
+    /// The same, where http and https are usual.
+    HttpScheme,
     ControlCharacter,
     NoHost,
     /// Not a valid DNS name (RFC 1035 section 2.3.4).
@@ -51,6 +53,7 @@ impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Scheme => "it does not begin with ws:// or wss://",
+            Self::HttpScheme => "it does not begin with http:// or https://",
             Self::ControlCharacter => "it has a control character in it",
             Self::NoHost => "it has no host",
             Self::HostName => "its host is not a valid host name",

@@ -110,6 +110,8 @@ const DRIVER: &[&str] = &[
     "server/owner",
     "server/shutdown",
     "server",
+    "http/pool",
+    "http",
     "websocket/events",
     "websocket/setup",
     "websocket/data",

@@ -1,6 +1,7 @@
 --[[
 Opens connections as planned (planning), step by step: dial (or call the user's connect), then whatever comes before
-frames (proxy, TLS, upgrade), each under its deadline. Every step does what can be done without waiting
+frames (proxy, TLS, upgrade), each under its deadline. Where the plan is to make a plain request, its response is what
+comes last. Every step does what can be done without waiting
 (connection.advance). Calls no handlers, and does not know the user's connection table.
 --]]
 
@@ -49,6 +50,7 @@ local BODY, BODY_TIME, MOST_BEFORE = 4096, 0.5, 64 * 1024
 
 -- Begins the text of a failure. That of a proxy's is in its route.
 local PREFIX = { tls = "Failed SSL negotation: ", upgrade = "upgrade failed; " }
+local PLAIN_PREFIX = { tls = PREFIX.tls, upgrade = "request failed; " }
 
 -- The steps. Each returns the results of connection.advance.
 
@@ -85,7 +87,8 @@ local function fail(state, hop, text, kind, response)
     begin(state)
     return false, false, NOTHING_TO_WAIT_FOR
   end
-  if hop then text = (is_proxys and plan.proxy.prefix or PREFIX[hop] or "") .. planning.hidden(state, text) end
+  local prefix = (plan.ask and PLAIN_PREFIX or PREFIX)[hop]
+  if hop then text = (is_proxys and plan.proxy.prefix or prefix or "") .. planning.hidden(state, text) end
   if is_proxys and not plan.proxy.required then
     log.warning("%s; connecting to %s:%d without it", text, plan.target.host, plan.target.port)
     plan.proxy = nil
@@ -103,10 +106,10 @@ end
 local function closed_by(state)
   local route = state.plan.proxy
   if state.hop == "proxy" and route.kind ~= "sockproxy" then return "the proxy closed the connection" end
-  local text = "the peer closed the connection"
+  local text, ask = "the peer closed the connection", state.plan.ask
   if state.answered or route then return text end
-  if state.hop == "tls" then return text .. " (is it ws?)" end
-  return state.plan.target.secure and text or text .. " (is it wss?)"
+  if state.hop == "tls" then return text .. (ask and " (is it http?)" or " (is it ws?)") end
+  return state.plan.target.secure and text or text .. (ask and " (is it https?)" or " (is it wss?)")
 end
 
 --- Returns the host and port to connect to: those of the proxy, or of the server itself.
@@ -289,21 +292,35 @@ local function await_body(state, now)
     { status = status, reason = reason, headers = headers, body = body })
 end
 
---- refused(state, text): goes on after a response that has refused the upgrade: with another attempt, or with its body.
-local function refused(state, text)
-  local leads_on, why = planning.leads_on(state)
-  if not leads_on then
-    state.refusal, state.step = text .. (why or ""), await_body
-    state.deadline = clock.now() + math.min(BODY_TIME, state.opening.upgrade_timeout)
-    return false, false, NOTHING_TO_WAIT_FOR
-  end
+--- lead_on(state): makes the attempt that a response leads to.
+local function lead_on(state)
   drop(state)
   connection.leave_gate(state)
   state.wire, state.session, state.is_in = nil, nil, nil
-  why = planning.aim(state)
+  local why = planning.aim(state)
   if why then return fail(state, nil, why, "options") end
   begin(state)
   return false, false, NOTHING_TO_WAIT_FOR
+end
+
+--- refused(state, text): goes on after a response that has refused the upgrade: with another attempt, or with its body.
+local function refused(state, text)
+  local leads_on, why = planning.leads_on(state)
+  if leads_on then return lead_on(state) end
+  state.refusal, state.step = text .. (why or ""), await_body
+  state.deadline = clock.now() + math.min(BODY_TIME, state.opening.upgrade_timeout)
+  return false, false, NOTHING_TO_WAIT_FOR
+end
+
+local function nothing_to_do() return false, false, math.huge end
+
+--- answered(state, body): goes on after the response to a plain request: with another attempt, or with its owner.
+local function answered(state, body)
+  local leads_on, why = planning.leads_on(state)
+  if leads_on then return lead_on(state) end
+  state.step = nothing_to_do
+  state.owner:answered(state, body, why)
+  return nothing_to_do()
 end
 
 --- Goes through everything that comes before frames; the engine knows which hop it is at.
@@ -336,6 +353,8 @@ function negotiate(state, now)
     local failed_hop, kind = native.failure(session)
     if kind ~= "refused" then return fail(state, failed_hop, text, kind) end
     return refused(state, text)
+  elseif event == EVENT.body then
+    return answered(state, text)
   end
   -- A peer that takes nothing any more may still have said why.
   local over = state.ended or not written and why ~= "timeout" and not count and why
@@ -365,6 +384,28 @@ function open.begin(target, given)
   if wrong then return nil, wrong end
   begin(state)
   return state
+end
+
+--- plan(owner, target, given, ask): returns the state of a connection that is to make a plain request, for its owner
+-- (http), and has no step yet; or nil and what is wrong with the options.
+function open.plan(owner, target, given, ask)
+  local state = connection.new(nil)
+  state.owner = owner
+  local wrong = planning.prepare(state, target, given, ask)
+  if wrong then return nil, wrong end
+  return state
+end
+
+--- dial(state): begins what was planned.
+function open.dial(state) begin(state) end
+
+--- ask(state, plan): makes the next request, which was planned with another state, on this connection. Returns whether
+-- it could.
+function open.ask(state, plan)
+  if not native.ask(state.session, plan.parameters) then return false end
+  state.plan, state.step, state.answered = plan, negotiate, nil
+  state.deadline = clock.now() + state.opening.upgrade_timeout
+  return true
 end
 
 --- again(state, target, given): the step that begins another attempt, with the options as they are now.

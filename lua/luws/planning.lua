@@ -30,10 +30,11 @@ options.register {
 -- How much of a URL that is not valid is repeated in the error, in bytes.
 local MOST_SHOWN = 200
 
---- parse(url): returns the target as a table; or nil and what is wrong with the URL.
-function planning.parse(url)
+--- parse(url [, is_http]): returns the target as a table; or nil and what is wrong with the URL. `is_http`: whether
+-- http stands for ws, and https for wss.
+function planning.parse(url, is_http)
   if type(url) ~= "string" then return nil, ": string expected, got " .. type(url) end
-  local target, why = native.parse_url(url)
+  local target, why = native.parse_url(url, is_http)
   if target then return target end
   -- What may be a password or a token must not get into a log.
   if url:find("@", 1, true) then return nil, ": " .. why end
@@ -43,9 +44,10 @@ function planning.parse(url)
 end
 
 --- Returns the plan of opening a connection to this target.
-local function new(target, given)
+local function new(target, given, ask)
   return {
     target = target, -- where the present attempt goes
+    ask = ask, -- the plain request to make there: method, body and max_body; nil to ask for a WebSocket
     first = target, -- what the user's URL says
     is_home = true, -- whether that is the same server
     redirects = 0, -- how many have been followed
@@ -83,9 +85,9 @@ local function route_to(target, opening)
   return route
 end
 
---- prepare(state, target, given): reads the options into a state. Returns what is wrong with them, or nil.
-function planning.prepare(state, target, given)
-  local plan = new(target, given)
+--- prepare(state, target, given [, ask]): reads the options into a state. Returns what is wrong with them, or nil.
+function planning.prepare(state, target, given, ask)
+  local plan = new(target, given, ask)
   state.plan = plan
   local opening, why = options.opening(given)
   if not opening then return why end

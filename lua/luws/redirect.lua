@@ -8,7 +8,7 @@ local auth, log, secrets = import("auth"), import("log"), import("secrets")
 
 local redirect = {}
 
--- RFC 9110 sections 15.4.2 to 15.4.4, 15.4.8 and 15.4.9. Whatever the request was, it is a GET.
+-- RFC 9110 sections 15.4.2 to 15.4.4, 15.4.8 and 15.4.9. An upgrade is always a GET.
 local IS_REDIRECT = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
 
 -- How much of a path is shown in a message, in bytes.
@@ -18,6 +18,7 @@ local MOST_SHOWN = 200
 -- one of ours in it.
 local function name(plan, opening, target)
   local url = target.url:gsub("%?.*", "")
+  if plan.ask then url = url:gsub("^ws", "http") end
   local plain = url:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end)
   if secrets.hide(plan, opening, plain) ~= plain then url = secrets.hide(plan, opening, url:match "^%a+://[^/]*/?") end
   return #url > MOST_SHOWN and url:sub(1, MOST_SHOWN) .. "..." or url
@@ -36,6 +37,14 @@ local function is_same(first, target)
   return target.secure and first.port == 80 and target.port == 443
 end
 
+--- Makes a plain request a GET where browsers do so (RFC 9110 sections 15.4.2 to 15.4.4).
+local function change_method(ask, status)
+  local is_post = ask.method == "POST" and (status == 301 or status == 302)
+  if is_post or status == 303 and ask.method ~= "HEAD" then
+    ask.method, ask.body, ask.has_lost_body = "GET", "", true
+  end
+end
+
 --- follow(plan, opening, status, headers): returns whether a response leads on, and has the plan lead there; or false
 -- and, if it is a redirect that is not followed, why not, to be appended to a message.
 function redirect.follow(plan, opening, status, headers)
@@ -45,12 +54,13 @@ function redirect.follow(plan, opening, status, headers)
   local target, why = native.follow(plan.target.url, headers.location)
   if not target then return false, "; the Location of the redirect is wrong: " .. why end
   if plan.target.secure and not target.secure and not opening.redirects_to_ws then
-    return false, "; it redirects from wss to ws, see redirects_to_ws"
+    return false, ("; it redirects from %s, see redirects_to_ws"):format(plan.ask and "https to http" or "wss to ws")
   end
   if log.debugging() then
     log.debug("%s redirects to %s (%d)", name(plan, opening, plan.target), name(plan, opening, target), status)
   end
   plan.target, plan.redirects, plan.is_home = target, plan.redirects + 1, is_same(plan.first, target)
+  if plan.ask then change_method(plan.ask, status) end
   auth.aim(plan)
   return true
 end

@@ -1,6 +1,7 @@
 --[[
-Prepares an attempt from the options: what a session is made with, above all the upgrade request with its headers, and
-the subprotocols and the compression to offer. The engine writes the request itself.
+Prepares an attempt from the options: what a session is made with, above all the request with its headers, and the
+subprotocols and the compression to offer. The request is an upgrade, or a plain one (`plan.ask`, see http). The engine
+writes it itself.
 --]]
 
 local native, import, world = ...
@@ -40,6 +41,12 @@ local FIXED = { upgrade = "websocket", connection = "upgrade", ["sec-websocket-v
 local OTHERS = {
   ["content-length"] = true, ["transfer-encoding"] = true, trailer = true, te = true, expect = true,
   ["http2-settings"] = true,
+}
+
+-- Headers of a plain request that say where it ends, and what the connection is for (RFC 9110 section 7.6.1).
+local FRAMING = {
+  connection = true, ["content-length"] = true, expect = true, ["http2-settings"] = true, ["keep-alive"] = true,
+  te = true, trailer = true, ["transfer-encoding"] = true, upgrade = true,
 }
 
 -- Headers that are for the server of the URL only: they say who the user is, or which server is meant.
@@ -93,7 +100,7 @@ end
 --- headers_of(plan, opening): returns the value for the Host header, an array of { name, value } for the upgrade
 -- request, and the subprotocols to offer (nil for none); or nil and what is wrong with the options.
 local function headers_of(plan, opening)
-  local target, authorization = plan.target, plan.authorization
+  local target, authorization, ask = plan.target, plan.authorization, plan.ask
   if not (opening.upgrade_headers or opening.subprotocols or authorization or opening.cookies) then
     return target.host_header
   end
@@ -101,8 +108,12 @@ local function headers_of(plan, opening)
   if not subprotocols then return nil, problem end
   local headers, host, cookie = {}, nil, nil
   local wrong = request.each_header(opening.upgrade_headers or {}, function(name, text, lower)
-    if OTHERS[lower] then
+    if ask and FRAMING[lower] then
+      return name .. " is written by luws"
+    elseif not ask and OTHERS[lower] then
       return name .. " cannot be in an upgrade request"
+    elseif ask and ask.has_lost_body and lower == "content-type" then
+      return nil -- it was the body's
     elseif PRIVATE[lower] and not plan.is_home then
       return nil -- it is left out
     elseif lower == "host" then
@@ -110,15 +121,16 @@ local function headers_of(plan, opening)
       host = text
     elseif lower == "cookie" then
       cookie = cookie and cookie .. "; " .. text or text
-    elseif lower == "sec-websocket-protocol" then
+    elseif not ask and lower == "sec-websocket-protocol" then
       for protocol in text:gmatch("[^%s,]+") do subprotocols[#subprotocols + 1] = protocol end
-    elseif FIXED[lower] ~= text:lower() then
-      if FIXED[lower] or lower:match("^sec%-websocket%-") then return name .. " belongs to the handshake" end
+    elseif ask or FIXED[lower] ~= text:lower() then
+      local is_ours = not ask and (FIXED[lower] or lower:match "^sec%-websocket%-")
+      if is_ours then return name .. " belongs to the handshake" end
       if lower == "authorization" then authorization = nil end -- it replaces the URL's
       headers[#headers + 1] = { name, text }
     end
   end)
-  if wrong then return nil, ("bad option 'upgrade_headers' (%s)"):format(wrong) end
+  if wrong then return nil, ("bad option '%s' (%s)"):format(ask and "headers" or "upgrade_headers", wrong) end
   if authorization then headers[#headers + 1] = { "Authorization", authorization } end
   if opening.cookies then cookie = import("cookies").join(opening.cookies, target.url, cookie) end
   if cookie then headers[#headers + 1] = { "Cookie", cookie } end
@@ -141,6 +153,10 @@ function request.aim(plan, opening)
   -- In a world in memory, servers may be reached at wss URLs without TLS.
   if world.is_secure and not world.is_secure(target) then parameters.secure = nil end
   parameters.host_header, parameters.headers, parameters.subprotocols = host, headers, subprotocols
+  if plan.ask then
+    parameters.role, parameters.method, parameters.body = "ask", plan.ask.method, plan.ask.body
+    parameters.max_body = plan.ask.max_body
+  end
   -- The name that the user gave for TLS is that of the URL's server.
   local luasec = parameters.tls
   if luasec and (parameters.sni or luasec.sni) then

@@ -27,6 +27,12 @@ function worlds.of_reactor(value)
   return other and other ~= world and other.api or nil
 end
 
+--- elsewhere(reactor, name): returns the module of this name in the world of a reactor, if that is not ours.
+function worlds.elsewhere(value, name)
+  local other = world_of(value)
+  return other and other ~= world and other.import(name).public or nil
+end
+
 --- set_home(metatable, api): notes whose connections those with this metatable are.
 function worlds.set_home(metatable, api) metatable[world.HOME] = { world = world, api = api } end
 

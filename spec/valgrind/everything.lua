@@ -42,6 +42,7 @@ play("redirects and cookies", require "spec.valgrind.redirects")
 -- Before connections that stay: it runs until nothing is left to drive.
 play("WebSocket objects", require "spec.valgrind.websocket")
 play("the reactor", require "spec.valgrind.reactor")
+play("HTTP requests", require "spec.valgrind.http")
 play("JSON", require "spec.valgrind.json")
 play("worlds without a network", require "spec.valgrind.mock")
 play("recordings", require "spec.valgrind.record")

@@ -192,6 +192,7 @@ fn seen(event: &Event<'_>, setup: &Setup) -> (String, Vec<u8>, Reply) {
         }
         Event::Request(request) => (format!("{request:?}"), Vec::new(), Reply::Accept),
         Event::RequestHead(_) | Event::RequestBody(_) => panic!("this server takes upgrades only"),
+        Event::Response(_) => panic!("this client asks for upgrades only"),
         Event::Received(event) => match event {
             Received::Message { opcode, data } => {
                 assert!(data.len() <= setup.limit);

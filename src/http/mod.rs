@@ -10,6 +10,7 @@ pub mod body;
 pub mod date;
 mod head;
 pub mod headers;
+pub mod outgoing;
 pub mod reply;
 pub mod request;
 pub mod response;
@@ -18,6 +19,7 @@ pub mod upload;
 
 pub use body::Body;
 pub use headers::{DuplicateHeader, Header, HeaderError, Headers, is_token};
+pub use outgoing::{Outgoing, OutgoingError};
 pub use reply::Reply;
 pub use request::{Request, RequestError, RequestReader};
 pub use response::{Response, ResponseError, ResponseReader};

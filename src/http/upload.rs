@@ -1,8 +1,9 @@
-//! The body of a request, as a server reads it (RFC 9112 sections 6 and 7.1): strictly, up to a limit, and in whatever
-//! pieces it arrives. Knows nothing of what the bytes mean.
+//! A body that is read to its end (RFC 9112 sections 6 and 7.1): strictly, up to a limit, and in whatever pieces it
+//! arrives; that of a request, as a server reads it, or of a response. Knows nothing of what the bytes mean.
 
 use std::fmt;
 
+use super::body::Framing;
 use super::headers::Headers;
 use crate::memory::{self, OutOfMemory};
 
@@ -110,6 +111,8 @@ impl Upload {
 enum Part {
     /// This many bytes of data, and then the end.
     Rest(usize),
+    /// Data until the connection ends.
+    UntilEnd,
     /// The line with the size of a chunk.
     Size,
     /// This many bytes of a chunk, and its line end.
@@ -143,6 +146,26 @@ impl BodyReader {
         Ok(Self { part, bytes: Vec::new(), most })
     }
 
+    /// A reader for the body of a response, of at most `most` bytes.
+    ///
+    /// # Errors
+    /// It is known from the head that the body is larger.
+    pub fn of_response(framing: Framing, most: usize) -> Result<Self, BodyError> {
+        let part = match framing {
+            Framing::Length(length) if length > most => return Err(BodyError::TooLarge(most)),
+            Framing::Length(length) => Part::Rest(length),
+            Framing::Chunked => Part::Size,
+            Framing::UntilEnd => Part::UntilEnd,
+        };
+        Ok(Self { part, bytes: Vec::new(), most })
+    }
+
+    /// Whether only the end of the connection ends the body: then [`read`](Self::read) does not tell of it.
+    #[must_use]
+    pub fn is_until_end(&self) -> bool {
+        self.part == Part::UntilEnd
+    }
+
     /// Takes what belongs to the body from the start of `input`. Returns how many bytes those are, and whether the body
     /// is complete. The next call has the bytes after these.
     ///
@@ -157,6 +180,12 @@ impl BodyReader {
                     let count = self.take(rest, left)?;
                     self.part = Part::Rest(left - count);
                     return Ok((used + count, left == count));
+                }
+                Part::UntilEnd => {
+                    if rest.len() > self.most - self.bytes.len() {
+                        return Err(BodyError::TooLarge(self.most));
+                    }
+                    return Ok((used + self.take(rest, rest.len())?, false));
                 }
                 Part::Chunk(left) => {
                     let count = self.take(rest, left)?;

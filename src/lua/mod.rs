@@ -56,6 +56,7 @@ const FUNCTIONS: &[&[(&CStr, Native)]] = &[
     OWN_FUNCTIONS,
     session::FUNCTIONS,
     session::SERVING_FUNCTIONS,
+    session::ASKING_FUNCTIONS,
     listener::FUNCTIONS,
     room::FUNCTIONS,
     relay::FUNCTIONS,
@@ -69,7 +70,8 @@ const FUNCTIONS: &[&[(&CStr, Native)]] = &[
 ];
 
 const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
-    // parse_url(url): a table of the fields of Target, and its URL without user and password; or nil and what is wrong with the URL
+    // parse_url(url [, is_http]): a table of the fields of Target, and its URL without user and password; or nil and what is
+    // wrong with the URL. is_http: whether http stands for ws, and https for wss
     (c"parse_url", parse_url),
     // follow(url, location): the target to which a redirect of this URL leads, or nil and what is wrong with the location
     (c"follow", follow),
@@ -243,7 +245,10 @@ fn check_text(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 }
 
 fn parse_url(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    target(Target::parse(bytes(arguments, 0)))
+    let is_http = arguments.get(1).and_then(Value::boolean) == Some(true);
+    let url = bytes(arguments, 0);
+    let in_terms_of_http = |why| if why == UrlError::Scheme { UrlError::HttpScheme } else { why };
+    target(if is_http { Target::parse_http(url).map_err(in_terms_of_http) } else { Target::parse(url) })
 }
 
 fn follow(_: &Rc<Context>, arguments: &[Value]) -> Reply {

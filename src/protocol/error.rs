@@ -184,6 +184,10 @@ pub enum InvalidResponse {
     /// The parameters of the named extension do not match the offer (RFC 7692 section 7.1).
     Parameters(&'static str, ParametersError),
     SubprotocolNotOffered(String),
+    /// The body is not one that is taken.
+    Body(BodyError),
+    /// 101 in response to a request that asks for no upgrade.
+    Switched,
 }
 
 impl fmt::Display for InvalidResponse {
@@ -206,6 +210,8 @@ impl fmt::Display for InvalidResponse {
             Self::SubprotocolNotOffered(name) => {
                 write!(f, "the server selected a subprotocol that was not offered: {name}")
             }
+            Self::Body(error) => error.fmt(f),
+            Self::Switched => f.write_str("the server switches protocols unasked"),
         }
     }
 }

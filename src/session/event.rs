@@ -20,6 +20,9 @@ pub enum Event<'a> {
     RequestBody(&'a [u8]),
     /// A client's first event: the upgrade is complete.
     Open(&'a Response),
+    /// The response to the request of a client that makes such, with its body. Ask again with
+    /// [`Session::ask`](super::Session::ask).
+    Response(&'a [u8]),
     /// An event of the open connection.
     Received(event::Event<'a>),
 }

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 
-use crate::http::{self, Body, Header, Reply, Response};
+use crate::http::{self, Body, Header, Outgoing, Reply, Response};
 use crate::memory::OutOfMemory;
 use crate::protocol::Role;
 use crate::protocol::close::CloseFrame;
@@ -18,6 +18,7 @@ use crate::protocol::handshake::{self, ClientHandshake, Request, ServerHandshake
 use crate::proxy::{Negotiation, Retry};
 use crate::tls::{Acceptor, Connector, Peer, Tls};
 
+mod asking;
 mod event;
 mod failure;
 mod keepalive;
@@ -30,6 +31,7 @@ mod transport;
 mod unsent;
 mod websocket;
 
+use asking::Asking;
 use event::STARVED;
 pub use event::{BytesRead, CloseState, Event, Liveness, Status};
 pub use failure::{Failure, Hop, Kind};
@@ -136,6 +138,28 @@ impl Session {
         if let WebSocket::Opening { handshake, .. } = &mut session.websocket {
             *handshake = OpeningHandshake::Serving(Serving::default());
         }
+        Ok(session)
+    }
+
+    /// A client that makes requests, over TLS if there is a connector and the name of the host: each is answered by an
+    /// [`Event::Response`](Event::Response), with a body of at most `most` bytes. The first one is queued.
+    ///
+    /// # Errors
+    /// See [`client`](Self::client).
+    pub fn http_client(
+        request: &Outgoing,
+        body: &[u8],
+        most: usize,
+        tls: Option<(&Connector, &str)>,
+        config: Config,
+    ) -> Result<Self, Failure> {
+        let rng = generator(config.seed, Hop::Upgrade)?;
+        let tls =
+            tls.map(|(connector, host)| TlsHop::new(Tls::client(connector, host), Hop::Tls)).transpose()?;
+        let websocket = WebSocket::new(OpeningHandshake::Asking(Asking::new(request, most)), rng);
+        let mut session = Self::new(Role::Client, websocket, tls, config);
+        let queued = asking::queue(request, body, session.websocket.output());
+        queued.map_err(|error| out_of_memory(Hop::Upgrade, error))?;
         Ok(session)
     }
 
@@ -338,10 +362,11 @@ impl Session {
     }
 
     fn next_opening_event(&mut self) -> Result<Option<Event<'_>>, Failure> {
+        let ended = self.wire_ended && !self.holds_more();
         let WebSocket::Opening { handshake, input, output, .. } = &mut self.websocket else {
             return Ok(None);
         };
-        match handshake.advance(input, output) {
+        match handshake.advance(input, output, ended) {
             Ok(Progress::Waiting) => self.nothing_more(),
             Ok(Progress::Accepted(accepted)) => {
                 self.open(accepted.response, accepted.compression);
@@ -350,6 +375,7 @@ impl Session {
             Ok(Progress::Requested) => Ok(self.websocket.request().map(Event::Request)),
             Ok(Progress::Head) => Ok(self.http_request().map(Event::RequestHead)),
             Ok(Progress::Body) => Ok(self.http_body().map(Event::RequestBody)),
+            Ok(Progress::Response) => Ok(self.websocket.asking().and_then(Asking::body).map(Event::Response)),
             Err(failure) => {
                 // A server's refusal may wait to be sent.
                 self.encrypt_pending();
@@ -484,6 +510,29 @@ impl Session {
             }
             self.encrypt_pending();
         }
+    }
+
+    /// Whether the response to the last request allows another one on this connection.
+    #[must_use]
+    pub fn can_ask(&self) -> bool {
+        let keeps_alive = self.websocket.asking().is_some_and(Asking::keeps_alive);
+        keeps_alive && self.outgoing_len() == 0 && self.incoming_len() == 0 && !self.wire_ended
+    }
+
+    /// Makes another request. Returns false if that cannot be; see [`can_ask`](Self::can_ask).
+    pub fn ask(&mut self, request: &Outgoing, body: &[u8], most: usize) -> bool {
+        if !self.can_ask() {
+            return false;
+        }
+        if let WebSocket::Opening { handshake, output, .. } = &mut self.websocket {
+            *handshake = OpeningHandshake::Asking(Asking::new(request, most));
+            if asking::queue(request, body, output).is_err() {
+                self.starve();
+                return false;
+            }
+            self.encrypt_pending();
+        }
+        true
     }
 
     /// Refuses the request of the last event with an HTTP status of 400 or above.
@@ -775,7 +824,7 @@ impl Session {
         self.transport.tls().and_then(Tls::peer)
     }
 
-    /// Client only: the response that completed or refused the upgrade; `None` before.
+    /// Client only: the response that completed or refused the upgrade, or that answers the last request; `None` before.
     #[must_use]
     pub fn response(&self) -> Option<&Response> {
         self.websocket.response()

@@ -1,5 +1,6 @@
 //! The opening-handshake hop of a session, for either role. Knows nothing of the hops below it.
 
+use super::asking::Asking;
 use super::failure::{Failure, Hop, Kind};
 use super::serving::{Served, Serving};
 use crate::http::Response;
@@ -13,6 +14,8 @@ pub(super) enum OpeningHandshake {
     Server(ServerHandshake),
     /// A server that answers requests of all kinds, one after the other.
     Serving(Serving),
+    /// A client that makes requests, one after the other.
+    Asking(Asking),
     /// A request that waits for the server's decision.
     Requested(Request),
     /// Refused or failed. For a client that was refused, holds the response.
@@ -31,14 +34,22 @@ pub(super) enum Progress {
     /// [`OpeningHandshake::Serving`] only: the head of a request has come, or all of it.
     Head,
     Body,
+    /// [`OpeningHandshake::Asking`] only: the response has come.
+    Response,
 }
 
 impl OpeningHandshake {
     /// Takes the peer's head from `input`, if it is complete. A server's answer to an invalid one is added to `output`.
+    /// With `ended`, nothing more will come.
     ///
     /// # Errors
     /// The handshake is over. The rest of the input is then the body of the response, if there was one.
-    pub(super) fn advance(&mut self, input: &mut Buffer, output: &mut Buffer) -> Result<Progress, Failure> {
+    pub(super) fn advance(
+        &mut self,
+        input: &mut Buffer,
+        output: &mut Buffer,
+        ended: bool,
+    ) -> Result<Progress, Failure> {
         let result = match self {
             Self::Client(handshake) => handshake.parse(input.as_slice()).map(|accepted| match accepted {
                 Some(accepted) => {
@@ -60,6 +71,11 @@ impl OpeningHandshake {
                 Served::Head => Progress::Head,
                 Served::Complete => Progress::Body,
             }),
+            Self::Asking(asking) => match asking.advance(input, ended) {
+                Ok(true) => Ok(Progress::Response),
+                Ok(false) => Ok(Progress::Waiting),
+                Err(error) => Err(HandshakeError::Response(error)),
+            },
             Self::Requested(_) | Self::Over(_) => Ok(Progress::Waiting),
         };
         result.map_err(|error| self.end(error, input, output))

@@ -4,6 +4,7 @@
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::asking::Asking;
 use super::opening::OpeningHandshake;
 use super::serving::Serving;
 use crate::http::Response;
@@ -112,6 +113,14 @@ impl WebSocket {
         }
     }
 
+    /// The requests of a client that makes such.
+    pub(super) fn asking(&self) -> Option<&Asking> {
+        match self {
+            Self::Opening { handshake: OpeningHandshake::Asking(asking), .. } => Some(asking),
+            _ => None,
+        }
+    }
+
     /// The request that waits to be accepted or refused.
     pub(super) fn request(&self) -> Option<&Request> {
         match self {
@@ -120,9 +129,10 @@ impl WebSocket {
         }
     }
 
-    /// Client only: the response that completed or refused the upgrade.
+    /// Client only: the response that completed or refused the upgrade, or that answers the last request.
     pub(super) fn response(&self) -> Option<&Response> {
         match self {
+            Self::Opening { handshake: OpeningHandshake::Asking(asking), .. } => asking.response(),
             Self::Open { response, .. }
             | Self::Opening { handshake: OpeningHandshake::Over(response), .. } => Some(response),
             Self::Opening { .. } => None,

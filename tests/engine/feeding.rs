@@ -39,7 +39,9 @@ pub(crate) fn next(session: &mut Session) -> String {
         Ok(None) => String::new(),
         Ok(Some(Event::Open(response))) => format!("open {}", response.status),
         Ok(Some(Event::Request(request))) => format!("request {}", request.resource),
-        Ok(Some(event @ (Event::RequestHead(_) | Event::RequestBody(_)))) => format!("{event:?}"),
+        Ok(Some(event @ (Event::RequestHead(_) | Event::RequestBody(_) | Event::Response(_)))) => {
+            format!("{event:?}")
+        }
         Ok(Some(Event::Received(event))) => describe(&event),
         Err(failure) => format!("error {failure}"),
     }

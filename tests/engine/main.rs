@@ -1,5 +1,6 @@
 //! Tests of the engine from outside, without Lua and without sockets.
 
+mod asking;
 #[cfg(not(any(windows, target_vendor = "apple")))] // where OpenSSL can make certificates
 mod certificate;
 mod connection;

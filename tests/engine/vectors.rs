@@ -169,7 +169,9 @@ fn seen(event: &Event<'_>) -> (String, Reply) {
         Event::Request(request) => {
             (format!("request {}", request.resource), Reply::Accept(request.subprotocols.first().cloned()))
         }
-        Event::RequestHead(_) | Event::RequestBody(_) => (format!("{event:?}"), Reply::Nothing),
+        Event::RequestHead(_) | Event::RequestBody(_) | Event::Response(_) => {
+            (format!("{event:?}"), Reply::Nothing)
+        }
         Event::Received(event) => match event {
             Received::Message { opcode: Opcode::Text, data } => {
                 let event = std::str::from_utf8(data)

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::LuaSession;
+use crate::http::Outgoing;
 use crate::lua::Context;
 use crate::lua::options;
 use crate::lua::proxy;
@@ -17,13 +18,13 @@ use crate::tls::{Acceptor, ServerOptions};
 /// `session(parameters)`: a session (a client's has its first bytes queued) and its number; or `nil`, the error, and
 /// the hop that cannot even begin, "tls" or "proxy", if it is one.
 ///
-/// Parameters of both roles: `role` ("server", "http" for a server that answers requests of all kinds, or nil), `seed`
-/// (of nonces and masking keys, for tests), `clock` (a virtual one or nil), `max_payload_size`, `use_masking`,
+/// Parameters of both roles: `role` ("server", "http" for a server that answers requests of all kinds, "ask" for a client
+/// that makes such requests, or nil), `seed` (of nonces and masking keys, for tests), `clock` (a virtual one or nil), `max_payload_size`, `use_masking`,
 /// `fragment_size`, `validate_utf8`, `allow_long_lengths`, `coalesce` and `max_buffered` (bytes), `deflate` (a table with
 /// everything that [`options`] reads, or nil). Server only: `acceptor`, or `certificate` and `key` (PEM); nil without
 /// TLS. Client only: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`), `subprotocols` (array),
 /// `secure`, `tls` (with LuaSec's names) and `proxy` (a table or nil, like `deflate`, with `tls` for one that is reached
-/// over TLS).
+/// over TLS). For the role "ask" also what [`asked`] reads.
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
     let empty = Table::default();
     let parameters = arguments.first().and_then(Value::table).unwrap_or(&empty);
@@ -63,7 +64,6 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
         let make = if role == "http" { Session::http_server } else { Session::server };
         return make(acceptor.as_deref(), config).map_err(|error| Fault::Parameters(error.to_string()));
     }
-    let request = request(parameters)?;
     let secure = parameters.get("secure").boolean() == Some(true);
     // Wrong options are reported for ws URLs as well.
     let empty = Table::default();
@@ -73,7 +73,13 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
     let name = wanted.server_name.or_else(|| Some(parameters.get("host").text()?.into_owned()));
     let name = name.unwrap_or_default();
     let tls = connector.as_ref().map(|connector| (connector, name.as_str()));
-    let session = Session::client(&request, tls, config).map_err(|failure| match failure.kind {
+    let session = if role == "ask" {
+        let (request, body, most) = asked(parameters)?;
+        Session::http_client(&request, body, most, tls, config)
+    } else {
+        Session::client(&request(parameters)?, tls, config)
+    };
+    let session = session.map_err(|failure| match failure.kind {
         Kind::Tls => Fault::Tls(failure.text),
         _ => Fault::Parameters(failure.text),
     })?;
@@ -133,4 +139,17 @@ fn request(parameters: &Table) -> Result<UpgradeRequest, Fault> {
         request.add(header);
     }
     Ok(request)
+}
+
+/// A request, its body, and the most bytes of the response's, from the parameters `method`, `body` and `max_body`,
+/// `host_header`, `resource` and `headers`.
+pub(super) fn asked(parameters: &Table) -> Result<(Outgoing, &[u8], usize), Fault> {
+    let text = |name| parameters.get(name).text().unwrap_or_default();
+    let mut request = Outgoing::new(&text("method"), &text("host_header"), &text("resource"))
+        .map_err(|error| Fault::Parameters(error.to_string()))?;
+    let headers = parameters.get("headers").headers();
+    for header in headers.map_err(|error| Fault::Parameters(error.to_string()))? {
+        request.add(header);
+    }
+    Ok((request, parameters.get("body").bytes().unwrap_or_default(), parameters.get("max_body").size()))
 }

@@ -324,7 +324,7 @@ impl Inner {
                 }
             },
             Ok(Some(Event::Request(_) | Event::RequestHead(_))) => (REQUEST, b""),
-            Ok(Some(Event::RequestBody(body))) => (BODY, body),
+            Ok(Some(Event::RequestBody(body) | Event::Response(body))) => (BODY, body),
             Ok(Some(Event::Open(_))) => (OPEN, b""),
             Err(failure) => {
                 self.own = failure.text.clone().into_bytes();

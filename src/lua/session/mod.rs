@@ -14,6 +14,7 @@ use super::socket::Socket;
 use crate::protocol::connection::Connection;
 use crate::session::{Failure, Liveness, Session};
 
+mod asking;
 mod create;
 mod events;
 mod functions;
@@ -22,6 +23,7 @@ mod serving;
 mod storage;
 mod transfer;
 
+pub(super) use asking::FUNCTIONS as ASKING_FUNCTIONS;
 use events::Turn;
 pub(super) use events::{ENOUGH, Found, INTERRUPTED, Lent};
 pub(super) use functions::FUNCTIONS;
