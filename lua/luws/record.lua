@@ -7,7 +7,7 @@ to it, and such a connection costs nothing.
 local native, import = ...
 local log = import("log")
 local luws, clock = import("luws"), import("clock")
-local arguments = import("record/arguments")
+local arguments = import("arguments")
 local file, fold, recordings, rows = import("record/file"), import("record/fold"), import("record/recording"),
   import("record/rows")
 

@@ -25,9 +25,8 @@ local public = {
 function public.listen(given)
   local read, wrong = settings.read(given)
   if not read then return nil, wrong end
-  if worlds.of_reactor(read.shared.reactor) then
-    return nil, "bad option 'reactor' (servers listen in the real world only)"
-  end
+  local listen = worlds.serves(read.shared.reactor)
+  if listen then return listen(given) end
   local all, why = listeners.open(read.places)
   if not all then return nil, why end
   local queue = pull.queue(read.handlers)

@@ -33,6 +33,10 @@ function worlds.elsewhere(value, name)
   return other and other ~= world and other.import(name).public or nil
 end
 
+--- serves(reactor): returns what listens for servers of luws.server in the world of a reactor, or in ours if that is
+-- nil; nothing where they listen themselves.
+function worlds.serves(reactor) return (world_of(reactor) or world).serve end
+
 --- set_home(metatable, api): notes whose connections those with this metatable are.
 function worlds.set_home(metatable, api) metatable[world.HOME] = { world = world, api = api } end
 

@@ -220,8 +220,6 @@ describe("a server listens", function()
       { { listeners = { { port = 0 } }, port = 1 }, "bad option 'port' (it belongs into each of listeners)" },
       { { port = s.port }, ("Listening on 127.0.0.1:%d failed: address already in use"):format(s.port) },
       { { unix = "/nowhere/x" }, "Listening on /nowhere/x failed: No such file or directory" },
-      { { port = 0, reactor = require "luws.mock".net().reactor },
-        "bad option 'reactor' (servers listen in the real world only)" },
       { { port = 0, reactor = 1 }, "bad option 'reactor' (a reactor expected, got number)" },
       { "x", "bad argument #1 to 'listen' (table expected, got string)" },
     } do

@@ -116,6 +116,7 @@ function net:restore(host) end
 ---@field echo? boolean sends messages back
 ---@field answers? boolean false: sends no pongs
 ---@field record? string|luws.Recording says what the recorded peer said
+---@field compare? "strict"|"off" whether the client has to say what the recorded one said. Default: "off".
 
 ---Faults of a network. Each number may be a mock.random.
 ---@class luws.Faults

@@ -24,6 +24,13 @@ local Random = {}
 
 --- random(from, to): returns a value for a fault that is drawn between the two each time. It is whole if both are.
 function link.random(from, to)
+  for index, number in ipairs { from or false, to or false } do
+    if type(number) ~= "number" or number - number ~= 0 then
+      local got = type(number) == "number" and tostring(number) or type(number or nil)
+      error(("bad argument #%d to 'random' (a number expected, got %s)"):format(index, got), 2)
+    end
+  end
+  if to < from then error("bad argument #2 to 'random' (it is less than the first)", 2) end
   return setmetatable({ from = from, to = to }, Random)
 end
 
@@ -37,17 +44,34 @@ end
 
 link.draw = draw
 
+--- is_amount(value, least): returns whether a value is a number of at least this, or is drawn among such.
+function link.is_amount(value, least)
+  if getmetatable(value) == Random then return value.from >= least end
+  return type(value) == "number" and value >= least
+end
+
+--- Returns whether the sizes of reads are right: one for all, or a list.
+local function are_sizes(value, least)
+  if type(value) ~= "table" or getmetatable(value) then return link.is_amount(value, least) end
+  for _, size in ipairs(value) do
+    if not link.is_amount(size, least) then return false end
+  end
+  return value[1] ~= nil
+end
+
 --- check(faults [, other]): returns what is wrong with a table of faults, or nil. `other` has further names.
 function link.check(faults, other)
   for name, value in pairs(faults) do
     local least = KNOWN[name]
+    local is_right = name == "split_reads" and are_sizes or link.is_amount
     if name == "up" or name == "down" then
       local wrong = type(value) ~= "table" and "table expected" or link.check(value)
       if wrong then return wrong end
     elseif not least and not (other and other[name]) then
       return ("unknown fault '%s'"):format(tostring(name))
-    elseif type(value) == "number" and value < least then
-      return ("bad fault '%s' (a number of at least %d expected, got %s)"):format(name, least, tostring(value))
+    elseif least and not is_right(value, least) then
+      local got = type(value) == "number" and tostring(value) or type(value)
+      return ("bad fault '%s' (a number of at least %d expected, got %s)"):format(name, least, got)
     end
   end
 end

@@ -5,9 +5,14 @@ until stop. It knows how plugins are loaded and called, and nothing of what they
 --]]
 
 local _, import = ...
-local nets = import("mock/net")
+local arguments, nets = import("arguments"), import("mock/net")
 
 local luup = {}
+
+local OPTIONS = { folder = "string", plugin = "string", service = "string", openLuup = "any", net = "table" }
+
+-- The modules of luws, beside itself, that belong to a world.
+local OF_WORLDS = { "http", "reactor", "record", "server", "websocket" }
 
 local Host = {}
 Host.__index = Host
@@ -125,6 +130,8 @@ end
 -- implementation), service (for get and set), openLuup (whether the host is openLuup), net (a world). Fields: net,
 -- logged (text and level), failure and attributes (by device), delay (the last that was asked for).
 function luup.start(options)
+  arguments.options("luup", options, OPTIONS)
+  if not options.plugin then error("luup: the option 'plugin' is missing (the name of the plugin)", 2) end
   local net = options.net or nets.new()
   local host = setmetatable({
     net = net, openLuup = options.openLuup, service = options.service, plugin = options.plugin, variables = {},
@@ -132,13 +139,15 @@ function luup.start(options)
   }, Host)
   local modules = package.loaded
   host.before = {
-    path = package.path, luws = modules["luws"], reactor = modules["luws.reactor"], luup = rawget(_G, "luup"),
+    path = package.path, luws = modules["luws"], luup = rawget(_G, "luup"),
     scheduler = modules["openLuup.scheduler"], time = os.time, date = os.date, globals = {}, modules = {},
   }
   for name in pairs(_G) do host.before.globals[name] = true end
   for name in pairs(modules) do host.before.modules[name] = true end
+  for _, name in ipairs(OF_WORLDS) do host.before[name] = modules["luws." .. name] end
   rawset(_G, "luup", api(host))
-  modules["luws"], modules["luws.reactor"] = net.luws, net.reactor
+  modules["luws"] = net.luws
+  for _, name in ipairs(OF_WORLDS) do modules["luws." .. name] = net.module(name) end
   if host.openLuup then
     -- The world drives its reactor itself, so the scheduler has nothing to call.
     net.descriptor = 0
@@ -158,11 +167,14 @@ function luup.start(options)
 end
 
 --- startup(device): starts the plugin's device of that number. Returns what its function returns.
-function Host:startup(device) return self.start(device) end
+function Host:startup(device)
+  if not self.start then error(("luup: I_%s1.xml names no startup function"):format(self.plugin), 2) end
+  return self.start(device)
+end
 
 --- action(device, name [, settings]): calls an action. Returns what it returns.
 function Host:action(device, name, settings)
-  local action = self.actions[name]
+  local action = name ~= nil and self.actions[name]
   if not action then error(("luup: there is no action '%s'"):format(tostring(name)), 2) end
   return action(device, settings or {})
 end
@@ -183,7 +195,8 @@ function Host:stop()
     end
   end
   rawset(_G, "luup", before.luup)
-  modules["luws"], modules["luws.reactor"] = before.luws, before.reactor
+  modules["luws"] = before.luws
+  for _, name in ipairs(OF_WORLDS) do modules["luws." .. name] = before[name] end
   modules["openLuup.scheduler"] = before.scheduler
 end
 

@@ -4,182 +4,49 @@ them. Everything in it is the same each time it runs: time passes only in waits 
 faults come from seeds.
 --]]
 
-local native, import, world = ...
-local link, peers, sockets = import("mock/link"), import("mock/peer"), import("mock/socket")
+local _, import, world = ...
+local arguments, dials, link = import("arguments"), import("mock/dial"), import("mock/link")
+local places, processes = import("mock/places"), import("mock/process")
+local servers, sockets = import("mock/server"), import("mock/socket")
 
 local nets = {}
 
 local Net = {}
 Net.__index = Net
 
-local Server = {}
-Server.__index = Server
-
 -- Errors of dials, as the system has them.
 local REFUSED, UNKNOWN = "connection refused", "Name or service not known"
 
--- Options of listen, beside those that a server has as functions.
-local OPTIONS = {
-  subprotocols = "table", respond = "any", deflate = "any", max_payload_size = "number", tls = "table",
-  faults = "table", delay = "any", close_delay = "any", echo = "boolean", answers = "boolean", record = "any",
-}
-
--- At which stage a server drops the connection (fault drop_at).
-local STAGES = { tcp = true, tls = true, upgrade = true, open = true, closing = true }
-
--- Servers
-
---- on(event, f): has the server call f(peer, ...) from now on: for "open" with the request, for "message" with data and
--- kind, for "close" with code, reason and whether it was clean, for "ping" and "pong" with data. Returns the server.
-function Server:on(event, f)
-  if not ({ open = 1, message = 1, close = 1, ping = 1, pong = 1 })[event] then
-    error(("bad argument #1 to 'on' (unknown: '%s')"):format(tostring(event)), 2)
-  end
-  self.listeners[event] = f
-  return self
-end
-
---- accept(): returns the next connection that has been opened to this server, or nil if there is none.
-function Server:accept()
-  if not self.opened[1] and not self.net.is_running then self.net:run() end
-  return table.remove(self.opened, 1)
-end
-
---- close(): nobody listens any more. Connections that are open stay.
-function Server:close()
-  local place = self.net.places[self.place]
-  for i = #place, 1, -1 do
-    if place[i] == self then table.remove(place, i) end
-  end
-end
-
-local REASONS = {
-  [200] = "OK", [301] = "Moved Permanently", [302] = "Found", [307] = "Temporary Redirect",
-  [308] = "Permanent Redirect", [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden",
-  [404] = "Not Found", [407] = "Proxy Authentication Required", [429] = "Too Many Requests",
-  [500] = "Internal Server Error", [502] = "Bad Gateway", [503] = "Service Unavailable",
-}
-
---- Returns a response as bytes.
-local function response_of(told)
-  local status, body = told.status or 200, told.body or ""
-  local lines = { ("HTTP/1.1 %d %s"):format(status, told.reason or REASONS[status] or "Status") }
-  local names, has_length = {}, false
-  for name in pairs(told.headers or {}) do
-    names[#names + 1] = name
-    has_length = has_length or name:lower() == "content-length"
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    local values = told.headers[name]
-    for _, value in ipairs(type(values) == "table" and values or { values }) do
-      lines[#lines + 1] = name .. ": " .. value
-    end
-  end
-  if not has_length then lines[#lines + 1] = "Content-Length: " .. #body end
-  return table.concat(lines, "\r\n") .. "\r\n\r\n" .. body
-end
-
---- Chooses the first of the client's subprotocols that the server has.
-local function protocol_for(server, request)
-  for _, name in ipairs(request.subprotocols) do
-    for _, own in ipairs(server.subprotocols or {}) do
-      if name == own then return name end
-    end
-  end
-end
-
---- answer(peer): answers a request: accepts it, or does what `respond` says.
-function Server:answer(peer)
-  local told = self.respond
-  if type(told) == "function" then told = told(peer.request) end
-  if told == nil and self.script then told = self.script:answer() end
-  if told == nil or told == true then return peer:accept(protocol_for(self, peer.request)) end
-  if type(told) == "string" and told:find("{accept}", 1, true) then return peer:accept(nil, told) end
-  if type(told) == "table" and told.protocol and not told.status then return peer:accept(told.protocol) end
-  if peer.is_tls and type(told) == "table" then
-    native.refuse(peer.session, told.status or 200, told.body or "")
-    peer.wire:write()
-  else
-    peer:raw(type(told) == "string" and told or response_of(told))
-  end
-  peer.line:finish()
-end
-
--- Dials
-
-local Dial = {}
-Dial.__index = Dial
-
---- Returns the user's object for a socket (conn.socket).
-local function socket_of(near)
-  return {
-    getfd = function() return -1 end,
-    setoption = function() return 1 end,
-    close = function()
-      near:close()
-      near.other:close()
-      return 1
-    end,
-  }
-end
-
-function Dial:advance(seconds)
-  local net = self.net
-  if self.is_held then return nil end
-  if not net.clock.pass(seconds, function() return net.clock.now() >= self.at end) then return nil end
-  if self.why then return nil, self.why end
-  local near, why = net:attach(self.host, self.port)
-  if not near then return nil, why end
-  return net.memory.wire(self.session, near, net.clock), socket_of(near)
-end
-
-function Dial:due()
-  return self.at < math.huge and math.max(0, self.at - self.net.clock.now()) or nil
-end
-
-function Dial:untried() return { self.host } end
-function Dial.descriptors() return {} end
-function Dial.wake() return true end
-function Dial.is_queued() return false end
-function Dial:hold() self.is_held = true end
-function Dial:go_on() self.is_held = false end
-function Dial.cancel() end
-
-local function place_of(host, port) return host:lower() .. ":" .. port end
-
 --- fate(host, port): returns after how many seconds a dial has an answer, and why it fails, if it does.
 function Net:fate(host, port)
-  local place = place_of(host, port)
-  local fate = self.fates[place] or self.fates[host:lower()]
+  local fate = self.fates[host:lower() .. ":" .. port] or self.fates[host:lower()]
   if fate == "silent" then return math.huge, nil end
   if fate then return 0, fate end
-  local server = self.places[place] and self.places[place][1]
+  local server = self.places:at(host, port)[1]
   if not server then return 0, REFUSED end
-  return self:draw(server.faults and server.faults.delay or 0), nil
+  return server:delay_of_dial(), nil
 end
 
---- attach(host, port): makes a peer for a client that has dialled. Returns the client's end of the wire.
+--- attach(host, port): brings a client that has dialled to its server. Returns the client's end of the wire.
 function Net:attach(host, port)
-  local servers = self.places[place_of(host, port)]
-  local server = servers and servers[1]
+  local server = self.places:at(host, port)[1]
   if not server then return nil, REFUSED end
-  local peer, near = peers.new(self, server)
-  if not peer then return nil, near end
-  server.attempts = server.attempts + 1
+  return server:meet()
+end
+
+--- track(peer): there is a connection. Those that are not forgotten are open.
+function Net:track(peer)
   self.alive[peer] = true
   self.order[#self.order + 1] = peer
-  if server.drops == "tcp" or server.drops == "tls" then
-    self.clock.after(0, function() peer:reset() end, peer.who)
-  end
-  return near
 end
+
+function Net:forget(peer) self.alive[peer] = nil end
 
 --- server_of(peer): returns the server that listens at the path of a peer's request, or nil.
 function Net:server_of(peer)
   local path = peer.request.resource:match "^[^?]*"
   local any
-  for _, server in ipairs(self.places[peer.server.place]) do
+  for _, server in ipairs(self.places:at(peer.server.host, peer.server.port)) do
     if server.path == path then return server end
     if server.path == "/" then any = any or server end
   end
@@ -191,8 +58,6 @@ function Net.opened(_, peer)
   local opened = peer.server.opened
   opened[#opened + 1] = peer
 end
-
-function Net:forget(peer) self.alive[peer] = nil end
 
 --- draw(value): returns the present value of a fault or a delay.
 function Net:draw(value) return link.draw(value, self.random) end
@@ -216,49 +81,23 @@ end
 --- listen(url [, options]): makes a server. Options: subprotocols (a list), respond (what it answers to a request, or a
 -- function of the request), deflate, max_payload_size, tls ({ certificate, key }, PEM), faults, delay and close_delay
 -- (seconds until it answers a request or a close frame), echo (sends messages back), answers (false: no pongs), record
--- (a recording or its file: says what the recorded peer said).
+-- (a recording or its file: says what the recorded peer said), compare ("strict": the client has to say what it said).
 function Net:listen(url, options)
-  options = options or {}
-  local target, why = native.parse_url(url)
-  if not target then error(("bad argument #1 to 'listen' (%s)"):format(why), 2) end
-  for name, value in pairs(options) do
-    local kind = OPTIONS[name]
-    if not kind then error(("listen: unknown option '%s'"):format(tostring(name)), 2) end
-    if kind ~= "any" and type(value) ~= kind then
-      error(("listen: bad option '%s' (%s expected, got %s)"):format(name, kind, type(value)), 2)
-    end
-  end
-  local faults = options.faults or self.faults
-  local wrong = faults and link.check(faults, { drop_at = true })
-  if not wrong and faults and faults.drop_at and not STAGES[faults.drop_at] then
-    wrong = ("bad fault 'drop_at' (unknown: '%s')"):format(tostring(faults.drop_at))
-  end
-  if wrong then error("listen: " .. wrong, 2) end
-  local tls = options.tls
-  local server = setmetatable({
-    net = self, url = url, path = target.resource:match "^[^?]*", place = place_of(target.host, target.port),
-    listeners = {}, opened = {}, attempts = 0, drops = faults and faults.drop_at or nil, faults = faults,
-    subprotocols = options.subprotocols, respond = options.respond, deflate = options.deflate,
-    max_payload_size = options.max_payload_size, delay = options.delay, close_delay = options.close_delay,
-    answers = options.answers, certificate = tls and (tls.certificate or tls[1]), key = tls and (tls.key or tls[2]),
-  }, Server)
-  if type(server.deflate) ~= "table" then
-    server.deflate = server.deflate and { threshold = 0, level = 6 } or nil
-  end
-  if options.record ~= nil then server.script = import("mock/recorded")(options.record, url) end
-  if options.echo then server:on("message", function(peer, data, kind) peer:send(data, kind) end) end
-  local place = self.places[server.place] or {}
-  self.places[server.place] = place
-  place[#place + 1] = server
-  return server
+  options = options == nil and {} or options
+  arguments.check("listen", 1, url, "string")
+  arguments.options("listen", options, servers.OPTIONS, 2)
+  arguments.one_of("listen", options, "compare", "strict", "off")
+  return servers.new(self, url, options)
 end
 
 --- refuse(host), blackhole(host), unresolvable(host): what becomes of connections to a host, or to "host:port", from
 -- now on: they are refused, get no answer, or have a name that nobody knows. restore(host) ends that.
-function Net:refuse(host) self.fates[host:lower()] = REFUSED end
-function Net:blackhole(host) self.fates[host:lower()] = "silent" end
-function Net:unresolvable(host) self.fates[host:lower()] = UNKNOWN end
-function Net:restore(host) self.fates[host:lower()] = nil end
+for name, fate in pairs { refuse = REFUSED, blackhole = "silent", unresolvable = UNKNOWN, restore = false } do
+  Net[name] = function(self, host)
+    arguments.check(name, 1, host, "string")
+    self.fates[host:lower()] = fate or nil
+  end
+end
 
 --- options([given]): returns a copy of options for wsopen with which it opens the connection in this world.
 function Net:options(given)
@@ -360,7 +199,8 @@ function Net:finish()
       self:failed(("%s: more messages are expected: %d"):format(peer.who, #peer.expected))
     end
     -- A peer that reads no more does not see that the client has closed its end.
-    if self.alive[peer] and not peer.line.broken then self:failed(peer.who .. ": the connection is still open") end
+    local is_over = peer.line.broken or peer.line.other.broken
+    if self.alive[peer] and not is_over then self:failed(peer.who .. ": the connection is still open") end
   end
   self.order = {}
   local wrong = self.wrong
@@ -377,12 +217,30 @@ local function generator(seed)
   end
 end
 
+--- Returns what the parts of an instance ask this world for.
+local function seams_of(net)
+  local seams = { clock = net.clock, seed = net.seed, random = net.random }
+  function seams.dial(state, host, port) return dials.new(net, state, host, port) end
+  function seams.is_secure(target)
+    local server = net.places:at(target.host, target.port)[1]
+    return server and server.is_secure
+  end
+  function seams.failed(what, err) net:failed(what .. ": " .. tostring(err):match "^[^\n]*") end
+  return seams
+end
+
+-- Options of a world.
+local OPTIONS = { seed = "whole", faults = "table", limit = "positive" }
+
 --- new([options]): makes a world. Options: seed (of everything random; 1), faults (of all its servers), limit (the most
 -- turns at one moment, 1,000,000).
 function nets.new(options)
-  options = options or {}
+  options = options == nil and {} or options
+  arguments.options("net", options, OPTIONS)
+  local wrong = options.faults and servers.wrong_faults(options.faults)
+  if wrong then error("net: " .. wrong, 2) end
   local self = setmetatable({
-    places = {}, fates = {}, alive = {}, order = {}, wrong = {}, faults = options.faults,
+    places = places.new(), fates = {}, alive = {}, order = {}, wrong = {}, faults = options.faults,
     random = generator(options.seed or 1),
   }, Net)
   local seeds = (options.seed or 1) * 1000
@@ -390,29 +248,21 @@ function nets.new(options)
     seeds = seeds + 1
     return seeds
   end
-  local seams = { seed = self.seed, random = self.random }
-  function seams.dial(state, host, port)
-    local seconds, why = self:fate(host, port)
-    local at = self.clock.now() + seconds
-    if at > self.clock.now() and at < math.huge then self.clock.after(seconds, function() end, "a dial") end
-    return setmetatable({ net = self, host = host, port = port, session = state.session, at = at, why = why }, Dial)
+  local seams, serve = seams_of(self), nil
+  function seams.serve(given)
+    serve = serve or processes.new(self, seams_of(self))
+    return serve(given)
   end
   function seams.poller(is_due)
     local poller = self.memory.poller(self.clock, is_due)
     poller.fd = function() return self.descriptor or -1 end
     return poller
   end
-  function seams.is_secure(target)
-    local servers = self.places[place_of(target.host, target.port)]
-    return servers and servers[1] and servers[1].certificate ~= nil
-  end
-  function seams.failed(what, err)
-    self:failed(what .. ": " .. tostring(err):match "^[^\n]*")
-  end
   self.luws = world.instance("luws", seams)
   self.memory, self.clock = seams.memory, seams.clock
   self.clock.limit = options.limit or self.clock.limit
-  self.reactor = seams.import("reactor").public
+  self.reactor, self.is_stepping = seams.import("reactor").public, seams.import("turns").is_stepping
+  function self.module(name) return seams.import(name).public end
   rename_timers(self)
   self.connect = sockets.connector(self)
   return self

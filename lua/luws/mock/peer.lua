@@ -5,7 +5,7 @@ Everything else is its server's functions (server:on) and the test's. It knows n
 --]]
 
 local native, import = ...
-local link = import("mock/link")
+local arguments, link = import("arguments"), import("mock/link")
 
 local EVENT = native.event_numbers()
 local CLOSE, PING, PONG = EVENT.close, EVENT.ping, EVENT.pong
@@ -83,7 +83,7 @@ local function close_frame(peer)
 end
 
 local function on_close(peer)
-  if peer.server.drops == "closing" then return peer:reset() end
+  if peer.server:drops_at "closing" then return peer:reset() end
   local code, reason = close_frame(peer)
   local function answer()
     native.reply_close(peer.session)
@@ -128,7 +128,7 @@ local function on_request(peer)
     return ended(peer, 1006, "", false)
   end
   peer.server = server
-  if server.drops == "upgrade" then return peer:reset() end
+  if server:drops_at "upgrade" then return peer:reset() end
   local function answer()
     if peer.closed or peer.line.broken then return end
     server:answer(peer)
@@ -177,12 +177,13 @@ function Peer:accept(protocol, response)
   end
   self.wire:write()
   self.net:opened(self)
-  if self.server.drops == "open" then return self:reset() end
+  if self.server:drops_at "open" then return self:reset() end
   tell(self, "open", self.request)
 end
 
 --- send(data [, kind]): sends a message: "text", or "binary". Returns true; or nil and why not.
 function Peer:send(data, kind)
+  arguments.check("send", 1, data, "string")
   if self.closed or not self.is_open then return nil, "not connected" end
   local ok, why = native.send(self.session, kind == "binary" and 2 or 1, data, true)
   if not ok then return nil, why end
@@ -190,8 +191,9 @@ function Peer:send(data, kind)
   return true
 end
 
-local function control(opcode)
+local function control(name, opcode)
   return function(self, data)
+    if data ~= nil then arguments.check(name, 1, data, "string") end
     if self.closed or not self.is_open then return nil, "not connected" end
     local ok, why = native.send(self.session, opcode, data or "", true)
     if not ok then return nil, why end
@@ -201,10 +203,12 @@ local function control(opcode)
 end
 
 --- ping([data]), pong([data]): send a control frame.
-Peer.ping, Peer.pong = control(PING), control(PONG)
+Peer.ping, Peer.pong = control("ping", PING), control("pong", PONG)
 
 --- close([code [, reason]]): sends a close frame.
 function Peer:close(code, reason)
+  if code ~= nil then arguments.check("close", 1, code, "number") end
+  if reason ~= nil then arguments.check("close", 2, reason, "string") end
   if self.closed or not self.is_open then return nil, "not connected" end
   local ok, why = native.close(self.session, code or 1000, reason or "")
   if not ok then return nil, why end
@@ -214,6 +218,7 @@ end
 
 --- raw(bytes): puts any bytes on the wire, as if the server had written them. Not over TLS.
 function Peer:raw(bytes)
+  arguments.check("raw", 1, bytes, "string")
   if self.is_tls then error("raw: this peer speaks TLS", 2) end
   self.line:send(bytes)
 end
@@ -236,6 +241,7 @@ end
 
 --- pause(), resume(): stop and go on reading. There is room for `bytes` more meanwhile (0).
 function Peer:pause(bytes)
+  if bytes ~= nil then arguments.check("pause", 1, bytes, "number") end
   self.is_paused, self.line.capacity = true, bytes or 0
 end
 

@@ -1,6 +1,6 @@
 --[[
 A socket as LuaSocket has them, whose other end is a peer in a world in memory: for programs and tests that bring their
-own (option connect). Its waits let the world's time pass.
+own (option connect). Its waits let the world's time pass. And the smaller object that connections of luws have.
 --]]
 
 local sockets = {}
@@ -67,6 +67,19 @@ function Socket.setoption() return 1 end
 
 -- How long a connection that gets no answer is waited for, in seconds.
 local PATIENCE = 15
+
+--- handle(line): returns the user's object for the socket of a connection of luws (conn.socket) over this end.
+function sockets.handle(line)
+  return {
+    getfd = function() return -1 end,
+    setoption = function() return 1 end,
+    close = function()
+      line:close()
+      line.other:close()
+      return 1
+    end,
+  }
+end
 
 --- connector(net): returns connect(host, port), which returns a socket, or nil and why not.
 function sockets.connector(net)

@@ -6,7 +6,7 @@ of them, fold has the state after them.
 
 local _, import = ...
 local guard, log = import("guard"), import("log")
-local arguments = import("record/arguments")
+local arguments = import("arguments")
 local file, fold, handlers, lag = import("record/file"), import("record/fold"), import("record/handlers"),
   import("record/lag")
 local outbox, peer, rerun, rows = import("record/outbox"), import("record/peer"), import("record/rerun"),
@@ -357,8 +357,8 @@ function Recording:heartbeat(options)
   return lag.new(self, options)
 end
 
---- script(url): returns a script for a server of luws.mock that listens there.
-function Recording:script(url) return peer.new(self, url) end
+--- script(url, compares): returns a script for a server of luws.mock that listens there.
+function Recording:script(url, compares) return peer.new(self, url, compares) end
 
 --- save(path): writes all rows, with those of branches, into a new file. Returns true, or nil and why not.
 function Recording:save(path)

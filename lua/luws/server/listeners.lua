@@ -3,7 +3,7 @@ The listeners of a server: makes them from its options, and accepts connections 
 nothing of what becomes of a connection.
 --]]
 
-local native, import = ...
+local native, import, world = ...
 local guard, log, turns = import("guard"), import("log"), import("turns")
 
 local listeners = {}
@@ -20,8 +20,34 @@ local SELDOM = 60
 -- The first descriptor that systemd passes on (sd_listen_fds(3)).
 local FIRST = 3
 
-local Listener = {}
-Listener.__index = Listener
+-- A listener of the system. A world in memory has others (mock/listener.lua), with the same fields and methods.
+local System = {}
+System.__index = System
+
+--- system(listener): wraps a native listener. Fields: host and port, or path.
+local function system(listener)
+  local host, port = native.listener_place(listener)
+  return setmetatable({ native = listener, host = port and host or nil, port = port, path = not port and host or nil },
+    System)
+end
+
+--- accept(): returns a socket, and address and port of its peer; nil if nobody waits; nil and why nobody can be
+-- accepted, and whether that may pass.
+function System:accept() return native.listener_accept(self.native) end
+
+--- watch(item): gives an item of the reactor a turn when somebody waits. Returns true; or nil and why that cannot be.
+function System:watch(item)
+  local fd = native.listener_fd(self.native)
+  local ok, why = item:watch(fd)
+  self.fd = ok and fd or nil
+  return ok, why
+end
+
+--- close(): nobody listens here any more.
+function System:close()
+  if self.fd then turns.unwatch(self.fd) end
+  native.listener_close(self.native)
+end
 
 --- Returns the listeners of one place, as native objects; or nil and why there are none, with the name of the place.
 local function made(place)
@@ -47,21 +73,30 @@ local function made(place)
   return found, why, ("%s:%d"):format(place.host:find ":" and "[" .. place.host .. "]" or place.host, place.port)
 end
 
+--- Returns the listeners of one place; or nil and why there are none, with the name of the place.
+local function listen(place)
+  local found, why, name = made(place)
+  for i, listener in ipairs(found or {}) do found[i] = system(listener) end
+  return found, why, name
+end
+
+local Listener = {}
+Listener.__index = Listener
+
 --- open(places): listens at all of these places (server/options). Returns an array of listeners, in which nobody
 -- accepts yet; or nil and why one of them cannot be listened at.
 function listeners.open(places)
   local all = {}
   for _, place in ipairs(places) do
-    local found, why, name = made(place)
+    local found, why, name = (world.listen or listen)(place)
     if not found then
       for _, listener in ipairs(all) do listener:close() end
       return nil, ("Listening on %s failed: %s"):format(name, why)
     end
     for _, one in ipairs(found) do
-      local host, port = native.listener_place(one)
       all[#all + 1] = setmetatable({
-        native = one, host = port and host or nil, port = port, path = not port and host or nil,
-        secure = place.tls or false, item = nil, fd = nil, told = -math.huge,
+        source = one, host = one.host, port = one.port, path = one.path, secure = place.tls or false, item = nil,
+        told = -math.huge,
       }, Listener)
     end
   end
@@ -80,9 +115,9 @@ end
 --- accept_some(listener, now): accepts who waits. Returns the results of a turn.
 local function accept_some(listener, now)
   for _ = 1, MOST do
-    if not listener.native then return false end -- closed by a handler
+    if not listener.source then return false end -- closed by a handler
     if not listener.has_room() then return false, now + PAUSE end
-    local socket, address, port = native.listener_accept(listener.native)
+    local socket, address, port = listener.source:accept()
     if socket then
       listener.accepted(socket, address, port, listener.secure)
     elseif not address then
@@ -105,8 +140,7 @@ function Listener:begin(has_room, accepted)
   self.has_room, self.accepted = has_room, accepted
   local item = turns.item(function(_, now) return accept_some(self, now) end)
   turns.enter(item)
-  self.fd = native.listener_fd(self.native)
-  local ok, why = item:watch(self.fd)
+  local ok, why = self.source:watch(item)
   if not ok then
     item:leave()
     return nil, why
@@ -118,13 +152,10 @@ end
 
 --- close(): nobody listens here any more.
 function Listener:close()
-  if not self.native then return end
-  if self.item then
-    turns.unwatch(self.fd)
-    self.item:leave()
-  end
-  native.listener_close(self.native)
-  self.item, self.native = nil, nil
+  if not self.source then return end
+  if self.item then self.item:leave() end
+  self.source:close()
+  self.item, self.source = nil, nil
 end
 
 --- notice(): there is room again.
@@ -133,7 +164,6 @@ function Listener:notice()
 end
 
 --- is_open(): returns whether it accepts connections.
-function Listener:is_open() return self.native ~= nil end
-
+function Listener:is_open() return self.source ~= nil end
 
 return listeners

@@ -7,7 +7,8 @@ local native, import, world = ...
 local clock, close, connection, guard, log = import("clock"), import("close"), import("connection"), import("guard"),
   import("log")
 local drive, linger, publish, quick = import("drive"), import("linger"), import("publish"), import("quick")
-local exchange, native_wires, rooms = import("server/exchange"), import("wires/native"), import("server/rooms")
+local exchange, rooms = import("server/exchange"), import("server/rooms")
+local wires = world.wires or import("wires/native") -- for sockets that were accepted
 
 local owners = {}
 
@@ -62,13 +63,13 @@ end
 function Owner:accept(socket, address, port, secure)
   local session, number = native.session(secure and self.secure or self.parameters)
   if not session then
-    native.socket_close(socket)
+    wires.drop(socket)
     log.error("a connection cannot be accepted: %s", number)
     return
   end
   local state = connection.new(self.opening)
   state.owner, state.session, state.number = self, session, number
-  state.wire, state.socket = native_wires.make(state, socket)
+  state.wire, state.socket = wires.make(state, socket)
   self.accepted = self.accepted + 1
   self.half_open[state], self.half_open_count = true, self.half_open_count + 1
   self.alive[state] = true

@@ -101,4 +101,7 @@ function wires.make(state, socket)
   return setmetatable(wire, Wire), users
 end
 
+--- drop(socket): closes a socket that carries nothing.
+function wires.drop(socket) native.socket_close(socket) end
+
 return wires
