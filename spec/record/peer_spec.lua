@@ -104,6 +104,35 @@ describe("a mock peer from a recording", function()
     assert.equal(3, server.attempts)
   end)
 
+  it("compares what the client says, if that is wanted", function()
+    for _, case in ipairs {
+      { { "re first", "re \1\2", "own", "re last" } },
+      { { "re first", "re \1\2", "other", "re last" },
+        'message 3 to ws://real.test/feed: got "other", which is not row 11: a out send "own"' },
+      { { "re first", { "re \1\2", "binary" }, "own", "re last" },
+        'message 2 to ws://real.test/feed: got "re \\001\\002", which is not row 10: a out send "re \\001\\002"' },
+      { { "re first", "re \1\2", "own" },
+        "the peer at ws://real.test/feed: more messages are expected: 1\n"
+          .. "the peer at ws://real.test/feed: the connection is still open" },
+      { { "re first", "re \1\2", "own", "re last", "more" },
+        "the peer at ws://real.test/feed: message 5 is not in the recording" },
+    } do
+      local net = mock.net()
+      net:listen("ws://real.test/feed", { record = path, compare = "strict" })
+      local ws = WebSocket("ws://real.test/feed", "v2", net:options())
+      local ok, err = pcall(function()
+        net:advance(0)
+        for _, message in ipairs(case[1]) do
+          if type(message) == "string" then message = { message } end
+          ws:send(message[1], message[2])
+        end
+        net:advance(60)
+        net:finish()
+      end)
+      assert.same({ case[2] == nil, case[2] }, { ok, err and err:gsub("^[%w/_]+%.lua:%d+: ", "") or nil })
+    end
+  end)
+
   it("needs a recording", function()
     local net = mock.net()
     for _, case in ipairs {

@@ -1,7 +1,11 @@
 --[[
 Plays the peer of a recording for a server of luws.mock: it says what the recorded peer said, after as many messages of
-the client's as that had heard, and after the same time. What the client says, it does not compare.
+the client's as that had heard, and after the same time. What the client says is compared with what was said then, if
+that is wanted.
 --]]
+
+local _, import = ...
+local replay, rows, tree = import("record/replay"), import("record/rows"), import("record/tree")
 
 local peer = {}
 
@@ -21,12 +25,12 @@ local function names_of(recording, url)
 end
 
 --- sessions(recording, url): returns a list of what was said in each connection to a URL, in the order in which they
--- were opened. Each has opened (the row), or refused; and steps { row, after (how many messages the peer had heard),
--- delay (seconds) }.
+-- were opened. Each has opened (the row), or refused; heard, the rows of the messages that the peer heard; and steps {
+-- row, after (how many messages it had heard by then), delay (seconds) }.
 function peer.sessions(recording, url)
   local names, list, present = names_of(recording, url), {}, {}
   local function begin(name, session)
-    session.steps, session.heard, session.name = {}, 0, name
+    session.steps, session.heard, session.name = {}, {}, name
     list[#list + 1], present[name] = session, session
     return session
   end
@@ -41,10 +45,10 @@ function peer.sessions(recording, url)
         present[name] = nil
       elseif session then
         if dir == "out" then
-          if kind == "send" and row.error == nil then session.heard = session.heard + 1 end
+          if kind == "send" and row.error == nil then table.insert(session.heard, row) end
           if kind == "close" then present[name] = nil end
         else
-          session.steps[#session.steps + 1] = { row = row, after = session.heard, delay = row.t - session.t }
+          session.steps[#session.steps + 1] = { row = row, after = #session.heard, delay = row.t - session.t }
           if kind == "close" then present[name] = nil end
         end
         session.t = row.t
@@ -70,9 +74,11 @@ end
 local Script = {}
 Script.__index = Script
 
---- new(recording, url): returns a script for a server.
-function peer.new(recording, url)
-  return setmetatable({ sessions = peer.sessions(recording, url), begun = 0, playing = {} }, Script)
+--- new(recording, url, compares): returns a script for a server. `compares`: the client has to say what was said.
+function peer.new(recording, url, compares)
+  return setmetatable({
+    recording = recording, sessions = peer.sessions(recording, url), compares = compares, begun = 0, playing = {},
+  }, Script)
 end
 
 --- answer(): returns what the next request is answered: a refusal, the subprotocol, or nil.
@@ -97,18 +103,35 @@ local function go_on(play)
   end, "a recorded peer")
 end
 
+--- expect(script, here, session): has a peer fail the test if its client does not say what was said.
+local function expect(script, here, session)
+  for _, row in ipairs(session.heard) do
+    here:expect(function(data, kind)
+      local fields = rows.put_data({ out = "send", conn = row.conn }, data, kind == "binary")
+      if replay.is_same(row, rows.new(script.recording:kept(fields))) then return true end
+      return nil, ("is not row %d: %s"):format(row.row, tree.line(row))
+    end)
+  end
+end
+
 --- happened(here, event): the peer has a connection, or a message.
 function Script:happened(here, event)
   if event == "open" then
     local session = self.sessions[self.begun]
     if not session or session.refused then return end
+    if self.compares then expect(self, here, session) end
     self.playing[here] = {
       peer = here, session = session, at = 1, heard = 0, is_waiting = false, clock = here.net.clock,
     }
   end
   local play = self.playing[here]
   if not play then return end
-  if event == "message" then play.heard = play.heard + 1 end
+  if event == "message" then
+    play.heard = play.heard + 1
+    if self.compares and play.heard > #play.session.heard then
+      here.net:failed(("%s: message %d is not in the recording"):format(here.who, play.heard))
+    end
+  end
   if event == "close" then
     self.playing[here] = nil
   else

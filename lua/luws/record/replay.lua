@@ -36,7 +36,7 @@ end
 -- Fields in which a row may differ from what was recorded: where it is, and what has become of it.
 local OF_PLACE = { row = true, t = true, parent = true, error = true, id = true, ack = true, outside = true }
 
---- Returns whether a handler has done again what a row says.
+--- is_same(row, got): returns whether a program has done again what a row says.
 local function is_same(row, got)
   for key, value in next, row do
     if not OF_PLACE[key] and not equal(value, rawget(got, key)) then return false end
@@ -46,6 +46,8 @@ local function is_same(row, got)
   end
   return true
 end
+
+replay.is_same = is_same
 
 --- Returns a text by which rows that are the same are equal.
 local function key_of(row)
