@@ -282,7 +282,7 @@ describe("luws", function()
     { { "conect" }, "luws: there is no command 'conect' (connect?)" },
     { { "help", "me" }, "luws: there is no command 'me'" },
     { { "--wrong" }, "luws: unknown option '--wrong'" },
-    { { "connect" }, "luws connect: something is missing: luws connect [OPTION]... URL" },
+    { { "connect" }, "luws connect: something is missing\nusage: luws connect [OPTION]... URL\n" },
     { { "connect", "ws://h/", "x" }, "luws connect: too many arguments: x" },
     { { "connect", "--isecure", "ws://h/" }, "luws connect: unknown option '--isecure' (--insecure?)" },
     { { "connect", "-z", "ws://h/" }, "luws connect: unknown option '-z'" },

@@ -8,13 +8,18 @@ local arguments, luws, meant = import("command/arguments"), import("luws"), impo
 local opening, output = import("command/opening"), import("command/output")
 
 -- The commands in the order of the help. Each has summary, usage, description, options, notes and run(values, word).
+-- One that takes other words than one has read(rows, words), as `read` below. `misused` is its status for wrong ones.
 local COMMANDS = {
   { "connect", function() return import("command/connect") end },
   { "listen", function() return import("command/listen") end },
   { "doctor", function() return import("command/doctor") end },
 }
 
-local HELP = { "help", short = "h", help = "prints this" }
+-- The options that all commands have.
+local COMMON = {
+  { "help", short = "h", help = "prints this" },
+  { "version", short = "V", help = "prints the version" },
+}
 
 --- command(name): returns a command, or nil and what to say.
 local function command(name)
@@ -27,11 +32,11 @@ local function command(name)
   return nil, ("there is no command '%s'%s"):format(name, other and (" (%s?)"):format(other) or "")
 end
 
---- options_of(found): returns the rows of a command's options, with --help.
+--- options_of(found): returns the rows of a command's options, with those that all have.
 local function options_of(found)
   local rows = {}
   for i, row in ipairs(found.options) do rows[i] = row end
-  rows[#rows + 1] = HELP
+  for _, row in ipairs(COMMON) do rows[#rows + 1] = row end
   return rows
 end
 
@@ -48,30 +53,37 @@ local function page(found)
   return table.concat(parts, "\n\n")
 end
 
---- misused(text, name): says what is wrong with the arguments. Returns the exit status.
-local function misused(text, name)
+local function print_version() output.plain(("luws %d (%s)"):format(luws._VERSION, output.interpreter)) end
+
+--- misused(text, name, found): says what is wrong with the arguments. Returns the exit status.
+local function misused(text, name, found)
   output.fail(("luws%s: %s"):format(name and " " .. name or "", text))
+  if found then output.say("usage: " .. found.usage) end
   output.say(("'luws help%s' says more"):format(name and " " .. name or ""))
-  return opening.STATUS.usage
+  return found and found.misused or opening.STATUS.usage
+end
+
+--- read(rows, words): returns the values of options, and the only word that is none; or nil and what is wrong.
+local function read(rows, words)
+  local values, others = arguments.read(rows, words)
+  if not values then return nil, others end
+  if values.help or values.version or #others == 1 then return values, others[1] end
+  return nil, others[1] and "too many arguments: " .. others[2] or "something is missing"
 end
 
 --- run(name, words): runs a command with its arguments. Returns the exit status.
 local function run(name, words)
   local found, wrong = command(name)
   if not found then return misused(wrong) end
-  local values, others = arguments.read(options_of(found), words)
-  if not values then return misused(others, name) end
-  if values.help then
-    output.plain(page(found))
+  local values, word = (found.read or read)(options_of(found), words)
+  if not values then return misused(word, name, found) end
+  if values.help or values.version then
+    if values.help then output.plain(page(found)) else print_version() end
     return opening.STATUS.ended
   end
-  if #others ~= 1 then
-    local wanted = #others == 0 and "something is missing: " .. found.usage or "too many arguments: " .. others[2]
-    return misused(wanted, name)
-  end
   local status
-  status, wrong = found.run(values, others[1])
-  if not status then return misused(wrong, name) end
+  status, wrong = found.run(values, word)
+  if not status then return misused(wrong, name, found) end
   return status
 end
 
@@ -93,7 +105,7 @@ function public.main(words)
   for i = 2, #words do rest[i - 1] = words[i] end
   local status
   if name == "--version" or name == "-V" then
-    output.plain(("luws %d (%s)"):format(luws._VERSION, output.interpreter))
+    print_version()
     status = opening.STATUS.ended
   elseif name == nil then
     status = misused "a command is missing: connect, listen or doctor"

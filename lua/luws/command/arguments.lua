@@ -34,20 +34,6 @@ local function find(rows, name)
   return nil, ("unknown option '%s%s'%s"):format(dashes, name, other and (" (--%s?)"):format(other) or "")
 end
 
---- take(row, values, shown, text): notes an option. Returns nil, or what is wrong with its value.
-local function take(row, values, shown, text)
-  local value, wrong = text, nil
-  if row.read then value, wrong = row.read(text) end
-  if value == nil then return ("option '%s': %s, got '%s'"):format(shown, wrong, text) end
-  local name = row[1]
-  if not row.many then
-    values[name] = value
-  else
-    values[name] = values[name] or {}
-    table.insert(values[name], value)
-  end
-end
-
 --- split(word): returns the name in a word that is an option, the value in the same word if there is one, and what to
 -- call the option; or nothing. In `-xyz` the value is yz.
 local function split(word)
@@ -59,45 +45,73 @@ local function split(word)
   if name then return name, value ~= "" and value or nil, "-" .. name end
 end
 
---- read(rows, words): returns the values of the options by their names, and the words that are none; or nil and what is
--- wrong. What comes after `--` is no option.
-function arguments.read(rows, words)
-  local values, others = {}, {}
-  local i, is_over = 1, false
-  while i <= #words do
+--- each(rows, words, option, other): goes through the words of a command line: calls option(row, text, shown) for each
+-- option, where the text of a flag is true and `shown` is what the option was called, and other(word) for words that
+-- are no option. What comes after `--` is none. Either can return what is wrong, at which it ends. Returns that, or
+-- nil.
+function arguments.each(rows, words, option, other)
+  local i, is_over, wrong = 1, false, nil
+  while i <= #words and not wrong do
     local word = words[i]
     local name, value, shown = split(word)
     i = i + 1
     if is_over or not name and word ~= "--" then
-      others[#others + 1] = word
+      wrong = other(word)
     elseif word == "--" then
       is_over = true
     else
-      local row, wrong = find(rows, name)
-      if not row then return nil, wrong end
-      if not row.value then
-        if value then return nil, ("option '%s' takes no value"):format(shown) end
-        values[row[1]] = true
-      else
+      local row
+      row, wrong = find(rows, name)
+      if row and not row.value then
+        wrong = value and ("option '%s' takes no value"):format(shown) or option(row, true, shown)
+      elseif row then
         if not value then
           value = words[i]
           i = i + 1
         end
-        if not value then return nil, ("option '%s' needs a value: %s"):format(shown, row.value) end
-        wrong = take(row, values, shown, value)
-        if wrong then return nil, wrong end
+        if value then
+          wrong = option(row, value, shown)
+        else
+          wrong = ("option '%s' needs a value: %s"):format(shown, row.value)
+        end
       end
     end
   end
+  return wrong
+end
+
+--- read(rows, words): returns the values of the options by their names, and the words that are none; or nil and what is
+-- wrong.
+function arguments.read(rows, words)
+  local values, others = {}, {}
+  local function take(row, text, shown)
+    local value, wrong = text, nil
+    if row.read then value, wrong = row.read(text) end
+    if value == nil then return ("option '%s': %s, got '%s'"):format(shown, wrong, text) end
+    local name = row[1]
+    if not row.many then
+      values[name] = value
+    else
+      values[name] = values[name] or {}
+      table.insert(values[name], value)
+    end
+  end
+  local wrong = arguments.each(rows, words, take, function(word) others[#others + 1] = word end)
+  if wrong then return nil, wrong end
   return values, others
 end
 
---- page(rows): returns the options as lines of a help text.
-function arguments.page(rows)
+--- Returns how an option is written on a command line.
+local function usage(row)
+  local short = row.short and "-" .. row.short .. ", " or "    "
+  return ("  %s--%s%s"):format(short, row[1], row.value and " " .. row.value or "")
+end
+
+--- page(rows [, written]): returns the options as lines of a help text; written(row) is how one of them is written.
+function arguments.page(rows, written)
   local lines, width = {}, 0
   for i, row in ipairs(rows) do
-    local short = row.short and "-" .. row.short .. ", " or "    "
-    lines[i] = ("  %s--%s%s"):format(short, row[1], row.value and " " .. row.value or "")
+    lines[i] = (written or usage)(row)
     width = math.max(width, #lines[i])
   end
   for i, row in ipairs(rows) do lines[i] = lines[i] .. (" "):rep(width + 2 - #lines[i]) .. row.help end
