@@ -144,6 +144,7 @@ needs_test() {
     need_program nodejs node
     need_program npm npm
     need_program chromium chromium
+    need_program tmux tmux
 }
 
 needs_autobahn() {

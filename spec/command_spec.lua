@@ -1,43 +1,14 @@
--- The command line as people and scripts use it: in pipes, with files, on a terminal; what it prints where, and its
--- exit status. Over real sockets, for that is all that it adds to the module.
+-- The command line as scripts use it: in pipes, with files; what it prints where, and its exit status. Over real
+-- sockets, for that is all that it adds to the module. On a terminal: command_terminal_spec.lua.
 
+local command = require "spec.support.command"
 local files = require "spec.support.files"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local unpack = require "spec.support.compat".unpack
 
-local INTERPRETER = os.getenv "LUWS_SPEC_LUA" or "lua5.1"
-
-local function quote(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
-
 local read = files.read
-
---- Returns the command line of luws with these arguments.
-local function line(...)
-  local words = { INTERPRETER, "bin/luws" }
-  for _, word in ipairs { ... } do words[#words + 1] = quote(word) end
-  return table.concat(words, " ")
-end
-
--- wait_for COMMAND...: runs a command again and again, until it succeeds or ten seconds are over.
-local WAIT_FOR = "wait_for() { for _ in $(seq 500); do \"$@\" && return; sleep 0.02; done; echo \"late: $*\" >&2; }"
-
---- shell(script): runs a script. `$errors` in it is a file for what goes to the standard error. Returns what it prints,
--- what is in that file, and the status.
-local function shell(script)
-  local errors = os.tmpname()
-  local pipe = assert(io.popen(("errors=%s; %s\n%s\necho \"status $?\""):format(errors, WAIT_FOR, script)))
-  local output, status = pipe:read("*a"):match "^(.*)status (%d+)\n$"
-  pipe:close()
-  local said = read(errors)
-  os.remove(errors)
-  return output, said, tonumber(status)
-end
-
---- run(input, ...): runs luws with these arguments; its standard input is a pipe with this text.
-local function run(input, ...)
-  return shell(("printf %%s %s | timeout 20 %s 2>$errors"):format(quote(input), line(...)))
-end
+local line, run, shell = command.line, command.run, command.shell
 
 local function closing(code)
   return scripted.frame { opcode = "close", payload = scripted.close_payload(code, "why") }
@@ -79,20 +50,20 @@ describe("luws connect", function()
     local file = assert(io.open(path, "w"))
     for i = 1, 30000 do file:write("line ", i, "\n") end
     file:close()
-    local command = line("connect", "-q", "-w", "0.3", url)
-    local output, said, status = shell(("%s <%s 2>$errors"):format(command, path))
+    local talk = line("connect", "-q", "-w", "0.3", url)
+    local output, said, status = shell(("%s <%s 2>$errors"):format(talk, path))
     assert.is_true(output == read(path), "not all lines have come back")
     assert.same({ "", 0 }, { said, status })
     os.remove(path)
     for _, input in ipairs { "</dev/null", "<&-" } do
-      assert.same({ "", "", 0 }, { shell(("%s %s 2>$errors"):format(command, input)) })
+      assert.same({ "", "", 0 }, { shell(("%s %s 2>$errors"):format(talk, input)) })
     end
   end)
 
   it("sends more than the server takes at once, and waits until it has left", function()
     local script = "yes 'much to send' | head -n 100000 | %s 2>$errors"
-    local command = line("connect", "-q", "-w", "0", servers.url("demo", "ws", "/drain"))
-    local output, said, status = shell(script:format(command))
+    local talk = line("connect", "-q", "-w", "0", servers.url("demo", "ws", "/drain"))
+    local output, said, status = shell(script:format(talk))
     assert.same({ "", "", 0 }, { output, said, status })
   end)
 
@@ -164,19 +135,6 @@ describe("luws connect", function()
       assert.matches("\nclosed", said)
     end)
   end
-
-  it("shows messages on a terminal, where they cannot control it", function()
-    local command = line("connect", "-w", "0.5", url):gsub('"', '\\"')
-    local output = shell(("printf 'tex\\033[1mt\\n/nonsense\\n/binary 00\\n' | NO_COLOR=1 script -qec \"%s\" /dev/null")
-      :format(command)):gsub("\r", "")
-    assert.matches("\n<? ?>? ?connected to", "\n" .. output)
-    assert.truthy(output:find("< tex\\x1b[1mt\n", 1, true), output)
-    assert.truthy(output:find("there is no command /nonsense; /help lists them\n", 1, true), output)
-    assert.truthy(output:find("< binary, size 1: 00\n", 1, true), output)
-    assert.is_nil(output:find("\27[31m", 1, true))
-    output = shell(("printf '/nonsense\\n' | TERM=xterm script -qec \"%s\" /dev/null"):format(command))
-    assert.truthy(output:find("\27[31mthere is no command", 1, true), output)
-  end)
 end)
 
 describe("luws listen", function()

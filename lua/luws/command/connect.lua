@@ -39,6 +39,9 @@ local connect = {
 }
 for _, row in ipairs(opening.OPTIONS) do table.insert(connect.options, row) end
 
+-- The most bytes of a close frame's reason (RFC 6455 section 5.5, without the code).
+local LONGEST_REASON = 123
+
 -- What codes of close frames mean (RFC 6455 section 7.4.1, and the registry of IANA).
 local MEANINGS = {
   [1000] = "normal closure", [1001] = "going away", [1002] = "protocol error", [1003] = "unsupported data",
@@ -144,6 +147,9 @@ function does:close(text)
   if not is_known and not (number >= 3000 and number <= 4999) then
     return self:fail("the code of /close is 1000 to 1003, 1007 to 1014, or 3000 to 4999")
   end
+  if #reason > LONGEST_REASON then
+    return self:fail(("the reason of /close has at most %d bytes, not %d"):format(LONGEST_REASON, #reason))
+  end
   self:close(number, reason)
 end
 
@@ -178,13 +184,7 @@ function Talk:begin()
   self:say("connected to " .. opening.shown(self.url)
     .. (conn.subprotocol and ", subprotocol " .. conn.subprotocol or ""), "green")
   if values.verbose then
-    local names = {}
-    for name in pairs(conn.response_headers) do names[#names + 1] = name end
-    table.sort(names)
-    for _, name in ipairs(names) do
-      local value = conn.response_headers[name]
-      self:say(("  %s: %s"):format(name, type(value) == "table" and table.concat(value, "\n    ") or value))
-    end
+    for _, line in ipairs(failure.headers(conn.response_headers)) do self:say(line) end
     local tls = conn.tls
     if tls then self:say(("  certificate of %s, SHA-256 %s"):format(tls.subject or "?", tls.fingerprint or "?")) end
   end
@@ -196,7 +196,7 @@ function Talk:begin()
     return
   end
   self.input = input.start(function(line) self:line(line) end, function(why)
-    output.entered()
+    output.leave_prompt()
     if why then self:fail("the input cannot be read: " .. why) end
     if not self.is_ours then self:finish() end
   end)
@@ -241,7 +241,7 @@ end
 --- ended(): says how the conversation has ended. Returns the exit status.
 function Talk:ended()
   local conn = self.conn
-  output.entered()
+  output.leave_prompt()
   if not self.is_open then
     if opening.signal_status() then return opening.signal_status() end
     local why = self.why or "unknown"
@@ -287,7 +287,7 @@ function connect.run(values, url)
   if not conn then return nil, wrong end
   talk.conn = conn
   opening.on_signal(function() talk:close(1001) end)
-  opening.run(function() return is_over end)
+  if not opening.run(function() return is_over end) then return opening.signal_status() end
   if output.broken then return STATUS.failed end
   return talk:ended()
 end

@@ -14,28 +14,34 @@ local SECRET = { ["set-cookie"] = true, authorization = true, ["proxy-authorizat
 -- No certificate has this fingerprint.
 local NONE = ("00"):rep(32)
 
---- certificate(url, values): returns the SHA-256 fingerprints of the server's certificate and of its key, or nothing.
+--- Returns the SHA-256 fingerprints of the server's certificate and of its key, or nothing.
 -- It asks for a certificate that does not exist, so nothing of the request is sent to a server that is not trusted.
-function failure.certificate(url, values)
+local function certificate_of(url, values)
   local options = opening.options(values)
   options.ssl_verify, options.ssl_cafile, options.ssl_fingerprint, options.redirects = "none", nil, NONE, nil
   local _, why = opening.attempt(url, options)
   return tostring(why):match "fingerprint mismatch: it is (%x[%x:]+%x), that of its public key (%S+)"
 end
 
---- response(response, is_discreet): returns the lines for a response that has refused the upgrade.
-function failure.response(response, is_discreet)
+--- headers(headers, is_discreet): returns the lines for the headers of a response.
+function failure.headers(headers, is_discreet)
   local lines, names = {}, {}
-  for name in pairs(response.headers or {}) do names[#names + 1] = name end
+  for name in pairs(headers or {}) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do
-    local value = response.headers[name]
+    local value = headers[name]
     for _, one in ipairs(type(value) == "table" and value or { value }) do
       if is_discreet and SECRET[name] then one = "(hidden)" end
       if is_discreet and name == "location" then one = opening.shown(one) end
       lines[#lines + 1] = ("  %s: %s"):format(name, one)
     end
   end
+  return lines
+end
+
+--- Returns the lines for a response that has refused the upgrade.
+local function of_response(response, is_discreet)
+  local lines = failure.headers(response.headers, is_discreet)
   local body = (response.body or ""):gsub("%s+$", "")
   if body ~= "" then lines[#lines + 1] = "  " .. body:gsub("\r?\n", "\n  ") end
   return lines
@@ -44,9 +50,9 @@ end
 --- lines(url, values, why, response, is_discreet): returns the lines to print below why a connection could not be
 -- opened.
 function failure.lines(url, values, why, response, is_discreet)
-  if response then return failure.response(response, is_discreet) end
+  if response then return of_response(response, is_discreet) end
   if opening.status_of(why) ~= opening.STATUS.tls or opening.signal_status() then return {} end
-  local certificate, key = failure.certificate(url, values)
+  local certificate, key = certificate_of(url, values)
   if not certificate then return {} end
   return {
     "  the server's certificate has the fingerprint (SHA-256)",

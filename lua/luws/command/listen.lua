@@ -4,7 +4,7 @@ luws listen: a server to try clients with. It echoes, broadcasts, or greets.
 
 local _, import = ...
 local luws, opening, output = import("luws"), import("command/opening"), import("command/output")
-local reactor, server = import("reactor").public, import("server").public
+local server = import("server").public
 
 local STATUS = opening.STATUS
 
@@ -75,7 +75,7 @@ function listen.run(values, port)
   local host, actual = srv:address()
   output.say(("listening at ws://%s:%d/"):format(host:find ":" and "[" .. host .. "]" or host, actual), "green")
   opening.on_signal(function() srv:close { timeout = 2 } end)
-  while not srv:is_closed() and not output.broken do reactor.step() end
+  opening.run(function() return srv:is_closed() end)
   return opening.signal_status() or STATUS.ended
 end
 

@@ -86,29 +86,31 @@ function opening.status_of(why, response)
   return why:find "^Failed SSL" and STATUS.tls or STATUS.unconnected
 end
 
---- Signals. The first one is to end what goes on; the next one does what is usual.
-local handles, came = {}, nil
+-- Signals: the first one that has come, and whether there was another.
+local came, is_urgent = nil, false
 
---- on_signal(f): calls f() at the first signal that asks the command to end.
+--- on_signal(f): calls f() at the first signal that asks the command to end. At the next one it ends at once.
 function opening.on_signal(f)
   for _, name in ipairs { "INT", "TERM", "HUP" } do
-    local ok, handle = pcall(reactor.watch_signal, name, function()
+    pcall(reactor.watch_signal, name, function()
+      is_urgent = came ~= nil
       came = came or name
-      for _, each in ipairs(handles) do each:cancel() end
-      f()
+      if not is_urgent then f() end
     end)
-    if ok then handles[#handles + 1] = handle end
   end
 end
 
 --- signal_status(): returns the exit status after a signal, or nil if none has come.
 function opening.signal_status() return came and STATUS[came] end
 
---- run(is_over): has the reactor go on until is_over() returns true, or nothing is left to drive.
+--- run(is_over): has the reactor go on until is_over() returns true, or nothing is left to drive. Returns false if the
+-- command is to end at once.
 function opening.run(is_over)
   while not is_over() and not output.broken do
+    if is_urgent then return false end
     if reactor.step() == 0 then break end
   end
+  return true
 end
 
 --- attempt(url, options): opens a connection, and waits for that. Returns it; or nil, why not, and the response of the

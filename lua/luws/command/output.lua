@@ -27,8 +27,10 @@ local function set(name)
   return value ~= nil and value ~= ""
 end
 
+local IS_DUMB = os.getenv "TERM" == "dumb"
+
 local function colour(name, text, is_terminal)
-  if not is_terminal or set "NO_COLOR" or os.getenv "TERM" == "dumb" then return text end
+  if not is_terminal or set "NO_COLOR" or IS_DUMB then return text end
   return COLOURS[name] .. text .. "\27[0m"
 end
 
@@ -55,12 +57,18 @@ function output.prompt()
   has_prompt = true
 end
 
---- over_prompt(print, ...): calls print(...), which begins where the prompt is.
-local function over_prompt(print, ...)
-  local had = has_prompt
-  if had then write(io.stdout, "\r") end
+--- leave_prompt(): removes the prompt.
+function output.leave_prompt()
+  if has_prompt then write(io.stdout, IS_DUMB and "\r" or "\r\27[K") end
   has_prompt = false
-  print(...)
+end
+
+--- over_prompt(print): calls print(), which begins where the prompt is. What was typed there is not shown any more, but
+-- the terminal still has it, and shows it again at Ctrl-R.
+local function over_prompt(print)
+  local had = has_prompt
+  output.leave_prompt()
+  print()
   if had then output.prompt() end
 end
 

@@ -1,0 +1,134 @@
+-- The options of the command line: each does what its help says.
+
+local command = require "spec.support.command"
+local scripted = require "spec.support.scripted"
+local servers = require "spec.support.servers"
+local unpack = require "spec.support.compat".unpack
+
+local function closing(code)
+  return scripted.frame { opcode = "close", payload = scripted.close_payload(code, "") }
+end
+
+describe("luws connect", function()
+  local peer
+
+  after_each(function()
+    if peer then peer:close() end
+    peer = nil
+  end)
+
+  --- connect(script, input, ...): connects to a peer with this script. Returns what is printed, the status, and what
+  -- the peer has seen.
+  local function connect(script, input, ...)
+    peer = scripted.peer(script)
+    local arguments = { ... }
+    arguments[#arguments + 1] = peer.url
+    local output, said, status = command.run(input, "connect", unpack(arguments))
+    return output .. said, status, peer:result()
+  end
+
+  -- the options, and what is in the request
+  for _, case in ipairs {
+    { { "-H", "X-A: b", "-H", "X-A:c" }, "\nX%-A: b, c\r\n" },
+    { { "-H", "Cookie: a=1", "--header", "Cookie: b=2" }, "\nCookie: a=1; b=2\r\n" },
+    { { "-s", "one", "--subprotocol=two" }, "\nSec%-WebSocket%-Protocol: one, two\r\n" },
+    { { "--compress" }, "\nSec%-WebSocket%-Extensions: permessage%-deflate" },
+    { { "--auth", "me:hush" }, "^GET / HTTP/1.1\r\n" }, -- over ws, Basic has to be asked for
+  } do
+    it("asks for what these say: " .. table.concat(case[1], " "), function()
+      local _, status, seen =
+        connect({ { "upgrade" }, { "send", closing(1000) }, { "read_to_eof" } }, "", unpack(case[1]))
+      assert.matches(case[2], seen.head)
+      assert.is_nil(seen.head:find "hush")
+      assert.equal(0, status)
+    end)
+  end
+
+  -- the input, with --slash, and the first frame
+  for _, case in ipairs {
+    { "/ping a b\n", 9, "a b" },
+    { "/pong\n", 10, "" },
+    { "/binary 00ff\n", 2, "\0\255" },
+    { "/close\n", 8, "\3\232" },
+    { "/close 4001 bye now\n", 8, "\15\161bye now" },
+    { "/quit\n", 8, "\3\232" },
+    { "//quit\n", 1, "/quit" },
+  } do
+    it("obeys " .. case[1]:gsub("\n", ""), function()
+      local _, status, seen =
+        connect({ { "upgrade" }, { "read_frame" }, { "send", closing(1000) }, { "read_to_eof" } }, case[1], "--slash")
+      assert.same({ case[2], case[3] }, { seen.frames[1].opcode, seen.frames[1].payload })
+      assert.equal(0, status)
+    end)
+  end
+
+  it("pings a silent server, which is lost if it does not answer", function()
+    local said, status, seen = connect({ { "upgrade" }, { "read_frame" }, { "hold" } }, "", "--ping", "0.1", "-w", "9")
+    assert.equal(9, seen.frames[1].opcode)
+    assert.matches("\nlost: [^\n]*timeout\n$", said)
+    assert.equal(6, status)
+  end)
+
+  it("says what the server has said that has refused it", function()
+    local said, status = connect({
+      { "upgrade", response = "HTTP/1.1 403 No\r\nX-Why: because\r\nContent-Length: 8\r\n\r\nGo away\n" },
+      { "read_to_eof" },
+    }, "")
+    assert.matches("^cannot open [^\n]*: upgrade failed; HTTP/1.1 403 No\n", said)
+    assert.truthy(said:find("\n  x-why: because\n  Go away\n", 1, true), said)
+    assert.equal(5, status)
+  end)
+
+  it("goes through a proxy that it is told of, or that the environment names", function()
+    local proxy = "http://127.0.0.1:" .. servers.start("tinyproxy").open
+    local url = servers.url("demo", "ws", "/echo")
+    local output, said, status = command.run("a\n", "connect", "-w", "0.3", "--proxy", proxy, url)
+    assert.same({ "a\n", 0 }, { output, status }, said)
+    output, said, status = command.shell(("http_proxy=%s timeout 20 %s 2>$errors"):format(proxy,
+      command.line("connect", "-x", "a", "-w", "0.3", "--proxy", "env", url)))
+    assert.same({ "a\n", 0 }, { output, status }, said)
+    output, said, status = command.run("", "connect", "--proxy", "http://127.0.0.1:1", url)
+    assert.matches("^cannot open [^\n]*: Proxy failed: connection refused\n", said)
+    assert.same({ "", 3 }, { output, status })
+  end)
+
+  it("gives up after --timeout", function()
+    peer = scripted.silent()
+    local _, said, status = command.run("", "connect", "--timeout", "0.2", peer.url)
+    assert.matches("^cannot open [^\n]*: [^\n]*: timeout\n", said)
+    assert.equal(3, status)
+  end)
+end)
+
+describe("luws listen", function()
+  --- listen(arguments, signal, script): runs a script while luws listens; $url in it is where. Returns the same as
+  -- command.shell.
+  local function listen(arguments, signal, script)
+    return command.shell(([[
+      %s 2>$errors & wait_for grep -q listening $errors
+      url=$(sed -n 's/^listening at //p' $errors)
+      %s
+      kill -%s $!; wait $!]]):format(command.line("listen", "0", unpack(arguments)), script, signal))
+  end
+
+  it("speaks subprotocols and compresses, if it is told to", function()
+    local words = { "-v", "-s", "b", "-s", "a", "--compress", "-w", "0", "-x", "" }
+    local script = command.line("connect", unpack(words)) .. ' "$url" 2>&1'
+    local output, _, status = listen({ "-s", "a", "--compress" }, "INT", script)
+    assert.matches("subprotocol a\n", output)
+    assert.matches("\n  sec%-websocket%-extensions: permessage%-deflate", output)
+    assert.equal(130, status)
+    output, _, status = listen({ "--host", "::1" }, "HUP", script)
+    assert.matches("^connected to ws://%[::1%]:%d+/\n", output)
+    assert.is_nil(output:find "permessage")
+    assert.equal(129, status)
+  end)
+
+  it("says that a port is in use", function()
+    local peer = scripted.silent()
+    local output, said, status = command.run("", "listen", tostring(peer.port))
+    peer:close()
+    assert.same({ "", "cannot listen at port " .. peer.port .. ": Listening on 127.0.0.1:" .. peer.port
+      .. " failed: address already in use\n", 3 }, { output, said, status })
+  end)
+end)
