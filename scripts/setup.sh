@@ -145,6 +145,7 @@ needs_test() {
     need_program npm npm
     need_program chromium chromium
     need_program tmux tmux
+    need_program curl curl
 }
 
 needs_autobahn() {

@@ -1,36 +1,56 @@
-"""A client of another author (Python's websockets) for a server that echoes: websockets_client.py URL DEFLATE
+"""A client of another author (Python's websockets) for a server that echoes: websockets_client.py CAFILE URL...
 
-Prints a line for each thing that came back as it should.
+Does with each URL what ws_client.js does, and prints the same lines: each says what came back as it should.
 """
 
+import hashlib
+import ssl
 import sys
 
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-URL, DEFLATE = sys.argv[1], sys.argv[2] == "deflate"
+CAFILE, *URLS = sys.argv[1:]
+PATIENCE = 10  # seconds
+MESSAGES = ["", "Hello", "\N{GREEK SMALL LETTER KAPPA}" * 1000, b"", bytes(range(256)) * 4000,
+            *("x" * length for length in (125, 126, 65535, 65536))]
 
 
-def main():
-    options = {"compression": "deflate" if DEFLATE else None, "max_size": 1 << 24}
-    with connect(URL, subprotocols=["chat", "echo"], **options) as socket:
-        print("subprotocol", socket.subprotocol)
-        print("extensions", [extension.name for extension in socket.protocol.extensions])
-        for message in ["", "Hello", "\N{GREEK SMALL LETTER KAPPA}" * 1000, b"", bytes(range(256)) * 4000]:
-            socket.send(message)
-            assert socket.recv(timeout=10) == message
-        print("messages")
-        socket.send(["frag", "men", "ted"])
-        assert socket.recv(timeout=10) == "fragmented"
-        print("fragments")
-        assert socket.ping(b"ping").wait(10)
-        print("ping")
-        socket.close(4001, "bye")
-    print("closed", socket.protocol.close_rcvd.code)
-    with connect(URL + "close", **options) as socket:
+def session(url):
+    options = {"max_size": 1 << 24, "source_address": ("127.0.0.2", 0)}
+    if url.startswith("wss"):
+        options["ssl"] = ssl.create_default_context(cafile=CAFILE)
+    for compression in ("deflate", None):
+        with connect(url + "echo", subprotocols=["chat", "echo"], compression=compression, **options) as socket:
+            extensions = [extension.name for extension in socket.protocol.extensions]
+            print("open", socket.subprotocol, *extensions)
+            for message in MESSAGES:
+                socket.send(message)
+                assert socket.recv(timeout=PATIENCE) == message
+            print("messages")
+            socket.send(["frag", "men", "ted"])
+            assert socket.recv(timeout=PATIENCE) == "fragmented"
+            assert socket.ping(b"ping").wait(PATIENCE)
+            print("fragments, and a pong")
+            socket.close(4001, "bye")
+        print("closed", socket.protocol.close_rcvd.code)
+    with connect(url + "many", **options) as socket:
+        # All that the server sends, while this end sends nothing; and its order.
+        digest = hashlib.sha256()
+        for count in range(1000):
+            data = socket.recv(timeout=PATIENCE)
+            assert int(data[:4]) == count
+            digest.update(data)
+        print("many", digest.hexdigest()[:8])
         try:
-            socket.recv(timeout=10)
-        except Exception as error:
-            print("server", error.rcvd.code, error.rcvd.reason)
+            socket.recv(timeout=PATIENCE)
+        except ConnectionClosed as error:
+            print("the server closes", error.rcvd.code, error.rcvd.reason)
+    try:
+        connect(url + "secret", **options)
+    except InvalidStatus as error:
+        print("refused", error.response.status_code, error.response.body.decode())
 
 
-main()
+for each in URLS:
+    session(each)

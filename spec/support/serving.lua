@@ -124,6 +124,24 @@ function serving.upgrade(path, ...)
     "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", ...)
 end
 
+--- run(...): runs a program with these arguments, and steps until it has ended. Returns its output (both streams), and
+-- its exit status.
+function serving.run(...)
+  local words, path = { ... }, os.tmpname()
+  for i, word in ipairs(words) do words[i] = "'" .. tostring(word):gsub("'", "'\\''") .. "'" end
+  local command = ("timeout %d %s"):format(serving.PATIENCE, table.concat(words, " "))
+  os.execute(("(%s; echo \"status $?\") >%s 2>&1 </dev/null &"):format(command, path))
+  local output, status
+  serving.till(function()
+    local file = assert(io.open(path))
+    output, status = file:read("*a"):match "^(.*)status (%d+)\n$"
+    file:close()
+    return status
+  end)
+  os.remove(path)
+  return output, tonumber(status)
+end
+
 --- over(): ends all of it, and checks that the reactor has nothing more to do in time. The log is printed again.
 function serving.over()
   log.stop()
