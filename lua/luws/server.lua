@@ -146,10 +146,14 @@ function Server:route(prefix, given)
   return self
 end
 
---- stats(): returns how many connections were accepted, how many requests were refused, and how many are open.
+--- stats(): returns how many connections were accepted, how many requests were refused, and how many connections are
+-- open; how many messages they have received and sent, all together, and how many bytes of data are in those.
 function Server:stats()
   local owner = self.owner
-  return { accepted = owner.accepted, refused = owner.refused_count, open = owner.open_count }
+  local found = { accepted = owner.accepted, refused = owner.refused_count, open = owner.open_count }
+  found.messages_received, found.bytes_received, found.messages_sent, found.bytes_sent =
+    native.traffic_counts(owner.traffic)
+  return found
 end
 
 return { public = public }

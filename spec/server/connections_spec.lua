@@ -33,6 +33,31 @@ describe("a server's connection", function()
     assert.same({ 0, 1 }, { s.srv:count(), s.srv:stats().accepted })
   end)
 
+  it("counts in the server's statistics, with the data of its messages", function()
+    local taken = {}
+    local s = serving.start {
+      sink = function(conn) return conn.path == "/sink" and require("ltn12").sink.table(taken) end,
+      on_message = echo, fragment_size = 1000, deflate = { server_no_context_takeover = true },
+    }
+    local one, two = s:connect("/", { deflate = true }), s:connect "/sink"
+    for _, data in ipairs { "Hello", "", ("x"):rep(2000) } do luws.wssend(one.conn, 2, data) end
+    luws.wssend(one.conn, 9, "a ping")
+    till(function() return #one.told == 3 end)
+    luws.wssend(two.conn, 1, ("y"):rep(100000))
+    till(function() return #table.concat(taken) == 100000 end)
+    assert.equal(2, s.srv:broadcast(nil, 1, ("z"):rep(100)))
+    local parts = { "ab", "c" }
+    luws.wssend(s.conns[2], 1, function() return table.remove(parts, 1) end)
+    till(function() return #two.told == 2 end)
+    luws.wsclose(one.conn)
+    till(function() return s.srv:count() == 1 end)
+    s:raw(serving.request("GET / HTTP/1.1", "Connection: close"))
+    assert.same({
+      accepted = 3, refused = 1, open = 1, messages_received = 4, bytes_received = 102005,
+      messages_sent = 6, bytes_sent = 2005 + 200 + 3,
+    }, s.srv:stats())
+  end)
+
   it("tells the code of a client that was gone before the answer", function()
     local s = serving.start { on_message = echo }
     for _, case in ipairs {

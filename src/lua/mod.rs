@@ -20,6 +20,7 @@ mod room;
 mod session;
 mod socket;
 mod tls;
+mod traffic;
 mod value;
 
 use std::cell::{Cell, RefCell};
@@ -60,6 +61,7 @@ const FUNCTIONS: &[&[(&CStr, Native)]] = &[
     listener::FUNCTIONS,
     room::FUNCTIONS,
     relay::FUNCTIONS,
+    traffic::FUNCTIONS,
     files::FUNCTIONS,
     socket::FUNCTIONS,
     poller::FUNCTIONS,

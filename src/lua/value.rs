@@ -12,6 +12,7 @@ use super::raw::SignalWatch;
 use super::room::Room;
 use super::session::LuaSession;
 use super::socket::Socket;
+use super::traffic::Traffic;
 use crate::cookies::Jar;
 use crate::http::{Header, HeaderError};
 use crate::net::tcp::Dial;
@@ -30,6 +31,7 @@ pub(super) enum Handle {
     /// A signal that is watched, until that is ended.
     Signal(Rc<RefCell<Option<SignalWatch>>>),
     Room(Rc<RefCell<Room>>),
+    Traffic(Rc<Traffic>),
     /// A virtual clock: the time it shows, in seconds.
     Clock(Rc<Cell<f64>>),
 }

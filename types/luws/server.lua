@@ -203,7 +203,17 @@ function server:count() end
 ---@return string? message
 function server:route(prefix, handlers) end
 
----@return { accepted: integer, refused: integer, open: integer }
+---What a server has done, in numbers.
+---@class luws.ServerStats
+---@field accepted integer connections
+---@field refused integer requests
+---@field open integer connections that are open
+---@field messages_received integer
+---@field bytes_received integer bytes of their data
+---@field messages_sent integer
+---@field bytes_sent integer bytes of their data
+
+---@return luws.ServerStats
 function server:stats() end
 
 ---For outer loops: the reactor's descriptor.

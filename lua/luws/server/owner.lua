@@ -23,6 +23,7 @@ function owners.new(read)
   local opening, shared = read.opening, read.shared
   local trusted = {}
   for _, address in ipairs(read.own.trusted_proxies or {}) do trusted[address] = true end
+  local traffic = native.traffic()
   local self = setmetatable({
     secure = nil, -- the parameters of sessions with TLS
     handlers = read.handlers, own = read.own, opening = opening, shared = shared, trusted = trusted,
@@ -30,7 +31,7 @@ function owners.new(read)
     alive = {}, -- the states of which something is left
     half_open = {}, half_open_count = 0, -- those that are not open yet, and never were
     open = {}, open_count = 0, -- connections
-    accepted = 0, refused_count = 0, ids = 0,
+    accepted = 0, refused_count = 0, ids = 0, traffic = traffic,
     closing = false, -- whether the server is being closed
     abort = nil, abort_at = nil, -- the timer that ends what is left then, and its time
     rooms = rooms.new(read.own.slow),
@@ -38,7 +39,7 @@ function owners.new(read)
       role = "http", max_payload_size = opening.max_payload_size, fragment_size = opening.fragment_size,
       validate_utf8 = opening.validate_utf8, allow_long_lengths = opening.allow_long_lengths,
       coalesce = opening.coalesce, max_buffered = opening.max_buffered, deflate = read.deflate, clock = clock.native,
-      seed = world.seed and world.seed(),
+      seed = world.seed and world.seed(), traffic = traffic,
     },
   }, Owner)
   if read.acceptor then self:use(read.acceptor) end

@@ -18,10 +18,11 @@ use crate::tls::{Acceptor, ServerOptions};
 /// `session(parameters)`: a session (a client's has its first bytes queued) and its number; or `nil`, the error, and
 /// the hop that cannot even begin, "tls" or "proxy", if it is one.
 ///
-/// Parameters of both roles: `role` ("server", "http" for a server that answers requests of all kinds, "ask" for a client
-/// that makes such requests, or nil), `seed` (of nonces and masking keys, for tests), `clock` (a virtual one or nil), `max_payload_size`, `use_masking`,
-/// `fragment_size`, `validate_utf8`, `allow_long_lengths`, `coalesce` and `max_buffered` (bytes), `deflate` (a table with
-/// everything that [`options`] reads, or nil). Server only: `acceptor`, or `certificate` and `key` (PEM); nil without
+/// Parameters of both roles: `role` ("server", "http" for a server that answers requests of all kinds, "ask" for a
+/// client that makes such requests, or nil), `seed` (of nonces and masking keys, for tests), `clock` (a virtual one or
+/// nil), `traffic` (what counts messages, or nil), `max_payload_size`, `use_masking`, `fragment_size`, `validate_utf8`,
+/// `allow_long_lengths`, `coalesce` and `max_buffered` (bytes), `deflate` (a table with everything that [`options`]
+/// reads, or nil). Server only: `acceptor`, or `certificate` and `key` (PEM); nil without
 /// TLS. Client only: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`), `subprotocols` (array),
 /// `secure`, `tls` (with LuaSec's names) and `proxy` (a table or nil, like `deflate`, with `tls` for one that is reached
 /// over TLS). For the role "ask" also what [`asked`] reads.
@@ -32,10 +33,14 @@ pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Repl
         Value::Handle(Handle::Clock(clock)) => Some(Rc::clone(clock)),
         _ => None,
     };
+    let traffic = match parameters.get("traffic") {
+        Value::Handle(Handle::Traffic(traffic)) => Some(Rc::clone(traffic)),
+        _ => None,
+    };
     let (why, step) = match session(context, parameters) {
         Ok(session) => {
             let limits = ["coalesce", "max_buffered"].map(|name| parameters.get(name).size());
-            return match LuaSession::new(session, context, clock, limits) {
+            return match LuaSession::new(session, context, clock, traffic, limits) {
                 Ok((session, number)) => vec![Handle::Session(session).into(), number.into()],
                 Err(why) => failure(why.into_owned()),
             };

@@ -80,6 +80,11 @@ pub(in crate::lua) struct Lent {
 }
 
 impl Lent {
+    /// Whether it is a message, or a piece of one.
+    fn is_data(&self) -> bool {
+        self.is_message() || matches!(self.number, PIECE | LAST)
+    }
+
     /// Whether it is a whole message.
     pub(in crate::lua) fn is_message(&self) -> bool {
         self.number == Opcode::Text as u8 || self.number == Opcode::Binary as u8
@@ -256,9 +261,15 @@ impl LuaSession {
 
     /// Notes that the lent data were copied. Returns whether to deliver them: the connection may have ended meanwhile.
     pub(in crate::lua) fn handed_over(&self) -> bool {
-        self.lent.set(None);
-        self.handed.set(!self.retired.get());
-        self.handed.get()
+        let lent = self.lent.take();
+        let is_delivered = !self.retired.get();
+        self.handed.set(is_delivered);
+        if let (Some(traffic), Some(lent), true) = (&self.traffic, lent, is_delivered)
+            && lent.is_data()
+        {
+            traffic.receive(lent.length, lent.number != PIECE);
+        }
+        is_delivered
     }
 
     /// Keeps lent data that could not be copied; the event is returned again.

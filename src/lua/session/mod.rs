@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use super::Context;
 use super::socket::Socket;
+use super::traffic::Traffic;
 use crate::protocol::connection::Connection;
 use crate::session::{Failure, Liveness, Session};
 
@@ -39,6 +40,8 @@ pub(super) struct LuaSession {
     number: Cell<Option<f64>>,
     /// The virtual clock, if there is one.
     clock: Option<Rc<Cell<f64>>>,
+    /// Where messages are counted, if they are.
+    traffic: Option<Rc<Traffic>>,
     inner: RefCell<Option<Inner>>,
     /// An event was handed over, and nothing has been done with it yet.
     handed: Cell<bool>,
@@ -115,6 +118,7 @@ impl LuaSession {
         session: Session,
         context: &Rc<Context>,
         clock: Option<Rc<Cell<f64>>>,
+        traffic: Option<Rc<Traffic>>,
         [coalesce, max_buffered]: [usize; 2],
     ) -> Result<(Rc<Self>, f64), Reason> {
         let inner = Inner {
@@ -130,6 +134,7 @@ impl LuaSession {
             context: Rc::clone(context),
             number: Cell::new(None),
             clock,
+            traffic,
             inner: RefCell::new(Some(inner)),
             handed: Cell::new(false),
             last: Cell::new(0),

@@ -253,7 +253,11 @@ impl LuaSession {
             if session.outgoing_len() == 0 {
                 storage.take_back_output(session);
             }
-        })
+        })?;
+        if let Some(traffic) = self.traffic.as_ref().filter(|_| !opcode.is_control()) {
+            traffic.send(data.len(), fin);
+        }
+        Ok(())
     }
 
     pub(super) fn queue(
@@ -282,6 +286,9 @@ impl LuaSession {
         match inner.session.send_shared(message) {
             Ok(()) => {
                 self.unwritten.set(true);
+                if let Some(traffic) = &self.traffic {
+                    traffic.send(message.data().len(), true);
+                }
                 Delivery::Queued
             }
             Err(SendError::NotOpen | SendError::Closing) => Delivery::Over,
