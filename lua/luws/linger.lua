@@ -169,8 +169,8 @@ function linger.wait(entry, deadline)
   return is_over
 end
 
---- Runs when the Lua state is closed: what is queued has until the last deadline to leave.
-local function close_all()
+--- close_all(): for the end of the Lua state: what is queued has until the last deadline to leave.
+function linger.close_all()
   local now = clock.now()
   local deadline = now
   for entry in pairs(driven) do lingering[#lingering + 1] = entry end
@@ -192,7 +192,7 @@ function linger.watch(state)
   local box = {} -- does not refer to the connection, which may be collected while it lingers
   state.box = box
   box.guard = guard.finaliser(function()
-    if box.entry and not box.entry.over then pcall(close_all) end
+    if box.entry and not box.entry.over then pcall(linger.close_all) end
   end)
 end
 

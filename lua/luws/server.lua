@@ -31,12 +31,17 @@ function public.listen(given)
   if not all then return nil, why end
   local queue = pull.queue(read.handlers)
   local owner = owners.new(read)
-  local self = setmetatable({ owner = owner, listeners = all, tls = read.tls, queue = queue }, meta)
+  local self = setmetatable({
+    owner = owner, listeners = all, tls = read.tls, queue = queue, process = native.process(),
+  }, meta)
   owner.server = self
   for _, listener in ipairs(all) do
     local ok
     ok, why = listener:begin(function() return owner:has_room_to_accept() end,
-      function(...) owner:accept(...) end)
+      function(...)
+        owner:accept(...)
+        shutdown.guard(self)
+      end)
     if not ok then
       for _, one in ipairs(all) do one:close() end
       return nil, "the reactor cannot watch a listener: " .. why

@@ -1,7 +1,5 @@
--- Files that a server answers with, and signals that end it.
+-- Files that a server answers with.
 
-local child = require "spec.support.child"
-local luws = require "luws"
 local server = require "luws.server"
 local serving = require "spec.support.serving"
 
@@ -64,50 +62,5 @@ describe("server.file", function()
     serving.rest(0.02)
     raw:close()
     till(function() return not next(s.srv.owner.alive) end)
-  end)
-end)
-
-describe("run with signals", function()
-  local PROGRAM = [[
-    local luws, server = require "luws", require "luws.server"
-    local srv = assert(server.listen {
-      port = 0, on_open = function(conn)
-        os.execute("P=$PPID; kill -HUP $P; (sleep 0.01; kill -%s $P) &") -- during os.execute, INT is ignored
-        luws.wssend(conn, 1, "last")
-      end,
-    })
-    local _, port = srv:address()
-    local told = {}
-    local conn = luws.wsopen("ws://127.0.0.1:" .. port .. "/", function(_, ...) told[#told + 1] = select(2, ...) end,
-      { wait = false, reactor = require "luws.reactor" })
-    require "luws.reactor".after(10, function() os.exit(3) end)
-    assert(srv:run { signals = true })
-    require "luws.reactor".run(0.1)
-    print(conn.close_code, told[1], server.listen { port = 0 } ~= nil)
-  ]]
-
-  for _, signal in ipairs { "TERM", "INT" } do
-    it(("closes the server on %s, and returns"):format(signal), function()
-      local said, status = child.start { input = PROGRAM:format(signal) }()
-      assert.equal(0, status, said)
-      assert.is_truthy(said:find "1001%s+last%s+true", said)
-    end)
-  end
-
-  it("is for one server at a time", function()
-    local s, other = serving.start(), serving.start()
-    local results
-    require("luws.reactor").after(0.01, function()
-      s.srv:close()
-    end)
-    local ok, why = s.srv:run {
-      signals = true,
-      done = function()
-        results = results or { other.srv:run { signals = true, done = function() return true end } }
-      end,
-    }
-    assert.same({ true, nil }, { ok, why })
-    assert.same({ nil, "reactor: signal INT cannot be watched: it is watched already" }, results)
-    assert.is_true(luws.gettime() > 0)
   end)
 end)

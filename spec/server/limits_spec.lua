@@ -1,4 +1,4 @@
--- What a server bounds: time, connections, queues, turns; and how it ends.
+-- What a server bounds: time, connections, queues, turns.
 
 local child = require "spec.support.child"
 local luws = require "luws"
@@ -219,68 +219,5 @@ describe("a server's connection that is paused", function()
     till(function() return s.events[4] end)
     till(function() return two.conn.close_code end)
     assert.equal(4000, two.conn.close_code)
-  end)
-end)
-
-describe("a server that is closed", function()
-  it("says goodbye to its connections, refuses requests that have begun, and is gone when all have answered", function()
-    local s = serving.start()
-    local client = s:connect()
-    local begun, silent = s:dial(), s:dial()
-    begun:send "GET /"
-    till(function() return s.srv:stats().accepted == 3 end)
-    serving.rest(0.02)
-    luws.wssend(s.conns[1], 1, "last")
-    assert.is_true(s.srv:close())
-    assert.is_nil(s.srv:address())
-    assert.is_nil(socket.connect(s.host, s.port))
-    till(function() return client.conn.close_code end)
-    assert.same({ { 1, "last" }, { false, "receiver error: closed" } }, client.told)
-    assert.same({ 1001, "" }, { client.conn.close_code, client.conn.close_reason })
-    local reply = serving.read(begun)
-    assert.equal(503, status(reply))
-    assert.same({ "", true }, { serving.read(silent) })
-    begun:close()
-    silent:close()
-    assert.is_true(s.srv:run())
-    assert.same({ nil, "closed" }, { s.srv:step(0) })
-    assert.same({ "open", { 1001, "" } }, s.events)
-  end)
-
-  it("aborts after its timeout what does not answer; its code and reason can be chosen", function()
-    local s = serving.start()
-    local raw = s:dial()
-    raw:send(upgrade "/")
-    till(function() return s.conns[1] end)
-    local begun = luws.gettime()
-    s.srv:close { code = 1012, reason = "restart", timeout = 0.1 }
-    s.srv:run()
-    assert.is_true(luws.gettime() - begun < 2)
-    assert.is_truthy(serving.read(raw):find "\136\9\3\244restart$")
-    assert.same({ 1006, "" }, s.events[2])
-    assert.is_true(s.srv:close())
-  end)
-
-  it("can be closed while it asks about a request, which gets a 503", function()
-    local s
-    s = serving.start {
-      on_request = function()
-        s.srv:close()
-        return { status = 200 }
-      end,
-    }
-    assert.equal(503, status(s:raw(request "GET / HTTP/1.1")))
-  end)
-
-  it("can be closed by a handler, and by its options wrongly it is not", function()
-    local s
-    s = serving.start { on_message = function() s.srv:close() end }
-    local client = s:connect()
-    assert.same({ nil, "bad option 'close' (code: whole number from 1000 to 4999 expected, got 3)" },
-      { s.srv:close { code = 3 } })
-    assert.same({ nil, "bad option 'run' (x: unknown)" }, { s.srv:run { x = 1 } })
-    luws.wssend(client.conn, 1, "x")
-    s.srv:run()
-    assert.equal(1001, client.conn.close_code)
   end)
 end)

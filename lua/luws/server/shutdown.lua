@@ -3,9 +3,11 @@ The end of a server: nobody is accepted any more, each connection gets what is q
 are awaited for a while, and the rest is aborted. And the loop that lasts until then.
 --]]
 
-local _, import = ...
-local clock, close, log, reactor = import("clock"), import("close"), import("log"), import("reactor").public
-local exchange, options, quick = import("server/exchange"), import("options"), import("quick")
+local native, import = ...
+local clock, close, guard, linger, log = import("clock"), import("close"), import("guard"), import("linger"),
+  import("log")
+local exchange, options, quick, reactor = import("server/exchange"), import("options"), import("quick"),
+  import("reactor").public
 
 local shutdown = {}
 
@@ -57,6 +59,25 @@ local function begin(self, code, reason)
     local state = quick.state_of(conn)
     if state.phase ~= "closed" then close.close(state, code, reason) end
   end
+end
+
+--- finish(self): ends everything at the end of the Lua state, in which no handler is called any more.
+local function finish(self)
+  begin(self, 1001, "")
+  for _, state in ipairs(keys(self.owner.half_open)) do -- whose response is being sent
+    if state.phase ~= "closed" then close.finish(state, "closed", nil, true) end
+  end
+  linger.close_all()
+end
+
+--- guard(self): sees to it that what is queued gets its time if the Lua state is closed before the server is. Must be
+-- called for each connection: the guard has to be younger than its native objects, to be finalised before them.
+function shutdown.guard(self)
+  local newest = {}
+  self.guarded_by = newest
+  newest.guard = guard.finaliser(function()
+    if self.guarded_by == newest and not native.not_ours(self.process) then pcall(finish, self) end
+  end)
 end
 
 --- close(self, given): closes a server. Returns true; or nil and what is wrong with the options. Closing it again can
