@@ -70,6 +70,19 @@ describe("a request is refused,", function()
     end)
   end
 
+  it("and another origin is one that is not written in the same way, but for upper case", function()
+    local s = serving.start { origins = { "http://Good.example:8080", "null" } }
+    for _, case in ipairs {
+      { "http://good.example:8080", 101 }, { "HTTP://GOOD.EXAMPLE:8080", 101 }, { "null", 101 },
+      { "http://good.example", 403 }, { "https://good.example:8080", 403 }, { "http://good.example:8080/", 403 },
+      { "http://good.example:8080.evil", 403 }, { "x, http://good.example:8080", 403 },
+    } do
+      local reply = s:raw(upgrade("/", "Origin: " .. case[1]) .. "\136\128\0\0\0\0",
+        function(all) return all:find "connect\n$" or all:find "\136%z$" end)
+      assert.equal(case[2], parse(reply).status, case[1])
+    end
+  end)
+
   it("and the connection ends unless the next request can be told from the rest of this one", function()
     local s = serving.start()
     for _, case in ipairs {
@@ -198,6 +211,39 @@ describe("a server answers", function()
     luws.wsclose(client)
   end)
 
+  it("later for at most answer_timeout, and nobody who has gone away meanwhile", function()
+    local asked = {}
+    local s = serving.start {
+      answer_timeout = 0.1,
+      on_request = function(one)
+        asked[#asked + 1] = one
+        return server.later
+      end,
+    }
+    local gone = s:dial()
+    gone:send(request "GET /gone HTTP/1.1")
+    till(function() return asked[1] end)
+    gone:close()
+    local texts = log.capture(function()
+      local reply = s:raw(request "GET /kept HTTP/1.1" .. upgrade "/next", function(all)
+        local _, count = all:gsub("in time\n", "")
+        return count == 2
+      end)
+      local response, rest = parse(reply)
+      assert.same({ 503, "5", "the request was not answered in time\n" },
+        { response.status, response.headers["retry-after"], response.body })
+      assert.equal(503, parse(rest).status)
+    end)
+    assert.same({
+      'luws: a request for "/kept" was not answered in time', 'luws: a request for "/next" was not answered in time',
+    }, texts)
+    for _, one in ipairs(asked) do
+      assert.same({ nil, "the request is over" }, { one:refuse { status = 200 } })
+      assert.same({ nil, "the request is over" }, { one:accept() })
+    end
+    assert.equal(2, s.srv:stats().refused)
+  end)
+
   it("requests below the path of a route by its handlers, the longest path first", function()
     local s = serving.start { on_request = function() return { body = "server" } end }
     local function says(text) return { on_request = function() return { body = text } end } end
@@ -241,6 +287,7 @@ describe("a server answers", function()
       { function(offered) return offered[2] end, 101, "b" },
       { function() end, 101, nil },
       { function() return "c" end, 500, nil },
+      { function() return "A" end, 500, nil },
       { function() error "x" end, 500, nil },
     } do
       choice = case[1]

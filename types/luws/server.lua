@@ -66,6 +66,7 @@ function request:refuse(response) end
 ---@field on_close? fun(conn: luws.ServedConnection, code: integer, reason: string)
 ---@field methods? string|string[] default: GET and HEAD
 ---@field max_body? integer default: 0, which takes no body
+---@field answer_timeout? number for a request that is answered later, in seconds; default: 60
 ---@field origins? string|string[] default: any
 ---@field subprotocols? string|string[]
 ---@field select_subprotocol? fun(request: luws.Request, offered: string[]): string?

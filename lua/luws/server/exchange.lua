@@ -88,10 +88,10 @@ local function called(state, what, f, ...)
   return ok, result
 end
 
---- Returns whether a list has this value, ignoring case.
+--- Returns whether a list has this value.
 local function lists(list, value)
   for _, element in ipairs(list) do
-    if element:lower() == value:lower() then return true end
+    if element == value then return true end
   end
   return false
 end
@@ -139,7 +139,7 @@ local function upgrade(state, given)
   local request, handlers = ex.request, ex.handlers
   local status, text = native.upgrade_problem(session)
   if status then return refuse(state, status, text) end
-  if handlers.origins and not (request.origin and lists(handlers.origins, request.origin)) then
+  if handlers.origins and not (request.origin and lists(handlers.origins, request.origin:lower())) then
     return refuse(state, 403, "this origin may not connect")
   end
   if not owner:has_room() then return refuse(state, 503, "too many connections") end
@@ -169,7 +169,7 @@ local function wait_for_answer(state)
   local ex = state.exchange
   local request = ex.request
   ex.stage = "asked"
-  state.deadline = math.huge
+  state.deadline = clock.now() + ex.handlers.answer_timeout
   -- What is answered outside of a turn is done in the next one.
   local function answering(f)
     return function(given)
@@ -256,10 +256,14 @@ local function next_request(state, now)
   state.deadline = now + KEEP_ALIVE
 end
 
---- timed_out(state): ends a connection whose time is over.
+--- timed_out(state): gives up a request that the client or the program has not completed in time.
 local function timed_out(state)
   local ex = state.exchange
-  if ex.stage ~= "head" or not (ex.has_begun or ex.request) then return finish(state, "timeout") end
+  if ex.stage == "asked" then
+    log.warning("a request for %s was not answered in time", log.bytes(ex.request.target))
+    return refuse(state, 503, "the request was not answered in time")
+  end
+  if not (ex.has_begun or ex.request) then return finish(state, "timeout") end
   -- Of a request that is not complete there is no method.
   ex.request = ex.request or { method = "GET", target = "" }
   local response = responses.refusal(408, "the request was not complete in time")
@@ -309,14 +313,14 @@ function exchange.step(state, now)
       if ex.count > 0 then state.deadline = now + state.opening.upgrade_timeout end
     end
     if next_event(state) then return false, false, now end
-    if state.ended then
-      finish(state, state.ended)
-      return false, false, now
-    end
-    if now >= state.deadline then
-      timed_out(state)
-      return false, false, now
-    end
+  end
+  if state.ended then
+    finish(state, state.ended)
+    return false, false, now
+  end
+  if now >= state.deadline then
+    timed_out(state)
+    return false, false, now
   end
   -- What has come may have to be answered by TLS, and nobody tells that there still is room for that.
   local is_sendable = native.sendable(session) > 0

@@ -88,6 +88,18 @@ local function methods(value)
   return set
 end
 
+--- Reads the option origins: returns an array of origins as browsers write them, in lower case (RFC 6454 section 6.2).
+local function origins(value)
+  local list, wrong = list_of("origin")(value)
+  for i, origin in ipairs(list or {}) do
+    if origin ~= "null" and not origin:find "^%a[%w+.-]*://[^/?#]*$" then
+      return nil, ("'%s' is not an origin, such as https://example.com"):format(origin)
+    end
+    list[i] = origin:lower()
+  end
+  return list, wrong
+end
+
 local function given_fd(value)
   if value == "systemd" then return value end
   local number, wrong = options.whole(0)(value)
@@ -111,8 +123,9 @@ local handler_rows = {
   { "on_drain", nil, OPTIONAL }, -- on_drain(conn): its queue is empty again
   { "on_close", nil, OPTIONAL }, -- on_close(conn, code, reason)
   { "methods", methods { "GET", "HEAD" }, methods }, -- of requests
+  { "answer_timeout", 60, options.at_least(0) }, -- s for a request that is answered later
   { "max_body", 0, options.whole(0) }, -- bytes of a request's body; 0: none is taken
-  { "origins", nil, list_of("string") }, -- from which browsers may connect; nil: from any
+  { "origins", nil, origins }, -- from which browsers may connect; nil: from any
   { "subprotocols", nil, tokens }, -- that are spoken
   { "select_subprotocol", nil, OPTIONAL }, -- select_subprotocol(request, offered): returns one of them, or nil
   { "response_headers", nil, headers }, -- of the 101; or a function of the request that returns them
