@@ -163,6 +163,17 @@ describe("a connection", function()
     assert.equal(2, server.connections)
   end)
 
+  it("that is used again has the time of the new request", function()
+    request(URL)
+    server:next():respond()
+    ended()
+    request(URL, { timeout = 2 })
+    local began = w.clock.now()
+    server:next()
+    assert.equal("request failed; timeout", ended())
+    assert.same({ 2, 1 }, { w.clock.now() - began, server.connections })
+  end)
+
   it("that ends as it is used again costs another attempt, unless the request might be done twice", function()
     for _, case in ipairs { { "GET", 2, true }, { "POST", 1, false } } do
       request(URL)

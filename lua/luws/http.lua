@@ -80,8 +80,7 @@ local IDEMPOTENT = { GET = true, HEAD = true, PUT = true, DELETE = true, OPTIONS
 local function begin(self, state)
   self.state = state
   local used = not self.is_again and pool.take(state)
-  if used and open.ask(used, state.plan) then
-    used.opening, used.owner = state.opening, self
+  if used and open.ask(used, state) then
     self.state, self.is_reused = used, true
   else
     open.dial(state)
@@ -109,7 +108,7 @@ function Request:opened(state)
   state.plan = nil
   if self.state ~= state then return end
   -- The server may have ended the connection before it has seen the request.
-  local may_ask_again = self.is_reused and not state.answered and IDEMPOTENT[plan.ask.method]
+  local may_ask_again = self.is_reused and state.ended and not state.answered and IDEMPOTENT[plan.ask.method]
   turns.later(function()
     if self.state ~= state then return end
     if may_ask_again then

@@ -399,12 +399,12 @@ end
 --- dial(state): begins what was planned.
 function open.dial(state) begin(state) end
 
---- ask(state, plan): makes the next request, which was planned with another state, on this connection. Returns whether
--- it could.
-function open.ask(state, plan)
-  if not native.ask(state.session, plan.parameters) then return false end
-  state.plan, state.step, state.answered = plan, negotiate, nil
-  state.deadline = clock.now() + state.opening.upgrade_timeout
+--- ask(state, planned): makes the next request on this connection, as planned with another state, whose owner is this
+-- one's from now on. Returns whether it could.
+function open.ask(state, planned)
+  if not native.ask(state.session, planned.plan.parameters) then return false end
+  state.plan, state.opening, state.owner = planned.plan, planned.opening, planned.owner
+  state.step, state.answered, state.deadline = negotiate, nil, clock.now() + state.opening.upgrade_timeout
   return true
 end
 

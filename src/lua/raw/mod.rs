@@ -78,6 +78,7 @@ macro_rules! modules {
 
 modules! {
     luaopen_luws => c"luws",
+    luaopen_luws_engineio => c"engineio",
     luaopen_luws_http => c"http",
     luaopen_luws_json => c"json",
     luaopen_luws_mock => c"mock",

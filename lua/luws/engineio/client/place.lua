@@ -1,0 +1,91 @@
+--[[
+Where a client of Engine.IO makes its requests, and what goes along with each: URL, query, headers, cookies, the options
+of TLS and of proxies. Knows no transport's rules.
+--]]
+
+local _, import = ...
+local clock, cookies, planning = import("clock"), import("cookies").public, import("planning")
+
+local place = {}
+
+-- The revision of the protocol.
+local REVISION = "4"
+
+local Place = {}
+Place.__index = Place
+
+local function encode(value)
+  return (tostring(value):gsub("[^%w%-_.!~*'()]", function(c) return ("%%%02X"):format(c:byte()) end))
+end
+
+--- pairs_of(query): returns the parts of a query that a program gives as a text or as a table.
+local function pairs_of(query)
+  local parts = {}
+  if type(query) == "string" then
+    for part in query:gsub("^%?", ""):gmatch "[^&]+" do parts[#parts + 1] = part end
+    return parts
+  end
+  for name, value in pairs(query or {}) do parts[#parts + 1] = encode(name) .. "=" .. encode(value) end
+  table.sort(parts)
+  return parts
+end
+
+local requests = 0
+
+--- unique(): returns a text that no other request has, so that no cache answers it.
+local function unique()
+  requests = (requests + 1) % 1e6
+  return ("%x%06x"):format(math.floor(clock.time() * 1000) % 2 ^ 31, requests)
+end
+
+--- new(url, own, shared): returns the place at a URL, http(s) or ws(s); without a scheme it is http. `own` and `shared`
+-- are what settings has read. Raises an error if the URL is not valid.
+function place.new(url, own, shared)
+  if type(url) == "string" and not url:find "^%a[%w+.-]*://" then url = "http://" .. url:gsub("^//", "") end
+  local target, wrong = planning.parse(type(url) == "string" and url:gsub("#.*", "") or url, true)
+  if not target then error("invalid url" .. wrong, 0) end
+  local _, authority = url:match "^(%a+)://([^/?#]*)"
+  return setmetatable({
+    authority = authority, is_secure = target.secure, own = own, shared = shared,
+    query = pairs_of(own.query or url:match "%?([^#]*)"),
+    jar = shared.cookies or own.withCredentials and cookies.jar() or nil,
+    sid = nil, -- the session's, once it is known
+  }, Place)
+end
+
+--- url(transport): returns the URL of the next request of a transport.
+function Place:url(transport)
+  local own, parts = self.own, {}
+  for i, part in ipairs(self.query) do parts[i] = part end
+  local function add(name, value) parts[#parts + 1] = name .. "=" .. value end
+  add("EIO", REVISION)
+  add("transport", transport)
+  if self.sid then add("sid", encode(self.sid)) end
+  local is_polling = transport == "polling"
+  local has_time = own.timestampRequests
+  if has_time == nil then has_time = is_polling end
+  if has_time then add(encode(own.timestampParam), unique()) end
+  if own.forceBase64 and (not self.sid or not is_polling) then add("b64", "1") end
+  local scheme = (is_polling and "http" or "ws") .. (self.is_secure and "s" or "")
+  return ("%s://%s%s?%s"):format(scheme, self.authority, own.path, table.concat(parts, "&"))
+end
+
+--- options(more): returns the options that all requests have, and these.
+function Place:options(more)
+  for name, value in pairs(self.shared) do more[name] = value end
+  local in_table = type(more.ssl) == "table" and more.ssl.verify or nil
+  if more.ssl_verify == nil and in_table == nil then more.ssl_verify = "peer" end
+  more.cookies = self.jar
+  return more
+end
+
+--- headers(more): returns the headers that all requests have, and these.
+function Place:headers(more)
+  local headers = {}
+  for name, value in pairs(more or {}) do headers[name] = value end
+  for name, value in pairs(self.own.extraHeaders or {}) do headers[name] = value end
+  return headers
+end
+
+
+return place

@@ -1,0 +1,109 @@
+--[[
+A client's transport by a WebSocket. polling has what transports have in common.
+--]]
+
+local _, import = ...
+local failure, luws, packets = import("engineio/failure"), import("luws"), import("engineio/packets")
+local main_reactor = import("reactor").public
+
+local websocket = {}
+
+local WebSocket = { name = "websocket" }
+WebSocket.__index = WebSocket
+
+local TEXT, BINARY = 1, 2
+
+-- More bytes than this are not queued in the connection: what comes then waits above it.
+local HIGH = 1024 * 1024
+
+--- new(place, on): makes the transport to a place.
+function websocket.new(place, on)
+  return setmetatable({
+    place = place, on = on, reactor = place.shared.reactor or main_reactor,
+    state = "closed", -- opening, open, closed
+    writable = false, -- it takes packets now
+    conn = nil,
+  }, WebSocket)
+end
+
+--- told(self, conn, opcode, data): the handler of the connection.
+local function told(self, conn, opcode, data)
+  if self.conn ~= conn or self.state == "closed" then return end
+  if opcode == TEXT then
+    local kind, value = packets.parse(data)
+    if kind then return self.on.packet(kind, value) end
+    return self:fail(failure.new("server error", "the server has sent something that is no packet"))
+  elseif opcode == BINARY then
+    return self.on.packet(packets.parse_bytes(data))
+  end
+  -- We have sent a close frame, and the peer has not: it has broken a rule.
+  local has_failed = self.state == "opening" or conn.close_code == 1006 and conn.close_code_sent ~= nil
+  if has_failed then
+    local response = conn.response
+    local context = response and { status = response.status, responseText = response.body }
+    return self:fail(failure.new("websocket error", data, context))
+  end
+  local on = self.on
+  self.state, self.writable = "closed", false
+  on.close { description = "websocket connection closed", context = { code = conn.close_code or 1006, reason = data } }
+end
+
+--- fail(err): nothing more can come, or be sent.
+function WebSocket:fail(err)
+  local on = self.on
+  self:close()
+  on.error(err)
+end
+
+function WebSocket:open()
+  local place, own = self.place, self.place.own
+  self.state = "opening"
+  local options = place:options {
+    wait = false, send_timeout = 0, max_buffered = 0, max_payload_size = own.max_payload_size,
+    upgrade_headers = place:headers(), subprotocols = own.protocols, deflate = own.perMessageDeflate or nil,
+    reactor = self.reactor,
+    open_handler = function(conn)
+      if self.conn ~= conn or self.state ~= "opening" then return end
+      self.state, self.writable = "open", true
+      self.on.open()
+    end,
+    drain_handler = function()
+      if self.state ~= "open" or self.writable then return end
+      self.writable = true
+      self.on.drain()
+    end,
+  }
+  local conn, why = luws.wsopen(place:url "websocket", function(...) told(self, ...) end, options)
+  self.conn = conn or nil
+  if conn then return end
+  self.reactor.after(0, function()
+    if self.state == "opening" then self:fail(failure.new("websocket error", why)) end
+  end)
+end
+
+--- send(list): sends packets. If it takes no more then (`writable`), on.drain is called when it does.
+function WebSocket:send(list)
+  local conn = self.conn
+  for _, packet in ipairs(list) do
+    local data, is_binary = packets.frame(packet, not self.place.own.forceBase64)
+    local ok, why = luws.wssend(conn, is_binary and BINARY or TEXT, data)
+    if not ok then
+      self.writable = false
+      self.reactor.after(0, function()
+        if self.state == "open" then self:fail(failure.new("websocket error", why)) end
+      end)
+      return
+    end
+  end
+  if conn.bufferedAmount > HIGH then self.writable = false end
+end
+
+function WebSocket:close()
+  if self.state == "closed" then return end
+  self.state, self.writable = "closed", false
+  if self.conn then luws.wsclose(self.conn) end
+end
+
+WebSocket.discard = WebSocket.close
+
+return websocket

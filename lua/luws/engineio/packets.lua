@@ -1,0 +1,101 @@
+--[[
+Packets of Engine.IO 4, and payloads of several: values become what is sent, and back. A packet is a table with `kind`
+and `data`: nil, a string (text), or a binary value, which only a message has. Knows nothing of transports.
+
+Another revision of the protocol has the same functions (packets3).
+--]]
+
+local native, import = ...
+local binary = import("binary")
+
+local packets = {}
+
+local TEXT = 1 -- the opcode of text messages
+
+local NAMES = { [0] = "open", "close", "ping", "pong", "message", "upgrade", "noop" }
+local DIGITS = {}
+for digit, name in pairs(NAMES) do DIGITS[name] = tostring(digit) end
+
+-- Separates the packets of a payload. JSON escapes it in strings.
+local SEPARATOR = "\30"
+
+--- What a transport announces a payload as.
+packets.MIME = "text/plain; charset=UTF-8"
+
+--- check(data): raises an error unless this can be the data of a message. U+001E ends a packet in a payload, so no text
+-- may have it: a message could not be sent by every transport.
+function packets.check(data)
+  if not binary.is(data) and type(data) ~= "string" then
+    error(("bad argument #1 to 'send' (string or binary value expected, got %s)"):format(type(data)), 0)
+  end
+  if type(data) ~= "string" then return end
+  if data:find(SEPARATOR, 1, true) then error("bad argument #1 to 'send' (a text cannot have U+001E in it)", 0) end
+  local why = native.check_text(TEXT, data)
+  if why then error(("bad argument #1 to 'send' (%s; see engineio.binary)"):format(why), 0) end
+end
+
+--- kind_of(digit): returns the kind of packets that begin with this character; nil for none.
+function packets.kind_of(digit)
+  local number = digit:find "^%d$" and tonumber(digit)
+  return number and NAMES[number] or nil
+end
+
+--- digit_of(kind): returns the character that packets of this kind begin with.
+function packets.digit_of(kind) return DIGITS[kind] end
+
+--- frame(packet, takes_binary): returns what a WebSocket message has for a packet, and whether it is binary.
+function packets.frame(packet, takes_binary)
+  local data = packet.data
+  if type(data) == "userdata" then
+    local bytes = binary.bytes(data)
+    if takes_binary then return bytes, true end
+    return "b" .. native.base64(bytes), false
+  end
+  return DIGITS[packet.kind] .. (data or ""), false
+end
+
+--- parse(text): returns kind and data of the packet that a text is; nil if it is none.
+function packets.parse(text)
+  local first = text:sub(1, 1)
+  if first == "b" then
+    local bytes = native.unbase64(text:sub(2))
+    if bytes then return "message", binary.new(bytes) end
+    return nil
+  end
+  local kind = packets.kind_of(first)
+  if kind and #text > 1 then return kind, text:sub(2) end
+  return kind
+end
+
+--- parse_bytes(bytes): the same for a binary WebSocket message.
+function packets.parse_bytes(bytes) return "message", binary.new(bytes) end
+
+--- payload(list): returns the body that has these packets, and its media type.
+function packets.payload(list)
+  local texts = {}
+  for i, packet in ipairs(list) do texts[i] = packets.frame(packet, false) end
+  return table.concat(texts, SEPARATOR), packets.MIME
+end
+
+--- size(packet): returns how many bytes a packet takes in a payload.
+function packets.size(packet)
+  local data = packet.data
+  if type(data) == "userdata" then return 1 + math.ceil(#tostring(data) / 3) * 4 end
+  return 1 + (data and #data or 0)
+end
+
+--- each(body, f): calls f(kind, data) for each packet of a body, until it returns false. Returns false if the body has
+-- something that is no packet; what comes before it was told.
+function packets.each(body, f)
+  if native.check_text(TEXT, body) then return false end
+  local first = 1
+  while true do
+    local separator = body:find(SEPARATOR, first, true)
+    local kind, data = packets.parse(body:sub(first, separator and separator - 1))
+    if not kind then return false end
+    if f(kind, data) == false or not separator then return true end
+    first = separator + 1
+  end
+end
+
+return packets
