@@ -1,8 +1,12 @@
 //! Embeds the sources of the Lua driver, and passes the linker the options that a loadable module needs.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -22,26 +26,42 @@ fn main() {
     }
 }
 
-/// Writes `SOURCES`. It has for each file of the driver: its name without the folder and the extension
-/// (`lua/luws/wires/native.lua` is `wires/native`), its name in error messages, and its text.
+/// Writes `SOURCES`, which has a `Source` (src/lua/sources.rs) for each file of the driver. The compressed texts are files
+/// below `sources`, which `make dist` measures.
 fn write_sources() {
+    let target = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    let _ = fs::remove_dir_all(target.join("sources")); // of an earlier build
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("lua");
     let mut files = vec![root.join("luws.lua")];
     find(&root.join("luws"), &mut files);
     files.sort();
-    let mut code =
-        String::from("/// Name, name for errors, text.\nconst SOURCES: &[(&CStr, &CStr, &str)] = &[\n");
+    let mut code = String::from("pub(super) const SOURCES: &[Source] = &[\n");
     for file in files {
         let relative = file.strip_prefix(&root).expect("it was found there").with_extension("");
         let name = relative.to_str().expect("the names of sources are ASCII").replace('\\', "/");
         let name = name.strip_prefix("luws/").unwrap_or(&name);
         let text = code_of(&fs::read_to_string(&file).expect("it can be read"));
-        writeln!(code, "    (c{name:?}, c{:?}, {text:?}),", format!("@luws/{name}.lua"))
-            .expect("strings can be written to");
+        let place = format!("sources/{name}.deflate");
+        let path = target.join(&place);
+        fs::create_dir_all(path.parent().expect("it is below a folder"))
+            .expect("cargo's folder can be written to");
+        fs::write(path, packed(&text)).expect("cargo's folder can be written to");
+        writeln!(
+            code,
+            "    Source {{ name: c{name:?}, chunk_name: c{:?}, length: {}, packed: include_bytes!({place:?}) }},",
+            format!("@luws/{name}.lua"),
+            text.len()
+        )
+        .expect("strings can be written to");
     }
     code.push_str("];\n");
-    let target = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("sources.rs");
-    fs::write(target, code).expect("cargo's folder can be written to");
+    fs::write(target.join("sources.rs"), code).expect("cargo's folder can be written to");
+}
+
+fn packed(text: &str) -> Vec<u8> {
+    let mut packing = DeflateEncoder::new(Vec::new(), Compression::best());
+    packing.write_all(text.as_bytes()).expect("a Vec can be written to");
+    packing.finish().expect("a Vec can be written to")
 }
 
 /// Returns a source without the parts that Lua would skip each time it loads it: indentation, and comments on lines of

@@ -108,6 +108,27 @@ describe("the module", function()
       ]], "true\tnil\ttrue\n{ 1=1 }\n",
     },
     {
+      "loads its other parts with the globals that were there at first", [[
+        local luws, write = require "luws", io.write
+        if _VERSION == "Lua 5.1" then setfenv(0, {}) end -- luacheck: ignore
+        local _, why = luws.wsopen("wss://127.0.0.1:1/", nil, { ssl_nonsense = 1 })
+        write(why)
+      ]], "bad option 'ssl_nonsense' (unknown)",
+    },
+    {
+      "does not load before they are needed the parts that connections need", [[
+        local loaded = {}
+        debug.sethook(function()
+          local found = debug.getinfo(2, "S")
+          if found.what == "main" then loaded[#loaded + 1] = found.source:match "^@luws/(.*)%.lua$" end
+        end, "c")
+        require "luws"
+        debug.sethook()
+        table.sort(loaded)
+        print(table.concat(loaded, " "))
+      ]], "clock guard loader log luws quick\n",
+    },
+    {
       "is loaded by a plugin that is a module with package.seeall", [[
         package.preload.L_Alpha1 = loadstring 'module(..., package.seeall)  luws = require "L_Alpha_LuWS"'
         require "L_Alpha1"

@@ -89,6 +89,7 @@ describe("the annotations in types", function()
   setup(function()
     types = read_types()
     w = world.new()
+    w.import "calls" -- with it, every option is registered
   end)
 
   --- assert_defaults(class, names, complete): the options of these names in the class state the defaults that

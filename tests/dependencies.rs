@@ -37,7 +37,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
             "address", "cookies", "files", "http", "json", "memory", "net", "protocol", "proxy", "relay",
             "session", "socketio", "tls", "url",
         ],
-        &["base64", "mlua_sys", "nix", "simdutf8"],
+        &["base64", "flate2", "mlua_sys", "nix", "simdutf8"],
     ),
 ];
 
@@ -98,6 +98,7 @@ const DRIVER: &[&str] = &[
     "told",
     "worlds",
     // The API.
+    "calls",
     "luws",
     // Programs on top of it.
     "server/options",

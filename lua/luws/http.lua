@@ -5,7 +5,7 @@ reactor takes the steps.
 --]]
 
 local native, import = ...
-import("luws") -- whose parts have registered the options
+import("calls") -- whose parts have registered the options
 local drive, guard, log, open, options = import("drive"), import("guard"), import("log"), import("open"),
   import("options")
 local planning, pool, turns, worlds = import("planning"), import("http/pool"), import("turns"), import("worlds")

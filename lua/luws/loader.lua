@@ -6,9 +6,22 @@ another sets in its table, so every instance has its own copy of every part, exc
 
 A world is where connections live: a clock, and a way to dial. There is the real world, and there may be others in
 memory (mock/net.lua, spec/support/world.lua). The instances of a world share what belongs to it.
+
+Most parts are loaded when they are first needed, for `require` is to take little time. If that is interrupted, the part
+is loaded again.
 --]]
 
 local native = ...
+
+-- Lua 5.1 gives a chunk the globals of the coroutine that loads it. A program may have changed them by then.
+local setfenv = _VERSION == "Lua 5.1" and setfenv -- luacheck: ignore (not in later versions)
+local environment = setfenv and getfenv(1) -- luacheck: ignore
+
+--- source(part): returns the chunk of a part.
+local function source(part)
+  local chunk = native.source(part)
+  return setfenv and setfenv(chunk, environment) or chunk
+end
 
 local SHARED = {
   binary = true, clock = true, cookies = true, gate = true, guard = true, json = true, linger = true, mock = true,
@@ -32,14 +45,14 @@ function instance_of(world)
   -- are made of, and the parts of its last instance.
   local function instance(name, other)
     if other then
-      other.native, other.memory = native, native.source("wires/memory")(native)
-      other.clock = other.clock or native.source("mock/clock")(native)
+      other.native, other.memory = native, source("wires/memory")(native)
+      other.clock = other.clock or source("mock/clock")(native)
       return instance_of(other)(name)
     end
     local own = {}
     local function import(part)
       local loaded = SHARED[part] and shared or own
-      if loaded[part] == nil then loaded[part] = native.source(part)(native, import, world) end
+      if loaded[part] == nil then loaded[part] = source(part)(native, import, world) end
       return loaded[part]
     end
     world.import = import

@@ -4,7 +4,7 @@ it is given; the work is done in server/*. The reactor that drives connections o
 --]]
 
 local native, import = ...
-import("luws") -- whose functions take the connections
+import("calls") -- whose functions take the connections
 local listeners, owners, settings = import("server/listeners"), import("server/owner"), import("server/options")
 local exchange, reactor, shutdown = import("server/exchange"), import("reactor").public, import("server/shutdown")
 local pull, worlds = import("server/pull"), import("worlds")

@@ -19,6 +19,7 @@ mod relay;
 mod room;
 mod session;
 mod socket;
+mod sources;
 mod tls;
 mod traffic;
 mod value;
@@ -45,9 +46,6 @@ use crate::url::{Target, UrlError};
 use objects::Objects;
 use tls::{Connectors, Fault, Files};
 use value::{Handle, Reply, Table, Value, failure};
-
-// The driver's sources, compiled in so that the library is a single file. build.rs writes `SOURCES`.
-include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
 /// A function that Lua calls.
 type Native = fn(&Rc<Context>, &[Value]) -> Reply;

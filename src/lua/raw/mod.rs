@@ -24,7 +24,7 @@
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_int};
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -32,8 +32,9 @@ use std::ptr;
 use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
+use super::sources::SOURCES;
 use super::value::{Reply, Table, Value, failure};
-use super::{FUNCTIONS, MANY, SOURCES};
+use super::{FUNCTIONS, MANY};
 use crate::memory::{self, OutOfMemory};
 
 mod binary;
@@ -178,17 +179,23 @@ unsafe fn push_function(state: *mut State, function: ffi::lua_CFunction, number:
 /// Pushes a compiled part of the driver. Raises an error if there is no such part, which would be a bug in the driver.
 unsafe fn load(state: *mut State, part: &CStr) {
     unsafe {
-        for (name, chunk_name, text) in SOURCES {
-            if *name == part {
-                let bytes = text.as_ptr().cast::<c_char>();
-                if ffi::luaL_loadbuffer(state, bytes, text.len(), chunk_name.as_ptr()) != ffi::LUA_OK {
-                    ffi::lua_error(state);
-                }
-                return;
-            }
+        let Some(source) = SOURCES.iter().find(|source| source.name == part) else {
+            ffi::lua_pushliteral(state, c"luws has no such part");
+            ffi::lua_error(state);
+        };
+        // The text is Lua's, as an error may leave this frame.
+        let text = ffi::lua_newuserdata(state, source.length).cast::<u8>();
+        text.write_bytes(0, source.length);
+        if !reserve::is_ready() || source.unpack(std::slice::from_raw_parts_mut(text, source.length)).is_err()
+        {
+            ffi::lua_pushliteral(state, c"not enough memory");
+            ffi::lua_error(state);
         }
-        ffi::lua_pushliteral(state, c"luws has no such part");
-        ffi::lua_error(state);
+        let name = source.chunk_name.as_ptr();
+        if ffi::luaL_loadbuffer(state, text.cast(), source.length, name) != ffi::LUA_OK {
+            ffi::lua_error(state);
+        }
+        ffi::lua_remove(state, -2);
     }
 }
 
