@@ -14,7 +14,7 @@ describe("the log of a bridge", function()
 
   it("has a line for each thing that happens", function()
     local log = new "info"
-    local connection = { client = "192.0.2.1:5000", endpoint = "/a", peer = "tcp://localhost:5900" }
+    local connection = { client = "192.0.2.1:5000", endpoint = "/a?token=hush", peer = "tcp://localhost:5900" }
     log:listening "ws://[::]:8001/"
     log:opened(connection)
     connection.subprotocol, connection.bytes_in, connection.bytes_out = "binary", 2 ^ 40, 0
@@ -22,16 +22,18 @@ describe("the log of a bridge", function()
     log:closed(connection)
     connection.client, connection.code, connection.why = nil, 1011, "connection reset"
     log:closed(connection)
-    log:refused("192.0.2.1:5000", "/b", 502, "connection refused")
+    log:refused("192.0.2.1:5000", "/b?token=hush", 502, "connection refused")
+    log:refused("192.0.2.1:5000", "", 408, "the request was not complete in time")
     log:debug "not shown"
     assert.same({
       "luws bridge: listening at ws://[::]:8001/",
-      "luws bridge: open: 192.0.2.1:5000 /a -> tcp://localhost:5900",
-      "luws bridge: closed: 192.0.2.1:5000 /a -> tcp://localhost:5900 (binary), 1099511627776 bytes in, 0 bytes out, "
+      "luws bridge: open: 192.0.2.1:5000 /a?... -> tcp://localhost:5900",
+      "luws bridge: closed: 192.0.2.1:5000 /a?... -> tcp://localhost:5900 (binary), 1099511627776 bytes in, 0 bytes out, "
         .. "1.5 s, code 1000",
-      "luws bridge: closed: unix /a -> tcp://localhost:5900 (binary), 1099511627776 bytes in, 0 bytes out, "
+      "luws bridge: closed: unix /a?... -> tcp://localhost:5900 (binary), 1099511627776 bytes in, 0 bytes out, "
         .. "1.5 s, code 1011: connection reset",
-      "luws bridge: refused: 192.0.2.1:5000 /b, 502: connection refused",
+      "luws bridge: refused: 192.0.2.1:5000 /b?..., 502: connection refused",
+      "luws bridge: refused: 192.0.2.1:5000 -, 408: the request was not complete in time",
     }, lines)
   end)
 

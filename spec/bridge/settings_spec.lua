@@ -1,16 +1,18 @@
 -- The options of a bridge: in Lua, on a command line, in a file. What is wrong is found before anything begins.
 
+local files = require "spec.support.files"
 local world = require "spec.support.world"
 
 local CERTIFICATE = "build/pki/server.pem"
 
 describe("the options of a bridge", function()
-  local address, drafts, settings
+  local address, drafts, options, settings
   local path
 
   setup(function()
     local w = world.new()
     address, drafts, settings = w.import "bridge/address", w.import "bridge/draft", w.import "bridge/settings"
+    options = w.import "bridge/options"
     path = os.tmpname()
   end)
 
@@ -54,6 +56,21 @@ describe("the options of a bridge", function()
     assert.equal("tcp://localhost:5900", peer_of(read))
     assert.equal(read, settings.read(read))
     assert.equal(7, settings.read({ ping = 7 }).pong_timeout)
+  end)
+
+  it("are in the manual, each with its letter", function()
+    local manual, missing = files.read "docs/bridge.md", {}
+    for _, row in ipairs(options.CORE) do
+      local short = row.short and ("`-%s %s`, "):format(row.short, row.value) or ""
+      local long = ("`--%s%s`"):format(row[1], row.value and not row.short and " " .. row.value or "")
+      if not manual:find(short .. long, 1, true) then missing[#missing + 1] = short .. long end
+    end
+    for _, rows in pairs(options.BACKENDS) do
+      for _, row in ipairs(rows) do
+        if not manual:find("| `" .. row[1] .. "` |", 1, true) then missing[#missing + 1] = row[1] end
+      end
+    end
+    assert.same({}, missing)
   end)
 
   it("are read from Lua", function()

@@ -48,10 +48,13 @@ function Log:debug(...) write(self, "debug", ...) end
 --- listening(where): the bridge has begun to listen at an address.
 function Log:listening(where) self:info("listening at %s", where) end
 
+--- Returns the target of a request without its query, which may have a secret in it; of a request that was not read, -.
+local function without_query(target) return target == "" and "-" or (target:gsub("%?.*", "?...")) end
+
 --- Returns who is connected with whom: the fields client, endpoint, peer and subprotocol (or nil) of a connection.
 local function ends_of(connection)
   local subprotocol = connection.subprotocol and " (" .. connection.subprotocol .. ")" or ""
-  return connection.client or "unix", connection.endpoint, connection.peer, subprotocol
+  return connection.client or "unix", without_query(connection.endpoint), connection.peer, subprotocol
 end
 
 --- opened(connection): a client is connected with a peer.
@@ -68,7 +71,7 @@ end
 
 --- refused(client, endpoint, status, why): a request was answered with this status.
 function Log:refused(client, endpoint, status, why)
-  self:info("refused: %s %s, %d: %s", client or "unix", endpoint, status, why)
+  self:info("refused: %s %s, %d: %s", client or "unix", without_query(endpoint), status, why)
 end
 
 --- new(level [, output]): returns a log that writes what is at most this detailed: "error", "info" or "debug". Lines go
