@@ -1,6 +1,8 @@
-//! Files below a folder, by the path of a URL: decodes it, and lets nothing out of the folder. Does not read them.
+//! Files whose names clients have a say in: those below a folder by the path of a URL, which is decoded, and out of which
+//! nothing is let; and the content of small ones.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
@@ -36,6 +38,31 @@ pub fn find(root: &Path, path: &str) -> Option<File> {
     }
     let media_type = media_type(&path);
     Some(File { path, length: found.len(), media_type })
+}
+
+/// The content of a regular file. `None` if there is none of that name, or it is something else: to open a FIFO could take
+/// forever.
+///
+/// # Errors
+/// It has more than `most` bytes, or it cannot be read.
+pub fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    use io::ErrorKind::{FileTooLarge, InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    let is_file = match fs::metadata(path) {
+        Ok(found) => found.is_file(),
+        Err(error) if matches!(error.kind(), InvalidFilename | InvalidInput | NotADirectory | NotFound) => {
+            false
+        }
+        Err(error) => return Err(error),
+    };
+    if !is_file {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    fs::File::open(path)?.take(most + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > most {
+        return Err(io::Error::new(FileTooLarge, format!("it has more than {most} bytes")));
+    }
+    Ok(Some(content))
 }
 
 fn media_type(path: &Path) -> &'static str {
@@ -122,5 +149,24 @@ mod tests {
         assert_eq!(find(&root, "/a.html").unwrap().length, 6);
         assert_eq!(find(&base.join("nowhere"), "/a.html"), None);
         fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let folder = std::env::temp_dir().join(format!("luws-read-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = |name: &str| folder.join(name);
+        fs::write(path("file"), "0123456789").unwrap();
+        fs::write(path("empty"), "").unwrap();
+        symlink(path("loop"), path("loop")).unwrap();
+        symlink("/dev/zero", path("device")).unwrap();
+        assert_eq!(read(&path("file"), 10).unwrap(), Some(b"0123456789".to_vec()));
+        assert_eq!(read(&path("empty"), 10).unwrap(), Some(Vec::new()));
+        for name in ["none", "file/none", "", "device", &"x".repeat(256), "a\0b"] {
+            assert_eq!(read(&path(name), 10).ok(), Some(None), "{name}");
+        }
+        assert_eq!(read(&path("file"), 9).unwrap_err().to_string(), "it has more than 9 bytes");
+        assert!(read(&path("loop"), 10).is_err());
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -28,8 +28,8 @@ describe("the log of a bridge", function()
     assert.same({
       "luws bridge: listening at ws://[::]:8001/",
       "luws bridge: open: 192.0.2.1:5000 /a?... -> tcp://localhost:5900",
-      "luws bridge: closed: 192.0.2.1:5000 /a?... -> tcp://localhost:5900 (binary), 1099511627776 bytes in, 0 bytes out, "
-        .. "1.5 s, code 1000",
+      "luws bridge: closed: 192.0.2.1:5000 /a?... -> tcp://localhost:5900 (binary), 1099511627776 bytes in, "
+        .. "0 bytes out, 1.5 s, code 1000",
       "luws bridge: closed: unix /a?... -> tcp://localhost:5900 (binary), 1099511627776 bytes in, 0 bytes out, "
         .. "1.5 s, code 1011: connection reset",
       "luws bridge: refused: 192.0.2.1:5000 /b?..., 502: connection refused",

@@ -7,17 +7,13 @@ A line is PEER SUBPROTOCOL [FRAMING] [FRAMING-CONFIG], the last of which is all 
 What clients say never leads out of the folder: it has no slash, and is not the name of a folder's parent.
 --]]
 
-local _, import = ...
+local native, import = ...
 local answer = import("bridge/backends/answer")
 
 local backend = {}
 
 -- The most bytes of a file.
 local LARGEST = 1024 * 1024
-
--- Errors of opening a file that mean that there is none of this name (ENOENT, ENOTDIR, EISDIR, ENAMETOOLONG). Any other
--- must not lead to the next template, which may be meant for other clients.
-local MISSING = { [2] = true, [20] = true, [21] = true, [36] = true, [63] = true }
 
 -- The variables: functions of a request, and of the name after the colon. They return the value, or nil.
 local variables = {}
@@ -90,24 +86,6 @@ local function expand(parts, request)
   return table.concat(names, "/")
 end
 
---- read(path): returns the content of a file; false if there is none; or nil and what is wrong.
-local function read(path)
-  local file, why, code = io.open(path, "rb")
-  if not file then
-    if MISSING[code] then return false end
-    return nil, why
-  end
-  local content
-  content, why, code = file:read(LARGEST + 1)
-  file:close()
-  if not content then
-    if why and not MISSING[code] then return nil, ("%s: %s"):format(path, why) end
-    return why and false or ""
-  end
-  if #content > LARGEST then return nil, ("%s is larger than %d bytes"):format(path, LARGEST) end
-  return content
-end
-
 --- fields(line): returns the peer, the subprotocol, the framing and its config in a line; nothing if it has none.
 local function fields(line)
   if line:find "^%s*#" then return nil end
@@ -163,8 +141,9 @@ function backend.make(own)
       local name = expand(parts, request)
       if name then
         local path = folder .. "/" .. name
-        local content, why = read(path)
-        if content == nil then return nil, 500, why end
+        local content, why = native.read_file(path, LARGEST)
+        -- The next template may be meant for other clients.
+        if content == nil then return nil, 500, ("%s cannot be read: %s"):format(path, why) end
         if content then
           local found, status
           found, status, why = answer_in(content, path, request)
