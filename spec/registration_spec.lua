@@ -49,8 +49,9 @@ describe("examples/registration", function()
     end
   end
 
-  it("runs, and is done", function()
+  it("runs, in memory and over sockets alike, and is done", function()
     local output, status = child.run { "examples/registration/run.lua" }
+    assert.same({ output, status }, { child.run { "examples/registration/run.lua", "-", "0" } })
     assert.equal([[
 alice is VERIFIED, bob is VERIFIED
 bob got: Hello, Bob!
