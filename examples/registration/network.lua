@@ -7,8 +7,8 @@ local server = require "luws.server"
 
 local network = {}
 
---- listen(options, name, keys, now): returns a server that registers clients (options: those of luws.server's listen for
--- where it is); or nil and why it cannot listen.
+--- listen(options, name, keys, now): returns a server that registers clients (options: those of luws.server's listen
+-- for where it is); or nil and why it cannot listen.
 function network.listen(options, name, keys, now)
   local book, sessions = protocol.server(name, keys, now), {}
   local given = {

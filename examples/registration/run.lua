@@ -3,9 +3,9 @@
 --
 --   lua5.1 examples/registration/run.lua [FILE [PORT]]    in the project's folder
 --
--- FILE gets the recording ("-": none is kept). Without a PORT, there is no network and no waiting: it runs in a world of
--- luws.mock. With one (0: any that is free) the same happens over sockets. It needs luaossl (Debian's lua-luaossl) for
--- the keys.
+-- FILE gets the recording ("-": none is kept). Without a PORT, there is no network and no waiting: it runs in a world
+-- of luws.mock. With one (0: any that is free) the same happens over sockets. It needs luaossl (Debian's lua-luaossl)
+-- for the keys.
 
 local crypto = require "examples.registration.crypto"
 local json = require "luws.json"

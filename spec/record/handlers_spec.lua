@@ -122,10 +122,38 @@ describe("handlers as data", function()
     assert.same({ "not connected", "not connected" }, { rec:row(2).error, rec:row(3).error })
   end)
 
+  it("say so, too, where an object or a URL refuses", function()
+    rec:on("go", function()
+      return {
+        { out = "pong", conn = "page", text = "x" }, { out = "send", conn = "page", text = "\255" },
+        { out = "ping", conn = "page", text = ("x"):rep(126) }, { out = "close", conn = "page", code = 1001 },
+        { out = "open", conn = "b", url = "http://x/" }, { out = "send", conn = "page", text = "last" },
+      }
+    end)
+    local ws = rec:attach(WebSocket(URL, nil, net:options()), "page")
+    net:run()
+    rec:call "go"
+    net:run()
+    local errors = {}
+    for row in rec:rows { dir = "out", from = 4 } do errors[#errors + 1] = row.kind .. ": " .. tostring(row.error) end
+    assert.same({
+      "pong: a WebSocket object sends no pongs",
+      "send: bad argument #1 to 'send' (the text is not UTF-8; send bytes as \"binary\")",
+      "ping: bad argument #1 to 'ping' (at most 125 bytes expected)",
+      "close: InvalidAccessError: the code is 1000, or from 3000 to 4999, and not 1001",
+      "open: it does not begin with ws:// or wss://", "send: nil",
+    }, errors)
+    assert.same({ "last" }, server:accept():received())
+    assert.equal("closed", rec:state().conns.b.state)
+    assert.is_true((rec:replay()))
+    ws:close()
+  end)
+
   it("that fail or return nonsense are logged, and nothing else happens", function()
     rec:on("fails", function() error "oops" end)
     rec:on("numbers", function() return { 5, { out = "shout", conn = "a" }, { out = "send", text = "x" },
-      { out = "open", conn = "a" }, { out = "send", conn = "a" } } end)
+      { out = "open", conn = "a" }, { out = "send", conn = "a" }, { call = "x", row = 5 }, { call = 5 },
+      { out = "send", conn = "a", text = "x", note = 1 } } end)
     local lines = log.capture(function()
       rec:call "fails"
       rec:call "numbers"
@@ -135,9 +163,10 @@ describe("handlers as data", function()
     for i = 2, #lines do wrong[i - 1] = lines[i]:match "returned what cannot be done: (.*)" end
     assert.same({
       "an effect is a table, got number",
-      'an effect has out = "send", "ping", "pong", "close" or "open", or call, or note',
+      "an effect has out = 'send', 'ping', 'pong', 'close' or 'open', or call, or note",
       "an effect names its connection (conn)", "an effect that opens has a url",
-      "an effect that sends has text or binary",
+      "an effect that sends has text or binary", "the field 'row' is not a call's", "call: string expected, got number",
+      "an effect has one of out, call and note",
     }, wrong)
     assert.equal(2, rec:count())
   end)

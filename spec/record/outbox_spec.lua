@@ -1,5 +1,6 @@
 -- The outbox of a recording: messages that are sent until they are acknowledged.
 
+local log = require "spec.support.log"
 local mock = require "luws.mock"
 local record = require "luws.record"
 local said = require "spec.support.recorded".said
@@ -43,9 +44,10 @@ describe("an outbox", function()
     net:run()
     assert.same({ 1, 6 }, { box:count() })
     assert.same({
-      "out send 1 one", "out send 2 two", "out open", "in open", "in message ack 1", "ack", "in message ack 9",
+      "out send 1 one", "out send 2 two", "out open", "in open", "out resend", "out resend", "in message ack 1", "ack",
+      "in message ack 9",
     }, said(rec))
-    assert.same({ "pending", 1, 1 }, { rec:row(1).ack, rec:row(1).id, rec:row(6).ack })
+    assert.same({ "pending", 1, 1, true }, { rec:row(1).ack, rec:row(1).id, rec:row(8).ack, rec:row(5).first })
   end)
 
   it("loses nothing and keeps the order, however often the connection is lost", function()
@@ -101,8 +103,8 @@ describe("an outbox", function()
     net:run()
     assert.same({ "1 one", "3 three", "4 four" }, server:accept():received())
     local resent = {}
-    for row in rec:rows { kind = "resend" } do resent[#resent + 1] = row.id end
-    assert.same({ 1, 3 }, resent)
+    for row in rec:rows { kind = "resend" } do resent[#resent + 1] = row.id .. (row.first and " late" or "") end
+    assert.same({ "1 late", "2 late", "3 late", "1", "3", "4 late" }, resent)
   end)
 
   it("has its limits in bytes and in seconds", function()
@@ -114,8 +116,89 @@ describe("an outbox", function()
     net:advance(11)
     assert.equal(2, box:send "12345678")
     assert.same({ { 1, "1 12345678" } }, dropped)
-    assert.same({ "out send 1 12345678", "drop", "out send 2 12345678" }, said(rec))
-    assert.is_false((pcall(box.send, box, 5)))
+    assert.same({ "out send 1 12345678", "out send 2 12345678", "drop", "out send 2 12345678" }, said(rec))
+    assert.equal("send error: buffer full", rec:row(2).error)
+    for _, case in ipairs {
+      { { 5 }, "bad argument #1 to 'send' (string expected, got number)" },
+      { { "x", "bin" }, "bad argument #2 to 'send' ('text' or 'binary' expected, got 'bin')" },
+    } do
+      assert.error_matches(function() box:send(case[1][1], case[1][2]) end, case[2], 1, true)
+    end
+    box = rec:outbox(options { stamp = function() return 5 end })
+    assert.error_matches(function() box:send "x" end, "the stamp of an outbox returns a string, got a number", 1, true)
+  end)
+
+  it("sends again what is not acknowledged in time, in order", function()
+    box = rec:outbox(options { retry = 5, reactor = net.reactor })
+    open()
+    net:run()
+    local peer = server:accept()
+    box:send "one"
+    net:advance(2)
+    box:send "two"
+    net:advance(2)
+    peer:send "ack 1"
+    net:advance(2.9)
+    assert.same({ "1 one", "2 two" }, peer:received())
+    net:advance(0.2) -- 5 seconds after the second
+    assert.same({ "1 one", "2 two", "2 two" }, peer:received())
+    box:send "three"
+    net:advance(5)
+    assert.same({ "2 two", "3 three" }, { peer:received(5), peer:received(6) })
+    box:acknowledge(2)
+    box:acknowledge(3)
+    net:advance(100)
+    assert.equal(6, #peer:received())
+  end)
+
+  it("drops what is too old by itself", function()
+    box = rec:outbox(options { ttl = 10, reactor = net.reactor })
+    box:send "one"
+    net:advance(10.1)
+    assert.equal(0, (box:count()))
+  end)
+
+  it("takes the place of the one before, with what waits and the ids", function()
+    box:send "one"
+    box:acknowledge(box:send "two")
+    local other = rec:outbox(options())
+    assert.same({ nil, "send error: the outbox is stopped" }, { box:send "late" })
+    assert.equal(3, other:send "three")
+    open()
+    net:run()
+    assert.same({ "1 one", "3 three" }, server:accept():received())
+    other:stop()
+    assert.same({ { 2, 14 }, nil }, { { other:count() }, (other:send "late") })
+  end)
+
+  it("knows what waits, and the ids, of rows that are not in memory any more", function()
+    local path = os.tmpname()
+    os.remove(path)
+    for round = 1, 2 do
+      rec = assert(record.new { file = path, clock = net, memory = 2000 })
+      box = rec:outbox(options())
+      assert.equal(2 * round - 1, box:send("round " .. round))
+      box:acknowledge(box:send "done")
+      for i = 1, 50 do rec:note(i) end
+      assert.is_true(rec.store.first > 20)
+      rec:close()
+    end
+    os.remove(path)
+    rec = record.new()
+    assert.same({ 2, 2 * #"1 round 1" + 2 }, { box:count() })
+  end)
+
+  it("sends nothing again that redact has changed", function()
+    local path = os.tmpname()
+    os.remove(path)
+    rec = record.new { file = path, clock = net, redact = function(row) row.text = row.text and "****" end }
+    rec:outbox(options()):send "secret"
+    rec:close()
+    rec = record.new { file = path, clock = net }
+    local lines = log.capture(function() box = rec:outbox(options()) end)
+    os.remove(path)
+    assert.equal(0, (box:count()))
+    assert.matches("message 1 of an outbox cannot be sent again", lines[1], 1, true)
   end)
 
   it("takes binary messages, and lists of acknowledgements", function()
@@ -148,6 +231,36 @@ describe("an outbox", function()
     for i, data in ipairs(peer:received()) do assert.equal(i, (read(data))) end
   end)
 
+  it("goes on by itself, too, if nothing comes", function()
+    rec:wsopen("a", URL, nil, net:options { send_timeout = 0, max_buffered = 1000 })
+    box = rec:outbox(options { reactor = net.reactor })
+    local peer = server:accept()
+    peer:pause()
+    for _ = 1, 5 do box:send(("x"):rep(400)) end
+    net:advance(3)
+    peer:resume()
+    net:advance(5)
+    assert.equal(5, #peer:received())
+  end)
+
+  it("neither sends nor acknowledges anything in a replay", function()
+    local function handler(_, opcode, data)
+      if opcode ~= 1 then return end
+      box:send("re " .. data)
+      assert.equal(data == "early", box:acknowledge(1))
+      box:flush()
+    end
+    rec:wsopen("a", URL, handler, net:options())
+    local peer = server:accept()
+    peer:send "early"
+    net:run()
+    peer:send "late"
+    net:run()
+    local count = rec:count()
+    assert.same({ true, count }, { rec:replay { handlers = { a = handler } } })
+    assert.same({ count, 1 }, { rec:count(), (box:count()) })
+  end)
+
   it("is replayed with the program that uses it", function()
     local function program(to)
       local out = to:outbox(options())
@@ -174,6 +287,9 @@ describe("an outbox", function()
       { { conn = "a" }, "outbox: the option 'ack' is missing (a function)" },
       { { conn = "a", ack = 5 }, "outbox: bad option 'ack' (function expected, got number)" },
       { { conn = "a", ack = print, ttl = -1 }, "outbox: bad option 'ttl' (a number of at least 0 expected, got -1)" },
+      { { conn = "a", ack = print, retry = 0 }, "outbox: bad option 'retry' (a number above 0 expected, got 0)" },
+      { { conn = "a", ack = print, reactor = 5 },
+        "outbox: bad option 'reactor' (a reactor or false expected, got number)" },
     } do
       local ok, err = pcall(rec.outbox, rec, case[1])
       assert.same({ false, case[2] }, { ok, (err:gsub("^[^:]+:%d+: ", "")) })

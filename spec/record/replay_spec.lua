@@ -4,61 +4,9 @@ local log = require "spec.support.log"
 local luws = require "luws"
 local mock = require "luws.mock"
 local record = require "luws.record"
+local support = require "spec.support.recorded"
 
-local URL = "ws://hub.test/"
-
---- Returns the handlers of a program that answers questions, with everything that it depends on.
-local function program(rec)
-  local asked = 0
-  return {
-    open_handler = function(conn) luws.wssend(conn, 1, "hello " .. tostring(conn.subprotocol)) end,
-    handler = function(conn, opcode, data)
-      if opcode == false then
-        rec:note("lost: " .. data)
-      elseif data == "number" then
-        luws.wssend(conn, 1, "number " .. rec:random(1000))
-      elseif data == "time" then
-        luws.wssend(conn, 1, ("time %.3f"):format(rec.clock()))
-      elseif data == "level" then
-        luws.wssend(conn, 1, "level " .. rec:note(function() return math.random() end))
-      elseif opcode == 2 then
-        asked = asked + 1
-        luws.wssend(conn, 2, data .. string.char(asked))
-      elseif data == "end" then
-        luws.wsclose(conn, 1001, "bye")
-      end
-    end,
-    control_handler = function(conn, opcode, data)
-      if opcode == 9 then luws.wssend(conn, 10, "mine: " .. data) end
-    end,
-  }
-end
-
---- Records a conversation of that program. Returns the recording.
-local function recorded()
-  local net = mock.net()
-  local server = net:listen(URL, { subprotocols = { "v2" } })
-  local rec = record.new { clock = net }
-  local handlers = program(rec)
-  local conn = rec:wsopen("a", URL, handlers.handler, net:options {
-    subprotocols = "v2", open_handler = handlers.open_handler, control_handler = handlers.control_handler,
-  })
-  net:run()
-  local peer = server:accept()
-  for _, question in ipairs { "number", "time", "level", "number" } do
-    net:advance(0.75)
-    peer:send(question)
-  end
-  net:run()
-  luws.wssend(conn, 1, "from outside")
-  peer:send("\0", "binary")
-  peer:ping "p"
-  peer:send("\1", "binary")
-  net:run()
-  peer:send "end"
-  net:advance(2)
-  return rec
-end
+local program, recorded, URL = support.program, support.conversation, support.URL
 
 describe("a replay", function()
   it("finds that a program does what it did, after a file, too", function()
@@ -265,65 +213,83 @@ describe("a replay", function()
   end)
 end)
 
-describe("a branch that is replayed", function()
-  it("goes on with rows that are made up", function()
-    local rec = recorded()
-    local branch = rec:branch(5)
-    branch:write { ["in"] = "message", conn = "a", text = "time", t = 100 }
-    branch:write { out = "send", conn = "a", text = "time 100.000" }
-    assert.same({ true, 7 }, { branch:replay { handlers = { a = program(branch) } } })
-    local wrong = rec:branch(5)
-    wrong:write { ["in"] = "message", conn = "a", text = "time", t = 101 }
-    wrong:write { out = "send", conn = "a", text = "time 100.000" }
-    local ok, text = wrong:replay { handlers = { a = program(wrong) } }
-    assert.is_nil(ok)
-    assert.equal('row ' .. wrong:row(wrong.store.count).row
-      .. ': expected a out send "time 100.000", got a out send "time 101.000"', text)
+describe("a replay of a handler", function()
+  local net, server, rec
+
+  before_each(function()
+    net = mock.net()
+    server = net:listen(URL)
+    net:listen("ws://echo.test/", mock.echo())
+    rec = record.new { clock = net }
   end)
 
-  it("goes on live, with a mock or a real server in the place of the recorded one", function()
-    local rec = recorded()
-    local net = mock.net()
-    local server = net:listen(URL)
-    local branch = rec:branch(4)
-    branch.now = function() return net:now() end
-    local handlers = program(branch)
-    local conn
-    local own = handlers.open_handler
-    function handlers.open_handler(given)
-      conn = conn or given
-      assert.equal(conn, given) -- it is the same for the handlers
-      own(given)
+  --- Records what a handler does at a message, and has it do that again. Returns the results of the replays.
+  local function twice(handler)
+    rec:wsopen("a", URL, function(conn, opcode) if opcode then handler(conn) end end, net:options())
+    server:accept():send "go"
+    net:advance(10)
+    local results = {}
+    for _, compare in ipairs { "strict", "loose", "off" } do
+      local ok, text = rec:replay { compare = compare, handlers = {
+        a = function(conn, opcode) if opcode then handler(conn) end end,
+      } }
+      results[#results + 1] = ok or text
     end
-    assert.is_true(branch:replay { handlers = { a = handlers }, live = net:options() })
-    net:run()
-    local peer = server:accept()
-    -- What the handler does at the last row is done live.
-    peer:expect({ pattern = "^number %d+$" }, "hello nil", { pattern = "^number %d+$" }, "bye")
-    peer:send "number"
-    net:run()
-    assert.is_true(luws.wssend(conn, 1, "bye"))
-    assert.is_true(conn.connected)
-    net:run()
-    luws.wsclose(conn)
-    net:settle()
-    net:finish()
-    assert.is_false(conn.connected)
-    local kinds = {}
-    for row in branch:rows { from = 5 } do kinds[#kinds + 1] = row.dir .. " " .. row.kind end
-    assert.same({ "out open", "in open", "out send", "out send", "in message", "out send", "out send", "out close",
-      "in close" }, kinds)
-    assert.equal(rec:count() + 1, branch:row(branch.path:number_at(5)).row)
+    return results
+  end
+
+  it("that opens connections and waits for them: each is open again, or has failed again", function()
+    local opened = {}
+    assert.same({ true, true, true }, twice(function(conn)
+      local b = rec:wsopen("b", "ws://echo.test/", nil, net:options {
+        open_handler = function(b) luws.wssend(b, 1, "open") end,
+      })
+      luws.wssend(b, 1, "hello")
+      local c, why = rec:wsopen("c", "ws://nobody.test/", nil, net:options())
+      luws.wssend(conn, 1, tostring(c) .. ": " .. tostring(why))
+      opened[#opened + 1] = b.connected
+    end))
+    assert.same({ true, true, true, true }, opened)
+    assert.equal("false: Connection to nobody.test:80 failed: connection refused", server.net.order[1]:received(1))
   end)
 
-  it("says why it cannot go on live", function()
-    local rec = recorded()
-    local net = mock.net()
-    local branch = rec:branch(4)
-    assert.same({ nil, "Connection to hub.test:80 failed: connection refused" },
-      { branch:replay { handlers = { a = program(branch) }, live = function(name, url)
-        assert.same({ "a", URL }, { name, url })
-        return net:options()
-      end } })
+  it("that sends where nothing can be sent: it is told the same", function()
+    local told = {}
+    assert.same({ true, true, true }, twice(function(conn)
+      luws.wsclose(conn, 1000)
+      local _, why = luws.wssend(conn, 1, "late")
+      told[#told + 1] = why
+    end))
+    assert.same({ "not connected", "not connected", "not connected", "not connected" }, told)
+  end)
+
+  it("that notes nothing, and a table that it changes", function()
+    local noted = {}
+    assert.same({ true, true, true }, twice(function()
+      local none = rec:note(function() return nil end)
+      local list = rec:note { 1 }
+      list[2] = 2
+      noted[#noted + 1] = tostring(none) .. #list
+    end))
+    assert.same({ "nil2", "nil2", "nil2", "nil2" }, noted)
+    assert.equal(1, #rec:row(5).note)
+  end)
+
+  it("plays notes after the last row that is to be played", function()
+    twice(function(conn) luws.wssend(conn, 1, rec:note("n")) end)
+    assert.same({ true, 3 }, { rec:replay { upto = 3, handlers = {
+      a = function(conn, opcode) if opcode then luws.wssend(conn, 1, rec:note("other")) end end,
+    } } })
+  end)
+
+  it("is refused within a handler as data, and beside a live connection if it takes time", function()
+    local results = {}
+    rec:on("message", function() results = { rec:replay() } end)
+    rec:wsopen("a", URL, nil, net:options())
+    server:accept():send "go"
+    net:advance(1)
+    assert.same({ nil, "a handler of the recording must not replay it" }, results)
+    assert.same({ nil, "'a' is open, and would go on meanwhile (speed)" }, { rec:replay { speed = 1, net = net } })
+    assert.is_true((rec:replay()))
   end)
 end)

@@ -63,6 +63,9 @@ function record.load(file, options) end
 ---@field id? integer
 ---@field ack? integer|"pending"
 ---@field drop? integer
+---@field first? true an outbox has not sent it before
+---@field redacted? true an outbox cannot send it again: redact has changed it
+---@field lost? true nothing is known of it but its number
 ---@field number? integer
 ---@field rtt? number
 ---@field missing? integer
@@ -252,6 +255,8 @@ function recording:failure() end
 ---@field limit? number the most bytes that wait. Default: 1048576.
 ---@field ttl? number seconds after which a message is dropped. Default: none.
 ---@field on_drop? fun(id: integer, data: string) Default: none.
+---@field retry? number seconds after which a message is sent again. Default: none.
+---@field reactor? luws.reactor|false whose timer it uses. Default: none (the main one).
 
 ---@class luws.Outbox
 local outbox = {}
@@ -271,6 +276,9 @@ function outbox:acknowledge(id) end
 function outbox:count() end
 
 function outbox:flush() end
+
+---Sends nothing more. What waits stays in the rows.
+function outbox:stop() end
 
 ---@class luws.HeartbeatOptions
 ---@field conn string the name of the connection

@@ -51,7 +51,7 @@ end
 local on = { ["in"] = {}, out = {} }
 
 function on.out.open(conn, row)
-  conn.state, conn.url = "connecting", row.url
+  conn.state, conn.url, conn.error = row.error == nil and "connecting" or "closed", row.url, row.error or conn.error
 end
 
 function on.out.send(conn, row)
@@ -180,11 +180,16 @@ local function step(self, state, row)
   return state
 end
 
---- newest(place, row_at): returns the state after so many rows, the newest of the recording. It is the memo's own.
+local GONE = "the rows before it are not in memory any more"
+
+--- newest(place, row_at): returns the state after so many rows, the newest of the recording; or nil and why it is not
+-- known any more. It is the memo's own.
 function Memo:newest(place, row_at)
   while self.last < place do
     local at = self.last + 1
-    self.state = step(self, self.state, row_at(at))
+    local row = row_at(at)
+    if not row then return nil, GONE end
+    self.state = step(self, self.state, row)
     self.last = at
     if at % EVERY == 0 then self.states[at] = copy(self.state) end
   end
@@ -193,12 +198,15 @@ end
 
 --- at(place, row_at): returns a copy of the state after so many rows; or nil and why it is not known any more.
 function Memo:at(place, row_at)
-  if place >= self.last then return copy(self:newest(place, row_at)) end
+  if place >= self.last then
+    local state, why = self:newest(place, row_at)
+    return copy(state), why
+  end
   local from = place - place % EVERY
   local state = copy(self.states[from])
   for at = from + 1, place do
     local row = row_at(at)
-    if not row then return nil, "the rows before it are not in memory any more" end
+    if not row then return nil, GONE end
     state = step(self, state, row)
   end
   return copy(state)
@@ -218,6 +226,7 @@ function Memo:branch(place)
       if at > other.last then other.last, other.state = at, state end
     end
   end
+  if place >= self.last then other.last, other.state = self.last, self.state end
   other.state = copy(other.state)
   return other
 end

@@ -8,7 +8,7 @@ An effect is { out = "send", conn =, text = or binary = }, { out = "ping" or "po
 ... }, which is a row for the handlers of that name.
 --]]
 
-local _, import = ...
+local native, import = ...
 local guard, log = import("guard"), import("log")
 local rows, tap = import("record/rows"), import("record/tap")
 
@@ -24,13 +24,21 @@ local function number_of(effect)
   return OPCODES[effect.out]
 end
 
+--- Returns whether a table is an effect, or meant as one.
+local function is_effect(value) return value.out ~= nil or value.call ~= nil or value.note ~= nil end
+
 --- Returns what is wrong with an effect, or nil.
 local function mistake(effect)
   if type(effect) ~= "table" then return "an effect is a table, got " .. type(effect) end
-  if type(effect.call) == "string" or effect.note ~= nil then return end
   local out = effect.out
+  if out == nil and is_effect(effect) then
+    local reserved = effect.call ~= nil and rows.reserved(effect)
+    if reserved then return ("the field '%s' is not a call's"):format(reserved) end
+    return rows.mistake { call = effect.call }
+  end
+  if effect.call ~= nil or effect.note ~= nil then return "an effect has one of out, call and note" end
   if not (OPCODES[out] or out == "close" or out == "open") then
-    return "an effect has out = \"send\", \"ping\", \"pong\", \"close\" or \"open\", or call, or note"
+    return "an effect has out = 'send', 'ping', 'pong', 'close' or 'open', or call, or note"
   end
   if type(effect.conn) ~= "string" then return "an effect names its connection (conn)" end
   if out == "open" and type(effect.url) ~= "string" then return "an effect that opens has a url" end
@@ -79,13 +87,19 @@ function perform.open(recording, effect)
   local options = {}
   for key, value in next, recording.options_given or {} do options[key] = value end
   options.subprotocols, options.wait = effect.protocols or options.subprotocols, false
-  tap.wsopen(recording, effect.conn, effect.url, nil, options)
+  local target, why = native.parse_url(effect.url)
+  if target then return tap.wsopen(recording, effect.conn, effect.url, nil, options) end
+  local fields = fields_of(effect)
+  fields.error = why
+  recording:add(fields)
 end
 
 --- Does what an effect says; or compares it, in a replay.
 local function act(recording, effect)
   local player = recording.player
-  if player then
+  if player and player:is_beyond() then
+    player:postpone(function() act(recording, effect) end)
+  elseif player then
     player:got(fields_of(effect))
     if effect.call ~= nil then recording:tell(rows.new(fields_of(effect))) end
   elseif effect.call ~= nil or effect.note ~= nil then
@@ -102,7 +116,7 @@ local function call(recording, name, f, row)
     return log.handler_failed(("the handler '%s' of a record raised an error"):format(name), effects)
   end
   if effects == nil then return end
-  if type(effects) == "table" and (effects.out or effects.call or effects.note) then effects = { effects } end
+  if type(effects) == "table" and is_effect(effects) then effects = { effects } end
   for _, effect in ipairs(type(effects) == "table" and effects or { effects }) do
     local wrong = mistake(effect)
     if wrong then
@@ -134,9 +148,10 @@ function handlers.tell(recording, row)
   queue[queue.last] = row
   if queue.is_told then return end
   queue.is_told = true
-  recording.depth = recording.depth + 1
+  local thread, before = recording:enter()
   local ok, err = pcall(turn, recording)
-  recording.depth, queue.is_told = recording.depth - 1, false
+  recording:leave(thread, before)
+  queue.is_told = false
   if not ok then error(err, 0) end
 end
 

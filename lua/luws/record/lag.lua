@@ -57,7 +57,7 @@ function Lag:ping()
   recording.quiet = here
   local called, ok, why = pcall(tap.send, here, PING, payload)
   recording.quiet = nil
-  if not called then error(ok, 0) end
+  if not called then ok, why = nil, guard.text(ok) end
   local fields = rows.put_data({ out = "ping", conn = self.conn, number = self.number, outside = true }, payload, false)
   fields.error = why
   recording:add(fields)
@@ -94,8 +94,8 @@ end
 local function again(self)
   self.timer = self.reactor.after(self.interval, function()
     if self.is_stopped then return end
-    self:turn()
     again(self)
+    self:turn()
   end)
 end
 
@@ -108,6 +108,7 @@ function lag.new(recording, options)
     reactor = options.reactor == nil and reactor or options.reactor, is_stopped = false,
     -- Once it is known: last, smoothed, minimum, deviation, skew.
   }, Lag)
+  if recording.player then return self end -- pings are not the handlers' work
   local before = recording.lags[options.conn]
   if before then before:stop() end
   recording.lags[options.conn] = self

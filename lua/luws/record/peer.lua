@@ -24,18 +24,36 @@ local function names_of(recording, url)
   return names
 end
 
+--- Notes that the peer hears what a row says was sent; `taken` are the messages of the connection's outbox.
+local function hear(session, row, taken)
+  local id, was_heard = row.id, nil
+  if row.kind == "resend" then
+    was_heard, row = row.first and session.heard_ids[id], taken and taken[id]
+  elseif row.kind ~= "send" or row.error ~= nil then
+    return
+  end
+  if was_heard or not row then return end -- where an outbox could not send at once, it was heard too early
+  table.insert(session.heard, row)
+  if id then session.heard_ids[id] = true end
+end
+
 --- sessions(recording, url): returns a list of what was said in each connection to a URL, in the order in which they
 -- were opened. Each has opened (the row), or refused; heard, the rows of the messages that the peer heard; and steps {
 -- row, after (how many messages it had heard by then), delay (seconds) }.
 function peer.sessions(recording, url)
   local names, list, present = names_of(recording, url), {}, {}
+  local taken = {} -- the messages of outboxes, by the name of the connection and the id
   local function begin(name, session)
-    session.steps, session.heard, session.name = {}, {}, name
+    session.steps, session.heard, session.heard_ids, session.name = {}, {}, {}, name
     list[#list + 1], present[name] = session, session
     return session
   end
   for row in recording:rows() do
     local name, kind, dir = row.conn, row.kind, row.dir
+    if rawget(row, "ack") == "pending" then
+      taken[name] = taken[name] or {}
+      taken[name][row.id] = row
+    end
     if dir and (not names or names[name]) then
       local session = present[name]
       if dir == "in" and kind == "open" then
@@ -45,7 +63,7 @@ function peer.sessions(recording, url)
         present[name] = nil
       elseif session then
         if dir == "out" then
-          if kind == "send" and row.error == nil then table.insert(session.heard, row) end
+          hear(session, row, taken[name])
           if kind == "close" then present[name] = nil end
         else
           session.steps[#session.steps + 1] = { row = row, after = #session.heard, delay = row.t - session.t }

@@ -6,9 +6,10 @@ What was done outside of a handler (`outside` in a row) is not expected of the h
 --]]
 
 local _, import = ...
-local guard, log = import("guard"), import("log")
+local guard, log, null = import("guard"), import("log"), import("json").public.null
 local luws, data = import("luws"), import("websocket/data")
-local rows, stand_ins, tree = import("record/rows"), import("record/stand_in"), import("record/tree")
+local fold, rows, stand_ins, tree = import("record/fold"), import("record/rows"), import("record/stand_in"),
+  import("record/tree")
 
 local replay = {}
 
@@ -16,6 +17,9 @@ local Player = {}
 Player.__index = Player
 
 local CLOSE, PING, PONG = 8, 9, 10
+
+-- The options of wsopen that are handlers.
+local OPTIONS = { "open_handler", "control_handler", "drain_handler", "close_handler" }
 
 -- The kinds of rows that handlers are expected to do again.
 local EXPECTED = { send = true, close = true, ping = true, pong = true, open = true }
@@ -81,7 +85,7 @@ end
 
 --- Returns whether a row was done by the handlers that are played.
 function Player:is_expected(row)
-  if rawget(row, "outside") or rawget(row, "ack") == "resend" then return false end
+  if rawget(row, "outside") then return false end
   if rawget(row, "call") then return self.recording:has_handlers() end
   local out = rawget(row, "out")
   if not EXPECTED[out or ""] then return false end
@@ -94,7 +98,7 @@ end
 function Player:expected()
   for place = self.place, self.known do
     local row = self:row_at(place)
-    if is_input(row) then return nil end
+    if is_input(row) and not self.taken[place] then return nil end
     if self:is_expected(row) then return row, place end
   end
 end
@@ -117,53 +121,113 @@ function Player:got(fields)
   end
 end
 
---- Returns whether handlers are beyond the rows: what they do now is to be done live.
+--- postpone(act): has act() done once everything is live.
+function Player:postpone(act) self.later[#self.later + 1] = act end
+
+--- is_beyond(): returns whether handlers are beyond the rows: what they do now is to be done live.
 function Player:is_beyond() return self.goes_on and self.place > self.last and not self:expected() end
 
 --- sent(name, opcode, bytes), closed(name, code, reason): what a handler does to a stand-in.
 function Player:sent(name, opcode, bytes)
   if self:is_beyond() then
-    self.later[#self.later + 1] = { luws.wssend, name, opcode, bytes }
+    self:postpone(function() luws.wssend(self.conns[name], opcode, bytes) end)
     return true
   end
-  local row = self:got(rows.sent(name, opcode, bytes))
-  if opcode == CLOSE then
-    self.conns[name].closing = true
-    return true
-  end
-  local failure = row and rawget(row, "error")
+  local conn, row = self.conns[name], self:got(rows.sent(name, opcode, bytes))
+  local failure = row and rawget(row, "error") or not conn.connected and "not connected" or nil
   if failure then return false, failure end
+  if opcode == CLOSE then conn.closing = true end
   return true
 end
 
 function Player:closed(name, code, reason)
   if self:is_beyond() then
     self.conns[name].connected = true -- it is closed once it is live
-    self.later[#self.later + 1] = { luws.wsclose, name, code, reason }
-    return
+    return self:postpone(function() luws.wsclose(self.conns[name], code, reason) end)
   end
   self:got({ out = "close", conn = name, code = tonumber(code) or 1000, reason = reason or "" })
 end
 
---- opened(fields, f): returns a stand-in for a connection that a handler opens; `fields` are those of its row.
-function Player:opened(fields, f)
-  local name = fields.conn
-  local conn = stand_ins.new(self.owner, name, fields.url)
-  conn.msghandler = f
-  self.conns[name], self.handlers[name] = conn, self.handlers[name] or { handler = f }
-  self:got(fields)
+--- stand_in(name, url): makes the stand-in for a new connection of that name.
+function Player:stand_in(name, url)
+  local conn = stand_ins.new(self.owner, name, url)
+  self.conns[name] = conn
+  self.order[#self.order + 1] = conn
   return conn
+end
+
+--- conn(name): returns the stand-in for a connection.
+function Player:conn(name) return self.conns[name] or self:stand_in(name, nil) end
+
+--- answer(name, opening): returns the row that says how opening a connection has ended, and its place; nil if it has
+-- not. `opening` is the row that says that it is opened, if that is known.
+function Player:answer(name, opening)
+  local first = opening and self.recording.path:place_of(opening.row) + 1 or self.place
+  local is_begun = opening ~= nil
+  for place = first, self.known do
+    local row = self:row_at(place)
+    if row.conn == name and not self.taken[place] then
+      local kind = rawget(row, "in")
+      if kind == "open" or kind == "close" then return row, place end
+      if row.out == "open" and is_begun then return nil end -- it was opened once more
+      is_begun = is_begun or row.out == "open"
+    end
+  end
+end
+
+--- Has a stand-in be open.
+local function set_open(conn, row)
+  conn.connected, conn.closing, conn.subprotocol = true, false, row.protocol
+  conn.close_code, conn.close_reason, conn.was_clean = nil, nil, nil
+end
+
+--- opened(fields, f, options, url): a handler opens a connection; `fields` are those of its row. Returns what wsopen
+-- has returned, with a stand-in for the connection.
+function Player:opened(fields, f, options, url)
+  local name = fields.conn
+  local handlers = { handler = f }
+  for _, key in ipairs(OPTIONS) do handlers[key] = options and options[key] end
+  local conn = self:stand_in(name, fields.url)
+  conn.msghandler = f
+  if not self.handlers[name] then
+    self.handlers[name] = handlers
+    if self.compare == "loose" and not self.recording:has_handlers() then self:collect(name) end
+  end
+  if self:is_beyond() then
+    self:postpone(function() self.open(name, url, f, options, conn) end)
+    return conn
+  end
+  local opening = self:got(fields)
+  if options and options.wait ~= nil and options.wait ~= true then return conn end
+  local row, place = self:answer(name, opening) -- it has waited for that
+  if not row then return conn end
+  self.taken[place] = true
+  if rawget(row, "in") == "close" then return false, row.error end
+  set_open(conn, row)
+  self.awaited[#self.awaited + 1] = row -- its open_handler is called later, as it was
+  return conn
+end
+
+--- was_acknowledged(name, id): returns whether a message of an outbox was acknowledged, before anything else comes in.
+function Player:was_acknowledged(name, id)
+  for place = self.place, self.known do
+    local row = self:row_at(place)
+    if is_input(row) and not self.taken[place] then return false end
+    if row.conn == name and rawget(row, "ack") == id then return true end
+  end
+  return false
 end
 
 --- note(): returns what the next note was, before anything else comes in.
 function Player:note()
-  for place = self.noted, self.last do
+  for place = math.max(self.noted, 1), self.known do
     local row = self:row_at(place)
-    if is_input(row) then break end
+    if is_input(row) and not self.taken[place] then break end
     if rawget(row, "note") ~= nil then
       self.noted = place + 1
       self.recording:tell(row)
-      return row.note
+      if row.note == null then return nil end
+      return fold.copy(row.note)
     end
   end
   self:differ(self.newest, nil, rows.new { note = true })
@@ -176,39 +240,29 @@ local function call(what, f, ...)
   if not ok then log.handler_failed(("the %s of a replayed connection raised an error"):format(what), err) end
 end
 
---- conn(name): returns the stand-in for a connection.
-function Player:conn(name)
-  local conn = self.conns[name]
-  if not conn then
-    conn = stand_ins.new(self.owner, name, nil)
-    self.conns[name] = conn
-  end
-  return conn
-end
-
 local play = {}
 
 function play.open(_, conn, row, handlers)
-  conn.connected, conn.closing, conn.subprotocol = true, false, row.protocol
-  conn.close_code, conn.close_reason, conn.was_clean = nil, nil, nil
+  set_open(conn, row)
   call("open_handler", handlers.open_handler, conn)
 end
 
 function play.message(_, conn, row, handlers)
   if not conn.connected then return end
-  call("handler", conn.msghandler or handlers.handler, conn, row.binary and 2 or 1, row.data)
+  call("handler", conn.msghandler or handlers.handler, conn, row.binary and 2 or 1, row.data or "")
 end
 
 function play.ping(_, conn, row, handlers)
-  call("control_handler", handlers.control_handler, conn, PING, row.data)
+  call("control_handler", handlers.control_handler, conn, PING, row.data or "")
 end
 
 function play.pong(_, conn, row, handlers)
-  call("control_handler", handlers.control_handler, conn, PONG, row.data)
+  call("control_handler", handlers.control_handler, conn, PONG, row.data or "")
 end
 
 function play.closing(_, conn, row, handlers)
-  local payload = row.code == 1005 and "" or data.close_payload(row.code, row.reason)
+  local code = row.code or 1005
+  local payload = code == 1005 and "" or data.close_payload(code, row.reason)
   call("control_handler", handlers.control_handler, conn, CLOSE, payload)
 end
 
@@ -242,8 +296,7 @@ function Player:was_done(row)
   local name = row.conn
   if name == nil then return end
   if row.out == "open" then
-    local conn = self.conns[name]
-    if not conn then self.conns[name] = stand_ins.new(self.owner, name, row.url) end
+    if not self.conns[name] then self:stand_in(name, row.url) end
   elseif row.out == "close" then
     local conn = self:conn(name)
     conn.connected, conn.closing = false, true
@@ -264,9 +317,12 @@ function Player:run()
     local row = self:row_at(place)
     if self.speed > 0 then self:wait(row) end
     self.t, self.newest = row.t, row.row
-    if is_input(row) then
+    if self.taken[place] then
+      self.place, self.noted = place + 1, place + 1
+    elseif is_input(row) then
       self.place, self.noted = place + 1, place + 1
       self:come(row)
+      while self.awaited[1] do self:come(table.remove(self.awaited, 1)) end
     elseif self.compare == "strict" and self:is_expected(row) then
       self:differ(row.row, row, nil) -- the handlers before it have not done it
     else
@@ -279,11 +335,12 @@ function Player:run()
   return true, self.last
 end
 
---- Collects what handlers are to do, in any order.
-function Player:collect()
+--- collect([name]): collects what handlers are to do, in any order; or only those of a connection.
+function Player:collect(name)
   for place = 1, self.last do
     local row = self:row_at(place)
-    if self:is_expected(row) then
+    local is_new = name == nil or row.conn == name and row.out ~= "open" -- that any handler may open, is known
+    if is_new and self:is_expected(row) then
       local key = key_of(row)
       self.wanted[key] = self.wanted[key] or {}
       table.insert(self.wanted[key], row)
@@ -311,9 +368,12 @@ end
 function replay.player(recording, last, options)
   local self = setmetatable({
     recording = recording, last = last, speed = options.speed or 0, compare = options.compare or "strict",
-    net = options.net, place = 1, noted = 1, t = 0, newest = 0, conns = {}, handlers = {}, wanted = {},
+    net = options.net, place = 1, noted = 1, t = 0, newest = 0, conns = {}, order = {}, handlers = {}, wanted = {},
+    taken = {}, -- by their places, inputs that a handler has waited for
+    awaited = {}, -- those of them whose handlers are to be called
     difference = nil, known = recording:count(),
     goes_on = options.live and true or false, later = {}, -- what handlers have done beyond the rows
+    open = nil, -- open(name, url, f, options, conn) opens a connection for a stand-in
   }, Player)
   for name, given in pairs(options.handlers or {}) do self.handlers[name] = handlers_of(given) end
   self.owner = {

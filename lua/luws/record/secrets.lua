@@ -9,6 +9,7 @@ local log = import("log")
 local secrets = {}
 
 local HIDDEN = "(hidden)"
+secrets.HIDDEN = HIDDEN
 
 -- Options of wsopen that have passwords and keys in them.
 local OPTIONS = { auth = true, proxy = true, ssl = true, proxy_auth = true, proxy_ssl = true }
@@ -16,9 +17,12 @@ local OPTIONS = { auth = true, proxy = true, ssl = true, proxy_auth = true, prox
 -- Tables are looked through to this depth; what is below is not kept.
 local DEEPEST = 40
 
---- url(text): returns a URL without user, password and the values of its query.
+--- url(text): returns a URL, which may not be a valid one, without user, password and the values of its query.
 function secrets.url(text)
-  return (log.without_secrets(text):gsub("%?[^#]+", "?" .. HIDDEN))
+  if type(text) ~= "string" then return nil end
+  text = log.without_secrets(text):gsub("%?[^#]+", "?" .. HIDDEN)
+  if text:find("://", 1, true) then return text end
+  return (text:gsub("^[^/?#]*@", HIDDEN .. "@"))
 end
 
 local function is_secret(key)
@@ -36,6 +40,15 @@ function secrets.clean(value, depth)
     copy[key] = is_secret(key) and HIDDEN or secrets.clean(field, depth + 1)
   end
   return setmetatable(copy, getmetatable(value))
+end
+
+--- row(fields): returns the fields of a row without credentials. Those of calls and notes are the program's; others are
+-- cleaned where they come from, but for their URL.
+function secrets.row(fields)
+  if fields.url ~= nil and fields.call == nil then fields.url = secrets.url(fields.url) end
+  if fields.call ~= nil then return secrets.clean(fields) end
+  if fields.note ~= nil then fields.note = secrets.clean(fields.note) end
+  return fields
 end
 
 return secrets

@@ -95,7 +95,6 @@ end
 function api.wssend(conn, opcode, data)
   local live = rawget(conn, LIVE)
   if live then return luws.wssend(live, opcode, data) end
-  if not conn.connected then return false, "not connected" end
   if type(data) == "function" then data = drained(data) end
   if type(data) ~= "string" then data = data ~= nil and guard.text(data) or "" end
   return rawget(conn, OWNER).sent(rawget(conn, NAME), tonumber(opcode) or 1, data)
@@ -119,6 +118,9 @@ function stand_in.new(owner, name, url)
     lastMessage = 0, lastPing = 0,
   }, StandIn)
 end
+
+--- name_of(conn): returns the name of the recorded connection that it stands for.
+function stand_in.name_of(conn) return rawget(conn, NAME) end
 
 --- go_on(conn, live): from now on, it stands for this connection.
 function stand_in.go_on(conn, live)

@@ -6,29 +6,29 @@ public surface only: the handler, the options with functions, and the methods an
 An End is what a recording knows of the connection that has a name now (new_end).
 --]]
 
-local _, import = ...
+local native, import = ...
 local guard, log = import("guard"), import("log")
 local luws, data = import("luws"), import("websocket/data")
 local rows, secrets = import("record/rows"), import("record/secrets")
 
 local tap = {}
 
-local CLOSE, PING = 8, 9
+local BINARY, CLOSE, PING, PONG = 2, 8, 9, 10
 
 local SILENT = "message timeout" -- what a handler is told although the connection stays open
 
 --- called(recording, f, ...): calls a function of the program's; what it does meanwhile is done by a handler.
 local function called(recording, f, ...)
   if f == nil then return end
-  recording.depth = recording.depth + 1
+  local thread, before = recording:enter()
   if not guard.catches() then -- nothing may be caught here, or it could not yield
     local result = f(...)
-    recording.depth = recording.depth - 1
+    recording:leave(thread, nil) -- an error in an earlier one may have left its mark
     return result
   end
   local count, arguments = select("#", ...), { ... }
   local ok, result = xpcall(function() return f(guard.unpack(arguments, 1, count)) end, guard.trace)
-  recording.depth = recording.depth - 1
+  recording:leave(thread, before)
   if not ok then error(result, 0) end
   return result
 end
@@ -58,11 +58,12 @@ end
 
 --- end_of(recording, name, conn): returns the End that a name has now, for a connection or an object.
 local function end_of(recording, name, conn)
-  local here = recording.ends[name]
-  if here and here.ref[1] == conn then return here end
+  local here = recording.known[conn]
+  if here then return here end
+  here = recording.ends[name]
   if not (here and here.awaits) then here = new_end(name) end
   here.ref[1], here.awaits = conn, nil
-  recording.ends[name], recording.names[conn] = here, name
+  recording.ends[name], recording.known[conn] = here, here
   return here
 end
 
@@ -110,6 +111,9 @@ end
 --- Returns how a connection has ended.
 local function ending(conn) return { code = conn.close_code, reason = conn.close_reason, clean = conn.was_clean } end
 
+-- What handlers of recordings call, for several recordings of one connection.
+local calls = setmetatable({}, { __mode = "k" })
+
 --- handler(recording, name, f): returns a message handler that writes down what comes and calls f.
 function tap.handler(recording, name, f)
   local function handler(conn, opcode, bytes, ...)
@@ -123,13 +127,19 @@ function tap.handler(recording, name, f)
     end
     return called(recording, f, here.stand_in or conn, opcode, bytes, ...)
   end
-  recording.names[handler] = name
+  recording.names[handler], calls[handler] = name, f
   return handler
 end
 
 --- Returns the name of a connection, by its handler the first time.
 local function name_of(recording, conn)
-  return recording.names[conn] or recording.names[conn.msghandler]
+  local here = recording.known[conn]
+  if here then return here.name end
+  local handler, name = conn.msghandler, nil
+  while handler ~= nil and not name do
+    name, handler = recording.names[handler], calls[handler]
+  end
+  return name
 end
 
 --- wrapped(recording, f, write): returns a function to take the place of an option of the program's.
@@ -147,7 +157,10 @@ local function nothing() end
 
 --- sent(recording, here, opcode, bytes, why): writes down what was sent, or was not.
 local function sent(recording, here, opcode, bytes, why)
-  if recording.quiet == here then return end -- an outbox or a heartbeat writes its own row
+  if recording.quiet == here then -- an outbox or a heartbeat writes its own row
+    recording.quiet = nil
+    return
+  end
   local fields = rows.sent(here.name, opcode, bytes)
   if opcode == CLOSE and not why then here.is_open = false end
   fields.error, fields.outside = why, recording:is_outside()
@@ -158,7 +171,7 @@ end
 function tap.options(recording, given)
   local options = {}
   for name, value in next, given or {} do options[name] = value end
-  if given then setmetatable(options, getmetatable(given)) end
+  if given then setmetatable(options, guard.metatable_of(given)) end
   local control, send = options.control_handler, options.send_handler
   options.open_handler = wrapped(recording, options.open_handler, nothing)
   options.control_handler = wrapped(recording, control, function(here, _, opcode, bytes)
@@ -194,9 +207,16 @@ function tap.options(recording, given)
   return options
 end
 
+--- refusal(options): returns why a connection with these options cannot be recorded, or nil.
+function tap.refusal(options)
+  if not options or options.sink == nil then return nil end
+  return "bad option 'sink' (messages that go to a sink cannot be recorded)"
+end
+
 --- wsopen(recording, name, url, f, options): opens a connection that is recorded under a name. Returns what luws.wsopen
--- returns.
+-- returns, and raises what it raises.
 function tap.wsopen(recording, name, url, f, options)
+  if not native.parse_url(url) then return luws.wsopen(url, f, options) end -- which raises an error
   local before = recording.ends[name]
   local here = new_end(name, before and before.stand_in)
   here.awaits = true
@@ -226,10 +246,10 @@ end
 
 --- Calls f, which sends something, as what a listener does if it is one.
 local function by_object(recording, here, f)
-  local depth = is_in_listener(here) and 1 or 0
-  recording.depth = recording.depth + depth
+  if not is_in_listener(here) then return f() end
+  local thread, before = recording:enter()
   f()
-  recording.depth = recording.depth - depth
+  recording:leave(thread, before)
 end
 
 local events = {}
@@ -305,6 +325,13 @@ end
 
 -- What a recording does to a connection itself
 
+--- Calls a function that calls methods of an object, whose mistakes are errors. Returns true; or nil and what is wrong.
+local function attempt(f)
+  local ok, err = pcall(f)
+  if ok then return true end
+  return nil, ((guard.text(err) or type(err)):gsub("^[^:]*:%d+: ", ""))
+end
+
 --- send(here, opcode, bytes): sends something over the connection of an End. Returns true, or nil and why not.
 function tap.send(here, opcode, bytes)
   local conn = here and here.ref[1]
@@ -314,15 +341,18 @@ function tap.send(here, opcode, bytes)
     return ok or nil, why
   end
   if conn.readyState ~= 1 then return nil, "not connected" end
-  if opcode == PING then conn:ping(bytes) else conn:send(bytes, opcode == 2 and "binary" or nil) end
-  return true
+  if opcode == PONG then return nil, "a WebSocket object sends no pongs" end
+  return attempt(function()
+    if opcode == PING then conn:ping(bytes) else conn:send(bytes, opcode == BINARY and "binary" or nil) end
+  end)
 end
 
 --- close(here, code, reason): closes it. Returns true, or nil and why not.
 function tap.close(here, code, reason)
   local conn = here and here.ref[1]
   if not conn then return nil, "not connected" end
-  if here.is_object then conn:close(code, reason) else luws.wsclose(conn, code, reason) end
+  if here.is_object then return attempt(function() conn:close(code, reason) end) end
+  luws.wsclose(conn, code, reason)
   return true
 end
 

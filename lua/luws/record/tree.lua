@@ -45,44 +45,40 @@ function tree.line(row)
   return table.concat(parts, " ")
 end
 
---- Returns the branches of a store, each a list of the numbers of its rows; and those that begin at a row, by its
--- number. The numbers of branches are those of the store.
-local function branches_of(store)
-  local branches, begin, branch_of = {}, {}, {}
-  for number = store.first, store.count do
-    local parent = rawget(store[number], "parent") or number - 1
-    local branch = branch_of[parent]
-    if not branch then
-      branch = #branches + 1
-      branches[branch] = {}
-      begin[parent] = begin[parent] or {}
-      if branch > 1 then table.insert(begin[parent], branch) end
-    end
-    table.insert(branches[branch], number)
-    branch_of[parent], branch_of[number] = nil, branch
+--- Returns lists of branches by the row after which they begin.
+local function beginnings(store)
+  local begin = {}
+  for number = 2, #store.branches do
+    local parent = store.branches[number].parent
+    begin[parent] = begin[parent] or {}
+    table.insert(begin[parent], number)
   end
-  return branches, begin
+  return begin
 end
 
 --- dump(store): returns all rows of it as text.
 function tree.dump(store)
-  local branches, begin = branches_of(store)
-  local lines = {}
+  local begin, lines = beginnings(store), {}
+  local print_branches
   local function print_branch(branch, indent)
-    for _, number in ipairs(branches[branch]) do
+    local path, place = store:own(branch)
+    local number = path:number_at(place)
+    while number do
       local row = store[number]
       lines[#lines + 1] = ("%s%5d %10.3f  %s"):format(indent, number, row.t, tree.line(row))
-      for _, other in ipairs(begin[number] or {}) do
-        lines[#lines + 1] = ("%s  branch %d:"):format(indent, other)
-        print_branch(other, indent .. "  | ")
-      end
+      print_branches(begin[number], indent)
+      place = place + 1
+      number = path:number_at(place)
     end
   end
-  for _, other in ipairs(begin[0] or {}) do
-    lines[#lines + 1] = ("  branch %d:"):format(other)
-    print_branch(other, "  | ")
+  function print_branches(list, indent)
+    for _, branch in ipairs(list or {}) do
+      lines[#lines + 1] = ("%s  branch %d:"):format(indent, branch)
+      print_branch(branch, indent .. "  | ")
+    end
   end
-  if branches[1] then print_branch(1, "") end
+  print_branches(begin[0], "")
+  if store.branches[1] then print_branch(1, "") end
   return table.concat(lines, "\n") .. (lines[1] and "\n" or "")
 end
 
