@@ -211,6 +211,29 @@ describe("a server answers", function()
     luws.wsclose(client)
   end)
 
+  it("not at all if its client goes away or its body is too large, of which on_abort is told once", function()
+    local aborted = {}
+    local s = serving.start {
+      methods = { "GET", "POST" }, max_body = 3,
+      on_request = function(one) return one.path == "/later" and server.later or { body = "ok" } end,
+      on_abort = function(one) aborted[#aborted + 1] = one.method .. " " .. one.path end,
+    }
+    assert.equal(413, parse(s:raw(request("POST /long HTTP/1.1", "Content-Length: 4") .. "abcd")).status)
+    local chunks = request("POST /chunks HTTP/1.1", "Transfer-Encoding: chunked") .. "2\r\nab\r\n2\r\ncd\r\n"
+    assert.equal(413, parse(s:raw(chunks)).status)
+    assert.equal(200, parse(s:raw(request("GET / HTTP/1.1", "Connection: close"))).status)
+    for _, path in ipairs { "/later", "/half" } do
+      local gone = s:dial()
+      local is_whole = path == "/later"
+      gone:send(is_whole and request("GET " .. path .. " HTTP/1.1") or request("POST /half HTTP/1.1", "Content-Length: 2"))
+      serving.rest(0.03)
+      gone:close()
+    end
+    till(function() return #aborted == 4 end)
+    serving.rest(0.05)
+    assert.same({ "POST /long", "POST /chunks", "GET /later", "POST /half" }, aborted)
+  end)
+
   it("later for at most answer_timeout, and nobody who has gone away meanwhile", function()
     local asked = {}
     local s = serving.start {

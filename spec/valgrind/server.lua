@@ -117,7 +117,7 @@ end
 local function requests()
   local later
   local srv, port = listen {
-    max_body = 100, answer_timeout = 5,
+    max_body = 100, answer_timeout = 5, on_abort = print,
     methods = { "GET", "HEAD", "POST" },
     on_request = function(request)
       if request.path == "/file" then return server.file("docs", "server.md") end

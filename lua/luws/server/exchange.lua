@@ -41,12 +41,23 @@ end
 --- later: what on_request returns if the request is to be answered by request:accept or request:refuse.
 exchange.LATER = setmetatable({}, { __tostring = function() return "luws.server.later" end })
 
+--- abort(state, request): tells the program of a request that it is not going to answer any more; nil for none.
+local function abort(state, request)
+  local ex = state.exchange
+  local on_abort = request and ex.handlers and ex.handlers.on_abort
+  ex.request = nil
+  if not on_abort then return end
+  local ok, err = guard.free(on_abort, request)
+  if not ok then log.handler_failed("on_abort of a server raised an error", err) end
+end
+
 --- finish(state, why): ends a connection that has not become a WebSocket. What is queued has been sent; what the peer
 -- still sends is read for a while, for unread bytes would destroy the response on its way.
 local function finish(state, why)
   local file = state.exchange.file
   if file then file:close() end
   state.exchange.file = nil
+  abort(state, state.exchange.request)
   close.finish(state, why, nil, true)
 end
 
@@ -202,7 +213,11 @@ local function begin_request(state)
   native.done(state.session)
   ex.handlers = owner:handlers_for(ex.request.path)
   local ok, status, text = native.take_body(state.session, ex.handlers.max_body)
-  if not ok then return refuse(state, status or 400, text or status) end
+  if not ok then
+    local request = ex.request
+    refuse(state, status or 400, text or status)
+    return abort(state, request)
+  end
   if not ex.handlers.methods[ex.request.method] then
     return answer(state, {
       status = 405, body = "the method is not allowed\n", headers = { Allow = ex.handlers.methods.allow },
@@ -227,6 +242,7 @@ local function next_event(state)
     state.owner:refused()
     ex.stage, ex.goes_on, ex.why = "answering", false, data
     state.deadline = math.huge
+    abort(state, ex.request)
   end
   return true
 end
