@@ -4,13 +4,17 @@ engineio/*.
 --]]
 
 local _, import = ...
-local binary, clients, worlds = import("binary"), import("engineio/client/socket"), import("worlds")
+local binary, clients, servers = import("binary"), import("engineio/client/socket"), import("engineio/server")
+local worlds = import("worlds")
 
 local public = {
   --- The revision of the protocol.
   protocol = 4,
   --- binary(bytes): makes a binary value of a string. is_binary(value): whether any value is one.
   binary = binary.new, is_binary = binary.is,
+  --- listen(options): listens for sessions. attach(server [, options]): has a server of luws.server take sessions. Each
+  -- returns the engine, or nil and what is wrong.
+  listen = servers.listen, attach = servers.attach,
 }
 
 --- connect(url [, options]): opens a session at a server. Returns its socket, whose events come in turns of the

@@ -224,8 +224,8 @@ describe("a server answers", function()
     assert.equal(200, parse(s:raw(request("GET / HTTP/1.1", "Connection: close"))).status)
     for _, path in ipairs { "/later", "/half" } do
       local gone = s:dial()
-      local is_whole = path == "/later"
-      gone:send(is_whole and request("GET " .. path .. " HTTP/1.1") or request("POST /half HTTP/1.1", "Content-Length: 2"))
+      local half = request("POST /half HTTP/1.1", "Content-Length: 2")
+      gone:send(path == "/half" and half or request "GET /later HTTP/1.1")
       serving.rest(0.03)
       gone:close()
     end

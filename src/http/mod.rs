@@ -7,6 +7,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod coding;
 pub mod date;
 mod head;
 pub mod headers;

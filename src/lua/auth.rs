@@ -9,6 +9,8 @@ use crate::http::auth::{self, Challenge, Credentials, Request, Scheme, Tried};
 use crate::session::token;
 
 pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
+    // token(): a text that nobody can guess, of 32 hexadecimal digits; or nil and why there is none
+    (c"token", new_token),
     // auth_basic(user, password), auth_bearer(token): the value of the header; or nil and why there is none
     (c"auth_basic", basic),
     (c"auth_bearer", bearer),
@@ -84,4 +86,11 @@ fn hide(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let is_message = arguments.get(1).and_then(Value::boolean) == Some(true);
     let hidden = if is_message { auth::hidden_in_message } else { auth::hidden_in };
     vec![hidden(&text, &secrets).into()]
+}
+
+fn new_token(_: &Rc<Context>, _: &[Value]) -> Reply {
+    match token(None) {
+        Ok(token) => vec![token.into()],
+        Err(error) => failure(error.text),
+    }
 }

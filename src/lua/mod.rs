@@ -35,6 +35,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::address::Address;
+use crate::http::coding;
 use crate::http::date;
 use crate::http::headers::Header;
 use crate::memory;
@@ -88,6 +89,8 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     // base64(data): its text; or nil and the error. unbase64(text): the data; or nil if it is not base64
     (c"base64", base64),
     (c"unbase64", unbase64),
+    // gzip(data): the data, compressed; or nil and the error
+    (c"gzip", gzip),
     // check_text(opcode, data): nil, or why it cannot be sent as a message with this opcode
     (c"check_text", check_text),
     // virtual_clock(): a clock at 0 seconds; set_clock(clock, seconds)
@@ -218,6 +221,13 @@ fn base64(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     };
     match BASE64.encode_slice(data, &mut text) {
         Ok(_) => vec![Value::Bytes(text)],
+        Err(error) => failure(error.to_string()),
+    }
+}
+
+fn gzip(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    match coding::gzip(bytes(arguments, 0)) {
+        Ok(compressed) => vec![Value::Bytes(compressed)],
         Err(error) => failure(error.to_string()),
     }
 }

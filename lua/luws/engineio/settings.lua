@@ -87,6 +87,7 @@ local rows = {
     { "upgradeTimeout", 10, duration },
     { "maxHttpBufferSize", 1e6, options.whole(1) }, -- bytes
     { "httpCompression", { threshold = 1024 }, with_threshold },
+    { "perMessageDeflate", false, with_threshold },
     { "allowRequest", nil, options.callable }, -- allowRequest(request, done): done(err, is_allowed)
     { "allowEIO3", false, boolean },
     { "cors", nil, options.of_type("table") },

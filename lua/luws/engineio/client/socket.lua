@@ -20,9 +20,6 @@ local Socket = {}
 Socket.__index = Socket
 emitter.extend(Socket)
 
--- The most packets in one POST: python-engineio drops the whole of one that has more.
-local MOST_PACKETS = 16
-
 -- Whether the last session that was opened has come to use a WebSocket (rememberUpgrade).
 local had_websocket = false
 
@@ -67,30 +64,13 @@ local function watch(self)
   self.heartbeat = self.reactor.after(seconds, function() closed(self, "ping timeout") end)
 end
 
---- taken(self): returns the packets that the transport is to be given now, which are in the buffer no more.
-local function taken(self)
-  local buffer, most = self.writeBuffer, self.max_payload
-  if self.transport.name ~= "polling" then
-    self.writeBuffer = {}
-    return buffer
-  end
-  local list, size = {}, 0
-  for i, packet in ipairs(buffer) do
-    size = size + packets.size(packet) + (i > 1 and 1 or 0)
-    if i > MOST_PACKETS or i > 1 and most and size > most then break end
-    list[i] = packet
-  end
-  local rest = {}
-  for i = #list + 1, #buffer do rest[i - #list] = buffer[i] end
-  self.writeBuffer = rest
-  return list
-end
-
 --- flush(self): gives the transport what it takes.
 local function flush(self)
   local transport, is_held = self.transport, self.readyState == "closed" or self.is_upgrading
   if is_held or not transport.writable or not self.writeBuffer[1] then return end
-  local list = taken(self)
+  local list, rest = self.writeBuffer, {}
+  if transport.name == "polling" then list, rest = packets.some(list, self.max_payload) end
+  self.writeBuffer = rest
   self.unsent = self.unsent + #list
   transport:send(list)
   if self:hasListeners "flush" then self.reactor.after(0, function() emit(self, "flush") end) end

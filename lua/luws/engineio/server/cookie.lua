@@ -1,0 +1,48 @@
+--[[
+The cookie that names a session for load balancers, as npm's module cookie writes it.
+--]]
+
+local _, import = ...
+local options = import("options")
+
+local cookie = {}
+
+local text, boolean = options.of_type("string"), options.of_type("boolean")
+
+local SAME_SITE = { strict = "Strict", lax = "Lax", none = "None" }
+
+local function same_site(value)
+  if value == false then return false end
+  local found = value == true and "Strict" or type(value) == "string" and SAME_SITE[value:lower()]
+  if found then return found end
+  return nil, "'strict', 'lax', 'none' or a boolean expected"
+end
+
+local rows = {
+  { "name", "io", text },
+  { "path", "/", text },
+  { "httpOnly", true, boolean },
+  { "sameSite", "Lax", same_site },
+  { "domain", nil, text },
+  { "secure", false, boolean },
+  { "maxAge", nil, options.whole(0) }, -- seconds
+}
+
+--- read(given): reads the option cookie. Returns a complete table, or nil and what is wrong.
+function cookie.read(given) return options.complete("cookie", rows, given) end
+
+--- line(read, id): returns the value of Set-Cookie for a session.
+function cookie.line(read, id)
+  local value = id:gsub("[^%w%-_.!~*'()]", function(c) return ("%%%02X"):format(c:byte()) end)
+  local parts = { read.name .. "=" .. value }
+  local function add(part) parts[#parts + 1] = part end
+  if read.maxAge then add("Max-Age=" .. read.maxAge) end
+  if read.domain then add("Domain=" .. read.domain) end
+  add("Path=" .. read.path)
+  if read.httpOnly then add "HttpOnly" end
+  if read.secure then add "Secure" end
+  if read.sameSite then add("SameSite=" .. read.sameSite) end
+  return table.concat(parts, "; ")
+end
+
+return cookie
