@@ -10,6 +10,7 @@ local emitter, guard, json, log = import("emitter"), import("guard"), import("js
 local luws_server, polling, websocket = import("server").public, import("engineio/server/polling"),
   import("engineio/server/websocket")
 local packets, packets3 = import("engineio/packets"), import("engineio/packets3")
+local reactor = import("reactor").public
 local settings, sockets = import("engineio/settings"), import("engineio/server/socket")
 
 local servers = {}
@@ -173,7 +174,7 @@ end
 --- close(): ends all sessions, and the server if it was made for them. Their events come in later turns.
 function Engine:close()
   for _, socket in pairs(self.clients) do socket:close(true) end
-  if self.srv then self.srv:close() end
+  if self.srv then reactor.after(0, function() self.srv:close() end) end -- their ends come first
   return self
 end
 

@@ -357,7 +357,7 @@ end
 --- shut_down(state): the server is being closed: a request that has begun is refused, and others are not waited for.
 function exchange.shut_down(state)
   local ex = state.exchange
-  if ex.stage == "answering" then return end -- it ends after the response
+  if ex.stage == "answering" or ex.decided then return end -- it ends after the response
   local is_waiting = ex.stage == "head" and not ex.request and not ex.has_begun and native.incoming(state.session) == 0
   if is_waiting then return finish(state, "closed") end
   ex.request = ex.request or { method = "GET", target = "" }

@@ -215,7 +215,8 @@ function Socket:close(is_discarded)
   local state = self.readyState
   if state == "closed" or state ~= "open" and not is_discarded then return self end
   self.readyState = "closing"
-  if is_discarded or not self.writeBuffer[1] then
+  -- A GET takes what is buffered and the end along.
+  if is_discarded or not self.writeBuffer[1] or self.transport.name == "polling" then
     reactor.after(0, function() finish(self, is_discarded) end)
   else
     self.on_drained = function() finish(self) end

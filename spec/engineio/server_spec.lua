@@ -1,0 +1,641 @@
+-- The server of luws.engineio, request by request, over real sockets: sessions by each transport, upgrades, the errors
+-- in their order, headers, and every way in which a session ends.
+
+local engine = require "spec.support.engine"
+local engineio = require "luws.engineio"
+local json = require "luws.json"
+local log = require "spec.support.log"
+local luws_server = require "luws.server"
+
+local unpack = require "spec.support.compat".unpack
+
+local rest, till = engine.rest, engine.till
+
+after_each(engine.over)
+
+--- Returns the packets in a body.
+local function packets(body)
+  local list = {}
+  for packet in (body .. "\30"):gmatch "(.-)\30" do list[#list + 1] = packet end
+  return list
+end
+
+describe("a handshake", function()
+  it("by polling has the session's name and what the client has to know", function()
+    local e = engine.start { pingInterval = 300, pingTimeout = 200, maxHttpBufferSize = 5000, initialPacket = "hi" }
+    local _, response = e:handshake()
+    assert.same({ 200, "text/plain; charset=UTF-8", "no-store" },
+      { response.status, response.headers["content-type"], response.headers["cache-control"] })
+    local list = packets(response.body)
+    assert.same({ 2, "4hi" }, { #list, list[2] })
+    local data = json.decode(list[1]:sub(2))
+    assert.equal(20, #data.sid)
+    data.sid = nil
+    assert.same({ upgrades = { "websocket" }, pingInterval = 300, pingTimeout = 200, maxPayload = 5000 }, data)
+    assert.equal(1, e.engine.clientsCount)
+  end)
+
+  it("by WebSocket has no upgrades", function()
+    local e = engine.start()
+    local ws = e:websocket "transport=websocket"
+    local data = json.decode(ws:await(1)[1]:sub(2))
+    assert.same({ 20, {}, 25000, 20000, 1000000 },
+      { #data.sid, data.upgrades, data.pingInterval, data.pingTimeout, data.maxPayload })
+    assert.same({ "websocket", 4, "127.0.0.1" },
+      { e.sockets[1].transport.name, e.sockets[1].protocol, e.sockets[1].remoteAddress })
+  end)
+
+  it("offers upgrades only where there are any", function()
+    for _, options in ipairs { { allowUpgrades = false }, { transports = { "polling" } } } do
+      local _, response = engine.start(options):handshake()
+      assert.matches('"upgrades":%[%]', response.body)
+    end
+  end)
+
+  it("has the name that generateId gives", function()
+    local e = engine.start()
+    e.engine.generateId = function(request) return "id-" .. request.query_table.x end
+    assert.equal("id-5", (e:handshake "&x=5"))
+    assert.equal(400, e:get("transport=polling&x=5").status) -- there is one of that name
+    e.engine.generateId = function() error "oops" end
+    assert.equal(400, e:get("transport=polling&x=6").status)
+    for _, err in ipairs(e.errors) do assert.same({ 3, "Bad request", "ID_GENERATION_ERROR" }, err) end
+    assert.equal(2, #e.errors)
+  end)
+end)
+
+describe("a request is refused,", function()
+  local JSON = '{"code":%d,"message":"%s"}'
+
+  for _, case in ipairs {
+    { "a transport that is not known", "transport=x", nil, 0, "Transport unknown" },
+    { "no transport", "x=1", nil, 0, "Transport unknown" },
+    { "a transport that is not enabled", "transport=websocket", { transports = { "polling" } }, 0,
+      "Transport unknown" },
+    { "a session that is not known", "transport=polling&sid=x", nil, 1, "Session ID unknown" },
+    { "a session by the name of a metamethod", "transport=polling&sid=__index", nil, 1, "Session ID unknown" },
+    { "a handshake by POST", "transport=polling", nil, 2, "Bad handshake method", { method = "POST" } },
+    { "a handshake by DELETE", "transport=polling", nil, 2, "Bad handshake method", { method = "DELETE" } },
+    { "a WebSocket without upgrade", "transport=websocket", nil, 3, "Bad request", nil, "TRANSPORT_HANDSHAKE_ERROR" },
+    { "another revision", "EIO=3&transport=polling", nil, 5, "Unsupported protocol version" },
+    { "no revision", "EIO=&transport=polling", nil, 5, "Unsupported protocol version" },
+    { "forbidden by the program", "transport=polling",
+      { allowRequest = function(_, done) done("no way", false) end }, 4, "no way" },
+    { "forbidden without a word", "transport=polling", { allowRequest = function(_, done) done() end }, 4,
+      "Forbidden" },
+    -- What is asked first counts.
+    { "a transport before a session", "transport=x&sid=y", nil, 0, "Transport unknown" },
+    { "a session before a method", "transport=polling&sid=y", nil, 1, "Session ID unknown", { method = "PUT" } },
+    { "a method before an upgrade", "transport=websocket", nil, 2, "Bad handshake method", { method = "POST" } },
+    { "an upgrade before the program", "transport=websocket",
+      { allowRequest = function() error "it is asked" end }, 3, "Bad request", nil, "TRANSPORT_HANDSHAKE_ERROR" },
+    { "the program before a revision", "EIO=3&transport=polling",
+      { allowRequest = function(_, done) done("no", false) end }, 4, "no" },
+  } do
+    it(case[1], function()
+      local e = engine.start(case[3])
+      local response = e:get(case[2], case[6])
+      local status = case[4] == 4 and 403 or 400
+      assert.same({ status, JSON:format(case[4], case[5]), "application/json" },
+        { response.status, response.body, response.headers["content-type"] })
+      assert.same({ case[4], case[7] }, { e.errors[1][1], e.errors[1][3] })
+      assert.same({ 0, 1 }, { e.engine.clientsCount, #e.errors })
+    end)
+  end
+
+  it("as a WebSocket, with the words as the body", function()
+    for _, case in ipairs {
+      { "transport=polling&EIO=3", {}, "Unsupported protocol version" },
+      { "transport=websocket&sid=x", {}, "Session ID unknown" },
+      { "transport=websocket", { allowRequest = function(_, done) done("no way") end }, "no way" },
+    } do
+      local e = engine.start(case[2])
+      local ws, response = e:websocket(case[1])
+      assert.is_nil(ws)
+      assert.same({ 400, case[3] }, { response.status, response.body })
+    end
+  end)
+
+  it("by an error of allowRequest", function()
+    local e = engine.start { allowRequest = function() error "oops" end }
+    local lines = log.capture(function() assert.equal(403, e:get("transport=polling").status) end)
+    assert.matches("allowRequest of an engine raised an error: .*oops", lines[1])
+  end)
+
+  it("by a middleware, which may also let it pass later", function()
+    local e = engine.start()
+    local asked = {}
+    e.engine:use(function(request, response, done)
+      response.headers["X-Middle"] = "1"
+      asked[#asked + 1] = done
+      if request.query_table.no then done "no" end
+      if request.query_table.yes then done() end
+    end)
+    local response = e:get "transport=polling&no=1"
+    assert.same({ 400, '{"code":3,"message":"Bad request"}', "1" },
+      { response.status, response.body, response.headers["x-middle"] })
+    assert.same({ { 3, "Bad request", "MIDDLEWARE_FAILURE" } }, e.errors)
+    assert.equal(200, e:get("transport=polling&yes=1").status)
+    local answer = e:ask "transport=polling"
+    till(function() return asked[3] end)
+    rest(0.02)
+    assert.is_nil(answer())
+    asked[3]()
+    response = till(answer)
+    assert.same({ 200, "1" }, { response.status, response.headers["x-middle"] })
+    local ws = e:websocket "transport=websocket&yes=1"
+    assert.equal("1", ws.conn.response_headers["x-middle"])
+  end)
+
+  it("outside of the path", function()
+    local e = engine.start()
+    e.base = e.base:gsub("engine.io/$", "other/")
+    assert.equal(404, e:get("transport=polling").status)
+  end)
+end)
+
+describe("a session by polling", function()
+  it("brings packets together, and keeps a request until there are some", function()
+    local e = engine.start()
+    local sid = e:handshake()
+    local socket = e.sockets[1]
+    local answer = e:poll(sid)
+    rest(0.03)
+    assert.is_nil(answer())
+    socket:send "a"
+    assert.equal("4a", till(answer).body)
+    socket:send "b":send(engineio.binary "\0\255"):send ""
+    assert.equal("4b\30bAP8=\0304", till((e:poll(sid))).body)
+  end)
+
+  it("has at most 16 packets in an answer", function()
+    local e = engine.start()
+    local sid = e:handshake()
+    for i = 1, 20 do e.sockets[1]:send(tostring(i)) end
+    local bodies = {}
+    for i = 1, 2 do bodies[i] = #packets(till((e:poll(sid))).body) end
+    assert.same({ 16, 4 }, bodies)
+  end)
+
+  it("takes packets, and answers ok", function()
+    local e = engine.start()
+    local sid = e:handshake()
+    local response = e:post(sid, "4a\030bAP8=\0304", { ["Content-Type"] = "text/plain;charset=UTF-8" })
+    assert.same({ 200, "ok", "text/html" }, { response.status, response.body, response.headers["content-type"] })
+    assert.same({ "message a", "message binary \0\255", "message " }, e:news())
+  end)
+
+  for _, case in ipairs {
+    { "two GETs at a time", function(e, sid)
+      local first = e:poll(sid)
+      rest(0.03)
+      local second = till((e:poll(sid)))
+      return { 400, second.status == 400 and till(first).body == "1" and 400 }
+    end, "close transport error: overlap from client" },
+    { "a POST of bytes", function(e, sid)
+      return { 400, e:post(sid, "4a", { ["Content-Type"] = "application/octet-stream" }).status }
+    end, "close transport error: invalid content" },
+    { "a POST that is too large", function(e, sid)
+      return { 413, e:post(sid, ("4"):rep(1001)).status }
+    end, "close transport error: the data of a request have not come, or are too large" },
+    { "what is no packet", function(e, sid)
+      return { 200, e:post(sid, "4a\0309").status }
+    end, "close parse error" },
+    { "a ping", function(e, sid) return { 200, e:post(sid, "2").status } end,
+      "close transport error: invalid heartbeat direction" },
+    { "a GET that is given up", function(e, sid)
+      local _, request = e:poll(sid)
+      rest(0.05)
+      request.cancel()
+      return {}
+    end, "close transport error: poll connection closed prematurely" },
+    { "the client's close packet", function(e, sid)
+      local first = e:poll(sid)
+      rest(0.03)
+      return { "200 6", e:post(sid, "1").status .. " " .. till(first).body }
+    end, "close transport close" },
+  } do
+    it("is ended by " .. case[1], function()
+      local e = engine.start { maxHttpBufferSize = 1000 }
+      local sid = e:handshake()
+      local expected = case[2](e, sid)
+      assert.equal(expected[1], expected[2])
+      till(function() return #e.seen > 0 and e.seen[#e.seen]:find "^close" end)
+      assert.equal(case[3], e.seen[#e.seen])
+      assert.equal(0, e.engine.clientsCount)
+      assert.equal(400, e:get("transport=polling&sid=" .. sid).status)
+    end)
+  end
+
+  it("answers other methods by 500", function()
+    local e = engine.start()
+    assert.equal(500, e:get("transport=polling&sid=" .. e:handshake(), { method = "PUT" }).status)
+  end)
+
+  it("is closed by the server: now if a GET waits, else with the next one", function()
+    for _, waits in ipairs { true, false } do
+      local e = engine.start()
+      local sid = e:handshake()
+      local answer = waits and e:poll(sid)
+      if waits then
+        rest(0.03)
+      else
+        e.sockets[1]:send "last"
+      end
+      e.sockets[1]:close()
+      assert.same({}, e:news())
+      if not waits then
+        rest(0.03)
+        assert.same({}, e:news())
+        answer = e:poll(sid)
+      end
+      assert.equal(waits and "1" or "4last\0301", till(answer).body)
+      till(function() return #e.seen > 0 end)
+      assert.same({ "close forced close" }, e:news())
+    end
+  end)
+
+  it("is compressed for clients that take that, if it is worth it", function()
+    local e = engine.start { httpCompression = { threshold = 100 } }
+    local sid = e:handshake()
+    for _, case in ipairs { { 50, "gzip", nil }, { 200, "gzip, deflate", "gzip" }, { 200, nil, nil } } do
+      e.sockets[1]:send(("x"):rep(case[1]))
+      local headers = { ["Accept-Encoding"] = case[2] }
+      local response = e:get("transport=polling&sid=" .. sid, { headers = headers })
+      assert.equal(case[3], response.headers["content-encoding"])
+      local is_gzip = response.body:sub(1, 2) == "\31\139"
+      assert.same({ case[3] ~= nil, true }, { is_gzip, is_gzip or #response.body == case[1] + 1 })
+    end
+  end)
+
+  it("speaks JSONP", function()
+    local e = engine.start()
+    local sid, response = e:handshake "&j=12x"
+    assert.is_nil(sid)
+    local text = response.body:match "^___eio%[12%]%((.*)%);$"
+    sid = json.decode(text):match '"sid":"([^"]+)"'
+    local form = { ["Content-Type"] = "application/x-www-form-urlencoded" }
+    assert.equal("ok", e:post(sid .. "&j=0", "d=4a%5Cnb%5C%5Cnc%22+%C3%A9", form).body)
+    assert.same({ 'message a\nb\\nc" é' }, e:news())
+    e.sockets[1]:send "\226\128\168\"é"
+    response = till((e:poll(sid .. "&j=1")))
+    assert.equal('___eio[12]("4\\u2028\\"é");', response.body)
+  end)
+end)
+
+describe("a session by WebSocket", function()
+  it("has a frame for each packet", function()
+    local e = engine.start()
+    local ws = e:websocket "transport=websocket"
+    ws:await(1)
+    ws:send(1, "4é")
+    ws:send(2, "\0\255")
+    till(function() return #e.seen == 2 end)
+    assert.same({ "message é", "message binary \0\255" }, e:news())
+    e.sockets[1]:send "a":send(engineio.binary "\1")
+    assert.same({ "4a", { "\1" } }, { select(2, unpack(ws:await(3))) })
+  end)
+
+  it("has texts only for clients that want them", function()
+    local e = engine.start()
+    local ws = e:websocket "transport=websocket&b64=1"
+    ws:await(1)
+    e.sockets[1]:send(engineio.binary "\0\255")
+    assert.equal("bAP8=", ws:await(2)[2])
+  end)
+
+  for _, case in ipairs {
+    { "the client's close frame", function(ws) ws:close() end, "close transport close" },
+    { "what is no packet", function(ws) ws:send(1, "9") end, "close parse error" },
+    { "a ping", function(ws) ws:send(1, "2") end, "close transport error: invalid heartbeat direction" },
+    { "a message that is too large", function(ws) ws:send(1, ("4"):rep(1001)) end,
+      "close transport error: websocket error" },
+  } do
+    it("is ended by " .. case[1], function()
+      local e = engine.start { maxHttpBufferSize = 1000 }
+      local ws = e:websocket "transport=websocket"
+      ws:await(1)
+      case[2](ws)
+      till(function() return #e.seen > 0 end)
+      assert.same({ case[3] }, e:news())
+      if case[1]:find "large" then
+        till(function() return ws.over end)
+        assert.equal(1009, ws.conn.close_code)
+      end
+    end)
+  end
+
+  it("is closed by the server, after what was sent", function()
+    local e = engine.start()
+    local ws = e:websocket "transport=websocket"
+    ws:await(1)
+    e.sockets[1]:send "last"
+    e.sockets[1]:close()
+    till(function() return ws.over end)
+    assert.equal("4last", ws.messages[2])
+    assert.same({ "close forced close" }, e:news())
+  end)
+
+  it("is ended if its client takes nothing of what is sent", function()
+    local e = engine.start { max_buffered = 2e6 }
+    local ws = e:websocket "transport=websocket"
+    ws:await(1)
+    ws.conn:pause()
+    local text = ("x"):rep(1e6)
+    for _ = 1, 50 do e.sockets[1]:send(text) end
+    till(function() return #e.seen > 0 end)
+    assert.same({ "close transport error: the client is too slow" }, e:news())
+  end)
+end)
+
+describe("the heartbeat", function()
+  it("pings, and ends a session that does not answer", function()
+    for _, name in ipairs { "websocket", "polling" } do
+      local e = engine.start { pingInterval = 60, pingTimeout = 40 }
+      local pings = 0
+      if name == "websocket" then
+        local ws = e:websocket "transport=websocket"
+        for i = 1, 3 do
+          assert.equal("2", ws:await(1 + i)[1 + i])
+          pings = pings + 1
+          if i < 3 then ws:send(1, "3") end
+        end
+        till(function() return ws.over end)
+      else
+        local sid = e:handshake()
+        for i = 1, 3 do
+          assert.equal("2", till((e:poll(sid))).body)
+          pings = pings + 1
+          if i < 3 then e:post(sid, "3") end
+        end
+        till(function() return #e.seen > 0 end)
+      end
+      assert.same({ 3, { "close ping timeout" } }, { pings, e:news() })
+    end
+  end)
+
+  it("gives a client that is busy sending more time, once", function()
+    local e = engine.start { pingInterval = 30, pingTimeout = 100 }
+    local ws = e:websocket "transport=websocket"
+    ws:await(2)
+    local began = require "luws".gettime()
+    for _ = 1, 4 do
+      rest(0.03)
+      ws:send(1, "4x")
+    end
+    till(function() return ws.over end)
+    local lasted = require "luws".gettime() - began
+    assert.is_true(lasted > 0.11, lasted)
+    assert.equal("close ping timeout", e.seen[#e.seen])
+  end)
+end)
+
+describe("an upgrade", function()
+  --- Returns an engine, the name of a session, and the WebSocket that probes.
+  local function probing(options)
+    local e = engine.start(options)
+    local sid = e:handshake()
+    local ws = e:websocket("transport=websocket&sid=" .. sid)
+    ws:send(1, "2probe")
+    assert.same({ "3probe" }, ws:await(1))
+    return e, sid, ws
+  end
+
+  it("frees the GET that waits, and loses nothing", function()
+    local e, sid, ws = probing()
+    local answer = e:poll(sid)
+    assert.equal("6", till(answer).body)
+    e.sockets[1]:send "kept"
+    assert.equal("4kept", till((e:poll(sid))).body) -- polling carries it until the end
+    e.sockets[1]:send "later"
+    ws:send(1, "5")
+    ws:send(1, "4first")
+    assert.same({ "3probe", "4later" }, ws:await(2))
+    till(function() return #e.seen == 2 end)
+    assert.same({ "upgrade websocket", "message first" }, e:news())
+    assert.equal("websocket", e.sockets[1].transport.name)
+    local response = e:get("transport=polling&sid=" .. sid)
+    assert.same({ 400, '{"code":3,"message":"Bad request"}' }, { response.status, response.body })
+    assert.equal("TRANSPORT_MISMATCH", e.errors[1][3])
+    local another = e:websocket("transport=websocket&sid=" .. sid)
+    till(function() return another.over end)
+    ws:send(1, "4still")
+    till(function() return #e.seen > 0 end)
+    assert.same({ "message still" }, e:news())
+  end)
+
+  it("that does not succeed leaves the session as it is", function()
+    for _, case in ipairs {
+      function(_, _, ws) ws:send(1, "4x") end, function(_, _, ws) ws:close() end, function() end,
+    } do
+      local e, sid, ws = probing { upgradeTimeout = 150 }
+      case(e, sid, ws)
+      till(function() return ws.over or ws.conn.closing end)
+      rest(0.05)
+      assert.same({}, e:news())
+      e.sockets[1]:send "x"
+      assert.equal("4x", till((e:poll(sid))).body)
+      assert.equal("ok", e:post(sid, "4y").body)
+      assert.same({ "message y" }, e:news())
+    end
+  end)
+
+  it("that does not begin with a probe is closed", function()
+    local e = engine.start()
+    local sid = e:handshake()
+    local ws = e:websocket("transport=websocket&sid=" .. sid)
+    ws:send(1, "4x")
+    till(function() return ws.over end)
+    assert.equal("ok", e:post(sid, "4y").body)
+    assert.same({ "message y" }, e:news())
+  end)
+
+  it("is finished before the session is closed", function()
+    local e, _, ws = probing()
+    e.sockets[1]:send "last"
+    e.sockets[1]:close()
+    ws:send(1, "5")
+    till(function() return ws.over end)
+    assert.same({ "3probe", "4last" }, ws.messages)
+    assert.same({ "upgrade websocket", "close forced close" }, e:news())
+  end)
+end)
+
+describe("headers", function()
+  it("of all answers can be changed, and those of the first in addition", function()
+    local e = engine.start()
+    e.engine:on("initial_headers", function(headers, request) headers["X-First"] = request.path end)
+    e.engine:on("headers", function(headers) headers["X-All"] = "1" end)
+    local sid, response = e:handshake()
+    assert.same({ "/engine.io/", "1" }, { response.headers["x-first"], response.headers["x-all"] })
+    response = e:post(sid, "4a")
+    assert.same({ "1" }, { response.headers["x-all"], response.headers["x-first"] })
+    local headers = e:websocket("transport=websocket").conn.response_headers
+    assert.same({ "/engine.io/", "1" }, { headers["x-first"], headers["x-all"] })
+  end)
+
+  it("have a cookie if there is to be one", function()
+    for _, case in ipairs {
+      { true, "io=%s; Path=/; HttpOnly; SameSite=Lax" }, { "name", "name=%s; Path=/; HttpOnly; SameSite=Lax" },
+      { { name = "a", path = "/b", httpOnly = false, sameSite = "none", secure = true, domain = "c", maxAge = 60 },
+        "a=%s; Max-Age=60; Domain=c; Path=/b; Secure; SameSite=None" },
+      { { sameSite = false }, "io=%s; Path=/; HttpOnly" },
+    } do
+      local e = engine.start { cookie = case[1] }
+      local sid, response = e:handshake()
+      assert.same({ case[2]:format(sid) }, response.headers["set-cookie"])
+      assert.is_nil(e:post(sid, "4a").headers["set-cookie"])
+    end
+    assert.is_nil(select(2, engine.start():handshake()).headers["set-cookie"])
+  end)
+
+  local CORS = {
+    "allow-origin", "allow-credentials", "allow-methods", "allow-headers", "max-age", "expose-headers",
+  }
+  for _, case in ipairs {
+    { nil, "GET", {}, nil },
+    { { origin = "*" }, "GET", { ["allow-origin"] = "*" }, nil },
+    { { origin = "http://good" }, "GET", { ["allow-origin"] = "http://good" }, "Origin" },
+    { { origin = { "http://good", "http://asker" } }, "GET", { ["allow-origin"] = "http://asker" }, "Origin" },
+    { { origin = { "http://good" }, credentials = true }, "GET", { ["allow-credentials"] = "true" }, "Origin" },
+    { { origin = true }, "GET", { ["allow-origin"] = "http://asker" }, "Origin" },
+    { { origin = false }, "GET", {}, nil },
+    { { origin = function(origin, done) done(nil, origin == "http://asker") end }, "GET", {
+      ["allow-origin"] = "http://asker" }, "Origin", true },
+    { { exposedHeaders = { "A", "B" } }, "GET", { ["allow-origin"] = "*", ["expose-headers"] = "A,B" }, nil },
+    { {}, "OPTIONS", { ["allow-origin"] = "*", ["allow-methods"] = "GET,HEAD,PUT,PATCH,POST,DELETE",
+      ["allow-headers"] = "X-Asked" }, "Access-Control-Request-Headers" },
+    { { origin = true, methods = { "GET" }, allowedHeaders = "X-A", maxAge = 5 }, "OPTIONS",
+      { ["allow-origin"] = "http://asker", ["allow-methods"] = "GET", ["allow-headers"] = "X-A", ["max-age"] = "5" },
+      "Origin" },
+  } do
+    it(("for other sites: %s, %s"):format(json.encode(case[5] and {} or case[1] or {}), case[2]), function()
+      local e = engine.start { cors = case[1] }
+      local headers = { Origin = "http://asker", ["Access-Control-Request-Headers"] = "X-Asked" }
+      local response = e:get("transport=polling", { method = case[2], headers = headers })
+      assert.equal(case[2] == "OPTIONS" and 204 or 200, response.status)
+      local found = {}
+      for _, name in ipairs(CORS) do found[name] = response.headers["access-control-" .. name] end
+      assert.same(case[3], found)
+      assert.equal(case[4], response.headers.vary)
+    end)
+  end
+end)
+
+describe("revision 3", function()
+  local function start(options)
+    options = options or {}
+    options.allowEIO3 = true
+    local e = engine.start(options)
+    e.eio = "3"
+    return e
+  end
+
+  it("has lengths in its payloads, and binary ones if the client takes them", function()
+    for _, case in ipairs { { "", "\0\2\2554\195\169" }, { "&b64=1" } } do
+      local e = start()
+      local sid, response = e:handshake(case[1])
+      local length, body = response.body:match "^(%d+):(.*)$"
+      assert.equal(tonumber(length), #body)
+      assert.equal(3, e.sockets[1].protocol)
+      e:post(sid, "3:4é€6:b4AP8=")
+      e:post(sid, "\0\3\2554\195\169\1\3\255\4\1\2", { ["Content-Type"] = "application/octet-stream" })
+      assert.same({ "message é€", "message binary \0\255", "message é", "message binary \1\2" }, e:news())
+      e.sockets[1]:send "é"
+      local answer = till((e:poll(sid)))
+      assert.same({ "2:4é", "text/plain; charset=UTF-8" }, { answer.body, answer.headers["content-type"] })
+      e.sockets[1]:send "é":send(engineio.binary "\1\2")
+      answer = till((e:poll(sid)))
+      if case[2] then
+        assert.same({ "\0\3\2554é\1\3\255\4\1\2", "application/octet-stream" },
+          { answer.body, answer.headers["content-type"] })
+      else
+        assert.equal("2:4é6:b4AQI=", answer.body)
+      end
+    end
+  end)
+
+  it("is pinged by the client, which has interval and time-out for that", function()
+    local e = start { pingInterval = 60, pingTimeout = 40 }
+    local ws = e:websocket "transport=websocket"
+    ws:await(1)
+    for i = 1, 3 do
+      rest(0.05)
+      ws:send(1, "2")
+      assert.equal("3", ws:await(1 + i)[1 + i])
+    end
+    till(function() return ws.over end)
+    assert.same({ "close ping timeout" }, e:news())
+  end)
+
+  it("has a byte for the kind of a binary frame", function()
+    local e = start()
+    local ws = e:websocket "transport=websocket"
+    ws:await(1)
+    ws:send(2, "\4\1")
+    till(function() return #e.seen > 0 end)
+    e.sockets[1]:send(engineio.binary "\2")
+    assert.same({ { "message binary \1" }, { "\4\2" } }, { e:news(), ws:await(2)[2] })
+  end)
+
+  it("cannot be mixed with revision 4", function()
+    local e = start()
+    local sid = e:handshake()
+    e.eio = "4"
+    assert.equal(400, e:post(sid, "4a").status)
+    assert.same({ { 3, "Bad request", "PROTOCOL_MISMATCH" } }, e.errors)
+  end)
+end)
+
+it("shares a server of luws.server with everything else", function()
+  local srv = assert(luws_server.listen { port = 0, on_request = function() return { body = "page" } end })
+  local shared = assert(engineio.attach(srv, { path = "/sessions", maxHttpBufferSize = 100 }))
+  local _, port = srv:address()
+  local e = engine.start()
+  shared:on("connection", function(socket) e:note(socket) end)
+  e.base = ("http://127.0.0.1:%d/sessions/"):format(port)
+  local ws = e:websocket "transport=websocket"
+  ws:await(1)
+  ws:send(1, "4" .. ("x"):rep(99))
+  till(function() return #e.seen > 0 end)
+  ws:send(1, "4" .. ("x"):rep(100))
+  till(function() return ws.over end)
+  assert.equal(1009, ws.conn.close_code)
+  e.base = e.base:gsub("sessions/", "")
+  assert.equal("page", e:get("").body)
+  srv:close { timeout = 0 }
+end)
+
+it("ends everything when it is closed", function()
+  local e = engine.start()
+  local ws = e:websocket "transport=websocket"
+  local answer = e:poll((e:handshake()))
+  ws:await(1)
+  rest(0.03)
+  e.engine:close()
+  till(function() return ws.over and answer() and #e.seen == 2 end)
+  assert.same({ { "close forced close", "close forced close" }, "1", 0 },
+    { e:news(), answer().body, e.engine.clientsCount })
+end)
+
+it("refuses wrong options", function()
+  local srv = assert(luws_server.listen { port = 0 })
+  for _, case in ipairs {
+    { { pingInterval = "x" }, "bad option 'pingInterval' (number expected, got string)" },
+    { { cors = { origin = 5 } },
+      "bad option 'cors' (origin: string, table, boolean or function expected, got number)" },
+    { { cookie = { sameSite = "x" } },
+      "bad option 'cookie' (sameSite: 'strict', 'lax', 'none' or a boolean expected)" },
+    { { cert = "x" }, "bad option 'cert' (it is ssl_certificate here)" },
+    { { transports = { "x" } }, "bad option 'transports' ('polling' or 'websocket' expected, got x)" },
+  } do
+    assert.same({ nil, case[2] }, { engineio.attach(srv, case[1]) })
+    case[1].port = 0
+    assert.same({ nil, case[2] }, { engineio.listen(case[1]) })
+  end
+  assert.same({ nil, "unknown option 'port'" }, { engineio.attach(srv, { port = 0 }) })
+  assert.same({ nil, "bad option 'perMessageDeflate' (it is the option deflate of the server)" },
+    { engineio.attach(srv, { perMessageDeflate = true }) })
+  assert.same({ nil, "unknown option 'prot'" }, { engineio.listen { prot = 0 } })
+  srv:close { timeout = 0 }
+end)
