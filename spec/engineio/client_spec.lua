@@ -302,6 +302,7 @@ describe("a session by WebSocket", function()
     for _, case in ipairs {
       { function(ws) ws:close(1000) end, "close transport close: websocket connection closed" },
       { function(ws) ws:vanish() end, "close transport close: websocket connection closed" },
+      { function(ws) ws:send(1, "1") end, "close transport close: transport closed by the server" },
       { function(ws) ws:send(1, "9") end, "error server error: the server has sent something that is no packet",
         "close transport error: the server has sent something that is no packet" },
       { function(ws) ws.peer.line:send "\193\0" end,

@@ -31,6 +31,16 @@ local KNOWN = {
     ports = { "ws", "wss" },
     needs = ROOT .. "build/interop/node_modules/ws/package.json",
   },
+  engineio = {
+    command = { "node", ROOT .. "spec/interop/engineio_server.js" },
+    ports = { "http" },
+    needs = ROOT .. "build/interop/node_modules/engine.io/package.json",
+  },
+  ["python-engineio"] = {
+    command = { ROOT .. "build/interop/venv/bin/python", ROOT .. "spec/interop/engineio_server.py" },
+    ports = { "http" },
+    needs = ROOT .. "build/interop/venv/bin/python",
+  },
   scripted = {
     command = { "python3", "-B", ROOT .. "spec/support/scripted_server.py" },
     ports = { "control" },

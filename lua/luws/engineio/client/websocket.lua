@@ -31,6 +31,11 @@ local function told(self, conn, opcode, data)
   if self.conn ~= conn or self.state == "closed" then return end
   if opcode == TEXT then
     local kind, value = packets.parse(data)
+    if kind == "close" then -- python-engineio says so, and leaves the rest to the client
+      local on = self.on
+      self:close()
+      return on.close { description = "transport closed by the server" }
+    end
     if kind then return self.on.packet(kind, value) end
     return self:fail(failure.new("server error", "the server has sent something that is no packet"))
   elseif opcode == BINARY then
