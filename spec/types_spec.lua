@@ -8,7 +8,8 @@ local world = require "spec.support.world"
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/types_spec%.lua$"
 
 local PATHS = {
-  "types/luws.lua", "types/luws/cookies.lua", "types/luws/http.lua", "types/luws/json.lua", "types/luws/mock.lua",
+  "types/luws.lua", "types/luws/cookies.lua", "types/luws/engineio.lua", "types/luws/http.lua",
+  "types/luws/json.lua", "types/luws/mock.lua",
   "types/luws/reactor.lua", "types/luws/record.lua", "types/luws/server.lua", "types/luws/websocket.lua",
 }
 
@@ -276,6 +277,45 @@ describe("the annotations in types", function()
     local fields = {}
     for name in response:gmatch "([%w_]+) = " do fields[name] = true end
     assert.same(sorted_keys(fields), sorted_keys(types["luws.HttpResponse"].fields))
+  end)
+
+  it("have the functions of luws.engineio, of what it makes, and the options with their defaults", function()
+    local engineio = w.import "engineio".public
+    assert.same(sorted_keys(engineio), sorted_keys(types["luws.engineio"].functions, types["luws.engineio"].fields))
+    local emitter = sorted_keys(types["luws.Emitter"].functions)
+    local function methods_of(object)
+      local class, own = getmetatable(object).__index, {}
+      for name in pairs(class) do own[name] = name ~= "__index" or nil end
+      for _, name in ipairs(emitter) do
+        assert.is_true(own[name], name)
+        own[name] = nil
+      end
+      return sorted_keys(own)
+    end
+    local engine = assert(require "luws.engineio".listen { port = 0 })
+    assert.same(methods_of(engine), sorted_keys(types["luws.Engine"].functions))
+    engine:close()
+    assert.same(methods_of(engineio.connect "http://x"), sorted_keys(types["luws.EngineSocket"].functions))
+    local source = text_of "lua/luws/engineio/server/socket.lua"
+    for _, name in ipairs(sorted_keys(types["luws.EngineServerSocket"].functions)) do
+      assert.is_truthy(source:find("Socket[:.]" .. name .. "[ (]"), name)
+    end
+    local settings = w.import "engineio/settings"
+    local rows = text_of "lua/luws/engineio/settings.lua":match "\nlocal rows = (%b{})"
+    for role, class in pairs { client = "luws.EngineClientOptions", server = "luws.EngineOptions" } do
+      local asked = {}
+      for name, reader in rows:match(role .. " = (%b{})"):gmatch '{ "([%w_]+)", .-, (%l[^\n]-) },' do
+        asked[name] = reader
+      end
+      assert.same(sorted_keys(asked), sorted_keys(types[class].fields))
+      local defaults = settings[role]({}, function() return false end)
+      for name, text in pairs(types[class].fields) do
+        if text:find "Default:" and name ~= "path" then
+          local factor = asked[name] == "duration" and 1000
+          assert.equal(stated_default(name, text), factor and defaults[name] * factor or defaults[name], name)
+        end
+      end
+    end
   end)
 
   it("have the functions and fields of luws.json", function()

@@ -606,6 +606,16 @@ it("shares a server of luws.server with everything else", function()
   srv:close { timeout = 0 }
 end)
 
+it("takes no more clients than it may have", function()
+  local e = engine.start { max_clients = 2 }
+  local sid = e:handshake()
+  assert.is_table(e:websocket "transport=websocket")
+  assert.equal('{"code":3,"message":"Bad request"}', e:get("transport=polling").body)
+  assert.same({ { 3, "Bad request", "TOO_MANY_CLIENTS" } }, e.errors)
+  e:post(sid, "1")
+  assert.is_string((e:handshake()))
+end)
+
 it("ends everything when it is closed", function()
   local e = engine.start()
   local ws = e:websocket "transport=websocket"

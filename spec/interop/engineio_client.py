@@ -4,6 +4,7 @@ Does what engineio_client.js does, with revision 4 of the protocol, and prints t
 """
 
 import asyncio
+import os
 import sys
 
 import engineio
@@ -46,7 +47,8 @@ async def session(transports):
 async def main():
     ways = [["polling"], ["websocket"], ["polling", "websocket"]]
     for line in await asyncio.gather(*(session(transports) for transports in ways)):
-        print(line)
+        print(line, flush=True)
+    os._exit(0)  # without a word about what python-engineio leaves open
 
 
 asyncio.run(main())

@@ -21,6 +21,9 @@ local Engine = {}
 Engine.__index = Engine
 emitter.extend(Engine)
 
+-- The key under which a request has its answer.
+local ANSWER = {}
+
 -- How much of chance is in the name of a session.
 local ID_BYTES = 15
 
@@ -79,6 +82,9 @@ local function shake_hands(self, answer)
   if protocol == 3 and not self.own.allowEIO3 then
     return refuse(self, answer, checks.UNSUPPORTED, { protocol = protocol })
   end
+  if self.clientsCount >= self.own.max_clients then
+    return refuse(self, answer, checks.BAD_REQUEST, { name = "TOO_MANY_CLIENTS" })
+  end
   local ok, id = guard.free(self.generateId, request)
   if not ok or type(id) ~= "string" or id == "" or self.clients[id] then
     local err = ok and "the name of a session is a string that no other has" or id
@@ -91,7 +97,7 @@ local function shake_hands(self, answer)
   if self.cookie then answer.headers["Set-Cookie"] = cookies.line(self.cookie, id) end
   local transport = polling.new(codec_of(request), request, self.own)
   local socket = begin(self, id, answer, transport)
-  socket:open(upgrades_of(self, "polling"))
+  sockets.open(socket, upgrades_of(self, "polling"))
   transport:take(answer)
   emit(self, "connection", socket)
 end
@@ -129,19 +135,18 @@ end
 
 --- opened(self, conn, request): a request has become a WebSocket.
 local function opened(self, conn, request)
-  local answer = self.answers[request]
-  self.answers[request] = nil
+  local answer = request[ANSWER]
   local transport = websocket.new(codec_of(request), request, conn, self.own)
   self.transports[conn] = transport
   local session = answer.session
   if not session then
     local socket = begin(self, answer.id, answer, transport)
-    socket:open(upgrades_of(self, "websocket"))
+    sockets.open(socket, upgrades_of(self, "websocket"))
     return emit(self, "connection", socket)
   end
   local may_upgrade = session.readyState ~= "closed" and not session.upgrading and not session.upgraded
     and session.transport.name == "polling"
-  if may_upgrade then session:upgrade(transport) else transport:leave() end
+  if may_upgrade then sockets.upgrade(session, transport) else transport:leave() end
 end
 
 --- handlers(self): returns what luws.server calls.
@@ -150,7 +155,7 @@ local function handlers(self)
     methods = METHODS, max_body = self.own.maxHttpBufferSize, answer_timeout = math.huge,
     on_request = function(request)
       local answer = answers.new(self, request)
-      self.answers[request] = answer
+      request[ANSWER] = answer
       run(self, answer, 1)
       return answer:returned()
     end,
@@ -159,7 +164,7 @@ local function handlers(self)
       local transport = session and session.transport
       if transport and transport.aborted then transport:aborted(request) end
     end,
-    response_headers = function(request) return self.answers[request].headers end,
+    response_headers = function(request) return request[ANSWER].headers end,
     on_open = function(conn, request) opened(self, conn, request) end,
     on_message = function(conn, opcode, data) self.transports[conn]:received(opcode, data) end,
     on_drain = function(conn) self.transports[conn]:drained() end,
@@ -184,7 +189,6 @@ local function new(own)
     own = own, clients = {}, clientsCount = 0, middlewares = {}, has_transport = {},
     cookie = nil, -- what the option cookie says
     srv = nil, port = nil, -- the server of its own
-    answers = setmetatable({}, { __mode = "k" }), -- by their requests
     transports = {}, -- by their connections
   }, Engine)
   for _, name in ipairs(own.transports) do self.has_transport[name] = true end

@@ -94,6 +94,7 @@ local rows = {
     { "cookie", false, cookie },
     { "initialPacket", nil, options.of_type("string", "userdata") },
     -- luws's own
+    { "max_clients", 10000, options.whole(1) },
     { "max_buffered", 16 * MIB, options.whole(1) }, -- bytes that may wait for one client
   },
 }

@@ -64,6 +64,8 @@ local function watch(self)
   self.heartbeat = self.reactor.after(seconds, function() closed(self, "ping timeout") end)
 end
 
+local drained_later
+
 --- flush(self): gives the transport what it takes.
 local function flush(self)
   local transport, is_held = self.transport, self.readyState == "closed" or self.is_upgrading
@@ -75,7 +77,7 @@ local function flush(self)
   transport:send(list)
   if self:hasListeners "flush" then self.reactor.after(0, function() emit(self, "flush") end) end
   -- A WebSocket that takes more has no word for it.
-  if transport.writable then self:drained_later() end
+  if transport.writable then drained_later(self) end
 end
 
 --- drained(self): the transport has taken what it was given.
@@ -90,8 +92,8 @@ local function drained(self)
   if f then f() end
 end
 
---- drained_later(): has `drained` called in the next turn.
-function Socket:drained_later()
+--- drained_later(self): has `drained` called in the next turn.
+function drained_later(self)
   if self.is_drain_due then return end
   self.is_drain_due = true
   self.reactor.after(0, function()
@@ -100,13 +102,12 @@ function Socket:drained_later()
   end)
 end
 
-local function push(self, kind, data, options)
+local function push(self, kind, data)
   if self.readyState == "closing" or self.readyState == "closed" then return end
-  local packet = { kind = kind, data = data, compress = not options or options.compress ~= false }
   if self:hasListeners "packetCreate" then
     self.reactor.after(0, function() emit(self, "packetCreate", { type = kind, data = data }) end)
   end
-  self.writeBuffer[#self.writeBuffer + 1] = packet
+  self.writeBuffer[#self.writeBuffer + 1] = { kind = kind, data = data }
   flush(self)
 end
 
@@ -224,11 +225,11 @@ function open(self)
   self.transport:open()
 end
 
---- send(data [, options]): sends a message: a string in UTF-8, or a binary value. Options: compress. What is sent after
--- the end is dropped. Returns the socket.
-function Socket:send(data, options)
+--- send(data): sends a message: a string in UTF-8, or a binary value. What is sent after the end is dropped. Returns
+-- the socket.
+function Socket:send(data)
   packets.check(data)
-  push(self, "message", data, options)
+  push(self, "message", data)
   return self
 end
 

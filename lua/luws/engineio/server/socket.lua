@@ -52,6 +52,12 @@ local function drained(self)
   if f then f() end
 end
 
+--- keep(self, packet): has a packet wait for the transport.
+local function keep(self, packet)
+  self.writeBuffer[#self.writeBuffer + 1] = packet
+  self.buffered = self.buffered + packets.size(packet)
+end
+
 --- flush(self): gives the transport what it takes.
 local function flush(self)
   local transport, list = self.transport, self.writeBuffer
@@ -62,20 +68,14 @@ local function flush(self)
   if count == #list then return drained(self) end
   local rest = self.writeBuffer -- what was sent meanwhile
   self.writeBuffer, self.buffered = {}, 0
-  for i = count + 1, #list do self:keep(list[i]) end
-  for _, packet in ipairs(rest) do self:keep(packet) end
+  for i = count + 1, #list do keep(self, list[i]) end
+  for _, packet in ipairs(rest) do keep(self, packet) end
 end
 
---- keep(packet): has a packet wait for the transport.
-function Socket:keep(packet)
-  self.writeBuffer[#self.writeBuffer + 1] = packet
-  self.buffered = self.buffered + packets.size(packet)
-end
-
---- push(self, kind, data, options): sends a packet.
-local function push(self, kind, data, options)
+--- push(self, kind, data): sends a packet.
+local function push(self, kind, data)
   if self.readyState == "closing" or self.readyState == "closed" then return end
-  self:keep { kind = kind, data = data, compress = not options or options.compress ~= false }
+  keep(self, { kind = kind, data = data })
   if self:hasListeners "packetCreate" then later(self, "packetCreate", { type = kind, data = data }) end
   flush(self)
   if self.buffered > self.own.max_buffered and not self.is_too_slow then
@@ -153,7 +153,7 @@ local function finish(self, is_discarded)
 end
 
 --- upgrade(self, transport): the client tries another transport, which becomes the session's once it has proved good.
-function Socket:upgrade(transport)
+function sockets.upgrade(self, transport)
   self.upgrading = true
   local poll, patience
   local function over()
@@ -199,11 +199,11 @@ function Socket:upgrade(transport)
   }
 end
 
---- send(data [, options]): sends a message: a string in UTF-8, or a binary value. Options: compress. What is sent after
--- the end is dropped. Returns the socket.
-function Socket:send(data, options)
+--- send(data): sends a message: a string in UTF-8, or a binary value. What is sent after the end is dropped. Returns
+-- the socket.
+function Socket:send(data)
   packets.check(data)
-  push(self, "message", data, options)
+  push(self, "message", data)
   return self
 end
 
@@ -224,8 +224,8 @@ function Socket:close(is_discarded)
   return self
 end
 
---- open(): tells the client of its session.
-function Socket:open(upgrades)
+--- open(self, upgrades): tells the client of its session, and what it may go over to.
+function sockets.open(self, upgrades)
   local own = self.own
   self.readyState = "open"
   push(self, "open", json.encode {
