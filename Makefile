@@ -31,7 +31,7 @@ QUIET := $(shell [ -t 2 ] || echo --quiet)
 
 SHELL := bash
 
-.PHONY: always help build demo test test-rust test-lua test-scripts test-rockspec rock release lint install \
+.PHONY: always help build demo test test-rust test-lua test-scripts test-rockspec rock dist release lint install \
 	clean server build-server build-modules built autobahn autobahn-quick bench bench-docs bench-engine \
 	bench-reactor bench-record bench-server bench-ir bench-ir-baseline fuzz fuzz-smoke hostile torture valgrind \
 	soak faults
@@ -45,6 +45,8 @@ help:
 	@echo "  make install            for LUA, into PREFIX=/usr/local; LUA_CPATH_DIR=FOLDER is for luws.so,"
 	@echo "                          LUA_DIR=FOLDER for the plugin stub, BIN_DIR=FOLDER for the command;"
 	@echo "                          DESTDIR=FOLDER goes before them"
+	@echo "  make dist               the module with OpenSSL in it, the command, the manual and the licences as"
+	@echo "                          build/luws-*.tar.gz, for machines like this one; tries it there"
 	@echo "  make rock               a source rock of what is committed, for luarocks install"
 	@echo "  make clean              removes what was built"
 	@echo
@@ -111,7 +113,7 @@ build-modules:
 	  for lua in $(LUAS); do module_of "$$(lua_version "$$lua")"; done | sort -u)
 
 SETUPS := setup-demo setup-test setup-server setup-lint setup-autobahn setup-bench setup-bench-ir \
-	setup-valgrind setup-soak
+	setup-valgrind setup-soak setup-dist
 .PHONY: $(SETUPS)
 $(SETUPS): setup-%:
 	@LUA="$(LUA)" LUAS="$(LUAS)" scripts/setup.sh $*
@@ -260,6 +262,11 @@ install: $$(MODULE)
 
 rock:
 	@scripts/rock.sh
+
+# The usual module is there to be measured: it has no OpenSSL in it.
+dist: setup-dist
+	@$(MAKE) --no-print-directory built
+	@scripts/dist.sh $(if $(filter lua5.1 luajit,$(LUA)),lua5.1 luajit,"$(LUA)")
 
 release:
 	@scripts/release.sh "$(RELEASE)"

@@ -4,6 +4,8 @@
 # .cargo/config.toml).
 #
 #   scripts/build.sh module VERSION    the module for that version of Lua (5.1 to 5.5; 5.1 also serves LuaJIT)
+#   scripts/build.sh vendored VERSION  the same with OpenSSL in it, for dist.sh: build/dist/luws.so, and in
+#                                      build/dist/sources the path of the compressed driver; TARGET may name a target
 #   scripts/build.sh server            the demo server
 #
 # PROFILE names the profile of Cargo.toml to build with (release).
@@ -16,7 +18,7 @@ quiet=()
 
 # build TO WHAT KIND ARGUMENTS...: builds WHAT with cargo, and puts the file of that KIND at TO.
 build() {
-  local to=$1 what=$2 kind=$3 messages from
+  local to=$1 what=$2 kind=$3 from
   shift 3
   scripts/setup.sh --check build
   say "building $what (the first time this takes a minute or two) ..."
@@ -44,8 +46,14 @@ case ${1-} in
     [[ $version != 5.1 ]] || of="Lua 5.1 and LuaJIT"
     build "$(module_of "$version")" "the module for $of" cdylib --lib --features "lua${version/./}"
     ;;
+  vendored)
+    version=${2:?usage: scripts/build.sh vendored VERSION}
+    build build/dist/luws.so "the module with OpenSSL for Lua $version" cdylib --lib \
+      --features "lua${version/./},vendored" ${TARGET:+--target "$TARGET"}
+    sed -n 's/.*"out_dir":"\([^"]*\/build\/luws-[^"]*\)".*/\1\/sources/p' <<<"$messages" >build/dist/sources
+    ;;
   server)
     build build/luws-demo-server "the demo server" bin --bin luws-demo-server --features demo-server
     ;;
-  *) fail "usage: scripts/build.sh module VERSION | server" ;;
+  *) fail "usage: scripts/build.sh module VERSION | vendored VERSION | server" ;;
 esac

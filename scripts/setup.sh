@@ -11,6 +11,7 @@
 #   scripts/setup.sh bench-ir  build, and Lua, and what `make bench-ir` counts by
 #   scripts/setup.sh valgrind  demo, LuaJIT, LuaSocket, LuaSec, Python and valgrind
 #   scripts/setup.sh soak      demo, LuaJIT, LuaSocket and Python
+#   scripts/setup.sh dist      demo, LuaJIT, Perl, which builds OpenSSL, and Python
 #   scripts/setup.sh lint      build, and the linters
 #
 # Several can be given; without one it is test. With --check first, nothing is installed: it says what is missing, and
@@ -191,6 +192,13 @@ needs_soak() {
     need_program python3 python3
 }
 
+needs_dist() {
+    needs_demo
+    [[ $LUA != lua5.1 ]] || need_program luajit luajit
+    need perl "Perl with its modules" perl -MFindBin -MIPC::Cmd -e 1
+    need_program python3 python3
+}
+
 needs_lint() {
     needs_build
     need_program lua-check luacheck
@@ -308,8 +316,8 @@ if [[ ${1-} == --check ]]; then
 fi
 groups=("${@:-test}")
 for group in "${groups[@]}"; do
-    [[ $group =~ ^(build|server|demo|test|autobahn|bench|bench-ir|valgrind|soak|lint)$ ]] ||
-        fail "usage: scripts/setup.sh [--check] [build|server|demo|test|autobahn|bench|bench-ir|valgrind|soak|lint]..."
+    [[ $group =~ ^(build|server|demo|test|autobahn|bench|bench-ir|valgrind|soak|dist|lint)$ ]] ||
+        fail "usage: scripts/setup.sh [--check] [build|server|demo|test|autobahn|bench|bench-ir|valgrind|soak|dist|lint]..."
     "needs_$group"
 done
 # Requirements that are never installed here are checked before time is spent on installing the rest.
