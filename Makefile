@@ -248,6 +248,7 @@ fuzz-smoke:
 lint: setup-lint
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path benches/compare/Cargo.toml
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --no-deps
 	$(CARGO) clippy --quiet --all-targets --features lua51,demo-server -- --deny warnings
 	luacheck --quiet lua bin/luws spec examples benches types
 	shellcheck --external-sources scripts/*.sh scripts/tests/*.sh .ci/run spec/*/*.sh

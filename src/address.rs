@@ -6,6 +6,14 @@ use url::Url;
 use crate::url::UrlError;
 
 /// A URL: http and https stand for ws and wss, and it may be relative.
+///
+/// ```
+/// use luws::address::Address;
+///
+/// let address = Address::parse("/chat", Some("https://example.com/page"))?;
+/// assert_eq!(address.url, "wss://example.com/chat");
+/// # Ok::<_, luws::url::UrlError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The serialized URL.

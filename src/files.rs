@@ -8,6 +8,14 @@ use std::path::{Component, Path, PathBuf};
 use percent_encoding::percent_decode_str;
 
 /// A regular file.
+///
+/// ```
+/// use luws::files;
+///
+/// let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+/// assert!(files::find(root, "/src/lib.rs").is_some());
+/// assert!(files::find(root, "/../etc/passwd").is_none());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     pub path: PathBuf,

@@ -42,6 +42,13 @@ pub enum Token {
 }
 
 /// One value.
+///
+/// ```
+/// use luws::json::Document;
+///
+/// let document = Document::parse(br#"{ "a": [1, 2.5, null] }"#).unwrap();
+/// assert_eq!(document.write().unwrap(), br#"{"a":[1,2.5,null]}"#);
+/// ```
 #[derive(Debug, Default)]
 pub struct Document {
     tokens: Vec<Token>,
@@ -92,7 +99,8 @@ impl Document {
         self.tokens.is_empty()
     }
 
-    /// Adds a token, which may be the beginning of an array or an object: see [`end`](Self::end).
+    /// Adds a token, which may be the beginning of an array or an object: see [`end_array`](Self::end_array)
+    /// and [`end_object`](Self::end_object).
     ///
     /// # Errors
     /// There is no memory.

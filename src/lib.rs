@@ -15,7 +15,7 @@
 //! ```
 //!
 //! The engine ([`session`], [`proxy`], [`tls`], [`protocol`], [`http`]) does no I/O: it is fed bytes and asked for
-//! events. Without the Lua features the crate is this engine, with both roles of the protocol, and the client's TCP
+//! events: `examples/blocking_client.rs` is a client with it. Without the Lua features the crate is this engine, with both roles of the protocol, and the client's TCP
 //! sockets ([`net`]).
 
 pub mod address;

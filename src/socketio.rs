@@ -57,6 +57,15 @@ impl Kind {
 }
 
 /// A packet without its binary values.
+///
+/// ```
+/// use luws::socketio::{Kind, Packet};
+///
+/// let packet = Packet::parse(br#"2/chat,7["say","hi"]"#)?;
+/// assert!(matches!(packet.kind, Kind::Event));
+/// assert_eq!((packet.namespace, packet.id), (&b"/chat"[..], Some(7)));
+/// # Ok::<_, String>(())
+/// ```
 #[derive(Debug)]
 pub struct Packet<'a> {
     pub kind: Kind,

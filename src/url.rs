@@ -11,6 +11,14 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use url::{Host, Url};
 
 /// Where a WebSocket is, and which resource to request. A value that exists is valid.
+///
+/// ```
+/// use luws::url::Target;
+///
+/// let target = Target::parse("wss://example.com/chat?room=1")?;
+/// assert_eq!((target.secure, target.port, target.resource.as_str()), (true, 443, "/chat?room=1"));
+/// # Ok::<_, luws::url::UrlError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Whether to use TLS (`wss`).

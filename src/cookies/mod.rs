@@ -23,6 +23,17 @@ pub const MOST_OF_DOMAIN: usize = 50;
 pub const MOST: usize = 3000;
 
 /// Cookies, in the order in which they were first set.
+///
+/// ```
+/// use luws::cookies::Jar;
+/// use luws::url::Target;
+///
+/// let (target, now) = (Target::parse("wss://example.com/").unwrap(), 0);
+/// let mut jar = Jar::default();
+/// jar.set(&target, b"session=42; Secure; Max-Age=60", now).unwrap();
+/// assert_eq!(jar.header(&target, now).unwrap().as_deref(), Some(&b"session=42"[..]));
+/// assert_eq!(jar.header(&target, now + 61).unwrap(), None);
+/// ```
 #[derive(Debug, Default)]
 pub struct Jar {
     cookies: Vec<Cookie>,

@@ -5,6 +5,14 @@ use std::fmt;
 use crate::memory::{self, OutOfMemory};
 
 /// Headers as received, in order. Names are compared ignoring case.
+///
+/// ```
+/// use luws::http::Headers;
+///
+/// let headers = Headers(vec![("Connection".into(), b"keep-alive, Upgrade".to_vec())]);
+/// assert!(headers.lists("connection", "upgrade"));
+/// assert_eq!(headers.single("Host"), Ok(None));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(pub Vec<(String, Vec<u8>)>);
 
@@ -80,6 +88,13 @@ fn unfolded(value: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
 }
 
 /// A header that may be sent.
+///
+/// ```
+/// use luws::http::Header;
+///
+/// assert_eq!(Header::new("X-Room", b"kitchen").unwrap().line(), b"X-Room: kitchen\r\n");
+/// assert!(Header::new("X-Room", b"kitchen\r\nX-Other: 1").is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     name: String,

@@ -6,6 +6,13 @@ use std::fmt;
 use super::headers::{Header, is_token};
 
 /// A request without its body. A value that exists is valid.
+///
+/// ```
+/// use luws::http::Outgoing;
+///
+/// let request = Outgoing::new("GET", "example.com", "/").unwrap();
+/// assert!(request.head(0).starts_with(b"GET / HTTP/1.1\r\nHost: example.com\r\n"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     method: String,

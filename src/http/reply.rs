@@ -4,6 +4,13 @@
 use super::headers::Header;
 
 /// The head of a response, and how its body is announced.
+///
+/// ```
+/// use luws::http::Reply;
+///
+/// let reply = Reply { status: 404, headers: &[], length: 0, keeps_alive: true };
+/// assert!(reply.head().starts_with(b"HTTP/1.1 404 Not Found\r\n"));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
     pub status: u16,

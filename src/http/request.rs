@@ -60,6 +60,16 @@ impl fmt::Display for RequestError {
 impl std::error::Error for RequestError {}
 
 /// Reads a request that arrives in pieces.
+///
+/// ```
+/// use luws::http::RequestReader;
+///
+/// let mut reader = RequestReader::default();
+/// assert_eq!(reader.read(b"GET / HTTP/1.1\r\nHost:")?, None); // more is needed
+/// let (request, length) = reader.read(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nrest")?.unwrap();
+/// assert_eq!((request.method.as_str(), length), ("GET", 27));
+/// # Ok::<_, luws::http::RequestError>(())
+/// ```
 #[derive(Debug)]
 pub struct RequestReader {
     finder: HeadFinder,

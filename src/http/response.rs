@@ -80,6 +80,14 @@ impl fmt::Display for ResponseError {
 impl std::error::Error for ResponseError {}
 
 /// Reads responses that arrive in pieces.
+///
+/// ```
+/// use luws::http::ResponseReader;
+///
+/// let (response, _length) = ResponseReader::default().read(b"HTTP/1.1 404 Not Found\r\n\r\n")?.unwrap();
+/// assert_eq!(response.status, 404);
+/// # Ok::<_, luws::http::ResponseError>(())
+/// ```
 #[derive(Debug)]
 pub struct ResponseReader {
     finder: HeadFinder,

@@ -27,6 +27,16 @@ enum Part {
 pub struct Endless;
 
 /// Skips a body that arrives in pieces.
+///
+/// ```
+/// use luws::http::body::Framing;
+/// use luws::http::skip::Skipper;
+///
+/// let mut skipper = Skipper::new(Framing::Length(5))?;
+/// assert_eq!(skipper.skip(b"abc")?, (3, false));
+/// assert_eq!(skipper.skip(b"deHTTP/1.1 200 OK")?, (2, true));
+/// # Ok::<_, luws::http::skip::Endless>(())
+/// ```
 #[derive(Debug)]
 pub struct Skipper {
     part: Part,

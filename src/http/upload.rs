@@ -123,6 +123,16 @@ enum Part {
 }
 
 /// Reads a body that arrives in pieces.
+///
+/// ```
+/// use luws::http::{BodyReader, Upload};
+///
+/// let mut reader = BodyReader::new(Upload::Chunked, 1000)?;
+/// let (used, complete) = reader.read(b"2\r\nhi\r\n0\r\n\r\n")?;
+/// assert_eq!((used, complete), (12, true));
+/// assert_eq!(reader.into_bytes(), b"hi");
+/// # Ok::<_, luws::http::BodyError>(())
+/// ```
 #[derive(Debug)]
 pub struct BodyReader {
     part: Part,

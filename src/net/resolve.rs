@@ -1,9 +1,9 @@
 //! Looks up names without blocking the caller: the system's resolver has no time-out, so it runs in threads.
 //!
 //! Threads belong to the process, and a name server that does not answer holds each of them for half a minute. So they
-//! are counted where the process is, in one static [`Resolver`] that all Lua states share:
+//! are counted where the process is, in one static `Resolver` that all Lua states share:
 //!
-//! - At most [`MOST_THREADS`] look-ups are at work. The others wait for their turn, and their callers do not wait with
+//! - At most `MOST_THREADS` look-ups are at work. The others wait for their turn, and their callers do not wait with
 //!   them. Those that nobody waits for any more are forgotten, so there are never more than callers hold.
 //! - A name that is being looked up is not looked up once more: everybody gets the same answer.
 //! - A thread knows the resolver and nothing of Lua. It ends when there is nothing left to do. A state can be closed

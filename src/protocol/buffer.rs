@@ -14,6 +14,15 @@ const IDLE: usize = 1024;
 
 /// The queue is the bytes `start..end` of `storage`. `storage` is always initialised up to its length, so that a socket
 /// can write into its free end.
+///
+/// ```
+/// use luws::protocol::buffer::Buffer;
+///
+/// let mut buffer = Buffer::default();
+/// buffer.extend(b"abc")?;
+/// assert_eq!(buffer.len(), 3);
+/// # Ok::<_, luws::memory::OutOfMemory>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Buffer {
     storage: Vec<u8>,

@@ -6,6 +6,16 @@ use super::frame::MAX_CONTROL_PAYLOAD;
 use super::utf8;
 
 /// The body of a close frame that may be on the wire. The default is an empty one.
+///
+/// ```
+/// use luws::protocol::close::CloseFrame;
+/// use luws::protocol::close_code::CloseCode;
+///
+/// let frame = CloseFrame::new(CloseCode::GOING_AWAY, "bye")?;
+/// assert_eq!(frame.payload(), b"\x03\xe9bye");
+/// assert_eq!(CloseFrame::parse(b"\x03\xe9bye", true)?, frame);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CloseFrame {
     code: Option<CloseCode>,

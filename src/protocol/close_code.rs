@@ -4,6 +4,13 @@ use std::fmt;
 
 /// A close code that may be in a close frame: defined by section 7.4.1 or the registry of section 11.7, or in one of
 /// the ranges for libraries and applications (section 7.4.2).
+///
+/// ```
+/// use luws::protocol::close_code::CloseCode;
+///
+/// assert_eq!(CloseCode::new(4000).map(CloseCode::get), Some(4000));
+/// assert_eq!(CloseCode::new(1006), None); // never in a frame
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CloseCode(u16);
 

@@ -41,6 +41,26 @@ impl<'a> SharedMessage<'a> {
 /// The open connection. Inputs: [`input`](Self::input), then [`next_event`](Self::next_event) until it is `None`;
 /// [`send`](Self::send), [`send_close`](Self::send_close), [`reply_close`](Self::reply_close). Output:
 /// [`output`](Self::output), which the caller writes and consumes.
+///
+/// A [`Session`](crate::session::Session) makes one, and has an example; by itself it is for tests:
+///
+/// ```
+/// use luws::protocol::Role;
+/// use luws::protocol::buffer::Buffer;
+/// use luws::protocol::connection::{Config, Connection, Event};
+/// use luws::protocol::frame::Opcode;
+/// use rand::SeedableRng;
+/// use rand::rngs::StdRng;
+///
+/// let (rng, none) = (StdRng::seed_from_u64(1), Buffer::default);
+/// let mut connection = Connection::new(Role::Server, Config::default(), None, rng, none(), none());
+/// connection.input().extend(b"\x81\x82\0\0\0\0hi")?;
+/// let event = connection.next_event()?;
+/// assert_eq!(event, Some(Event::Message { opcode: Opcode::Text, data: b"hi" }));
+/// connection.send(Opcode::Text, b"hi", true)?;
+/// assert_eq!(connection.output_len(), 4);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Connection {
     incoming: Incoming,

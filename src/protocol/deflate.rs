@@ -28,6 +28,23 @@ const INFLATE_MEMORY: usize = 64 * 1024;
 const WINDOW_BITS: std::ops::RangeInclusive<u8> = 8..=15;
 
 /// What a client asks for, or what a server allows.
+///
+/// ```
+/// use luws::protocol::deflate::{Deflater, Inflater, Options};
+/// use luws::protocol::extensions;
+///
+/// let options = Options::default();
+/// let offers = extensions::parse(&options.offer()).unwrap();
+/// let (parameters, _answer) = options.accept(&offers).unwrap();
+/// let mut packed = Deflater::new(parameters.clone()).message(&[b'a'; 1000]).unwrap().unwrap().to_vec();
+/// assert!(packed.len() < 20);
+///
+/// let mut text = Vec::new();
+/// let mut inflater = Inflater::new(&parameters);
+/// inflater.push(&packed, &mut text, 1000).unwrap();
+/// inflater.finish(&mut text, 1000).unwrap();
+/// assert_eq!(text, [b'a'; 1000]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Asks the server to forget its window after each message, which saves it memory.

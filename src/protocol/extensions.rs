@@ -7,6 +7,14 @@ use crate::http::is_token;
 use crate::text::shown;
 
 /// One element of the list, as in `name; parameter; other=value`.
+///
+/// ```
+/// use luws::protocol::extensions;
+///
+/// let offers = extensions::parse("permessage-deflate; client_max_window_bits, other")?;
+/// assert_eq!(offers.len(), 2);
+/// # Ok::<_, extensions::ExtensionsError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension {
     pub name: String,

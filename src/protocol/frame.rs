@@ -64,6 +64,15 @@ pub enum Lengths {
 }
 
 /// A frame header that obeys every rule that does not depend on the connection.
+///
+/// ```
+/// use luws::protocol::frame::{FrameHeader, Lengths, Opcode};
+///
+/// assert_eq!(FrameHeader::parse(&[0x81], Lengths::Shortest)?, None); // more is needed
+/// let (header, length) = FrameHeader::parse(&[0x81, 0x05, b'h'], Lengths::Shortest)?.unwrap();
+/// assert_eq!((header.opcode, header.payload_length, length), (Opcode::Text, 5, 2));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     pub fin: bool,

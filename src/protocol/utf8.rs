@@ -27,6 +27,18 @@ pub fn is_valid(text: &[u8]) -> bool {
     bits(words) & HIGH == 0 && tail < 0x80 || simdutf8::basic::from_utf8(rest).is_ok()
 }
 
+/// Checks text that comes in pieces.
+///
+/// ```
+/// use luws::protocol::utf8::Validator;
+///
+/// let mut validator = Validator::default();
+/// validator.push(b"caf\xc3")?; // a character may be cut
+/// validator.push(b"\xa9")?;
+/// validator.finish()?;
+/// assert!(validator.push(b"\xff").is_err());
+/// # Ok::<_, luws::protocol::utf8::NotUtf8>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Validator {
     partial: [u8; 4],

@@ -61,6 +61,8 @@ enum Step {
 }
 
 /// The negotiation with an HTTP proxy.
+///
+/// See [`Negotiation`] for an example.
 pub struct HttpConnect {
     options: Options,
     /// The target of the request.

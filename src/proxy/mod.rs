@@ -16,6 +16,22 @@ pub use error::{ProxyError, SocksError};
 use crate::http::auth::Tried;
 
 /// A conversation with a proxy, after which the proxy passes bytes on unchanged.
+///
+/// ```
+/// use luws::proxy::Negotiation;
+/// use luws::proxy::http_connect::{HttpConnect, Options};
+///
+/// let mut proxy = HttpConnect::new(Options {
+///     host: "example.com".into(),
+///     port: 443,
+///     headers: vec![],
+///     identity: None,
+///     retry: None,
+/// });
+/// assert!(proxy.feed(b"")?.answer.starts_with(b"CONNECT example.com:443 HTTP/1.1\r\n"));
+/// assert!(proxy.feed(b"HTTP/1.1 200 OK\r\n\r\n")?.done);
+/// # Ok::<_, luws::proxy::ProxyError>(())
+/// ```
 pub trait Negotiation: Debug {
     /// Takes the bytes received and not used yet. The first call may have no input, for a negotiation that speaks
     /// first. It is not called again after it is done.

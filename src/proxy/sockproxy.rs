@@ -72,6 +72,17 @@ enum Step {
 }
 
 /// The negotiation with SockProxy.
+///
+/// ```
+/// use luws::proxy::Negotiation;
+/// use luws::proxy::sockproxy::{Options, SockProxy};
+///
+/// let options = Options { host: "192.0.2.1".into(), port: 80, notify: None, rtim: 0, pace: 0 };
+/// let mut proxy = SockProxy::new(&options)?;
+/// assert_eq!(proxy.feed(b"")?.answer, b""); // it speaks first
+/// assert_eq!(proxy.feed(b"OK TOGGLEDBITS-SOCKPROXY 1 42 CONN\n")?.answer, b"CONN 192.0.2.1:80 RTIM=0 PACE=0\n");
+/// # Ok::<_, luws::proxy::ProxyError>(())
+/// ```
 #[derive(Debug)]
 pub struct SockProxy {
     step: Step,

@@ -86,6 +86,15 @@ enum Step {
 }
 
 /// The negotiation with a SOCKS proxy.
+///
+/// ```
+/// use luws::proxy::Negotiation;
+/// use luws::proxy::socks::{Host, Options, Socks, Version};
+///
+/// let options = Options { version: Version::Socks5, host: Host::new("example.com"), port: 80, credentials: None };
+/// assert_eq!(Socks::new(options)?.feed(b"")?.answer, [5, 1, 0]); // RFC 1928 section 3
+/// # Ok::<_, luws::proxy::ProxyError>(())
+/// ```
 #[derive(Debug)]
 pub struct Socks {
     options: Options,

@@ -13,6 +13,17 @@ pub type Message<'a> = (Opcode, &'a [u8]);
 
 /// One direction of a connection to a peer. No byte is looked at twice, but for those that could be the beginning of a
 /// separator.
+///
+/// ```
+/// use luws::relay::Rule;
+/// use luws::relay::framing::Framer;
+///
+/// let mut framer = Framer::new(Rule::Fixed(3), 100);
+/// framer.input().extend(b"abcd")?;
+/// assert_eq!(framer.next_message().unwrap().map(|(_, data)| data), Some(&b"abc"[..]));
+/// assert_eq!(framer.next_message().unwrap(), None); // more is needed
+/// # Ok::<_, luws::memory::OutOfMemory>(())
+/// ```
 #[derive(Debug)]
 pub struct Framer {
     rule: Rule,

@@ -81,6 +81,44 @@ pub struct Storage {
 /// `next_event` returns a failure; a caller that only writes sees [`Status::failed`].
 ///
 /// Queries: everything that takes `&self`. They change nothing.
+///
+/// Two sessions, and the bytes that would go over the wire between them. `examples/blocking_client.rs` has a socket.
+///
+/// ```
+/// use luws::protocol::connection::{Config, Event as Received};
+/// use luws::protocol::frame::Opcode;
+/// use luws::protocol::handshake::UpgradeRequest;
+/// use luws::session::{Event, Session};
+///
+/// /// Moves what one end has to send to the other.
+/// fn carry(from: &mut Session, to: &mut Session) {
+///     let mut wire = Vec::new();
+///     while from.sendable_len() > 0 {
+///         from.send_with(|bytes| {
+///             wire.extend_from_slice(bytes);
+///             Ok::<_, std::convert::Infallible>(bytes.len())
+///         })
+///         .unwrap();
+///     }
+///     to.receive(&wire);
+/// }
+///
+/// let request = UpgradeRequest::new("example.com", "/")?;
+/// let mut client = Session::client(&request, None, Config::default())?;
+/// let mut server = Session::server(None, Config::default())?;
+///
+/// carry(&mut client, &mut server);
+/// assert!(matches!(server.next_event()?, Some(Event::Request(request)) if request.resource == "/"));
+/// server.accept(None);
+/// carry(&mut server, &mut client);
+/// assert!(matches!(client.next_event()?, Some(Event::Open(_))));
+///
+/// client.send(Opcode::Text, b"hello", true)?;
+/// carry(&mut client, &mut server);
+/// let Some(Event::Received(Received::Message { data, .. })) = server.next_event()? else { panic!() };
+/// assert_eq!(data, b"hello");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Session {
     role: Role,
@@ -142,7 +180,7 @@ impl Session {
     }
 
     /// A client that makes requests, over TLS if there is a connector and the name of the host: each is answered by an
-    /// [`Event::Response`](Event::Response), with a body of at most `most` bytes. The first one is queued.
+    /// [`Event::Response`], with a body of at most `most` bytes. The first one is queued.
     ///
     /// # Errors
     /// See [`client`](Self::client).

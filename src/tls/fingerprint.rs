@@ -13,6 +13,13 @@ use sha2::{Digest, Sha256};
 const LENGTH: usize = 32;
 
 /// The hash, of a certificate or of a public key.
+///
+/// ```
+/// use luws::tls::fingerprint::Fingerprint;
+///
+/// let fingerprint = Fingerprint::of(b"a certificate in DER");
+/// assert_eq!(Fingerprint::parse(&fingerprint.to_hex()), Ok(fingerprint));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; LENGTH]);
 

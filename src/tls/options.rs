@@ -61,6 +61,13 @@ impl Crypto {
 }
 
 /// The TLS options of a client.
+///
+/// ```
+/// use luws::tls::{TlsOptions, Version};
+///
+/// let connector = TlsOptions { min: Version::Tls13, ..TlsOptions::default() }.connector()?;
+/// # Ok::<_, luws::tls::OptionsError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
     /// The oldest allowed version.

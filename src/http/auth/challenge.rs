@@ -10,6 +10,16 @@ use crate::http::headers::Headers;
 const MOST: usize = 32;
 
 /// One challenge: a scheme, and what it asks for.
+///
+/// ```
+/// use luws::http::Headers;
+/// use luws::http::auth::Challenge;
+///
+/// let headers = Headers(vec![("WWW-Authenticate".into(), b"Basic realm=\"hub\"".to_vec())]);
+/// let challenges = Challenge::all(&headers, "WWW-Authenticate");
+/// assert!(challenges[0].is("basic"));
+/// assert_eq!(challenges[0].get("realm"), Some(&b"hub"[..]));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Challenge {
     /// As sent; see [`is`](Self::is).

@@ -7,6 +7,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 
 /// A user and a password, in bytes: UTF-8, as a rule. They are not shown by `Debug`.
+///
+/// ```
+/// use luws::http::auth::Credentials;
+///
+/// let credentials = Credentials::new(b"Aladdin", b"open sesame")?;
+/// assert_eq!(credentials.basic()?, b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="); // RFC 7617 section 2
+/// # Ok::<_, luws::http::auth::CredentialsError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub(super) user: Vec<u8>,

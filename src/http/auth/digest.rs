@@ -46,6 +46,18 @@ const ALGORITHMS: [(&str, Hash); 6] = [
 const SESSION: &str = "-sess";
 
 /// A challenge that can be answered.
+///
+/// ```
+/// use luws::http::Headers;
+/// use luws::http::auth::{Challenge, Credentials, Digest, Request};
+///
+/// let headers = Headers(vec![("WWW-Authenticate".into(), br#"Digest realm="hub", nonce="n", qop="auth""#.to_vec())]);
+/// let digest = Digest::read(&Challenge::all(&headers, "WWW-Authenticate")[0]).unwrap();
+/// let request = Request { method: "GET", uri: "/", cnonce: "0a4f113b" };
+/// let answer = digest.answer(&Credentials::new(b"user", b"password")?, &request);
+/// assert!(answer.starts_with(b"Digest username=\"user\""));
+/// # Ok::<_, luws::http::auth::CredentialsError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
     realm: Vec<u8>,

@@ -15,6 +15,16 @@ use crate::protocol::extensions::Extension;
 use crate::text::shown;
 
 /// The parts of an upgrade request that a user chooses.
+///
+/// ```
+/// use luws::http::Header;
+/// use luws::protocol::handshake::UpgradeRequest;
+///
+/// let mut request = UpgradeRequest::new("example.com:8080", "/chat?room=1")?;
+/// request.offer("mqtt")?;
+/// request.add(Header::new("Origin", b"https://example.com")?);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct UpgradeRequest {
     host: String,

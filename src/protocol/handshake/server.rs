@@ -23,6 +23,16 @@ pub struct Request {
 }
 
 /// The server's end, which waits for a request.
+///
+/// ```
+/// use luws::protocol::handshake::ServerHandshake;
+///
+/// let head = b"GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+///     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+/// let (request, length) = ServerHandshake::default().parse(head)?.unwrap();
+/// assert_eq!((request.resource.as_str(), length), ("/chat", head.len()));
+/// # Ok::<_, luws::protocol::error::HandshakeError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct ServerHandshake {
     reader: RequestReader,
