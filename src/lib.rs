@@ -15,8 +15,8 @@
 //! ```
 //!
 //! The engine ([`session`], [`proxy`], [`tls`], [`protocol`], [`http`]) does no I/O: it is fed bytes and asked for
-//! events: `examples/blocking_client.rs` is a client with it. Without the Lua features the crate is this engine, with both roles of the protocol, and the client's TCP
-//! sockets ([`net`]).
+//! events. Without the Lua features the crate is this engine, with both roles of the protocol, and the client's TCP
+//! sockets ([`net`]). [`session::Session`] is where to begin, and `examples/blocking_client.rs` is a client.
 
 pub mod address;
 pub mod cookies;
