@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# release.sh VERSION [DATE]: makes the tree that version: in Cargo.toml and both Cargo.lock, luws._VERSION, CHANGELOG.md and a
-# rockspec. DATE, as 2026-11-28, is today by default. It commits nothing, and says what is left to do.
+# release.sh VERSION [DATE]: makes the tree that version: in Cargo.toml and both Cargo.lock, luws._VERSION, CHANGELOG.md
+# and a rockspec. DATE, as 2026-11-28, is today by default. It commits nothing, and says what is left to do.
 #
 # The address of the repository is the one in Cargo.toml. spec/release_spec.lua checks that the files agree.
 set -euo pipefail
@@ -22,7 +22,8 @@ field() {
 before=$(sed -n 's/^luws\._VERSION = //p' lua/luws.lua)
 ((number >= before)) || fail "luws._VERSION is $before already; it must never become smaller ($number)"
 ! grep -q "^## \[$version\] " CHANGELOG.md || fail "CHANGELOG.md has a version $version already"
-sed -n '/^## \[Unreleased\]/,/^## \[[0-9]/p' CHANGELOG.md | grep -q '^- ' || fail "nothing is under Unreleased in CHANGELOG.md"
+[[ $(sed -n '/^## \[Unreleased\]/,/^## \[[0-9]/p' CHANGELOG.md) == *$'\n- '* ]] ||
+  fail "nothing is under Unreleased in CHANGELOG.md"
 
 sed -i "0,/^version = /s/^version = .*/version = \"$version\"/" Cargo.toml
 sed -i "/^name = \"luws\"/{n;s/.*/version = \"$version\"/;}" Cargo.lock fuzz/Cargo.lock
@@ -35,4 +36,6 @@ sed -e "s/^version = .*/version = \"$version-1\"/" -e '/^  -- /d' \
 
 echo "This is luws $version of $day ($number). What to do now, says CONTRIBUTING.md, \"Releasing\"."
 [[ -n $repository ]] || echo "Cargo.toml names no repository: fill it in, and in rockspec/luws-$version-1.rockspec."
-! grep -q "TO BE FILLED IN" SECURITY.md || echo "SECURITY.md names no address for reports of vulnerabilities: fill it in."
+if grep -q "TO BE FILLED IN" SECURITY.md; then
+  echo "SECURITY.md names no address for reports of vulnerabilities: fill it in."
+fi
