@@ -9,8 +9,8 @@ local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/types_spec%.lua$"
 
 local PATHS = {
   "types/luws.lua", "types/luws/cookies.lua", "types/luws/engineio.lua", "types/luws/http.lua",
-  "types/luws/json.lua", "types/luws/mock.lua",
-  "types/luws/reactor.lua", "types/luws/record.lua", "types/luws/server.lua", "types/luws/websocket.lua",
+  "types/luws/json.lua", "types/luws/mock.lua", "types/luws/reactor.lua", "types/luws/record.lua",
+  "types/luws/server.lua", "types/luws/socketio.lua", "types/luws/websocket.lua",
 }
 
 local function text_of(path)
@@ -314,6 +314,43 @@ describe("the annotations in types", function()
           local factor = asked[name] == "duration" and 1000
           assert.equal(stated_default(name, text), factor and defaults[name] * factor or defaults[name], name)
         end
+      end
+    end
+  end)
+
+  it("have the functions of luws.socketio, its options with their defaults, and the methods of its objects", function()
+    local io = require "luws.socketio"
+    local described = types["luws.socketio"]
+    assert.same(sorted_keys(io), sorted_keys(described.functions, described.fields))
+    local settings = w.import "socketio/settings"
+    for role, class in pairs {
+      client = "SocketIoOptions", server = "SocketIoServerOptions", recovery = "RecoveryOptions",
+    } do
+      local listed = {}
+      for name in text_of("lua/luws/socketio/settings.lua"):match(role .. " = (%b{})"):gmatch '{ "(%a+)"' do
+        listed[name] = true
+      end
+      local fields = types["luws." .. class].fields
+      assert.same(sorted_keys(listed), sorted_keys(fields))
+      for name, text in pairs(fields) do
+        local stated = stated_default(name, text)
+        if stated ~= nil then
+          assert.same((settings.read(role, {})), (settings.read(role, { [name] = stated })), name)
+        end
+      end
+    end
+    local engines = require "spec.support.engines".new(world.new())
+    local socket, server = engines.io "http://peer.test", engines.io.server {}
+    local served
+    server:on("connection", function(new) served = new end)
+    engines:accept():say "0"
+    engines:turn()
+    for class, object in pairs {
+      SocketIoSocket = socket, SocketIoManager = socket.io, SocketIoServer = server, SocketIoNamespace = server.sockets,
+      SocketIoOperator = server:to "a", SocketIoServerSocket = served,
+    } do
+      for name in pairs(types["luws." .. class].functions) do
+        assert.equal("function", type(object[name]), class .. ":" .. name)
       end
     end
   end)

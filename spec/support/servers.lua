@@ -41,6 +41,16 @@ local KNOWN = {
     ports = { "http" },
     needs = ROOT .. "build/interop/venv/bin/python",
   },
+  socketio = {
+    command = { "node", ROOT .. "spec/interop/socketio_server.js" },
+    ports = { "io", "recovering" },
+    needs = ROOT .. "build/interop/node_modules/socket.io/package.json",
+  },
+  ["python-socketio"] = {
+    command = { ROOT .. "build/interop/venv/bin/python", ROOT .. "spec/interop/socketio_server.py" },
+    ports = { "io" },
+    needs = ROOT .. "build/interop/venv/bin/python",
+  },
   scripted = {
     command = { "python3", "-B", ROOT .. "spec/support/scripted_server.py" },
     ports = { "control" },

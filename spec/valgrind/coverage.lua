@@ -6,8 +6,8 @@ local luws = require "luws"
 -- The other modules, by the name of each after "luws.".
 local MODULES = {
   cookies = require "luws.cookies", engineio = require "luws.engineio", http = require "luws.http",
-  json = require "luws.json", mock = require "luws.mock",
-  reactor = require "luws.reactor", record = require "luws.record", server = require "luws.server",
+  json = require "luws.json", mock = require "luws.mock", reactor = require "luws.reactor",
+  record = require "luws.record", server = require "luws.server", socketio = require "luws.socketio",
   websocket = require "luws.websocket",
 }
 

@@ -13,6 +13,9 @@ function host.is_here()
   return type(uv) == "table" and type(uv.new_poll) == "function"
 end
 
+--- is_attached(): returns whether libuv's loop gives the reactor its turns.
+function host.is_attached() return handle ~= nil end
+
 function host.attach(outer)
   if handle then return true end
   local uv = modules.luv

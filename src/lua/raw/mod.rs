@@ -88,6 +88,7 @@ modules! {
     luaopen_luws_record => c"record",
     luaopen_luws_command => c"command",
     luaopen_luws_cookies => c"cookies",
+    luaopen_luws_socketio => c"socketio",
     luaopen_luws_websocket => c"websocket",
 }
 

@@ -1,0 +1,318 @@
+--[[
+A socket of a Socket.IO client: what a program sends and hears in one namespace, over the engine of a manager. What is
+sent while there is no connection is buffered, within bounds.
+
+`is_wanted` says that the program wants it connected, `connected` that the server has let it in.
+--]]
+
+local _, import = ...
+local acks, anything, arguments = import("socketio/acks"), import("socketio/anything"), import("socketio/arguments")
+local emitter, failure, guard = import("emitter"), import("socketio/failure"), import("guard")
+local log, parser, retries = import("log"), import("socketio/parser"), import("socketio/client/retries")
+local views, waiting = import("socketio/view"), import("socketio/waiting")
+
+local sockets = {}
+
+local emit, encode, unpack = emitter.emit, parser.encode, guard.unpack
+local CONNECT, DISCONNECT, EVENT, ACK = parser.CONNECT, parser.DISCONNECT, parser.EVENT, parser.ACK
+local CONNECT_ERROR = parser.CONNECT_ERROR
+
+-- What is buffered while there is no connection, at most: packets, and their bytes.
+local MOST_PACKETS, MOST_BYTES = 10000, 64 * 1024 * 1024
+
+local Socket = {}
+emitter.extend(Socket)
+anything.extend(Socket)
+
+-- Sending
+
+local NO_FLAGS = {}
+
+--- check(text, why): raises an error if an event could not be encoded.
+local function check(text, why)
+  if not text then error(why, 0) end
+end
+
+local function transmit(socket, flags, ...)
+  check(...)
+  socket.io:transmit(views.options(flags), ...)
+end
+
+--- buffer(socket, entry): keeps a packet until the socket is connected. Returns whether there is room.
+local function buffer(socket, entry)
+  local size = 0
+  for _, message in ipairs(entry.messages) do size = size + #message end
+  local list = socket.sendBuffer
+  if #list >= MOST_PACKETS or socket.buffered_size + size > MOST_BYTES then return false end
+  entry.size, socket.buffered_size = size, socket.buffered_size + size
+  list[#list + 1] = entry
+  return true
+end
+
+--- unbuffer(socket, id): takes the event of this id out of the buffer, if it is there.
+local function unbuffer(socket, id)
+  for i, entry in ipairs(socket.sendBuffer) do
+    if entry.id == id then
+      socket.buffered_size = socket.buffered_size - entry.size
+      table.remove(socket.sendBuffer, i)
+      return
+    end
+  end
+end
+
+--- register(socket, flags, id, ack): has a function wait for the acknowledgement of an event.
+local function register(socket, flags, id, ack)
+  socket.ids = id + 1
+  socket.acks:add(id, ack, flags.timeout or socket.ack_timeout, flags.wants_error, socket.on_ack_timeout)
+end
+
+--- dispatch(socket, flags, ack, name, ...): sends an event, or buffers it. Returns the socket; or nil and why not.
+local function dispatch(socket, flags, ack, name, ...)
+  local id = ack and socket.ids or nil
+  local manager = socket.io
+  local is_writable = socket.connected and manager:is_writable()
+  if flags.volatile and not is_writable then
+    check(encode(EVENT, socket.nsp, id, name, ...))
+    if ack then register(socket, flags, id, ack) end
+    return socket
+  end
+  if socket.connected and manager:can_send() then
+    transmit(socket, flags, encode(EVENT, socket.nsp, id, name, ...))
+    anything.outgoing(socket, name, ...)
+  else
+    local messages = { encode(EVENT, socket.nsp, id, name, ...) }
+    check(messages[1], messages[2])
+    local entry = { id = id, data = arguments.pack(name, ...), messages = messages, flags = flags }
+    if not buffer(socket, entry) then return nil, "the send buffer is full" end
+  end
+  if ack then register(socket, flags, id, ack) end
+  return socket
+end
+
+--- sends(socket, flags, ack, name, ...): the same, by the queue of those that are sent again if there is one.
+local function sends(socket, flags, ack, name, ...)
+  if socket.queue and not flags.volatile then
+    check(encode(EVENT, socket.nsp, nil, name, ...))
+    socket.queue:add(flags, ack, name, ...)
+    return socket
+  end
+  return dispatch(socket, flags, ack, name, ...)
+end
+
+local getter_of = views.extend(Socket, {
+  dispatch = sends,
+  reactor = function(socket) return socket.io.reactor end,
+})
+
+-- Connecting
+
+--- send_connect(socket, auth): asks the server to let us in.
+local function send_connect(socket, auth)
+  local data = auth
+  if socket.pid then
+    data = { pid = socket.pid, offset = socket.last_offset }
+    for name, value in pairs(auth or {}) do data[name] = value end
+  end
+  local text, why = encode(CONNECT, socket.nsp, nil, data)
+  if not text then return socket:refused(failure.new("auth: " .. why)) end
+  socket.io:transmit(nil, text)
+end
+
+--- opened(): the engine is open. auth is asked at each connection; it returns its value, or calls a function with it.
+function Socket:opened()
+  local auth, turn = self.auth, {}
+  self.turn = turn
+  if not guard.is_callable(auth) then return send_connect(self, auth) end
+  local function give(data)
+    if self.turn ~= turn or not self.io:can_send() then return end
+    self.turn = nil
+    if data ~= nil and type(data) ~= "table" then
+      return self:refused(failure.new("auth: table expected, got " .. type(data)))
+    end
+    send_connect(self, data)
+  end
+  local ok, returned = guard.free(auth, give)
+  if not ok then
+    log.handler_failed("the function auth raised an error", returned)
+    return self:refused(failure.new "auth: the function raised an error")
+  end
+  if returned ~= nil then give(returned) end
+end
+
+--- connect(): connects the socket, unless it is connected.
+function Socket:connect()
+  if self.connected then return self end
+  self.is_wanted = true
+  local manager = self.io
+  if not manager.is_reconnecting then manager:open() end
+  if manager:can_send() then
+    manager.reactor.after(0, function()
+      if self.is_wanted and not self.connected and manager:can_send() then self:opened() end
+    end)
+  end
+  return self
+end
+
+Socket.open = Socket.connect
+
+--- disconnect(): disconnects the socket. It does not connect again by itself.
+function Socket:disconnect()
+  local was_connected = self.connected
+  if was_connected then self.io:transmit(nil, encode(DISCONNECT, self.nsp)) end
+  self.is_wanted = false
+  local tell = self:lost()
+  self.io:close_unused()
+  if was_connected then
+    waiting.in_turn(self.io.reactor, function() tell("io client disconnect") end)
+  end
+  return self
+end
+
+Socket.close = Socket.disconnect
+
+--- lost(): there is no connection any more. Returns a function tell(reason, details), which tells the program, and
+-- those who wait for answers.
+function Socket:lost()
+  self.connected, self.id, self.turn, self.receiveBuffer = false, nil, nil, {}
+  self.generation = self.generation + 1
+  local buffered = {}
+  for _, entry in ipairs(self.sendBuffer) do
+    if entry.id then buffered[entry.id] = true end
+  end
+  local tell_waiting = self.acks:forget(function(id) return buffered[id] end)
+  return function(reason, details)
+    emit(self, "disconnect", reason, details)
+    tell_waiting()
+  end
+end
+
+--- closed(reason, details): the engine is over.
+function Socket:closed(reason, details) self:lost()(reason, details) end
+
+--- failed(err): the engine could not be opened.
+function Socket:failed(err)
+  if not self.connected then emit(self, "connect_error", err) end
+end
+
+--- refused(err): this connection will not come about, and another attempt would not help.
+function Socket:refused(err)
+  self.is_wanted = false
+  self:lost()
+  emit(self, "connect_error", err)
+  if not self.is_wanted then self.io:close_unused() end
+end
+
+-- Receiving
+
+--- deliver(socket, name, ...): tells the program of an event.
+local function deliver(socket, name, ...)
+  name = arguments.name(name)
+  anything.incoming(socket, name, ...)
+  emit(socket, name, ...)
+  if socket.pid then
+    local count = select("#", ...)
+    local last = count > 0 and select(count, ...) or nil
+    if type(last) == "string" then socket.last_offset = last end
+  end
+end
+
+--- answer_for(socket, id): returns the function that acknowledges the event of this id. It works once, and as long as
+-- this connection lasts.
+local function answer_for(socket, id)
+  local generation, is_sent = socket.generation, false
+  return function(...)
+    if is_sent or socket.generation ~= generation or not socket.io:can_send() then return end
+    transmit(socket, NO_FLAGS, encode(ACK, socket.nsp, id, ...))
+    is_sent = true
+  end
+end
+
+-- Events before the server has let us in wait, at most this many.
+local MOST_EARLY = 10000
+
+--- event(socket, ...): an event has come.
+local function event(socket, ...)
+  if socket.connected then return deliver(socket, ...) end
+  local list = socket.receiveBuffer
+  if #list < MOST_EARLY then list[#list + 1] = arguments.pack(...) end
+end
+
+--- let_in(socket, id, pid): the server has let us in.
+local function let_in(socket, id, pid)
+  socket.id, socket.connected = id, true
+  socket.recovered = pid ~= nil and socket.pid == pid
+  socket.pid = pid
+  local early, late = socket.receiveBuffer, socket.sendBuffer
+  socket.receiveBuffer, socket.sendBuffer, socket.buffered_size = {}, {}, 0
+  for _, args in ipairs(early) do deliver(socket, unpack(args, 1, args.n)) end
+  for _, entry in ipairs(late) do
+    anything.outgoing(socket, unpack(entry.data, 1, entry.data.n))
+    if socket.connected then transmit(socket, entry.flags, unpack(entry.messages)) end
+  end
+  if socket.queue then socket.queue:drain(true) end
+  if socket.connected then emit(socket, "connect") end
+end
+
+local OLD_SERVER = "the server speaks Socket.IO v2.x, which a client of v3.x and later cannot talk to " ..
+  "(its option allowEIO3 is for the other direction)"
+
+--- received(kind, id, ...): a packet for this namespace has come.
+function Socket:received(kind, id, ...)
+  if kind == EVENT then
+    if id == nil then return event(self, ...) end
+    return arguments.add(event, self, answer_for(self, id), ...)
+  elseif kind == ACK then
+    return self.acks:answer(id, ...)
+  elseif kind == CONNECT then
+    local data = ...
+    if type(data) ~= "table" or type(data.sid) ~= "string" then return self:refused(failure.new(OLD_SERVER)) end
+    let_in(self, data.sid, type(data.pid) == "string" and data.pid or nil)
+  elseif kind == DISCONNECT then
+    self.is_wanted = false
+    self:closed "io server disconnect"
+    if not self.is_wanted then self.io:close_unused() end
+  elseif kind == CONNECT_ERROR then
+    self:refused(failure.of((...)))
+  end
+end
+
+-- The object
+
+local getters = {}
+
+function getters.disconnected(self) return not self.connected end
+function getters.active(self) return self.is_wanted end
+
+local meta = {}
+
+function meta:__index(key)
+  local method = Socket[key]
+  if method ~= nil then return method end
+  local getter = getters[key]
+  if getter then return getter(self) end
+  return getter_of(self, key)
+end
+
+--- new(manager, namespace, own): makes the socket of a namespace.
+function sockets.new(manager, namespace, own)
+  local self = setmetatable({
+    io = manager,
+    nsp = namespace,
+    auth = own.auth,
+    connected = false,
+    recovered = false,
+    is_wanted = false,
+    sendBuffer = {},
+    receiveBuffer = {},
+    ids = 0, -- the id of the next event that is to be acknowledged
+    acks = acks.new(manager.reactor),
+    ack_timeout = own.ackTimeout,
+    generation = 0, -- grows with each connection that is lost
+    buffered_size = 0, -- bytes in sendBuffer
+  }, meta)
+  self.on_ack_timeout = function(id) unbuffer(self, id) end
+  if own.retries then self.queue = retries.new(self, own.retries, dispatch) end
+  return self
+end
+
+return sockets

@@ -1,0 +1,135 @@
+--[[
+A namespace of a Socket.IO server: its sockets, and who is let in. A parent has no sockets of its own, but namespaces
+that are made when a client asks for them.
+--]]
+
+local _, import = ...
+local adapters, emitter, middlewares = import("socketio/server/adapter"), import("emitter"),
+  import("socketio/server/middlewares")
+local arguments, guard, json = import("socketio/arguments"), import("guard"), import("json").public
+local operators, parser, sessions = import("socketio/server/operator"), import("socketio/parser"),
+  import("socketio/server/sessions")
+local clock, sockets = import("clock"), import("socketio/server/socket")
+
+local namespaces = {}
+
+local emit = emitter.emit
+
+local Namespace, meta = {}, {}
+emitter.extend(Namespace)
+
+local flag_of = operators.extend(Namespace, function(self) return operators.new(self.adapter) end)
+
+function meta:__index(key)
+  local method = Namespace[key]
+  if method ~= nil then return method end
+  return flag_of(self, key)
+end
+
+--- use(f): has f(socket, next) asked about each client that wants to be connected.
+function Namespace:use(f)
+  middlewares.add(self.functions, f)
+  return self
+end
+
+--- next_id(): returns the id of the next event that is to be acknowledged.
+function Namespace:next_id()
+  local id = self.ids
+  self.ids = id + 1
+  return id
+end
+
+-- Names that no event between servers may have, either.
+local RESERVED = { connection = true, new_namespace = true }
+
+local function answer_nobody(self, _, ack)
+  if ack then self.server.reactor.after(0, function() guard.free(ack, nil, json.array()) end) end
+end
+
+--- serverSideEmit(name, ...): sends an event to the other servers, of which there are none.
+function Namespace:serverSideEmit(name, ...)
+  parser.check_name(name)
+  if RESERVED[name] then error(('"%s" is a reserved event name'):format(name), 0) end
+  arguments.split(answer_nobody, self, nil, name, ...)
+  return true
+end
+
+--- let_in(nsp, socket, on_connected): the socket of a client is connected.
+local function let_in(nsp, socket, on_connected)
+  nsp.sockets[socket.id] = socket
+  on_connected(socket)
+  socket:let_in()
+  emit(nsp, "connect", socket)
+  emit(nsp, "connection", socket)
+end
+
+--- restored(nsp, auth): returns the session that a client wants back, if it can have it.
+local function restored(nsp, auth)
+  local pid, offset = auth.pid, auth.offset
+  if type(pid) ~= "string" or type(offset) ~= "string" then return nil end
+  return nsp.adapter:restoreSession(pid, offset)
+end
+
+--- add(client, auth, on_connected, on_refused): a client wants to be connected. Calls on_connected(socket) before it
+-- is told so, or on_refused().
+function Namespace:add(client, auth, on_connected, on_refused)
+  local session = restored(self, auth)
+  local socket = sockets.new(self, client, client:handshake(auth), session)
+  if session and self.server.recovery.skipMiddlewares then return let_in(self, socket, on_connected) end
+  middlewares.run(self.functions, socket, function(err)
+    if not client:is_open() then return socket:abandon() end
+    if err == nil then return let_in(self, socket, on_connected) end
+    socket:abandon()
+    on_refused()
+    if client.conn.protocol == 3 then
+      socket:refuse(err.data or err.message)
+    else
+      socket:refuse { message = err.message, data = err.data }
+    end
+  end)
+end
+
+--- remove(socket): a socket is over.
+function Namespace:remove(socket)
+  if self.sockets[socket.id] == socket then self.sockets[socket.id] = nil end
+  if self.on_empty and next(self.sockets) == nil then self.on_empty() end
+end
+
+local function new(server, name)
+  return setmetatable({
+    server = server,
+    name = name,
+    sockets = {}, -- by their ids
+    ids = 0,
+    functions = {},
+  }, meta)
+end
+
+--- new(server, name): makes a namespace.
+function namespaces.new(server, name)
+  local self = new(server, name)
+  local duration = server.recovery and server.recovery.maxDisconnectionDuration
+  self.adapter = adapters.new(self, duration and sessions.new(duration, clock.now))
+  return self
+end
+
+--- child(name): makes a namespace with the functions and listeners that its parent has by now.
+local function child(self, name)
+  local made = namespaces.new(self.server, name)
+  for i, f in ipairs(self.functions) do made.functions[i] = f end
+  for _, event in ipairs { "connect", "connection" } do
+    for _, f in ipairs(self:listeners(event)) do made:on(event, f) end
+  end
+  self.children[name] = made
+  return made
+end
+
+--- new_parent(server, name, accepts): makes a parent. accepts(name, auth, next) says which namespaces it has.
+function namespaces.new_parent(server, name, accepts)
+  local self = new(server, name)
+  self.children, self.accepts, self.child = {}, accepts, child
+  self.adapter = adapters.new_parent(self)
+  return self
+end
+
+return namespaces

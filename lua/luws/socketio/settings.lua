@@ -1,0 +1,95 @@
+--[[
+What clients and servers of Socket.IO are given as options. Those with JavaScript's names have its units: times are in
+milliseconds. What is none of ours is the engine's. Wrong values are errors, before anything has happened.
+--]]
+
+local _, import = ...
+local guard, options = import("guard"), import("options")
+
+local settings = {}
+
+--- duration(value): reads a number of milliseconds, as seconds.
+local function duration(value)
+  local read, wrong = options.at_least(0)(value)
+  if wrong then return nil, wrong end
+  return read / 1000
+end
+
+local boolean = options.of_type("boolean")
+
+local function timeout(value)
+  if value == false then return false end
+  local read, wrong = duration(value)
+  if wrong then return nil, "a number of milliseconds or false expected, got " .. tostring(value) end
+  return read
+end
+
+local function auth(value)
+  if type(value) == "table" or guard.is_callable(value) then return value end
+  return nil, "table or function expected, got " .. type(value)
+end
+
+local function binary_type(value)
+  if value == "binary" or value == "string" then return value end
+  return nil, ("'binary' or 'string' expected, got %s"):format(tostring(value))
+end
+
+local function recovery(value)
+  if type(value) == "boolean" then return value and {} or false end
+  if type(value) == "table" then return value end
+  return nil, "table expected, got " .. type(value)
+end
+
+-- Rows { name, default, reader }; times are in seconds once they are read.
+local rows = {
+  client = {
+    { "autoConnect", true, boolean },
+    { "reconnection", true, boolean },
+    { "reconnectionAttempts", math.huge, options.at_least(0) },
+    { "reconnectionDelay", 1, duration },
+    { "reconnectionDelayMax", 5, duration },
+    { "randomizationFactor", 0.5, options.between(0, 1) },
+    { "timeout", 20, timeout }, -- of an attempt to open the engine
+    { "forceNew", false, boolean },
+    { "multiplex", true, boolean },
+    { "auth", nil, auth },
+    { "ackTimeout", nil, duration },
+    { "retries", nil, options.whole(0) },
+    { "binaryType", "binary", binary_type },
+  },
+  server = {
+    { "connectTimeout", 45, duration },
+    { "cleanupEmptyChildNamespaces", false, boolean },
+    { "connectionStateRecovery", false, recovery },
+    { "binaryType", "binary", binary_type },
+  },
+  recovery = {
+    { "maxDisconnectionDuration", 120, duration },
+    { "skipMiddlewares", true, boolean },
+  },
+}
+
+--- read(role, given): reads our options for "client", "server" or "recovery". Returns them, and a table of the
+-- others, which are the engine's. Raises an error for a wrong value.
+function settings.read(role, given)
+  if given ~= nil and type(given) ~= "table" then
+    error(("bad options (table expected, got %s)"):format(type(given)), 0)
+  end
+  local own, others = {}, {}
+  for name, value in pairs(given or {}) do others[name] = value end
+  for _, row in ipairs(rows[role]) do
+    local name, value = row[1], others[row[1]]
+    others[name] = nil
+    if value == nil then
+      own[name] = row[2]
+    else
+      local read, wrong = row[3](value)
+      if wrong then error(("bad option '%s' (%s)"):format(name, wrong), 0) end
+      own[name] = read
+    end
+  end
+  if own.retries and not own.ackTimeout then error("bad option 'retries' (it needs ackTimeout)", 0) end
+  return own, others
+end
+
+return settings

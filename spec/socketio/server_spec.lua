@@ -1,0 +1,748 @@
+-- The server of Socket.IO above engines in memory: namespaces, middlewares, rooms, broadcasts, the ends of connections,
+-- recovery, and clients that break the protocol.
+
+local engines = require "spec.support.engines"
+local log = require "spec.support.log"
+local unpack = require "spec.support.compat".unpack
+local world = require "spec.support.world"
+
+local note = engines.note
+
+local w, e, io, server
+
+local function start(options)
+  w = world.new()
+  e = engines.new(w)
+  io = e.io
+  server = io.server(options or {})
+  return server
+end
+
+before_each(function() start() end)
+
+--- Returns a client's engine that is in a namespace ("/" by default), and its socket.
+local function client(nsp, auth, fields)
+  local socket
+  local namespace = server:of(nsp or "/")
+  local function hold(new) socket = new end
+  namespace:on("connection", hold)
+  local conn = e:accept(fields)
+  conn:say("0" .. (nsp and nsp .. "," or "") .. (auth or ""))
+  e:turn()
+  namespace:off("connection", hold)
+  conn:heard()
+  return conn, socket
+end
+
+local function say(conn, ...)
+  conn:say(...)
+  e:turn()
+end
+
+describe("connecting to a namespace", function()
+  it("gives an id, and tells the namespace", function()
+    local sockets = {}
+    server:on("connection", function(socket) sockets[#sockets + 1] = socket end)
+    local conn = e:accept()
+    say(conn, "0")
+    local socket = sockets[1]
+    assert.same({ '0{"sid":"' .. socket.id .. '"}' }, conn:heard())
+    assert.matches("^%x+$", socket.id)
+    assert.equal(32, #socket.id)
+    assert.not_equal(conn.id, socket.id)
+    assert.same({ [socket.id] = true }, socket.rooms)
+    assert.same({ true, false, false }, { socket.connected, socket.disconnected, socket.recovered })
+    assert.equal(server.sockets, socket.nsp)
+    assert.equal(socket, server.sockets.sockets[socket.id])
+    assert.same({ conn, conn.request }, { socket.conn, socket.request })
+  end)
+
+  it("has a handshake", function()
+    local _, socket = client(nil, '{"token":"t"}', {
+      request = { headers = { origin = "http://b.test" }, url = "/socket.io/?a=1", query = { a = "1" } },
+    })
+    local handshake = socket.handshake
+    assert.same({ token = "t" }, handshake.auth)
+    assert.same({ "192.0.2.1", true, false, "/socket.io/?a=1", { a = "1" } },
+      { handshake.address, handshake.xdomain, handshake.secure, handshake.url, handshake.query })
+    assert.equal(w.clock.time() * 1000, handshake.issued)
+    assert.equal("string", type(handshake.time))
+  end)
+
+  it("is refused if there is no such namespace", function()
+    server:of "known"
+    local conn = e:accept()
+    say(conn, "0/unknown,", "0/known,", "0")
+    local heard = conn:heard()
+    assert.equal('4/unknown,{"message":"Invalid namespace"}', heard[1])
+    assert.matches('^0/known,{"sid"', heard[2])
+    assert.matches('^0{"sid"', heard[3])
+    assert.equal(server:of "/known", server:of "known")
+    assert.equal(server:of "/", server.sockets)
+    assert.has_error(function() server:of "a,b" end)
+  end)
+
+  it("is asked of middlewares, in order, at once or later", function()
+    local order, go_on = {}, nil
+    server:use(function(socket, following)
+      order[#order + 1] = { 1, socket.connected }
+      socket:join "early"
+      go_on = following
+    end)
+    server:use(function(_, following)
+      order[#order + 1] = { 2 }
+      following()
+      following { message = "twice" }
+    end)
+    local told = note(server, {}, "connection")
+    local conn = e:accept()
+    say(conn, "0")
+    assert.same({ { { 1, false } }, {}, {} }, { order, told, conn:heard() })
+    server:to("early"):emit "too early"
+    go_on()
+    assert.same({ { 1, false }, { 2 } }, order)
+    assert.equal(1, #told)
+    assert.equal(1, #conn:heard())
+    server:to("early"):emit "m"
+    assert.same({ '2["m"]' }, conn:heard())
+  end)
+
+  it("is refused by the error of a middleware, with its data", function()
+    local errors = { { message = "no", data = { code = 1 } }, "text", nil }
+    local place = 0
+    server:use(function(_, following)
+      place = place + 1
+      if errors[place] == nil then error "broken" end
+      following(errors[place])
+    end)
+    local told = note(server, {}, "connection")
+    local conn = e:accept()
+    log.start()
+    say(conn, "0", "0", "0")
+    log.stop()
+    assert.same({ '4{"data":{"code":1},"message":"no"}', '4{"message":"text"}', '4{"message":"internal error"}' },
+      conn:heard())
+    assert.same({}, told)
+    assert.same({}, server.sockets.adapter.rooms)
+    assert.equal("open", conn.readyState)
+  end)
+
+  it("goes through a hundred middlewares without nesting them", function()
+    for _ = 1, 300 do server:use(function(_, following) following() end) end
+    local _, socket = client()
+    assert.is_true(socket.connected)
+  end)
+
+  it("comes to nothing if the client leaves meanwhile", function()
+    local go_on
+    server:use(function(socket, following)
+      socket:join "x"
+      go_on = following
+    end)
+    local told = note(server, {}, "connection")
+    local conn = e:accept()
+    say(conn, "0")
+    conn:lose "transport close"
+    e:turn()
+    go_on()
+    assert.same({ {}, {} }, { told, server.sockets.adapter.sids })
+  end)
+
+  it("has its time, after which the connection ends", function()
+    start { connectTimeout = 1000 }
+    local early, late = e:accept(), e:accept()
+    say(early, "0")
+    e:turn(1.1)
+    assert.same({ "open", "closed" }, { early.readyState, late.readyState })
+  end)
+end)
+
+describe("a client that breaks the protocol", function()
+  for what, messages in pairs {
+    ["with an event before it is connected"] = { '2["m"]' },
+    ["with an event for a namespace it is not in"] = { "0", '2/other,["m"]' },
+    ["with a second CONNECT"] = { "0", "0" },
+    ["with CONNECT_ERROR"] = { "0", '4"no"' },
+    ["with DISCONNECT before it is connected"] = { "1" },
+  } do
+    it(what .. " is disconnected with 'forced close'", function()
+      local told = {}
+      server:on("connection", function(socket) note(socket, told, "disconnect", "error") end)
+      local conn = e:accept()
+      say(conn, unpack(messages))
+      assert.equal("closed", conn.readyState)
+      assert.same(messages[2] and { { "disconnect", "forced close" } } or {}, told)
+    end)
+  end
+
+  it("with a second CONNECT while the first is decided on is disconnected", function()
+    server:use(function() end)
+    local conn = e:accept()
+    say(conn, "0", "0")
+    assert.equal("closed", conn.readyState)
+  end)
+
+  for message, messages in pairs {
+    ["unknown packet type"] = { "9" }, ["invalid payload"] = { '2["disconnect"]' },
+    ["text in place of binary data"] = { "51-[\"m\"]", '2["m"]' },
+    ["illegal attachments"] = { '51-["m",{"_placeholder":true,"num":3}]' }, ["too many attachments"] = { "51001-[]" },
+  } do
+    it("with a packet that is wrong (" .. message .. ") has an 'error', and is disconnected", function()
+      local conn, socket = client()
+      local told = note(socket, {}, "error", "disconnecting", "disconnect")
+      say(conn, messages[1], messages[2])
+      assert.same({ { "error", message }, { "disconnecting", "forced close" }, { "disconnect", "forced close" } }, told)
+      assert.equal("closed", conn.readyState)
+    end)
+  end
+
+  it("by packets that are too large is disconnected", function()
+    start { maxHttpBufferSize = 10 }
+    local conn, socket = client()
+    local told = note(socket, {}, "error")
+    say(conn, '53-["m"]', io.binary(("x"):rep(60)), io.binary(("x"):rep(60)))
+    assert.same({ { "error", "the binary values of a packet are too large" } }, told)
+    assert.equal("closed", conn.readyState)
+  end)
+
+  it("leaves the others alone", function()
+    local good, bad = client(), client()
+    bad:say(("["):rep(10))
+    good:say '20["m"]'
+    server.sockets.sockets[next(server.sockets.sockets)]:on("m", print)
+    e:turn()
+    assert.same({ "open", "closed" }, { good.readyState, bad.readyState })
+  end)
+end)
+
+describe("a socket", function()
+  it("hears events, and acknowledges them once", function()
+    local conn, socket = client()
+    local acks = {}
+    socket:on("m", function(a, ack)
+      acks[#acks + 1] = ack
+      ack(a, nil)
+      ack "again"
+    end)
+    say(conn, '27["m",1]', '28["m",{"a":null}]')
+    assert.same({ '37[1,null]', '38[{"a":null},null]' }, conn:heard())
+    conn:lose "transport close"
+    e:turn()
+    acks[1] "late"
+    assert.same({}, conn:heard())
+  end)
+
+  it("sends events, and is answered", function()
+    local conn, socket = client()
+    local answers = {}
+    local function note_answer(err, ...) answers[#answers + 1] = { err and tostring(err), ... } end
+    assert.equal(socket, socket:emit("a", 1, io.binary "x"))
+    socket:emit("b", function(...) answers[#answers + 1] = { ... } end)
+    socket:timeout(1000):emit("c", note_answer)
+    socket:timeout(1000):emit("d", note_answer)
+    socket:send "e"
+    local heard = conn:heard()
+    assert.same({ '51-["a",1,{"_placeholder":true,"num":0}]', '20["b"]', '21["c"]', '22["d"]', '2["message","e"]' },
+      { heard[1], heard[3], heard[4], heard[5], heard[6] })
+    conn:say('30["x"]', '31["y"]', '31["again"]')
+    e:turn(1.1)
+    assert.same({ { "x" }, { nil, "y" }, { "operation has timed out" } }, answers)
+    assert.has_error(function() socket:emit("disconnecting") end, '"disconnecting" is a reserved event name')
+    assert.has_error(function() socket:emit("a", print, 1) end, "argument 1: cannot encode a function")
+  end)
+
+  it("has middlewares for events, whose errors are its 'error'", function()
+    local conn, socket = client()
+    local seen = {}
+    socket:use(function(event, following)
+      seen[#seen + 1] = event
+      if event[1] == "bad" then return following "no" end
+      event[2] = "changed"
+      following()
+    end)
+    local told = note(socket, {}, "m", "error")
+    say(conn, '2["m",1,null]', '2["bad"]')
+    assert.same({ { "m", "changed" }, { "error", "no" } }, told)
+    assert.equal(3, seen[1].n)
+    local logged = log.capture(function()
+      socket:off "error"
+      say(conn, '2["bad"]')
+    end)
+    assert.matches("nobody listens to 'error' of a socket: no", logged[1])
+  end)
+
+  it("has listeners for anything, in both directions", function()
+    local conn, socket = client()
+    local told = {}
+    socket:onAny(function(...) told[#told + 1] = { "in", ... } end)
+    socket:onAnyOutgoing(function(...) told[#told + 1] = { "out", ... } end)
+    say(conn, '2["m",1]')
+    socket:emit("n", 2)
+    server:emit "all"
+    assert.same({ { "in", "m", 1 }, { "out", "n", 2 }, { "out", "all" } }, told)
+  end)
+
+  it("drops what is volatile if the transport cannot take it", function()
+    local conn, socket = client()
+    socket.volatile:emit "a"
+    conn.transport.writable = false
+    socket.volatile:emit "b"
+    server.volatile:emit "c"
+    socket:emit "d"
+    assert.same({ '2["a"]', '2["d"]' }, conn:heard())
+  end)
+
+  it("waits for an answer with emitWithAck", function()
+    local conn, socket = client()
+    w.reactor.after(1, function() conn:say '30["yes"]' end)
+    assert.same({ true, "yes" }, { socket:emitWithAck "ask" })
+    local ok, err = socket:timeout(10):emitWithAck "ask"
+    assert.same({ nil, "operation has timed out" }, { ok, tostring(err) })
+  end)
+
+  it("keeps the server going when a handler raises an error", function()
+    local conn, socket = client()
+    socket:on("m", function() error "no" end)
+    local logged = log.capture(function() say(conn, '2["m"]') end)
+    assert.equal(1, #logged)
+    assert.same({ "open", true }, { conn.readyState, socket.connected })
+  end)
+end)
+
+describe("the end of a socket", function()
+  for reason in pairs { ["ping timeout"] = 1, ["transport close"] = 1, ["transport error"] = 1, ["parse error"] = 1 } do
+    it("by '" .. reason .. "' is told before and after it has left its rooms", function()
+      local conn, socket = client()
+      socket:join "a"
+      local rooms = {}
+      socket:on("disconnecting", function() rooms[#rooms + 1] = socket.rooms.a or "none" end)
+      socket:on("disconnect", function() rooms[#rooms + 1] = socket.rooms.a or "none" end)
+      local told = note(socket, {}, "disconnecting", "disconnect")
+      conn:lose(reason, "details")
+      e:turn()
+      assert.same({ { "disconnecting", reason, "details" }, { "disconnect", reason, "details" } }, told)
+      assert.same({ true, "none" }, rooms)
+      assert.same({ {}, {}, false }, { server.sockets.sockets, server.sockets.adapter.rooms, socket.connected })
+      socket:join "b"
+      assert.same({}, server.sockets.adapter.rooms)
+    end)
+  end
+
+  it("by the client's DISCONNECT ends the namespace only", function()
+    local conn, socket = client()
+    local told = note(socket, {}, "disconnect")
+    say(conn, "1")
+    assert.same({ { "disconnect", "client namespace disconnect" } }, told)
+    assert.equal("open", conn.readyState)
+    say(conn, "0")
+    assert.equal(1, #conn:heard())
+  end)
+
+  local REASON = "server namespace disconnect"
+
+  it("by disconnect() ends the namespace, and by disconnect(true) the connection", function()
+    for _, close in ipairs { false, true } do
+      server:of "/x"
+      local conn, socket = client()
+      say(conn, "0/x,")
+      conn:heard()
+      local told = note(socket, {}, "disconnecting", "disconnect")
+      socket:disconnect(close)
+      assert.same({}, told)
+      e:turn()
+      assert.same({ { "disconnecting", REASON }, { "disconnect", REASON } }, told)
+      assert.same(close and { "1", "1/x," } or { "1" }, conn:heard())
+      assert.equal(close and "closed" or "open", conn.readyState)
+    end
+  end)
+
+  it("in a handler is told at once", function()
+    local conn, socket = client()
+    local told = note(socket, {}, "disconnect")
+    local count
+    socket:on("m", function()
+      socket:disconnect()
+      count = #told
+    end)
+    say(conn, '2["m"]')
+    assert.equal(1, count)
+  end)
+
+  it("tells those who wait for answers with a time", function()
+    local conn, socket = client()
+    local told
+    socket:timeout(1000):emit("m", function(err) told = err.message end)
+    conn:lose "transport close"
+    e:turn()
+    assert.equal("socket has been disconnected", told)
+  end)
+
+  it("comes to all when the server is closed", function()
+    local conn, socket = client()
+    local told = note(socket, {}, "disconnect")
+    local is_done
+    server:close(function() is_done = true end)
+    e:turn()
+    assert.same({ { "disconnect", "server shutting down" } }, told)
+    assert.same({ "closed", true, true }, { conn.readyState, e.server.is_closed, is_done })
+  end)
+end)
+
+describe("rooms", function()
+  local conns, sockets
+
+  --- Returns the numbers of the clients that have heard something, and forgets what they have heard.
+  local function heard_by()
+    local numbers = {}
+    for i, conn in ipairs(conns) do
+      local count = #conn:heard()
+      assert.is_true(count <= 1, "heard twice")
+      if count == 1 then numbers[#numbers + 1] = i end
+    end
+    return numbers
+  end
+
+  before_each(function()
+    conns, sockets = {}, {}
+    for i = 1, 4 do conns[i], sockets[i] = client() end
+    sockets[1]:join "a"
+    sockets[2]:join { "a", "b" }
+    sockets[3]:join "b"
+  end)
+
+  it("choose who hears an event: the union of rooms without the union of exceptions", function()
+    for expected, send in pairs {
+      ["1234"] = function() server:emit "m" end, ["12"] = function() server:to("a"):emit "m" end,
+      ["123"] = function() server:to("a"):to("b"):emit "m" end,
+      ["23"] = function() server["in"](server, "b"):emit "m" end,
+      ["13"] = function() server:to { "a", "b" }:except(sockets[2].id):emit "m" end,
+      ["34"] = function() server:except("a"):emit "m" end, [""] = function() server:to("none"):emit "m" end,
+      ["1"] = function() server:to("a"):except { "b" }:emit "m" end,
+      ["4"] = function() server:to(sockets[4].id):send "m" end,
+      ["234"] = function() sockets[1].broadcast:emit "m" end, ["2"] = function() sockets[1]:to("a"):emit "m" end,
+      ["24"] = function() sockets[1]:except(sockets[3].id):emit "m" end,
+      ["3"] = function() sockets[2]:to("b"):compress(false):emit "m" end,
+      ["14"] = function() sockets[2].localOnly:except("b"):emit "m" end,
+    } do
+      send()
+      assert.equal(expected, table.concat(heard_by()), expected)
+    end
+  end)
+
+  it("are left at once, and end with their last member", function()
+    local told = note(server.sockets.adapter, {}, "create-room", "join-room", "leave-room", "delete-room")
+    sockets[4]:join "c"
+    sockets[4]:join "c"
+    sockets[4]:leave "c"
+    sockets[4]:leave "none"
+    assert.same({ { "create-room", "c" }, { "join-room", "c", sockets[4].id }, { "leave-room", "c", sockets[4].id },
+      { "delete-room", "c" } }, told)
+    sockets[2]:leave "a"
+    server:to("a"):emit "m"
+    assert.same({ 1 }, heard_by())
+    assert.has_error(function() sockets[1]:join() end,
+      "bad argument #1 to 'join' (name of a room expected, got no value)")
+    assert.has_error(function() server:to(print) end,
+      "bad argument #1 to 'to' (name of a room expected, got function)")
+  end)
+
+  it("do not change an operator that others were made of", function()
+    local to_a = server:to "a"
+    to_a:except("b"):emit "m"
+    assert.same({ 1 }, heard_by())
+    to_a:emit "m"
+    assert.same({ 1, 2 }, heard_by())
+  end)
+
+  it("encode an event once, before anybody is sent anything", function()
+    assert.has_error(function() server:emit("m", { print }) end, "argument 1: [1]: cannot encode a function")
+    assert.same({}, heard_by())
+    server:emit("m", io.binary "x")
+    for _, conn in ipairs(conns) do
+      local messages = conn:heard()
+      assert.same({ '51-["m",{"_placeholder":true,"num":0}]', "x" }, { messages[1], tostring(messages[2]) })
+    end
+  end)
+
+  it("have their sockets fetched, moved and disconnected", function()
+    local function ids(list)
+      local set = {}
+      for _, socket in ipairs(list) do set[socket.id] = true end
+      return set
+    end
+    assert.equal(4, #server:fetchSockets())
+    assert.same(ids { sockets[1], sockets[2] }, ids(server["in"](server, "a"):fetchSockets()))
+    server:to("a"):socketsJoin { "x", "y" }
+    server:to("b"):socketsLeave "x"
+    assert.equal(sockets[1].id, next(server.sockets.adapter.rooms.x))
+    assert.same(ids { sockets[1], sockets[2] }, server.sockets.adapter.rooms.y)
+    server:to("a"):disconnectSockets()
+    e:turn()
+    assert.equal(2, #server:fetchSockets())
+    assert.equal("open", conns[1].readyState)
+    server:disconnectSockets(true)
+    e:turn()
+    assert.same({ 0, "closed" }, { #server:fetchSockets(), conns[4].readyState })
+  end)
+
+  it("acknowledge a broadcast: all answers in the order in which they come", function()
+    local told = {}
+    local function note_answers(err, list) told[#told + 1] = { err and err.message, list } end
+    server:to("a"):timeout(1000):emit("ask", 1, note_answers)
+    local id = conns[1]:heard()[1]:match "^2(%d+)"
+    assert.equal(1, #conns[2]:heard())
+    say(conns[2], "3" .. id .. '["two","more"]')
+    assert.same({}, told)
+    say(conns[1], "3" .. id .. "[]", "3" .. id .. '["again"]')
+    assert.same({ { nil, { "two", io.null } } }, told)
+    e:turn(2)
+    assert.equal(1, #told)
+  end)
+
+  it("acknowledge a broadcast with what has come until its time is over", function()
+    local told = {}
+    server:timeout(1000):emit("ask", function(err, list) told[#told + 1] = { err and err.message, list } end)
+    local id = conns[3]:heard()[1]:match "^2(%d+)"
+    conns[3]:say("3" .. id .. "[3]")
+    e:turn(1.5)
+    assert.same({ { "operation has timed out", { 3 } } }, told)
+    say(conns[1], "3" .. id .. "[1]")
+    assert.equal(1, #told)
+    assert.same({}, sockets[1].acks.waiting)
+  end)
+
+  it("acknowledge a broadcast to nobody at once", function()
+    local told
+    server:to("none"):timeout(1000):emit("ask", function(...) told = { select("#", ...), ... } end)
+    assert.is_nil(told)
+    e:turn()
+    assert.same({ 2, nil, {} }, told)
+    assert.same({ true, {} }, { server:to("none"):timeout(10):emitWithAck "ask" })
+    assert.has_error(function() server:emit("ask", function() end) end,
+      "a broadcast that is to be acknowledged needs a time: use timeout(ms)")
+  end)
+end)
+
+describe("namespaces", function()
+  it("have sockets, rooms and events of their own", function()
+    local conn, socket = client "/x"
+    local other = client()
+    socket:join "a"
+    server:to("a"):emit "m"
+    server:of("/x"):to("a"):emit("n")
+    assert.same({ '2/x,["n"]' }, conn:heard())
+    assert.same({}, other:heard())
+    assert.same({ "/x", "/" }, { server.namespaces["/x"].name, server.namespaces["/"].name })
+  end)
+
+  it("are made by a pattern or a function that is asked in turn", function()
+    local asked, go_on = {}, nil
+    local told = note(server, {}, "new_namespace")
+    local rooms = server:of { pattern = "^/room%-%d+$" }
+    server:of(function(name, auth)
+      asked[#asked + 1] = { name, auth }
+      return auth.k == 1
+    end)
+    server:of(function(_, _, following) go_on = following end)
+    rooms:use(function(socket, following)
+      if socket.handshake.auth.bad then following "bad" else following() end
+    end)
+    local names = {}
+    rooms:on("connection", function(socket) names[#names + 1] = socket.nsp.name end)
+    local conn = e:accept()
+    say(conn, '0/room-1,', '0/room-2,{"bad":1}', '0/other,{"k":1}', '0/none,{"k":2}')
+    local heard = conn:heard()
+    assert.same({ "/room-1" }, names)
+    assert.matches('^0/room%-1,{"sid"', heard[1])
+    assert.equal('4/room-2,{"message":"bad"}', heard[2])
+    assert.matches('^0/other,{"sid"', heard[3])
+    assert.same({ { "/other", { k = 1 } }, { "/none", { k = 2 } } }, asked)
+    go_on(nil, false)
+    assert.same({ '4/none,{"message":"Invalid namespace"}' }, conn:heard())
+    assert.same({ "/room-1", "/room-2", "/other" }, { told[1][2].name, told[2][2].name, told[3][2].name })
+    rooms:emit("all", 1)
+    assert.same({ '2/room-1,["all",1]' }, conn:heard())
+    assert.has_error(function() rooms:fetchSockets() end, "fetchSockets() is not supported on parent namespaces")
+    assert.has_error(function() server:of {} end)
+    assert.has_error(function() server:of { pattern = "(" } end)
+  end)
+
+  it("of a parent go with their last socket, if that is wanted", function()
+    start { cleanupEmptyChildNamespaces = true }
+    local parent = server:of(function() return true end)
+    local conn = e:accept()
+    say(conn, "0/a,")
+    assert.is_truthy(server.namespaces["/a"])
+    conn:lose "transport close"
+    e:turn()
+    assert.same({ nil, {} }, { server.namespaces["/a"], parent.children })
+  end)
+
+  it("send events to other servers, of which there are none", function()
+    local told
+    server:serverSideEmit("m", 1, function(...) told = { select("#", ...), ... } end)
+    e:turn()
+    assert.same({ 2, nil, {} }, told)
+    for _, name in ipairs { "connect", "connection", "new_namespace" } do
+      assert.has_error(function() server:serverSideEmit(name) end, ('"%s" is a reserved event name'):format(name))
+    end
+  end)
+end)
+
+describe("recovery of the connection's state", function()
+  --- Returns the id, the secret and the last offset of what a client has heard.
+  local function facts(conn)
+    local heard = conn:heard()
+    local pid, sid = heard[1]:match '"pid":"(.-)","sid":"(.-)"'
+    return sid, pid, heard[#heard]:match ',"([^"]*)"%]$'
+  end
+
+  local function come_back(pid, offset)
+    local conn = e:accept()
+    say(conn, ('0{"pid":"%s","offset":"%s"}'):format(pid, offset))
+    return conn
+  end
+
+  local conn, socket
+
+  before_each(function()
+    start { connectionStateRecovery = { maxDisconnectionDuration = 10000 } }
+    server:on("connection", function(new) socket = new end)
+    conn = e:accept()
+    say(conn, "0")
+  end)
+
+  it("gives back id, rooms and data, and what was missed", function()
+    socket:join "a"
+    socket.data.name = "x"
+    socket:emit("m", 1)
+    local sid, pid, offset = facts(conn)
+    conn:lose "transport close"
+    e:turn()
+    server:to("a"):emit("in a", 1)
+    server:to("b"):emit "in b"
+    server:except("a"):emit "not in a"
+    server.volatile:emit "volatile"
+    server:to(sid):emit("for it", io.binary "x")
+    server:emit "all"
+    local again = come_back(pid, offset)
+    local heard = again:heard()
+    assert.equal(('0{"pid":"%s","sid":"%s"}'):format(pid, sid), heard[1])
+    assert.matches('^2%["in a",1,"[^"]+"%]$', heard[2])
+    assert.matches('^51%-%["for it",{"_placeholder":true,"num":0},"[^"]+"%]$', heard[3])
+    assert.matches('^2%["all","[^"]+"%]$', heard[5])
+    assert.equal(5, #heard)
+    assert.same({ true, "x", sid }, { socket.recovered, socket.data.name, socket.id })
+    assert.is_true(socket.rooms.a)
+  end)
+
+  it("comes after certain ends only, and not after its time, and once", function()
+    for reason, expected in pairs {
+      ["transport error"] = true, ["ping timeout"] = true, ["transport close"] = true, ["parse error"] = false,
+    } do
+      socket:emit "m"
+      local _, pid, offset = facts(conn)
+      conn:lose(reason)
+      e:turn()
+      conn = come_back(pid, offset)
+      assert.equal(expected, socket.recovered, reason)
+    end
+    socket:emit "m"
+    local _, pid, offset = facts(conn)
+    socket:disconnect()
+    e:turn()
+    conn = come_back(pid, offset)
+    assert.is_false(socket.recovered)
+    socket:emit "m"
+    _, pid, offset = facts(conn)
+    conn:lose "transport close"
+    e:turn(11)
+    server:emit "m"
+    conn = come_back(pid, offset)
+    assert.is_false(socket.recovered)
+    conn = come_back("unknown", "unknown")
+    assert.is_false(socket.recovered)
+  end)
+
+  it("skips the middlewares, unless they are wanted", function()
+    local asked = 0
+    server:use(function(_, following)
+      asked = asked + 1
+      following()
+    end)
+    socket:emit "m"
+    local _, pid, offset = facts(conn)
+    conn:lose "transport close"
+    e:turn()
+    conn = come_back(pid, offset)
+    assert.same({ true, 0 }, { socket.recovered, asked })
+  end)
+
+  it("adds no offset to what is to be acknowledged, or volatile", function()
+    conn:heard()
+    socket:emit("a", function() end)
+    socket.volatile:emit "b"
+    assert.same({ '20["a"]', '2["b"]' }, conn:heard())
+  end)
+
+  it("keeps no more events than its bounds", function()
+    for i = 1, 10100 do server:emit("m", i) end
+    local store = server.sockets.adapter.sessions
+    assert.equal(10000, store.last - store.first + 1)
+    local count = 0
+    for _ in pairs(store.places) do count = count + 1 end
+    assert.equal(10000, count)
+  end)
+end)
+
+describe("clients of version 2", function()
+  local function old() return e:accept { protocol = 3, id = "old" } end
+
+  it("are in '/' at once, with the engine's id", function()
+    local sockets = {}
+    server:on("connection", function(socket) sockets[#sockets + 1] = socket end)
+    local conn = old()
+    assert.same({ "0" }, conn:heard())
+    assert.same({ 1, "old" }, { #sockets, sockets[1].id })
+    local told = note(sockets[1], {}, "m")
+    say(conn, '2["m",1]')
+    assert.same({ { "m", 1 } }, told)
+  end)
+
+  it("have ids with their namespace, and auth in its query", function()
+    local auth
+    server:of("/adm"):use(function(socket, following)
+      auth = socket.handshake.auth
+      if auth.token == "bad" then following { message = "no" } else following() end
+    end)
+    local conn = old()
+    say(conn, "0/adm?token=x%20y,", '2/adm,["m"]')
+    assert.same({ "0", "0/adm," }, conn:heard())
+    assert.same({ token = "x y" }, auth)
+    assert.equal("/adm#old", next(server:of("/adm").sockets))
+    conn = old()
+    say(conn, "0/adm?token=bad", "0/none")
+    assert.same({ "0", '4/adm,"no"', '4/none,"Invalid namespace"' }, conn:heard())
+  end)
+end)
+
+describe("io.server", function()
+  it("shares the listener of another server, and hands the engine's options on", function()
+    start { server = "srv", path = "/x", pingInterval = 5, port = 3000 }
+    assert.equal("srv", e.server.srv)
+    assert.same({ path = "/x", pingInterval = 5, port = 3000 }, e.server.given)
+    assert.same({ e.server, 3000 }, { server.engine, server.port })
+  end)
+
+  it("raises an error for wrong options", function()
+    for message, options in pairs {
+      ["bad option 'connectTimeout' (number expected, got string)"] = { connectTimeout = "x" },
+      ["bad option 'connectionStateRecovery' (table expected, got number)"] = { connectionStateRecovery = 5 },
+      ["bad option 'maxDisconnectionDuration' (number expected, got boolean)"] = {
+        connectionStateRecovery = { maxDisconnectionDuration = true },
+      },
+    } do
+      assert.has_error(function() io.server(options) end, message)
+    end
+  end)
+end)
