@@ -18,29 +18,23 @@ describe("examples/chat_server.lua", function()
     chat:stop "KILL"
   end)
 
-  --- Waits until a tab shows these lines, and nothing else.
-  local function shows(tab, ...)
-    local wanted = table.concat({ ... }, "\n")
-    tab:till(("document.querySelector('#log').innerText.trim() == %q"):format(wanted):gsub("\n", "n"))
-  end
-
   it("has those talk to each other who have opened its page, each room for itself", function()
     local ada, grace, elsewhere = browser.open(url .. "/lab"), browser.open(url .. "/lab"), browser.open(url .. "/bar")
     assert.equal("Chat", ada:value "document.title")
     ada:type("#text", "Ada\n")
-    shows(ada, "Ada: is here, with 0 others")
+    ada:shows("#log", "Ada: is here, with 0 others")
     elsewhere:type("#text", "Alan\n")
     grace:type("#text", "Grace\n")
     grace:type("#text", "Hello — <b>“äöü”</b> 😀\n")
-    shows(ada, "Ada: is here, with 0 others", "Grace: is here, with 1 others", "Grace: Hello — <b>“äöü”</b> 😀")
+    ada:shows("#log", "Ada: is here, with 0 others", "Grace: is here, with 1 others", "Grace: Hello — <b>“äöü”</b> 😀")
     ada:type("#text", "Hi!\n")
-    shows(grace, "Grace: is here, with 1 others", "Grace: Hello — <b>“äöü”</b> 😀", "Ada: Hi!")
+    grace:shows("#log", "Grace: is here, with 1 others", "Grace: Hello — <b>“äöü”</b> 😀", "Ada: Hi!")
     grace:close()
-    shows(ada, "Ada: is here, with 0 others", "Grace: is here, with 1 others", "Grace: Hello — <b>“äöü”</b> 😀",
+    ada:shows("#log", "Ada: is here, with 0 others", "Grace: is here, with 1 others", "Grace: Hello — <b>“äöü”</b> 😀",
       "Ada: Hi!", "Grace: has left")
-    shows(elsewhere, "Alan: is here, with 0 others")
+    elsewhere:shows("#log", "Alan: is here, with 0 others")
     assert.same({ "", 0 }, { chat:stop() })
-    shows(elsewhere, "Alan: is here, with 0 others", "(the server has closed: 1001)")
+    elsewhere:shows("#log", "Alan: is here, with 0 others", "(the server has closed: 1001)")
     assert.same({}, ada.complaints)
   end)
 end)

@@ -104,6 +104,12 @@ function Tab:till(expression)
   return step(function() return self:value(("(%s) || null"):format(expression)) end, expression)
 end
 
+--- shows(selector, line, ...): waits until an element has these lines, and nothing else.
+function Tab:shows(selector, ...)
+  local wanted = table.concat({ ... }, "\n")
+  self:till(("document.querySelector(%q).innerText.trim() == %q"):format(selector, wanted):gsub("\n", "n"))
+end
+
 --- type(selector, text): types into an element of the page. A line feed is the key Enter.
 function Tab:type(selector, text)
   self:value(("document.querySelector(%s).focus()"):format(json.encode(selector)))
