@@ -33,8 +33,8 @@ SHELL := bash
 
 .PHONY: always help build demo test test-rust test-lua test-scripts test-rockspec rock dist release lint install \
 	clean server build-server build-modules built autobahn autobahn-quick bench bench-docs bench-engine \
-	bench-reactor bench-record bench-server bench-ir bench-ir-baseline fuzz fuzz-smoke hostile torture valgrind \
-	soak faults
+	bench-reactor bench-record bench-server bench-socketio bench-ir bench-ir-baseline fuzz fuzz-smoke hostile torture \
+	valgrind soak faults
 
 help:
 	@echo "Use luws:"
@@ -77,6 +77,7 @@ help:
 	@echo "  make bench-reactor      what the reactor costs with COUNT=10000 connections"
 	@echo "  make bench-record       what recordings cost (a part of make bench, unless ROWS chooses)"
 	@echo "  make bench-server       luws.server beside other servers, in three minutes; with QUICK=1 in one"
+	@echo "  make bench-socketio     luws.socketio beside npm's and Python's, in a minute"
 	@echo "  make bench-engine       how fast the engine is by itself, in bytes/s; FILTER=mask chooses"
 	@echo "  make bench-ir           counts the instructions of each operation, beside a baseline;"
 	@echo "                          ROWS='poll,send *' chooses"
@@ -193,6 +194,10 @@ bench-record: setup-bench
 	@for lua in lua5.1 luajit; do echo $$lua; LUA_CPATH="./build/?.so;;" $$lua benches/record/rows.lua $(COUNT) || exit 1; done
 
 # Node.js and Python come with what the tests need.
+bench-socketio: setup-test
+	@$(MAKE) --no-print-directory built
+	benches/socketio/run.py $(COUNT)
+
 bench-server: setup-test setup-bench
 	@$(MAKE) --no-print-directory built
 	$(CARGO) build --quiet --release --locked --manifest-path benches/compare/Cargo.toml --target-dir target/compare
