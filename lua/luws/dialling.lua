@@ -1,6 +1,6 @@
 --[[
-Stands for the wire of a connection while a name is looked up and its addresses are tried. Knows nothing of what comes
-then.
+Where an attempt connects to, and what stands for the wire of a connection while a name is looked up and its addresses
+are tried. Knows nothing of what comes then.
 --]]
 
 local _, import, world = ...
@@ -19,6 +19,31 @@ Dialling.__index = Dialling
 function dialling.begin(state, host, port)
   local dial = world.dial or wires.dial
   return setmetatable({ dial = dial(state, host, port) }, Dialling)
+end
+
+--- destination(plan): returns the host and port to connect to: those of the proxy, or of the server itself.
+function dialling.destination(plan)
+  local where = plan.proxy or plan.target
+  return where.zone and where.host .. "%" .. where.zone or where.host, where.port
+end
+
+-- The most connections that are opened at the same time to servers whose addresses only a proxy knows.
+local THROUGH_PROXIES = 8
+
+--- places(state): returns how many connections may be opened at the same time, by place: the server's addresses; or its
+-- name, if only others know its addresses. Returns nil while the name is being looked up.
+function dialling.places(state)
+  local plan, most, found = state.plan, state.opening.connecting_limit, {}
+  if plan.proxy or not state.wire then
+    found[plan.proxy and plan.proxy.target_host or plan.target.host] = most
+    if plan.proxy then found["through proxies"] = THROUGH_PROXIES end
+    return found
+  end
+  local addresses, why = state.wire:look_up()
+  state.wire.more = why
+  if why then return found end
+  for _, address in ipairs(addresses or {}) do found[address] = most end
+  return addresses and found
 end
 
 function Dialling:wait(_, _, seconds)

@@ -112,12 +112,6 @@ local function closed_by(state)
   return state.plan.target.secure and text or text .. (ask and " (is it https?)" or " (is it wss?)")
 end
 
---- Returns the host and port to connect to: those of the proxy, or of the server itself.
-local function destination(plan)
-  local where = plan.proxy or plan.target
-  return where.zone and where.host .. "%" .. where.zone or where.host, where.port
-end
-
 --- note_time(state, step): notes how long a step of opening has taken. The next one begins.
 local function note_time(state, step)
   local plan, now = state.plan, clock.now()
@@ -134,7 +128,7 @@ end
 --- Calls the user's own connect function. Its errors go on to the caller.
 local function connect_step(state)
   local opening, plan = state.opening, state.plan
-  local host, port = destination(plan)
+  local host, port = dialling.destination(plan)
   local began = clock.now()
   local socket, why = opening.connect(host, port, plan.given)
   local foreign = import("wires/foreign")
@@ -176,7 +170,7 @@ function dial_step(state, now)
   why = why or wire:timeout()
   local route = plan.proxy
   if route and route.kind ~= "sockproxy" then return fail(state, "proxy", why) end
-  return fail(state, route and "proxy" or nil, unconnected(why, destination(plan)))
+  return fail(state, route and "proxy" or nil, unconnected(why, dialling.destination(plan)))
 end
 
 --- Looks the server's name up, for a proxy that cannot.
@@ -195,30 +189,11 @@ local function look_up_step(state, now)
   return fail(state, nil, unconnected(why or dial:timeout(), plan.target.host, plan.target.port))
 end
 
--- The most connections that are opened at the same time to servers whose addresses only a proxy knows.
-local THROUGH_PROXIES = 8
-
---- places(state): returns how many connections may be opened at the same time, by place: the server's addresses; or its
--- name, if only others know its addresses. Returns nil while the name is being looked up.
-local function places(state)
-  local plan, most, found = state.plan, state.opening.connecting_limit, {}
-  if plan.proxy or not state.wire then
-    found[plan.proxy and plan.proxy.target_host or plan.target.host] = most
-    if plan.proxy then found["through proxies"] = THROUGH_PROXIES end
-    return found
-  end
-  local addresses, why = state.wire:look_up()
-  state.wire.more = why
-  if why then return found end
-  for _, address in ipairs(addresses or {}) do found[address] = most end
-  return addresses and found
-end
-
 --- gate_step(state, now): waits until connecting_limit allows one more connection to be opened to the same place.
 local function gate_step(state, now)
   local is_in = state.is_in
   if is_in == nil then
-    local found = places(state)
+    local found = dialling.places(state)
     if not found and now < state.deadline then return true, true, state.deadline end
     state.is_in = false
     state.leave_gate = import("gate").enter(found or {}, function()
@@ -268,7 +243,7 @@ function begin(state, deadline)
   end
   state.number = number
   if state.item then native.set_driven(number, true) end
-  state.wire = not opening.connect and dialling.begin(state, destination(plan)) or nil
+  state.wire = not opening.connect and dialling.begin(state, dialling.destination(plan)) or nil
   local is_waited_for = opening.wait and not state.keeper
   if opening.connecting_limit == 0 or is_waited_for or state.is_in then
     start(state)

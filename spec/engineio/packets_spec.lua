@@ -33,13 +33,13 @@ describe("a packet", function()
   } do
     it(("of revision %d is %q"):format(case[1], case[3]), function()
       local codec, packet = revisions[case[1]], { kind = case[2][1], data = case[2][2] }
-      local frame, is_binary = codec.frame(packet, true)
+      local frame, is_binary = codec.frame(packet.kind, packet.data, true)
       assert.same({ case[3], case[4] or false }, { frame, is_binary })
       local parse = is_binary and codec.parse_bytes or codec.parse
       local expected = packet.data and shown(packet.data)
       local kind, data = parse(frame)
       assert.same({ packet.kind, expected }, { kind, shown(data) })
-      local text, is_text_binary = codec.frame(packet, false)
+      local text, is_text_binary = codec.frame(packet.kind, packet.data, false)
       assert.same({ case[5] or case[3], false }, { text, is_text_binary })
       kind, data = codec.parse(text)
       assert.same({ packet.kind, expected }, { kind, shown(data) })

@@ -43,15 +43,14 @@ end
 --- digit_of(kind): returns the character that packets of this kind begin with.
 function packets.digit_of(kind) return DIGITS[kind] end
 
---- frame(packet, takes_binary): returns what a WebSocket message has for a packet, and whether it is binary.
-function packets.frame(packet, takes_binary)
-  local data = packet.data
+--- frame(kind, data, takes_binary): returns what a WebSocket message has for a packet, and whether it is binary.
+function packets.frame(kind, data, takes_binary)
   if type(data) == "userdata" then
     local bytes = binary.bytes(data)
     if takes_binary then return bytes, true end
     return "b" .. native.base64(bytes), false
   end
-  return DIGITS[packet.kind] .. (data or ""), false
+  return DIGITS[kind] .. (data or ""), false
 end
 
 --- parse(text): returns kind and data of the packet that a text is; nil if it is none.
@@ -73,7 +72,7 @@ function packets.parse_bytes(bytes) return "message", binary.new(bytes) end
 --- payload(list): returns the body that has these packets, and its media type.
 function packets.payload(list)
   local texts = {}
-  for i, packet in ipairs(list) do texts[i] = packets.frame(packet, false) end
+  for i, packet in ipairs(list) do texts[i] = packets.frame(packet.kind, packet.data, false) end
   return table.concat(texts, SEPARATOR), packets.MIME
 end
 

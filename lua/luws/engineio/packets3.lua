@@ -15,9 +15,9 @@ local MOST_DIGITS = 10
 
 local BINARY_MIME = "application/octet-stream"
 
---- frame(packet, takes_binary): see packets.
-function packets3.frame(packet, takes_binary)
-  local data, digit = packet.data, packets.digit_of(packet.kind)
+--- frame(kind, data, takes_binary): see packets.
+function packets3.frame(kind, data, takes_binary)
+  local digit = packets.digit_of(kind)
   if type(data) ~= "userdata" then return digit .. (data or ""), false end
   local bytes = binary.bytes(data)
   if takes_binary then return string.char(tonumber(digit)) .. bytes, true end
@@ -84,7 +84,7 @@ function packets3.payload(list, takes_binary)
   local parts, has_binary = {}, false
   for _, packet in ipairs(list) do has_binary = has_binary or takes_binary and is_binary(packet) end
   for i, packet in ipairs(list) do
-    local data, is_bytes = packets3.frame(packet, has_binary)
+    local data, is_bytes = packets3.frame(packet.kind, packet.data, has_binary)
     if has_binary then
       local digits = tostring(#data):gsub("%d", function(digit) return string.char(tonumber(digit)) end)
       parts[i] = (is_bytes and "\1" or "\0") .. digits .. "\255" .. data

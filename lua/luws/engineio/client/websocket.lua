@@ -64,7 +64,8 @@ function WebSocket:open()
   local place, own = self.place, self.place.own
   self.state = "opening"
   local options = place:options {
-    wait = false, send_timeout = 0, max_buffered = 0, max_payload_size = own.max_payload_size,
+    wait = false, send_timeout = 0, max_buffered = 0, close_timeout = own.close_timeout,
+    max_payload_size = own.max_payload_size,
     upgrade_headers = place:headers(), subprotocols = own.protocols, deflate = own.perMessageDeflate or nil,
     reactor = self.reactor,
     open_handler = function(conn)
@@ -90,7 +91,7 @@ end
 function WebSocket:send(list)
   local conn = self.conn
   for _, packet in ipairs(list) do
-    local data, is_binary = packets.frame(packet, not self.place.own.forceBase64)
+    local data, is_binary = packets.frame(packet.kind, packet.data, not self.place.own.forceBase64)
     local ok, why = luws.wssend(conn, is_binary and BINARY or TEXT, data)
     if not ok then
       self.writable = false

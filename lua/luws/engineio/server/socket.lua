@@ -52,10 +52,13 @@ local function drained(self)
   if f then f() end
 end
 
+-- What a packet that waits takes beside its data, in bytes.
+local OVERHEAD = 100
+
 --- keep(self, packet): has a packet wait for the transport.
 local function keep(self, packet)
   self.writeBuffer[#self.writeBuffer + 1] = packet
-  self.buffered = self.buffered + packets.size(packet)
+  self.buffered = self.buffered + packets.size(packet) + OVERHEAD
 end
 
 --- flush(self): gives the transport what it takes.
@@ -75,6 +78,10 @@ end
 --- push(self, kind, data): sends a packet.
 local function push(self, kind, data)
   if self.readyState == "closing" or self.readyState == "closed" then return end
+  local transport = self.transport
+  local is_usual = transport.put and transport.writable and not self.writeBuffer[1]
+    and not (self:hasListeners "packetCreate" or self:hasListeners "flush")
+  if is_usual and transport:put(kind, data) then return later(self, "drain") end
   keep(self, { kind = kind, data = data })
   if self:hasListeners "packetCreate" then later(self, "packetCreate", { type = kind, data = data }) end
   flush(self)

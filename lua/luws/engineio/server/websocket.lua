@@ -58,16 +58,18 @@ function WebSocket:over(code, reason)
   on.close { code = code, reason = reason }
 end
 
---- send(list): sends packets. Returns how many it has taken; if those are not all, on.ready is called when there is
--- room.
+--- put(kind, data): sends a packet. Returns whether it was taken; if not, on.ready is called when there is room.
+function WebSocket:put(kind, data)
+  local frame, is_binary = self.codec.frame(kind, data, self.takes_binary)
+  if luws.wssend(self.conn, is_binary and BINARY or TEXT, frame) then return true end
+  self.writable = false
+  return false
+end
+
+--- send(list): sends packets. Returns how many were taken.
 function WebSocket:send(list)
-  local conn = self.conn
   for i, packet in ipairs(list) do
-    local data, is_binary = self.codec.frame(packet, self.takes_binary)
-    if not luws.wssend(conn, is_binary and BINARY or TEXT, data) then
-      self.writable = false
-      return i - 1
-    end
+    if not self:put(packet.kind, packet.data) then return i - 1 end
   end
   return #list
 end
