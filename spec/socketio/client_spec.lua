@@ -68,6 +68,7 @@ describe("io(url, opts)", function()
       ["bad argument #2 to 'io' (table expected, got string)"] = { "http://a.test", "x" },
       ["bad argument #1 to 'io' (unknown scheme 'ftp')"] = { "ftp://a.test" },
       ["bad argument #1 to 'socket' (a namespace cannot have a comma in its name)"] = { "http://a.test/a,b" },
+      ["bad argument #1 to 'socket' (the name of a namespace is not UTF-8)"] = { "http://a.test/\255" },
       ["bad option 'timeout' (a number of milliseconds or false expected, got x)"] = { "http://a.test",
         { timeout = "x" } },
       ["bad option 'reconnectionDelay' (a number of at least 0 expected, got -1)"] = { "http://a.test",
@@ -481,6 +482,16 @@ describe("events", function()
     e:last():open():say('2["m",1]', '0{"sid":"s1"}', '2["m",2]')
     e:turn()
     assert.same({ { "m", 1 }, { "connect" }, { "m", 2 } }, told)
+  end)
+
+  it("that come before the server has let us in are bounded", function()
+    local socket = io "http://a.test"
+    local told = note(socket, {}, "disconnect")
+    local engine = e:last():open()
+    for _ = 1, 10001 do engine:say '2["m"]' end
+    e:turn()
+    assert.same({ "disconnect", "parse error" }, { told[1][1], told[1][2] })
+    assert.same({ {}, true }, { socket.receiveBuffer, engine.is_closed })
   end)
 
   it("have binary values, which can be strings", function()

@@ -205,6 +205,18 @@ describe("a client that breaks the protocol", function()
     assert.equal("closed", conn.readyState)
   end)
 
+  it("by asking for too many namespaces is disconnected", function()
+    server:of { pattern = "^/%d+$" }
+    local conn = e:accept()
+    for i = 1, 1000 do conn:say(("0/%d,"):format(i)) end
+    e:turn()
+    assert.equal("open", conn.readyState)
+    say(conn, "1/5,", "0/none,", "0/1001,")
+    assert.equal("open", conn.readyState)
+    say(conn, "0/1002,")
+    assert.equal("closed", conn.readyState)
+  end)
+
   it("leaves the others alone", function()
     local good, bad = client(), client()
     bad:say(("["):rep(10))
@@ -683,6 +695,13 @@ describe("recovery of the connection's state", function()
     socket:emit("a", function() end)
     socket.volatile:emit "b"
     assert.same({ '20["a"]', '2["b"]' }, conn:heard())
+  end)
+
+  it("keeps no more clients than its bounds", function()
+    local store = server.sockets.adapter.sessions
+    for i = 1, 10100 do store:persist { pid = "p" .. i, rooms = {} } end
+    assert.same({ 10000, nil }, { store.last_session - store.first_session + 1, store.by_pid.p100 })
+    assert.is_truthy(store.by_pid.p101)
   end)
 
   it("keeps no more events than its bounds", function()

@@ -14,6 +14,7 @@ local parser = {
 }
 
 local ARRAY, OBJECT, BINARY = json.array_mt, json.object_mt, binary.META
+local TEXT = 1 -- the opcode
 local decode, encode = native.socketio_decode, native.socketio_encode
 
 --- encode(kind, namespace, id, ...): returns the text of a packet with these arguments, or this value, and then the
@@ -89,6 +90,7 @@ function parser.namespace(name)
   if type(name) ~= "string" then return nil, "string expected, got " .. type(name) end
   if name:sub(1, 1) ~= "/" then name = "/" .. name end
   if name:find(",", 1, true) then return nil, "a namespace cannot have a comma in its name" end
+  if native.check_text(TEXT, name) then return nil, "the name of a namespace is not UTF-8" end
   return name
 end
 

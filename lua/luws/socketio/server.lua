@@ -140,7 +140,6 @@ function servers.new(given)
     settings = own,
     recovery = recovery and settings.read("recovery", recovery) or false,
     reactor = others.reactor or main_reactor,
-    most_size = (others.maxHttpBufferSize or 1e6) * MOST_MESSAGES,
     namespaces = {}, -- by their names
     parents = {},
     clients = {}, -- a set
@@ -150,6 +149,7 @@ function servers.new(given)
   if srv then engine, why = engines.attach(srv, others) else engine, why = engines.listen(others) end
   if not engine then return nil, why end
   self.engine, self.port = engine, engine.port
+  self.most_size = (others.maxHttpBufferSize or 1e6) * MOST_MESSAGES
   engine:on("connection", function(conn) clients.new(self, conn) end)
   return self
 end

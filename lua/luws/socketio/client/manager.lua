@@ -99,6 +99,9 @@ local function closed(manager, reason, details)
   if manager.settings.reconnection and not manager.is_closing then manager:reconnect() end
 end
 
+--- broken(why): the server has broken the protocol.
+function Manager:broken(why) closed(self, "parse error", failure.new(why)) end
+
 --- listen(manager, engine, on_opened): has the events of an engine come to the manager, as long as it is its engine.
 local function listen(manager, engine, on_opened)
   local attempt = {}
@@ -120,7 +123,7 @@ local function listen(manager, engine, on_opened)
   on("ping", function() emit(manager, "ping") end)
   on("message", function(message)
     local ok, why = decoder:add(message, received, manager)
-    if not ok then closed(manager, "parse error", failure.new(why)) end
+    if not ok then manager:broken(why) end
   end)
   on("close", function(reason, details)
     if manager.state == "open" then

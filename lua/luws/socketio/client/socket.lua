@@ -170,8 +170,8 @@ end
 
 Socket.close = Socket.disconnect
 
---- lost(): there is no connection any more. Returns a function tell(reason, details), which tells the program, and
--- those who wait for answers.
+--- lost(): there is no connection any more. Returns a function tell(reason, details), which tells the program, unless
+-- there is no reason, and those who wait for answers.
 function Socket:lost()
   self.connected, self.id, self.turn, self.receiveBuffer = false, nil, nil, {}
   self.generation = self.generation + 1
@@ -181,7 +181,7 @@ function Socket:lost()
   end
   local tell_waiting = self.acks:forget(function(id) return buffered[id] end)
   return function(reason, details)
-    emit(self, "disconnect", reason, details)
+    if reason then emit(self, "disconnect", reason, details) end
     tell_waiting()
   end
 end
@@ -197,8 +197,9 @@ end
 --- refused(err): this connection will not come about, and another attempt would not help.
 function Socket:refused(err)
   self.is_wanted = false
-  self:lost()
+  local tell = self:lost()
   emit(self, "connect_error", err)
+  tell()
   if not self.is_wanted then self.io:close_unused() end
 end
 
@@ -234,7 +235,8 @@ local MOST_EARLY = 10000
 local function event(socket, ...)
   if socket.connected then return deliver(socket, ...) end
   local list = socket.receiveBuffer
-  if #list < MOST_EARLY then list[#list + 1] = arguments.pack(...) end
+  if #list >= MOST_EARLY then return socket.io:broken "too many events before CONNECT" end
+  list[#list + 1] = arguments.pack(...)
 end
 
 --- let_in(socket, id, pid): the server has let us in.

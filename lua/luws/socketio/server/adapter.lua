@@ -65,7 +65,7 @@ end
 --- fetchSockets(opts): returns a list of the sockets that are in any of the rooms, or of all if there are none, but
 -- for those in opts.except. None is in it twice.
 function Adapter:fetchSockets(opts)
-  local list, seen = {}, excepted(self, opts.except)
+  local list, seen = {}, excepted(self, opts.except or {})
   local function add(ids)
     for id in pairs(ids) do
       local socket = not seen[id] and self.nsp.sockets[id]
@@ -73,7 +73,7 @@ function Adapter:fetchSockets(opts)
       if socket then list[#list + 1] = socket end
     end
   end
-  if next(opts.rooms) == nil then
+  if next(opts.rooms or {}) == nil then
     add(self.sids)
   else
     for room in pairs(opts.rooms) do add(self.rooms[room] or {}) end
@@ -84,7 +84,7 @@ end
 --- sockets(rooms): returns the set of the ids of sockets in any of these rooms, a set.
 function Adapter:sockets(rooms)
   local ids = {}
-  for _, socket in ipairs(self:fetchSockets { rooms = rooms, except = {} }) do ids[socket.id] = true end
+  for _, socket in ipairs(self:fetchSockets { rooms = rooms }) do ids[socket.id] = true end
   return ids
 end
 
@@ -130,7 +130,7 @@ function Adapter:broadcast(packet, opts)
     data.n = data.n + 1
     data[data.n] = offset
     messages = encoded(self, nil, data)
-    self.sessions:add(offset, messages, opts.rooms, opts.except)
+    self.sessions:add(offset, messages, opts.rooms or {}, opts.except or {})
   else
     messages = encoded(self, nil, data)
   end

@@ -10,6 +10,9 @@ local clients = {}
 
 local CONNECT, CONNECT_ERROR, DISCONNECT = parser.CONNECT, parser.CONNECT_ERROR, parser.DISCONNECT
 
+-- How many namespaces a client may be in, or ask for at a time.
+local MOST_NAMESPACES = 1000
+
 local Client = {}
 Client.__index = Client
 
@@ -55,23 +58,27 @@ local function cancel_timer(client)
   client.timer = nil
 end
 
+--- refused(client, name): the client is not let into a namespace.
+local function refused(client, name)
+  client.asked[name], client.count = nil, client.count - 1
+end
+
 --- enter(client, nsp, auth): has a namespace decide about the client.
 local function enter(client, nsp, auth)
   local name = nsp.name
-  client.asked[name] = true
   nsp:add(client, auth, function(socket)
     client.asked[name], client.sockets[name] = nil, socket
     cancel_timer(client)
-  end, function() client.asked[name] = nil end)
+  end, function() refused(client, name) end)
 end
 
 --- connect(client, name, auth): the client wants to be in a namespace.
 local function connect(client, name, auth)
-  client.asked[name] = true
+  client.asked[name], client.count = true, client.count + 1
   client.server:find(name, auth, function(nsp)
     if not client:is_open() then return end
     if nsp then return enter(client, nsp, auth) end
-    client.asked[name] = nil
+    refused(client, name)
     local err = client.conn.protocol == 3 and "Invalid namespace" or { message = "Invalid namespace" }
     client:transmit({}, parser.encode(CONNECT_ERROR, name, nil, err))
   end)
@@ -85,12 +92,12 @@ local function received(client, kind, name, id, ...)
     name, auth = path, queries.parse(query)
   end
   local socket = client.sockets[name]
-  if kind == CONNECT and not socket and not client.asked[name] then
+  if kind == CONNECT and not socket and not client.asked[name] and client.count < MOST_NAMESPACES then
     connect(client, name, type(auth) == "table" and auth or {})
   elseif socket and kind ~= CONNECT and kind ~= CONNECT_ERROR then
     socket:received(kind, id, ...)
   else
-    client:close "forced close" -- the packet is for a namespace that the client is not in
+    client:close "forced close" -- it is in no such namespace, or asks for too many
   end
 end
 
@@ -129,7 +136,8 @@ end
 --- remove(socket): a socket is over.
 function Client:remove(socket)
   local name = socket.nsp.name
-  if self.sockets[name] == socket then self.sockets[name] = nil end
+  if self.sockets[name] ~= socket then return end
+  self.sockets[name], self.count = nil, self.count - 1
 end
 
 --- broken(client, why): the client has broken the protocol.
@@ -148,6 +156,7 @@ function clients.new(server, conn)
     request = conn.request,
     sockets = {}, -- by the names of their namespaces
     asked = {}, -- the names of namespaces that are still deciding
+    count = 0, -- of both
     timer = nil, -- until when it has to be in a namespace
     is_over = false,
   }, Client)

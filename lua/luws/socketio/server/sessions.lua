@@ -10,6 +10,9 @@ local sessions = {}
 -- What is kept of the events that were sent in a namespace, at most.
 local MOST_EVENTS, MOST_BYTES = 10000, 64 * 1024 * 1024
 
+-- How many clients may come back.
+local MOST_SESSIONS = 10000
+
 local Sessions = {}
 Sessions.__index = Sessions
 
@@ -35,7 +38,8 @@ local function prune(self)
   end
   while self.first_session <= self.last_session do
     local session = self.queue[self.first_session]
-    if session.time >= oldest then break end
+    local are_too_many = self.last_session - self.first_session >= MOST_SESSIONS
+    if session.time >= oldest and not are_too_many then break end
     self.queue[self.first_session], self.first_session = nil, self.first_session + 1
     if self.by_pid[session.pid] == session then self.by_pid[session.pid] = nil end
   end
@@ -55,10 +59,10 @@ end
 
 --- persist(session): keeps a session { sid, pid, rooms, data } of a client that is gone.
 function Sessions:persist(session)
-  prune(self)
   session.time = self.now()
   self.by_pid[session.pid], self.last_session = session, self.last_session + 1
   self.queue[self.last_session] = session
+  prune(self)
 end
 
 --- is_for(event, rooms): whether an event is for who is in these rooms.
