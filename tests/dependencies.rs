@@ -144,6 +144,7 @@ const DRIVER: &[&str] = &[
     "socketio/acks",
     "socketio/waiting",
     "socketio/view",
+    "socketio/client/bounded",
     "socketio/client/retries",
     "socketio/client/socket",
     "socketio/client/manager",

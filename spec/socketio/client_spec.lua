@@ -107,6 +107,21 @@ describe("connecting", function()
     assert.same({ "open", 1 }, { socket.io.state, #e.made })
   end)
 
+  it("asks once, even if the socket is made while the engine is being opened", function()
+    local first = io "http://a.test"
+    first.io:on("open", function() io "http://a.test/x" end)
+    e:last():open()
+    e:turn()
+    assert.same({ "0", "0/x," }, e:last():heard())
+    e:last():say('0{"sid":"s1"}', '0/x,{"sid":"s2"}')
+    e:turn()
+    local second = first.io:socket "/x"
+    second:disconnect()
+    second:connect()
+    e:turn()
+    assert.same({ "1/x,", "0/x," }, e:last():heard())
+  end)
+
   it("asks a function for auth at each connection, which returns it or calls back", function()
     local count, later = 0, nil
     local socket = io("http://a.test", {
@@ -185,7 +200,7 @@ describe("connecting", function()
     local told = note(socket, {}, "connect_error")
     e:last():open():say "0"
     e:turn()
-    assert.matches("^the server speaks Socket.IO v2.x", told[1][2])
+    assert.equal("the server speaks Socket.IO v2.x, and this client v3.x and v4.x", told[1][2])
     assert.is_false(socket.active)
   end)
 
@@ -584,7 +599,7 @@ describe("emit", function()
     local heard = e:last():heard()
     assert.same({ '2["a",[1]]', '51-0["b",{"_placeholder":true,"num":0}]', '2["c"]' }, { heard[1], heard[2], heard[4] })
     assert.same({ "a", "b", "connected", "c" }, order)
-    assert.same({}, socket.sendBuffer)
+    assert.equal(0, #socket.sendBuffer)
     e:last():say '30["yes"]'
     e:turn()
     assert.same({ { n = 1, "yes" } }, answers)
@@ -630,7 +645,7 @@ describe("flags", function()
     engine:lose "transport close"
     e:turn()
     socket.volatile:emit "d"
-    assert.same({}, socket.sendBuffer)
+    assert.equal(0, #socket.sendBuffer)
     e:turn(2)
     e:last():open():say '0{"sid":"s2"}'
     e:turn()
@@ -749,6 +764,18 @@ describe("retries", function()
     e:last():say "31[]"
     e:turn()
     assert.same({ '22["b"]' }, e:last():heard())
+  end)
+
+  it("send again what it was when it was given, and keep so much", function()
+    local value = { list = { 1, io.binary "x" } }
+    socket:emit("a", value)
+    value.list = print
+    engine:heard()
+    e:turn(1.1)
+    local heard = engine:heard()
+    assert.same({ '51-1["a",{"list":[1,{"_placeholder":true,"num":0}]}]', "x" }, { heard[1], tostring(heard[2]) })
+    for _ = 2, 10000 do assert(socket:emit "m") end
+    assert.same({ nil, "the send buffer is full" }, { socket:emit "m" })
   end)
 
   it("raise an error for values that cannot be sent, and queue nothing", function()

@@ -39,7 +39,9 @@ function exchange.file(folder, path)
 end
 
 --- later: what on_request returns if the request is to be answered by request:accept or request:refuse.
-exchange.LATER = setmetatable({}, { __tostring = function() return "luws.server.later" end })
+-- It is the same in all worlds, for a program has it from the module of one of them.
+exchange.LATER = native.later or setmetatable({}, { __tostring = function() return "luws.server.later" end })
+native.later = exchange.LATER
 
 --- abort(state, request): tells the program of a request that it is not going to answer any more; nil for none.
 local function abort(state, request)

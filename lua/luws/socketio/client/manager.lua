@@ -219,8 +219,8 @@ end
 -- suspension of the machine, they would be lost.
 function Manager:can_send() return self.state == "open" and not self.engine:hasPingExpired() end
 
---- is_writable(): returns whether the engine's transport takes a message at once.
-function Manager:is_writable() return self:can_send() and self.engine.transport.writable end
+--- is_writable(): returns whether the transport of an engine that is open takes a message at once.
+function Manager:is_writable() return self.engine.transport.writable end
 
 --- transmit(options, text, ...): sends a packet: its text, and its binary values.
 function Manager:transmit(options, text, ...)

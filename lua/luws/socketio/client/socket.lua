@@ -7,7 +7,8 @@ sent while there is no connection is buffered, within bounds.
 
 local _, import = ...
 local acks, anything, arguments = import("socketio/acks"), import("socketio/anything"), import("socketio/arguments")
-local emitter, failure, guard = import("emitter"), import("socketio/failure"), import("guard")
+local bounded, emitter = import("socketio/client/bounded"), import("emitter")
+local failure, guard = import("socketio/failure"), import("guard")
 local log, parser, retries = import("log"), import("socketio/parser"), import("socketio/client/retries")
 local views, waiting = import("socketio/view"), import("socketio/waiting")
 
@@ -16,9 +17,6 @@ local sockets = {}
 local emit, encode, unpack = emitter.emit, parser.encode, guard.unpack
 local CONNECT, DISCONNECT, EVENT, ACK = parser.CONNECT, parser.DISCONNECT, parser.EVENT, parser.ACK
 local CONNECT_ERROR = parser.CONNECT_ERROR
-
--- What is buffered while there is no connection, at most: packets, and their bytes.
-local MOST_PACKETS, MOST_BYTES = 10000, 64 * 1024 * 1024
 
 local Socket = {}
 emitter.extend(Socket)
@@ -38,25 +36,12 @@ local function transmit(socket, flags, ...)
   socket.io:transmit(views.options(flags), ...)
 end
 
---- buffer(socket, entry): keeps a packet until the socket is connected. Returns whether there is room.
-local function buffer(socket, entry)
-  local size = 0
-  for _, message in ipairs(entry.messages) do size = size + #message end
-  local list = socket.sendBuffer
-  if #list >= MOST_PACKETS or socket.buffered_size + size > MOST_BYTES then return false end
-  entry.size, socket.buffered_size = size, socket.buffered_size + size
-  list[#list + 1] = entry
-  return true
-end
+local FULL = "the send buffer is full"
 
 --- unbuffer(socket, id): takes the event of this id out of the buffer, if it is there.
 local function unbuffer(socket, id)
   for i, entry in ipairs(socket.sendBuffer) do
-    if entry.id == id then
-      socket.buffered_size = socket.buffered_size - entry.size
-      table.remove(socket.sendBuffer, i)
-      return
-    end
+    if entry.id == id then return bounded.remove(socket.sendBuffer, i) end
   end
 end
 
@@ -70,20 +55,20 @@ end
 local function dispatch(socket, flags, ack, name, ...)
   local id = ack and socket.ids or nil
   local manager = socket.io
-  local is_writable = socket.connected and manager:is_writable()
-  if flags.volatile and not is_writable then
+  local can_send = socket.connected and manager:can_send()
+  if flags.volatile and not (can_send and manager:is_writable()) then
     check(encode(EVENT, socket.nsp, id, name, ...))
     if ack then register(socket, flags, id, ack) end
     return socket
   end
-  if socket.connected and manager:can_send() then
+  if can_send then
     transmit(socket, flags, encode(EVENT, socket.nsp, id, name, ...))
     anything.outgoing(socket, name, ...)
   else
     local messages = { encode(EVENT, socket.nsp, id, name, ...) }
     check(messages[1], messages[2])
     local entry = { id = id, data = arguments.pack(name, ...), messages = messages, flags = flags }
-    if not buffer(socket, entry) then return nil, "the send buffer is full" end
+    if not bounded.add(socket.sendBuffer, entry) then return nil, FULL end
   end
   if ack then register(socket, flags, id, ack) end
   return socket
@@ -91,12 +76,12 @@ end
 
 --- sends(socket, flags, ack, name, ...): the same, by the queue of those that are sent again if there is one.
 local function sends(socket, flags, ack, name, ...)
-  if socket.queue and not flags.volatile then
-    check(encode(EVENT, socket.nsp, nil, name, ...))
-    socket.queue:add(flags, ack, name, ...)
-    return socket
-  end
-  return dispatch(socket, flags, ack, name, ...)
+  local queue = socket.queue
+  if not queue or flags.volatile then return dispatch(socket, flags, ack, name, ...) end
+  local messages = { encode(EVENT, socket.nsp, nil, name, ...) }
+  check(messages[1], messages[2])
+  if not queue:add(flags, ack, messages) then return nil, FULL end
+  return socket
 end
 
 local getter_of = views.extend(Socket, {
@@ -118,9 +103,12 @@ local function send_connect(socket, auth)
   socket.io:transmit(nil, text)
 end
 
---- opened(): the engine is open. auth is asked at each connection; it returns its value, or calls a function with it.
+--- opened(): the engine is open, so the server is asked once. auth is asked at each connection; it returns its value,
+-- or calls a function with it.
 function Socket:opened()
   local auth, turn = self.auth, {}
+  if self.asked == self.io.attempt then return end
+  self.asked = self.io.attempt
   self.turn = turn
   if not guard.is_callable(auth) then return send_connect(self, auth) end
   local function give(data)
@@ -173,7 +161,7 @@ Socket.close = Socket.disconnect
 --- lost(): there is no connection any more. Returns a function tell(reason, details), which tells the program, unless
 -- there is no reason, and those who wait for answers.
 function Socket:lost()
-  self.connected, self.id, self.turn, self.receiveBuffer = false, nil, nil, {}
+  self.connected, self.id, self.turn, self.asked, self.receiveBuffer = false, nil, nil, nil, {}
   self.generation = self.generation + 1
   local buffered = {}
   for _, entry in ipairs(self.sendBuffer) do
@@ -245,7 +233,7 @@ local function let_in(socket, id, pid)
   socket.recovered = pid ~= nil and socket.pid == pid
   socket.pid = pid
   local early, late = socket.receiveBuffer, socket.sendBuffer
-  socket.receiveBuffer, socket.sendBuffer, socket.buffered_size = {}, {}, 0
+  socket.receiveBuffer, socket.sendBuffer = {}, bounded.new()
   for _, args in ipairs(early) do deliver(socket, unpack(args, 1, args.n)) end
   for _, entry in ipairs(late) do
     anything.outgoing(socket, unpack(entry.data, 1, entry.data.n))
@@ -255,8 +243,7 @@ local function let_in(socket, id, pid)
   if socket.connected then emit(socket, "connect") end
 end
 
-local OLD_SERVER = "the server speaks Socket.IO v2.x, which a client of v3.x and later cannot talk to " ..
-  "(its option allowEIO3 is for the other direction)"
+local OLD_SERVER = "the server speaks Socket.IO v2.x, and this client v3.x and v4.x"
 
 --- received(kind, id, ...): a packet for this namespace has come.
 function Socket:received(kind, id, ...)
@@ -304,13 +291,13 @@ function sockets.new(manager, namespace, own)
     connected = false,
     recovered = false,
     is_wanted = false,
-    sendBuffer = {},
+    sendBuffer = bounded.new(),
     receiveBuffer = {},
     ids = 0, -- the id of the next event that is to be acknowledged
     acks = acks.new(manager.reactor),
     ack_timeout = own.ackTimeout,
     generation = 0, -- grows with each connection that is lost
-    buffered_size = 0, -- bytes in sendBuffer
+    asked = nil, -- the manager's attempt whose server was asked to let us in
   }, meta)
   self.on_ack_timeout = function(id) unbuffer(self, id) end
   if own.retries then self.queue = retries.new(self, own.retries, dispatch) end
