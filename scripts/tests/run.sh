@@ -233,6 +233,16 @@ test_release_makes_the_tree_that_version() {
   expect "$(failing scripts/release.sh 7.8)" "release.sh: 7.8 is not a version such as *"
 }
 
+test_packages_have_the_licences_of_what_the_module_contains() {
+  mkdir "$work/licences"
+  scripts/dist/licences.py "$work/licences" "$(rustc -vV | sed -n 's/^host: //p')" lua51,vendored
+  local found
+  found=$(cd "$work/licences" && echo */*)
+  expect "$found" "*OpenSSL/LICENSE.txt *url-*/LICENSE-MIT *zlib-rs-*/LICENSE*"
+  expect "$(<"$work/licences/README")" "*zlib-rs-0.*: Zlib, https://*"
+  [[ $found != *syn-* && $found != *proptest* ]] || fail_test "what is not in the module is there, too"
+}
+
 test_an_unknown_lua_is_told() {
   expect "$(failing make build LUA=lua5.9)" "*there is no lua5.9 here; LUA can be lua5.1, luajit, *"
 }
