@@ -12,8 +12,8 @@ source scripts/common.sh
 # The most that the module may have without OpenSSL. What `make build` makes is that.
 readonly MOST_BYTES=$((5 * 1024 * 1024 / 2))
 
-luas=("${@:-lua5.1}")
-(($#)) || luas=(lua5.1 luajit)
+(($#)) || set -- lua5.1 luajit
+luas=("$@")
 version=$(lua_version "${luas[0]}")
 for lua in "${luas[@]}"; do
   [[ $(lua_version "$lua") == "$version" ]] || fail "$lua is not Lua $version, for which this module is"

@@ -129,6 +129,25 @@ describe("the module", function()
       ]], "clock guard loader log luws quick\n",
     },
     {
+      "loads its other parts again if a debug hook's error breaks off the first time, at any place", [[
+        local broken = 0
+        for instructions = 1, 5000, 97 do
+          local luws = require "luws".instance()
+          local ok = pcall(function()
+            debug.sethook(function() debug.sethook() error "enough" end, "", instructions)
+            luws.wsopen("ws://127.0.0.1:1/")
+          end)
+          debug.sethook()
+          broken = broken + (ok and 0 or 1)
+          local conn = assert(luws.wsopen("ws://127.0.0.1:1/", nil, { wait = false }))
+          luws.wsclose(conn)
+          local _, why = luws.wsopen("ws://127.0.0.1:1/", nil, { receive_timeout = "soon" })
+          assert(why == "bad option 'receive_timeout' (number expected, got string)", why)
+        end
+        print(broken > 25)
+      ]], "true\n",
+    },
+    {
       "is loaded by a plugin that is a module with package.seeall", [[
         package.preload.L_Alpha1 = loadstring 'module(..., package.seeall)  luws = require "L_Alpha_LuWS"'
         require "L_Alpha1"
