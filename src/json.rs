@@ -24,6 +24,13 @@ const LARGE: usize = 64 * 1024;
 
 /// A value, or the beginning of one. After an array follow its elements; after an object, its members, each as a text
 /// and a value.
+///
+/// ```
+/// use luws::json::{Document, Token};
+///
+/// let document = Document::parse(b"[true]").unwrap();
+/// assert_eq!((document.token(0), document.token(1)), (Token::Array(1, 2), Token::Boolean(true)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Token {
     Null,

@@ -25,6 +25,8 @@ const BINARY: u8 = 3;
 const PLACEHOLDER: &str = "_placeholder";
 
 /// What a packet is. Whether it has binary values is told apart from that.
+///
+/// See [`Packet`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Connect,

@@ -12,6 +12,8 @@ pub struct Body {
 }
 
 /// How a body ends.
+///
+/// See [`Skipper`](super::skip::Skipper) for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// After Content-Length, in bytes.

@@ -20,6 +20,8 @@ use crate::text::excerpt;
 pub const MAX_HEAD: usize = 64 * 1024;
 
 /// The head of a response.
+///
+/// See [`ResponseReader`] for an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
     /// The minor version of HTTP/1.

@@ -67,6 +67,8 @@ impl From<OutOfMemory> for BodyError {
 }
 
 /// How the head of a request says that its body ends.
+///
+/// See [`BodyReader`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upload {
     /// After this many bytes; 0 for no body.

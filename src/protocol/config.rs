@@ -3,6 +3,17 @@
 use super::deflate;
 
 /// The settings of a connection.
+///
+/// ```
+/// use luws::protocol::connection::Config;
+/// use luws::protocol::deflate;
+///
+/// let config = Config {
+///     max_message_size: 1024 * 1024,
+///     deflate: Some(deflate::Options::default()),
+///     ..Config::default()
+/// };
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The largest message in bytes; a larger one fails the connection with 1009.

@@ -19,6 +19,17 @@ pub use super::config::Config;
 pub use super::event::Event;
 
 /// A message to many connections that have the same settings, but for compression.
+///
+/// ```
+/// use luws::protocol::connection::{Config, SharedMessage};
+/// use luws::protocol::error::SendError;
+/// use luws::protocol::frame::Opcode;
+/// use luws::session::Session;
+///
+/// let mut news = SharedMessage::new(Opcode::Text, b"news");
+/// let mut member = Session::server(None, Config::default()).unwrap();
+/// assert_eq!(member.send_shared(&mut news), Err(SendError::NotOpen)); // before the upgrade
+/// ```
 #[derive(Debug)]
 pub struct SharedMessage<'a> {
     opcode: Opcode,

@@ -174,6 +174,8 @@ fn flag(name: &str, value: Option<&str>) -> Result<(), ParametersError> {
 }
 
 /// The result of the negotiation, as one end sees it.
+///
+/// See [`Options`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NegotiatedParameters {
     /// The window that we may use when sending, and whether we keep it between messages.
@@ -264,6 +266,8 @@ impl Options {
 }
 
 /// The sending direction.
+///
+/// See [`Options`] for an example.
 #[derive(Debug)]
 pub struct Deflater {
     parameters: NegotiatedParameters,
@@ -372,6 +376,8 @@ impl Deflater {
 }
 
 /// The receiving direction.
+///
+/// See [`Options`] for an example.
 #[derive(Debug)]
 pub struct Inflater {
     peer_takeover: bool,

@@ -4,6 +4,8 @@ use super::close::CloseFrame;
 use super::frame::Opcode;
 
 /// What the peer did. The data is borrowed from the connection: use it before the next call.
+///
+/// See [`Connection`](super::connection::Connection) or [`Session`](crate::session::Session) for an example.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A complete message: text (then `data` is UTF-8) or binary.

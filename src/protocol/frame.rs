@@ -17,6 +17,13 @@ pub const MAX_CONTROL_PAYLOAD: usize = 125;
 pub const MAX_HEADER: usize = 14;
 
 /// The opcodes that section 5.2 defines; all others are reserved.
+///
+/// ```
+/// use luws::protocol::frame::Opcode;
+///
+/// assert_eq!(Opcode::Ping as u8, 9);
+/// assert!(Opcode::Ping.is_control() && !Opcode::Text.is_control());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -55,6 +62,8 @@ impl Opcode {
 }
 
 /// The forms of a payload length that are accepted.
+///
+/// See [`FrameHeader`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lengths {
     /// The shortest one only (section 5.2).

@@ -47,6 +47,15 @@ impl Kind {
 }
 
 /// Where a proxy is, and who we are to it. A value that exists is valid.
+///
+/// ```
+/// use luws::proxy::address::{Address, Kind};
+///
+/// let address = Address::parse(b"socks5h://user:pass%20word@127.0.0.1:1080")?;
+/// assert_eq!((address.kind, address.port), (Kind::Socks5h, 1080));
+/// assert_eq!(address.password.as_deref(), Some(&b"pass word"[..]));
+/// # Ok::<_, luws::proxy::address::AddressError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     pub kind: Kind,

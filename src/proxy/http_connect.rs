@@ -33,6 +33,8 @@ impl fmt::Debug for Identity {
 }
 
 /// A request to an HTTP proxy.
+///
+/// See [`Negotiation`] for an example.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
     /// The server's name, or its address without brackets.

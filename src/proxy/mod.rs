@@ -64,6 +64,8 @@ pub struct Retry {
 }
 
 /// The progress of a negotiation.
+///
+/// See [`Negotiation`] for an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The number of input bytes that were used. The others are passed in again.

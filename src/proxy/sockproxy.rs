@@ -31,6 +31,8 @@ pub struct Notify {
 }
 
 /// A request to SockProxy.
+///
+/// See [`SockProxy`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The server's name or IPv4 address; the grammar has no room for an IPv6 address.

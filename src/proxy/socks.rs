@@ -29,6 +29,13 @@ impl Version {
 }
 
 /// Where the proxy is to connect to.
+///
+/// ```
+/// use luws::proxy::socks::Host;
+///
+/// assert_eq!(Host::new("192.0.2.1"), Host::V4([192, 0, 2, 1]));
+/// assert_eq!(Host::new("example.com"), Host::Name("example.com".into()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
     V4([u8; 4]),
@@ -50,6 +57,8 @@ impl Host {
 }
 
 /// A request to a SOCKS proxy.
+///
+/// See [`Socks`] for an example.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
     pub version: Version,

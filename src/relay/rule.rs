@@ -23,6 +23,8 @@ pub enum Endian {
 }
 
 /// What a message is.
+///
+/// See [`Framer`](super::framing::Framer) for an example.
 #[derive(Clone, Debug)]
 pub enum Rule {
     /// What a read has brought.

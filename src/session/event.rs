@@ -7,6 +7,8 @@ use crate::protocol::event;
 use crate::protocol::handshake::Request;
 
 /// An event. Borrowed from the session: use it before the next call.
+///
+/// See [`Session`](super::Session) for an example.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A server's first event. Answer with [`Session::accept`](super::Session::accept) or
@@ -28,6 +30,16 @@ pub enum Event<'a> {
 }
 
 /// The result of [`Session::receive_with`](super::Session::receive_with).
+///
+/// ```
+/// use luws::protocol::connection::Config;
+/// use luws::session::Session;
+///
+/// let mut server = Session::server(None, Config::default())?;
+/// let read = server.receive_with(1024, |space| std::io::Read::read(&mut &b"GET / HTTP"[..], space))?;
+/// assert_eq!((read.wire, read.plain, read.is_end()), (10, 10, false));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BytesRead {
     /// Bytes from the wire; 0 if it has ended or was not read.
@@ -51,6 +63,16 @@ impl BytesRead {
 }
 
 /// What is known of a silent peer.
+///
+/// ```
+/// use luws::protocol::connection::Config;
+/// use luws::session::{Liveness, Session};
+///
+/// let mut server = Session::server(None, Config::default())?;
+/// server.set_keepalive(30.0, 10.0); // seconds
+/// assert_eq!(server.keep_alive(20.0, 0.0), Liveness::Waiting); // it is 20 s, and was heard of at 0 s
+/// # Ok::<_, luws::session::Failure>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liveness {
     /// It is not to be asked yet, or its time to answer is not over.
@@ -62,6 +84,15 @@ pub enum Liveness {
 }
 
 /// The state of a session.
+///
+/// ```
+/// use luws::protocol::connection::Config;
+/// use luws::session::{Hop, Session};
+///
+/// let status = Session::server(None, Config::default())?.status();
+/// assert_eq!((status.hop, status.failed, status.sendable), (Hop::Upgrade, false, 0));
+/// # Ok::<_, luws::session::Failure>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The first hop that was never complete; [`Hop::Frames`] if the connection is or was open.

@@ -8,6 +8,8 @@ use crate::protocol::close_code::CloseCode;
 use crate::text::shown;
 
 /// The parts of a session, in their order.
+///
+/// See [`Failure`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hop {
     Proxy,
@@ -31,6 +33,8 @@ impl Hop {
 }
 
 /// The kinds of failures that a caller may want to tell apart.
+///
+/// See [`Failure`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The system provides no random numbers.
@@ -84,6 +88,18 @@ impl Kind {
 }
 
 /// Why a session has failed.
+///
+/// ```
+/// use luws::protocol::connection::Config;
+/// use luws::session::{Hop, Session};
+///
+/// let mut server = Session::server(None, Config::default())?;
+/// server.receive(b"this is not HTTP\r\n\r\n");
+/// let failure = server.next_event().unwrap_err();
+/// assert_eq!(failure.hop, Hop::Upgrade);
+/// assert!(server.sendable_len() > 0); // the refusal
+/// # Ok::<_, luws::session::Failure>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub hop: Hop,

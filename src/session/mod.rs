@@ -60,6 +60,18 @@ const CIPHERTEXT: usize = 256 * 1024;
 
 /// Storage that sessions share, so that idle ones need none. Its owner decides how much of it to keep, and for how
 /// long.
+///
+/// ```
+/// use luws::protocol::connection::Config;
+/// use luws::session::{Session, Storage};
+///
+/// let (mut spare, mut session) = (Storage::default(), Session::server(None, Config::default())?);
+/// session.borrow_input(&mut spare);
+/// session.receive(b"GET / HTTP/1.1\r\n");
+/// session.next_event()?;
+/// session.give_back(&mut spare); // all that is empty
+/// # Ok::<_, luws::session::Failure>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Storage {
     pub input: Vec<u8>,

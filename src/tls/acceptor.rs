@@ -7,6 +7,8 @@ use super::library::{self, Accept};
 use super::options::{Clients, ServerOptions};
 
 /// The acceptor of a server, with its options. Copies are cheap, and threads may share one.
+///
+/// See [`ServerOptions`] for an example.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     pub(super) library: Arc<dyn Accept>,

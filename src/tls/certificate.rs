@@ -10,6 +10,16 @@ use super::error::reason;
 use super::fingerprint::Fingerprint;
 
 /// The peer's own certificate, as far as it can be read: a home hub's may not follow the rules.
+///
+/// ```
+/// use luws::tls::certificate::{Certificate, read_pem};
+///
+/// fn names(pem: &[u8]) -> Vec<String> {
+///     let chain = read_pem(pem).unwrap_or_default();
+///     chain.iter().filter_map(|der| Certificate::read(der).subject).collect()
+/// }
+/// assert!(names(b"no certificate").is_empty());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The fingerprint of the whole certificate.

@@ -8,6 +8,8 @@ use super::library::{self, Connect};
 use super::options::{TlsOptions, Verify};
 
 /// The connector of a client, with its options. Copies are cheap.
+///
+/// See [`TlsOptions`](super::TlsOptions) for an example.
 #[derive(Clone, Debug)]
 pub struct Connector {
     pub(super) library: Rc<dyn Connect>,

@@ -23,6 +23,8 @@ use super::certificate::read_pem;
 use super::error::{OptionsError, reason};
 
 /// A certificate and its key. Its debug form shows neither.
+///
+/// See [`ServerOptions`](super::ServerOptions) for an example.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity(Source);
 

@@ -51,6 +51,19 @@ impl From<Progress> for State {
 
 /// A TLS connection. Ciphertext: [`receive_with`](Self::receive_with), [`send_with`](Self::send_with). Plaintext:
 /// [`decrypt`](Self::decrypt), [`encrypt`](Self::encrypt).
+///
+/// ```
+/// use luws::tls::{Tls, TlsOptions};
+///
+/// let mut tls = Tls::client(&TlsOptions::default().connector()?, "example.com")?;
+/// tls.send_with(|bytes| {
+///     assert_eq!(bytes[0], 22); // a handshake (RFC 8446 section 5.1)
+///     Ok::<_, std::convert::Infallible>(bytes.len())
+/// })
+/// .unwrap();
+/// assert!(!tls.is_open());
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Tls {
     pipe: Pipe,

@@ -123,6 +123,18 @@ pub enum Clients {
 }
 
 /// The TLS options of a server.
+///
+/// ```no_run
+/// use luws::protocol::connection::Config;
+/// use luws::session::Session;
+/// use luws::tls::ServerOptions;
+/// use luws::tls::identity::Identity;
+///
+/// let identity = Identity::from_pem(&std::fs::read("server.pem")?, &std::fs::read("server.key")?)?;
+/// let acceptor = ServerOptions::new(identity).acceptor().map_err(|(error, _)| error)?;
+/// let session = Session::server(Some(&acceptor), Config::default())?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
     /// The oldest allowed version.

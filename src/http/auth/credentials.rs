@@ -51,6 +51,8 @@ impl fmt::Display for CredentialsError {
 impl std::error::Error for CredentialsError {}
 
 /// The request that is to be authenticated.
+///
+/// See [`Digest`](super::Digest) for an example.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub method: &'a str,

@@ -14,6 +14,12 @@ pub use digest::{Digest, Hash};
 pub use hiding::{hidden_in, hidden_in_message, secrets_of};
 
 /// The schemes that user and password can be sent with.
+///
+/// ```
+/// use luws::http::auth::Scheme;
+///
+/// assert_eq!(Scheme::named("digest"), Some(Scheme::Digest));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Basic,

@@ -80,6 +80,8 @@ pub fn subprotocol(response: &Response) -> Option<String> {
 }
 
 /// A response that completes the handshake.
+///
+/// See [`ClientHandshake`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     pub response: Response,
@@ -90,6 +92,19 @@ pub struct Accepted {
 }
 
 /// The client's end, which has sent its request and waits for the response.
+///
+/// ```
+/// use luws::protocol::handshake::{ClientHandshake, UpgradeRequest};
+/// use rand::SeedableRng;
+/// use rand::rngs::StdRng;
+///
+/// let request = UpgradeRequest::new("example.com", "/")?;
+/// let (mut handshake, head) = ClientHandshake::new(&request, None, &mut StdRng::seed_from_u64(1));
+/// assert!(head.starts_with(b"GET / HTTP/1.1\r\nHost: example.com\r\n"));
+/// assert_eq!(handshake.parse(b"HTTP/1.1 101 Sw")?, None); // more is needed
+/// assert!(handshake.parse(b"HTTP/1.1 404 Not Found\r\n\r\n").is_err());
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ClientHandshake {
     accept: String,

@@ -11,6 +11,8 @@ use crate::protocol::error::{HandshakeError, InvalidRequest};
 use crate::protocol::extensions::Extension;
 
 /// A client's request that a server may accept.
+///
+/// See [`ServerHandshake`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Path and query, as sent.
