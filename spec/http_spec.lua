@@ -5,6 +5,7 @@ local http_peers = require "spec.support.http_peers"
 local log = require "spec.support.log"
 local servers = require "spec.support.servers"
 local world = require "spec.support.world"
+local wss = require "spec.support.wss"
 
 local URL = "http://peer.test/"
 
@@ -278,12 +279,16 @@ describe("over real sockets", function()
   local luws_server = require "luws.server"
 
   it("verifies the server's certificate unless that is turned off", function()
+    local output = wss.openssl "x509 -in @server.pem -noout -sha256 -fingerprint"
+    local fingerprint = output:gsub("%s+$", "")
     local srv = assert(luws_server.listen {
       port = 0, ssl_certificate = servers.pki "server.pem", ssl_key = servers.pki "server.key",
       on_request = function() return { body = "hello" } end })
     local _, port = srv:address()
     for _, case in ipairs {
       { {}, "Failed SSL negotation: " }, { { ssl_verify = "none" }, "hello" },
+      { { ssl_fingerprint = fingerprint }, "hello" },
+      { { ssl_fingerprint = ("0"):rep(64) }, "Failed SSL negotation: " },
       { { ssl_cafile = servers.ca_file() }, "hello" }, { { ssl = { verify = "none" } }, "hello" },
     } do
       local result

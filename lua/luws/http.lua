@@ -8,7 +8,8 @@ local native, import = ...
 import("calls") -- whose parts have registered the options
 local drive, guard, log, open, options = import("drive"), import("guard"), import("log"), import("open"),
   import("options")
-local planning, pool, turns, worlds = import("planning"), import("http/pool"), import("turns"), import("worlds")
+local planning, pool, tls = import("planning"), import("http/pool"), import("tls")
+local turns, worlds = import("turns"), import("worlds")
 
 local MIB = 1024 * 1024
 
@@ -59,8 +60,7 @@ local function read(given)
   end
   found.method = found.method or found.body ~= "" and "POST" or "GET"
   shared.upgrade_headers, shared.upgrade_timeout = found.headers, found.timeout
-  local in_table = type(shared.ssl) == "table" and shared.ssl.verify or nil
-  if shared.ssl_verify == nil and in_table == nil then shared.ssl_verify = "peer" end
+  tls.verify_by_default(shared)
   return found, shared
 end
 

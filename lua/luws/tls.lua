@@ -174,6 +174,14 @@ function tls.read(given, is_server)
   return result
 end
 
+--- verify_by_default(given): has a table of options verify the server, unless it says how that is to be trusted.
+function tls.verify_by_default(given)
+  local luasec = type(given.ssl) == "table" and given.ssl or {}
+  local is_told = given.ssl_verify ~= nil or luasec.verify ~= nil
+    or given.ssl_fingerprint ~= nil or luasec.fingerprint ~= nil
+  if not is_told then given.ssl_verify = "peer" end
+end
+
 -- What makes TLS weaker than it is by default, for the log: the option, and a pattern for each word of its value.
 local WEAK = {
   { "ciphers", "^@SECLEVEL=[01]$" },

@@ -4,7 +4,7 @@ of TLS and of proxies. Knows no transport's rules.
 --]]
 
 local _, import = ...
-local clock, cookies, planning = import("clock"), import("cookies").public, import("planning")
+local clock, cookies, planning, tls = import("clock"), import("cookies").public, import("planning"), import("tls")
 
 local place = {}
 
@@ -73,8 +73,7 @@ end
 --- options(more): returns the options that all requests have, and these.
 function Place:options(more)
   for name, value in pairs(self.shared) do more[name] = value end
-  local in_table = type(more.ssl) == "table" and more.ssl.verify or nil
-  if more.ssl_verify == nil and in_table == nil then more.ssl_verify = "peer" end
+  tls.verify_by_default(more)
   more.cookies = self.jar
   return more
 end
