@@ -194,7 +194,7 @@ for place, of_users in pairs { ["over luws's own socket"] = false, ["over the us
         open(0, { send_timeout = 5 })
         assert.same(TIMEOUT, send(46)) -- 52 bytes, at 5 s
         local function take()
-          peer:pause(#peer.line.inbox + 10)
+          peer:pause(peer.line:waiting() + 10)
           clock.after(4, take)
         end
         clock.after(4, take) -- at 9, 13, 17, ...

@@ -24,7 +24,7 @@ describe("a flood", function()
       line.capacity, line.on_input = math.huge, on_input
     end)
     assert.is_true(w.luws.wssend(conn, 2, ("x"):rep(100)))
-    assert.same({ 0.2, "" }, { w.clock.now(), line.other.inbox })
+    assert.same({ 0.2, "" }, { w.clock.now(), line.other:peek() })
   end
 
   --- Calls wsreceive until there is no more. Returns calls, most events in one, bytes, all events.
@@ -101,7 +101,7 @@ describe("a flood", function()
       w.luws.wsreceive(conn)
     end
     -- Everything not yet delivered is still with the peer, except for one read.
-    assert.is_true(#peer.line.other.inbox >= 20 * 6000 - 2 * told() - 3000)
+    assert.is_true(peer.line.other:waiting() >= 20 * 6000 - 2 * told() - 3000)
     drain(told)
     assert.equal(60000, told())
   end)

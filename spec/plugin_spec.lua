@@ -1,9 +1,7 @@
--- The plugin in examples/luup-plugin, in a stand-in for Luup, with and without openLuup's scheduler and SockProxy.
+-- The plugin in examples/luup-plugin, in worlds with a stand-in for Luup: openLuup, and others.
 
 local files = require "spec.support.files"
-local luup = require "spec.support.luup"
-local scripted = require "spec.support.scripted"
-local servers = require "spec.support.servers"
+local mock = require "luws.mock"
 
 local FOLDER = "examples/luup-plugin/"
 local SERVICE = "urn:example-com:serviceId:WSListener1"
@@ -44,187 +42,176 @@ describe("the plugin's files", function()
 end)
 
 describe("the plugin", function()
-  local host, peers, opened
+  local URL = "ws://hub.test/events"
+  local host, net, server, opened
 
-  -- opened: the options of each wsopen. Only a spec's own SockProxy is ever contacted.
-  local function start(options)
-    options.folder, options.plugin, options.service = FOLDER, "WSListener", SERVICE
-    host, opened = luup.start(options), {}
+  -- opened: for each wsopen, its options and what it has returned.
+  local function start(openLuup)
+    host = mock.luup { folder = FOLDER, plugin = "WSListener", service = SERVICE, openLuup = openLuup }
+    net, opened = host.net, {}
+    server = net:listen(URL)
+    net:listen("ws://echo.test/", mock.echo())
     local luws = require "L_WSListener_LuWS"
     local wsopen = luws.wsopen
     function luws.wsopen(url, handler, settings)
-      opened[#opened + 1] = settings
-      settings.close_timeout = 0 -- not every peer here answers a close frame
-      if settings.sockproxy then settings.sockproxy.port = options.proxy or peers.none.port end
-      return wsopen(url, handler, settings)
+      local one = { settings = settings }
+      opened[#opened + 1] = one
+      one.conn = wsopen(url, handler, settings)
+      return one.conn
     end
   end
 
-  local function peer(script)
-    local new = scripted.peer(script)
-    peers[#peers + 1] = new
-    return new
-  end
-
   local function status(device) return host:get(device or DEVICE, "Status") end
-  local function is_connected() return status() == "connected" end
-
-  before_each(function() peers = { none = scripted.refused() } end)
 
   after_each(function()
     host:set(DEVICE, "URL", "") -- so that it closes its connection
-    host:pass(0)
-    host:pass(0)
+    net:advance(30)
     host:stop()
-    for _, each in pairs(peers) do each:close() end
+    net:finish()
   end)
 
   it("starts without a URL, and connects when it gets one", function()
-    start { openLuup = true }
+    start(true)
     assert.same({ true, "Ready", "WSListener" }, { host:startup(DEVICE) })
     assert.equal("", host:get(DEVICE, "URL"))
     assert.equal("0", host:get(DEVICE, "LastUpdate"))
-    host:pass(1000)
+    net:advance(1000)
     assert.equal("no URL", status())
     assert.equal(0, #opened)
-    host:set(DEVICE, "URL", servers.url("demo", "ws", "/echo"))
-    host:run(is_connected)
-    assert.equal(1, #opened)
-    assert.equal(0, host.failure[DEVICE])
+    host:set(DEVICE, "URL", URL)
+    net:run()
+    assert.same({ "connected", 1, 0 }, { status(), #opened, host.failure[DEVICE] })
   end)
 
   it("keeps the URL that it has, and does not connect while it starts", function()
-    start { openLuup = true }
-    host:set(DEVICE, "URL", servers.url("demo", "ws", "/echo"))
+    start(true)
+    host:set(DEVICE, "URL", URL)
     host:startup(DEVICE)
     assert.equal(0, #opened)
-    host:run(is_connected)
+    net:run()
+    assert.equal("connected", status())
   end)
 
   it("does nothing when it is disabled", function()
-    start { openLuup = true }
+    start(true)
     host.attributes[DEVICE] = { disabled = "1" }
-    host:set(DEVICE, "URL", servers.url("demo", "ws", "/echo"))
+    host:set(DEVICE, "URL", URL)
     assert.same({ true, "Disabled", "WSListener" }, { host:startup(DEVICE) })
-    host:pass(1000)
-    assert.equal("disabled", status())
-    assert.equal(0, #opened)
+    net:advance(1000)
+    assert.same({ "disabled", 0, 0 }, { status(), #opened, server.attempts })
   end)
 
   it("says that a URL is not valid, and does not try again", function()
-    start { openLuup = true }
+    start(true)
     host:set(DEVICE, "URL", "http://127.0.0.1/")
     host:startup(DEVICE)
-    host:pass(1000)
-    assert.equal("bad URL", status())
-    assert.equal(1, #opened)
-    assert.equal(1, host.failure[DEVICE])
+    net:advance(1000)
+    assert.same({ "bad URL", 1, 1 }, { status(), #opened, host.failure[DEVICE] })
     assert.matches("Invalid protocol/address for WebSocket open in URL", host.logged[#host.logged][1], 1, true)
   end)
 
   it("serves several devices", function()
-    start { openLuup = true }
+    start(true)
     for device = DEVICE, DEVICE + 1 do
-      host:set(device, "URL", servers.url("demo", "ws", "/echo"))
+      host:set(device, "URL", "ws://echo.test/")
       host:startup(device)
     end
-    host:run(function() return is_connected() and status(DEVICE + 1) == "connected" end)
+    net:run()
     for device = DEVICE, DEVICE + 1 do
+      assert.equal("connected", status(device))
       assert.is_true(host:action(device, "Send", { Text = "to " .. device }))
     end
-    host:run(function() return host:get(DEVICE, "Message") ~= "" and host:get(DEVICE + 1, "Message") ~= "" end)
+    net:run()
     for device = DEVICE, DEVICE + 1 do assert.equal("to " .. device, host:get(device, "Message")) end
     host:set(DEVICE + 1, "URL", "")
   end)
 
-  -- the kind of host, and how many seconds of its clock pass while we wait: none where nothing is polled
+  -- The kind of host, and how long it may take until the plugin has noticed something, in seconds.
   for _, mode in ipairs { { "in openLuup", true, 0 }, { "by polling", false, 1 } } do
     local name, openLuup, seconds = mode[1], mode[2], mode[3]
     describe(name, function()
+      --- Returns the server's end of the connection.
       local function connect(url)
-        start { openLuup = openLuup }
-        host:set(DEVICE, "URL", url)
+        start(openLuup)
+        host:set(DEVICE, "URL", url or URL)
         host:startup(DEVICE)
-        host:run(is_connected, seconds)
+        net:advance(seconds)
+        assert.equal("connected", status())
+        return server:accept()
       end
 
       it("puts a message into a variable", function()
-        local pushing = peer { { "upgrade" }, { "wait" }, { "send", scripted.frame { payload = "news" } }, { "hold" } }
-        connect(pushing.url)
+        local peer = connect()
         assert.equal(openLuup and 0 or 1, host.delay) -- openLuup needs no further call
-        assert.equal(not openLuup, opened[1].sockproxy ~= nil)
-        assert.equal(openLuup and 1 or 0, next(host.watched) and 1 or 0)
+        assert.same(not openLuup and { device = DEVICE, service = SERVICE, action = "HandleReceive" } or nil,
+          opened[1].settings.sockproxy)
         assert.equal("", host:get(DEVICE, "Message"))
         host:set(DEVICE, "LastUpdate", "0")
-        pushing:go()
-        host:run(function() return host:get(DEVICE, "Message") ~= "" end, seconds)
+        peer:send "news"
+        net:advance(seconds)
         assert.equal("news", host:get(DEVICE, "Message"))
-        assert.is_true(math.abs(host:get(DEVICE, "LastUpdate") - os.time()) < 60)
+        assert.is_true(os.time() - host:get(DEVICE, "LastUpdate") <= seconds)
       end)
 
       it("ignores a binary message, and goes on", function()
-        connect(peer { { "upgrade" }, { "send", "\130\2\0\1" .. "\129\4text" }, { "hold" } }.url)
-        host:run(function() return host:get(DEVICE, "Message") ~= "" end, seconds)
+        local peer = connect()
+        peer:send("\0\1", "binary")
+        peer:send "text"
+        net:advance(seconds)
         assert.equal("text", host:get(DEVICE, "Message"))
         assert.equal("WSListener #7: a binary message of 2 bytes is ignored", host.logged[#host.logged][1])
       end)
 
       it("sends by its action", function()
-        connect(servers.url("demo", "ws", "/echo"))
+        connect "ws://echo.test/"
         assert.is_true(host:action(DEVICE, "Send", { Text = "Hello, WebSocket!" }))
-        host:run(function() return host:get(DEVICE, "Message") ~= "" end, seconds)
+        net:advance(seconds)
         assert.equal("Hello, WebSocket!", host:get(DEVICE, "Message"))
         assert.is_false(host:action(DEVICE, "Send", { Text = "\255" }))
         assert.matches("^WSListener #7: Send: send error: ", host.logged[#host.logged][1])
       end)
 
       it("shows that the server has gone away, and that it is back", function()
-        local going = peer { { "upgrade" }, { "wait" }, { "close" } }
-        connect(going.url)
+        local peer = connect()
         assert.equal(0, host.failure[DEVICE])
-        going:go()
-        host:run(function() return not is_connected() end, seconds)
-        assert.equal("not connected: receiver error: closed", status())
+        net:refuse "hub.test"
+        peer:drop()
+        net:advance(seconds)
+        assert.matches("^not connected: ", status())
         assert.equal(1, host.failure[DEVICE])
         assert.is_false(host:action(DEVICE, "Send", { Text = "anybody?" }))
-        host:run(is_connected, seconds)
-        assert.equal(0, host.failure[DEVICE])
-        assert.equal(2, going:connections())
+        net:restore "hub.test"
+        net:advance(30)
+        assert.same({ "connected", 0, 2 }, { status(), host.failure[DEVICE], server.attempts })
         assert.equal(1, #opened) -- it is the same connection
       end)
 
       it("shows why it cannot connect, and tries another URL at once", function()
-        start { openLuup = openLuup }
-        host:set(DEVICE, "URL", peers.none.url)
+        start(openLuup)
+        host:set(DEVICE, "URL", "ws://nobody.test/")
         host:startup(DEVICE)
-        host:run(function() return (status() or "") ~= "" end, seconds)
-        assert.matches("^not connected: Connection to .* failed: connection refused$", status())
+        net:advance(seconds)
+        assert.equal("not connected: Connection to nobody.test:80 failed: connection refused", status())
         assert.equal(1, host.failure[DEVICE])
-        host:set(DEVICE, "URL", peer { { "upgrade" }, { "hold" } }.url)
-        host:run(is_connected, seconds)
-        assert.equal(0, host.failure[DEVICE])
-        assert.equal(2, #opened)
+        host:set(DEVICE, "URL", URL)
+        net:advance(seconds)
+        assert.same({ "connected", 0, 2 }, { status(), host.failure[DEVICE], #opened })
       end)
     end)
   end
 
-  it("is notified by SockProxy where there is one", function()
-    local proxy = peer {
-      { "send", "OK TOGGLEDBITS-SOCKPROXY 1.1 99\n" }, { "read_until", "\n" }, { "send", "OK CONN 99\n" },
-      { "upgrade" }, { "wait" }, { "send", scripted.frame { payload = "news" } }, { "hold" },
-    }
-    start { proxy = proxy.port }
-    host:set(DEVICE, "URL", "ws://192.0.2.1:81/events")
+  it("is notified by SockProxy where there is one, and seldom polls then", function()
+    start(false)
+    host:set(DEVICE, "URL", URL)
     host:startup(DEVICE)
-    host:run(is_connected, 1)
+    net:advance(1)
+    opened[1].conn.proxied = true -- as luws has it then
+    net:advance(1)
     assert.equal(10, host.delay)
-    proxy:go()
-    proxy:at(7)
-    host:run(function()
-      assert.same({ 4, 0 }, { host:action(DEVICE, "HandleReceive", { Pid = "99" }) })
-      return host:get(DEVICE, "Message") == "news"
-    end)
-    local notify = "CONN 192.0.2.1:81 NTFY=7/" .. SERVICE .. "/HandleReceive"
-    assert.equal(notify, proxy:so_far().raw:sub(1, #notify))
+    server:accept():send "news"
+    net:run()
+    assert.equal("", host:get(DEVICE, "Message"))
+    assert.same({ 4, 0 }, { host:action(DEVICE, "HandleReceive", { Pid = "99" }) })
+    assert.equal("news", host:get(DEVICE, "Message"))
   end)
 end)

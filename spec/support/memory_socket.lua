@@ -33,7 +33,7 @@ function Socket:give(max)
 end
 
 --- waiting(): returns how many bytes have arrived and were not received yet.
-function Socket:waiting() return #self.line.inbox end
+function Socket:waiting() return self.line:waiting() end
 
 --- Runs a fault in place of a method. Returns whether there is one, and what it returns.
 local function faulty(self, name, ...)
@@ -63,8 +63,8 @@ end
 local function receive(self, max, is_faulty, ...)
   if is_faulty then return ... end
   local line = self.line
-  self.world.clock.pass(self.seconds, function() return #line.inbox >= max or line.finished end)
-  if #line.inbox >= max then return self:give(max) end
+  self.world.clock.pass(self.seconds, function() return line:waiting() >= max or line.finished end)
+  if line:waiting() >= max then return self:give(max) end
   return nil, line.finished or "timeout", self:give(max)
 end
 

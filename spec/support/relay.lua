@@ -33,7 +33,8 @@ Relay.__index = Relay
 --- Ends one way. Bytes that still come are dropped.
 local function finish(way, why)
   if way.is_over then return end
-  way.is_over, way.from.inbox, way.from.capacity = true, "", math.huge
+  way.is_over, way.from.capacity = true, math.huge
+  way.from:clear()
   way.to:finish(why)
 end
 
@@ -88,7 +89,7 @@ end
 --- pass(way): passes what can be passed now.
 function Relay:pass(way)
   repeat
-    if way.is_over then way.from.inbox = "" end
+    if way.is_over then way.from:clear() end
     if way.is_stalled or way.is_over then break end
     if way.passed >= way.limit then
       way.limit = math.huge
@@ -96,7 +97,7 @@ function Relay:pass(way)
       switches[self.fault](self, way)
     end
     if way.is_stalled or way.is_over then break end
-    local count = move(way, math.max(0, math.min(#way.from.inbox, way.limit - way.passed, way.step, way.to:room())))
+    local count = move(way, math.max(0, math.min(way.from:waiting(), way.limit - way.passed, way.step, way.to:room())))
     if count > 0 and way.step == 1 then
       way.is_stalled = true
       self.clock.after(self.seconds, function()
@@ -106,7 +107,7 @@ function Relay:pass(way)
     end
   until count == 0 and way.passed < way.limit
   local is_open = not (way.is_stalled or way.swallows)
-  if is_open and way.from.finished and way.from.inbox == "" then finish(way, way.from.finished) end
+  if is_open and way.from.finished and way.from:waiting() == 0 then finish(way, way.from.finished) end
 end
 
 --- Passes on that an end can no longer be sent to. The sender learns it from what comes the other way.

@@ -134,7 +134,7 @@ function Peer:take_in()
     table.insert(self.pieces, line:take())
     return
   end
-  table.insert(self.pieces, line.inbox)
+  table.insert(self.pieces, line:peek())
   while self.wire:read(65536) do end
   while true do
     local event, data = native.next(self.number)
@@ -176,8 +176,8 @@ local function negotiate(peer)
   while steps[#peer.asked + 1] do
     local step = steps[#peer.asked + 1]
     local ends = step[1]
-    local length = type(ends) == "number" and #line.inbox >= ends and ends
-      or type(ends) == "string" and select(2, line.inbox:find(ends, 1, true))
+    local length = type(ends) == "number" and line:waiting() >= ends and ends
+      or type(ends) == "string" and select(2, line:peek():find(ends, 1, true))
     if not length then return false end
     table.insert(peer.asked, length > 0 and line:take(length) or "")
     if step[2] ~= "" then line:send(step[2]) end

@@ -83,7 +83,7 @@ Way.__index = Way
 local function reset(way)
   for _, each in ipairs { way, way.back } do
     each.is_over = true
-    each.from.inbox = ""
+    each.from:clear()
     each.to:close("closed")
   end
 end
@@ -92,7 +92,8 @@ end
 local AFTER = {
   reset_after = reset,
   half_close_after = function(way)
-    way.is_over, way.from.inbox = true, ""
+    way.is_over = true
+    way.from:clear()
     way.to:finish()
   end,
   stall_after = function(way) way.is_stalled, way.from.capacity = true, 0 end,
@@ -130,7 +131,7 @@ local function bring(way)
   while way.arrived ~= "" and not way.is_over do
     local room = way.to:room()
     if room < 1 then break end
-    if way.faults.split_reads and way.to.other.inbox ~= "" then break end
+    if way.faults.split_reads and way.to.other:waiting() > 0 then break end
     local piece = way.arrived:sub(1, math.min(#way.arrived, room))
     way.arrived = way.arrived:sub(#piece + 1)
     way.to:send(piece)
@@ -177,12 +178,12 @@ local function pass(way)
       AFTER[fault](way)
       break
     end
-    local bytes = way.from:take(math.min(#way.from.inbox, left))
+    local bytes = way.from:take(math.min(way.from:waiting(), left))
     if bytes == "" then break end
     size_write(way)
     carry(way, bytes)
   end
-  if way.is_over then way.from.inbox = "" end
+  if way.is_over then way.from:clear() end
   if way.from.finished and not way.is_stalled and not way.ends then
     way.ends = way.from.finished
     bring(way)

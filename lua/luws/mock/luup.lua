@@ -148,6 +148,7 @@ function luup.start(options)
   rawset(_G, "luup", api(host))
   modules["luws"] = net.luws
   for _, name in ipairs(OF_WORLDS) do modules["luws." .. name] = net.module(name) end
+  net.has_no_loop = not host.openLuup
   if host.openLuup then
     -- The world drives its reactor itself, so the scheduler has nothing to call.
     net.descriptor = 0
@@ -186,7 +187,7 @@ function Host:set(device, name, value) rawget(_G, "luup").variable_set(self.serv
 --- stop(): puts everything back, and forgets the plugin's globals and modules.
 function Host:stop()
   if self.is_over then return end
-  self.is_over = true
+  self.is_over, self.net.has_no_loop = true, false
   local before, modules = self.before, package.loaded
   package.path, os.time, os.date = before.path, before.time, before.date -- luacheck: ignore
   for _, names in ipairs { { _G, before.globals }, { modules, before.modules } } do

@@ -122,7 +122,7 @@ local function rest(net)
     repeat
       local any = clock.run()
       net.luws.gettime() -- whatever lingers goes on
-      local turns = reactor.step(0)
+      local turns = net.has_no_loop and 0 or reactor.step(0)
     until turns == 0 and not any and clock.next_time() > clock.now()
   end)
   net.is_running = false
@@ -131,7 +131,7 @@ end
 
 --- Returns when something is to be done next.
 local function next_time(net)
-  local left = net.reactor.timeout()
+  local left = not net.has_no_loop and net.reactor.timeout() or nil
   return math.min(net.clock.next_time(), left and net.clock.now() + left or math.huge)
 end
 
@@ -242,6 +242,7 @@ function nets.new(options)
   local self = setmetatable({
     places = places.new(), fates = {}, alive = {}, order = {}, wrong = {}, faults = options.faults,
     random = generator(options.seed or 1),
+    has_no_loop = false, -- nobody steps its reactor but the program
   }, Net)
   local seeds = (options.seed or 1) * 1000
   function self.seed()

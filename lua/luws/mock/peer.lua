@@ -234,7 +234,8 @@ end
 
 --- reset(): the same at once: what is under way is lost.
 function Peer:reset()
-  self.line.other.inbox, self.line.inbox = "", ""
+  self.line.other:clear()
+  self.line:clear()
   self.link.reset()
   ended(self, 1006, "", false)
 end

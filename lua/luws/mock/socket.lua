@@ -3,6 +3,9 @@ A socket as LuaSocket has them, whose other end is a peer in a world in memory: 
 own (option connect). Its waits let the world's time pass. And the smaller object that connections of luws have.
 --]]
 
+local _, import = ...
+local arguments = import("arguments")
+
 local sockets = {}
 
 local Socket = {}
@@ -31,19 +34,22 @@ function Socket:send(bytes, first, last)
   return nil, line.broken or "timeout", place
 end
 
---- receive([count]): receives that many bytes, or a line ("*l", the default), or everything ("*a").
-function Socket:receive(what)
+--- receive([what [, prefix]]): receives a number of bytes, or a line ("*l", the default), or everything ("*a"). The
+-- prefix, which has come before, counts.
+function Socket:receive(what, prefix)
   local line = self.line
+  prefix = prefix or ""
+  if type(what) == "number" then what = math.max(0, what - #prefix) end
   local function size()
-    if type(what) == "number" then return #line.inbox >= what and what or nil end
-    if what == "*a" then return line.finished and #line.inbox or nil end
-    return line.inbox:find("\n", 1, true)
+    if type(what) == "number" then return line:waiting() >= what and what or nil end
+    if what == "*a" then return line.finished and line:waiting() or nil end
+    return line:peek():find("\n", 1, true)
   end
-  if self.closed then return nil, "closed", "" end
+  if self.closed then return nil, "closed", prefix end
   self.net.clock.pass(self.seconds, function() return size() or line.finished end)
   local count = size()
-  if not count then return nil, line.finished or "timeout", line:take() end
-  local bytes = line:take(count)
+  if not count then return nil, line.finished or "timeout", prefix .. line:take() end
+  local bytes = prefix .. line:take(count)
   if type(what) == "number" or what == "*a" then return bytes end
   return (bytes:gsub("\r?\n$", ""))
 end
@@ -60,7 +66,7 @@ function Socket:close()
   return 1
 end
 
-function Socket:dirty() return self.line.inbox ~= "" or self.line.finished ~= nil end
+function Socket:dirty() return self.line:waiting() > 0 or self.line.finished ~= nil end
 
 function Socket.getfd() return -1 end
 function Socket.setoption() return 1 end
@@ -84,6 +90,8 @@ end
 --- connector(net): returns connect(host, port), which returns a socket, or nil and why not.
 function sockets.connector(net)
   return function(host, port)
+    arguments.check("connect", 1, host, "string")
+    arguments.check("connect", 2, port, "number")
     local seconds, why = net:fate(host, port)
     if seconds == math.huge then seconds, why = PATIENCE, "timeout" end
     if seconds > 0 then net.clock.sleep(seconds) end

@@ -5,7 +5,7 @@ it shows when the server has been reached (OPENING). The engine runs at both end
 --]]
 
 local _, import = ...
-local nets = import("mock/net")
+local arguments, nets = import("arguments"), import("mock/net")
 
 local websockets = { CONNECTING = 0, OPENING = 1, OPEN = 2, CLOSING = 3, CLOSED = 4 }
 
@@ -83,6 +83,9 @@ end
 --- new(url [, delay [, net]]): makes an object, which connects. `delay` is in seconds (1). Without a world, it has one
 -- of its own: its field net.
 function websockets.new(url, delay, net)
+  arguments.check("WebSocket", 1, url, "string")
+  if delay ~= nil then arguments.check("WebSocket", 2, delay, "number") end
+  if net ~= nil then arguments.check("WebSocket", 3, net, "table") end
   net, delay, ids = net or nets.new(), delay or 1, ids + 1
   local server = net:listen(url, { delay = delay, faults = { up = {} } })
   local self = setmetatable({

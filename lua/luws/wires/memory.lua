@@ -16,30 +16,39 @@ End.__index = End
 --- send(bytes): lets the other end read these bytes.
 function End:send(bytes)
   local other = self.other
-  local before, inbox
+  local before, at, joined
   repeat -- the collector may run here, and with it a finaliser that sends or receives
-    before = other.inbox
-    inbox = before .. bytes
-  until other.inbox == before
-  other.inbox = inbox
+    before, at = other.inbox, other.at
+    joined = other:peek() .. bytes
+  until other.inbox == before and other.at == at
+  other.inbox, other.at = joined, 1
   if other.on_input then other.on_input() end
 end
 
 --- take(max): returns at most `max` of the bytes that have arrived; "" for none.
 function End:take(max)
-  local before, bytes, rest
+  local before, at, bytes
   repeat -- as in send
-    before = self.inbox
-    bytes = before:sub(1, max or -1)
-    rest = before:sub(#bytes + 1)
-  until self.inbox == before
-  self.inbox = rest
+    before, at = self.inbox, self.at
+    bytes = before:sub(at, max and at + max - 1 or -1)
+  until self.inbox == before and self.at == at
+  self.at = at + #bytes
+  if self.at > #before then self.inbox, self.at = "", 1 end
   if bytes ~= "" and self.other.on_room then self.other.on_room() end
   return bytes
 end
 
+--- waiting(): returns how many bytes have arrived.
+function End:waiting() return #self.inbox - self.at + 1 end
+
+--- peek(): returns the bytes that have arrived, which stay.
+function End:peek() return self.at == 1 and self.inbox or self.inbox:sub(self.at) end
+
+--- clear(): forgets what has arrived.
+function End:clear() self.inbox, self.at = "", 1 end
+
 --- room(): returns how many bytes the other end takes now.
-function End:room() return math.max(0, self.other.capacity - #self.other.inbox) end
+function End:room() return math.max(0, self.other.capacity - self.other:waiting()) end
 
 --- finish([why]): ends the stream in this direction. The other end reads what has arrived, and then gets `why`, or
 -- "closed".
@@ -59,8 +68,9 @@ end
 -- something arrives), on_room (called when the other end has taken something), finished (why nothing more will come),
 -- broken (why nothing more can be sent).
 function memory.pair()
-  local a = setmetatable({ inbox = "", capacity = math.huge }, End)
-  local b = setmetatable({ inbox = "", capacity = math.huge }, End)
+  -- What has arrived is `inbox`, from the byte at `at` on: large messages are read in small pieces.
+  local a = setmetatable({ inbox = "", at = 1, capacity = math.huge }, End)
+  local b = setmetatable({ inbox = "", at = 1, capacity = math.huge }, End)
   a.other, b.other = b, a
   return a, b
 end
@@ -109,14 +119,14 @@ end
 function Wire:wait(reading, writing, seconds)
   local line = self.line
   return self.clock.pass(seconds, function()
-    return self.closed or reading and (line.inbox ~= "" or line.finished)
+    return self.closed or reading and (line:waiting() > 0 or line.finished)
       or writing and (line.broken or line:room() > 0) or false
   end)
 end
 
 function Wire:watch(f) self.line.on_input, self.line.on_room = f, f end
 
-function Wire:dirty() return self.line.inbox ~= "" or self.line.finished ~= nil and not self.ended end
+function Wire:dirty() return self.line:waiting() > 0 or self.line.finished ~= nil and not self.ended end
 
 function Wire:shutdown() self.line:finish() end
 
