@@ -120,7 +120,10 @@ describe("the options of a bridge", function()
     { { log_level = "all" }, "bad option 'log_level' (one of error, info, debug expected, got 'all')" },
     { { auth = "hush" }, "bad option 'auth' (USER:PASSWORD expected)" },
     { { auth_file = "/nowhere" },
-      "bad option 'auth_file' (cannot be read (No such file or directory), got '/nowhere')" },
+      "bad option 'auth_file' (a file that can be read expected (No such file or directory), got '/nowhere')" },
+    { { auth_file = "/" }, "bad option 'auth_file' (/ cannot be read: Is a directory)" },
+    { { auth_file = "/dev/zero" },
+      "bad option 'auth_file' (/dev/zero cannot be read: it has more than 1048576 bytes)" },
     { { auth_file = "/dev/null" }, "bad option 'auth_file' (/dev/null has no users)" },
     { { allow = {} }, "bad option 'allow' (at least one expected, got table)" },
     { { origin = { "https://a", 5 } }, "bad option 'origin' (a text expected, got table)" },
@@ -201,7 +204,7 @@ describe("the options of a bridge", function()
       { "backend = file\n", "option 'path': it is missing: the backend 'file' needs a folder" },
       { "tls-cert = " .. CERTIFICATE, "FILE:1: option 'tls-cert': the private key (tls-key) is missing" },
       { "peer = x", "FILE:1: option 'peer': unknown" },
-      { ("#"):rep(1024 * 1024 + 1), "FILE is larger than 1048576 bytes" },
+      { ("#"):rep(1024 * 1024 + 1), "FILE cannot be read: it has more than 1048576 bytes" },
     } do
       it("are refused: " .. case[2], function()
         local read, wrong = from_file(case[1])
@@ -212,9 +215,9 @@ describe("the options of a bridge", function()
 
     it("or the file itself cannot be read", function()
       for _, case in ipairs {
-        { "/nowhere/bridge.cfg", "cannot read /nowhere/bridge.cfg: No such file or directory" },
-        { "/", "cannot read /: Is a directory" },
-        { "/dev/zero", "/dev/zero is larger than 1048576 bytes" },
+        { "/nowhere/bridge.cfg", "/nowhere/bridge.cfg cannot be read: No such file or directory" },
+        { "/", "/ cannot be read: Is a directory" },
+        { "/dev/zero", "/dev/zero cannot be read: it has more than 1048576 bytes" },
       } do
         assert.same({ nil, case[2] }, { drafts.new():read(case[1]) })
       end

@@ -26,19 +26,25 @@ local function section_of(line)
   return nil, line:find "^%s*%[" ~= nil
 end
 
+--- content(path): returns what is in a file; or nil and why it cannot be read. The file is opened once, as it may be a
+-- pipe.
+function config.content(path)
+  local file, why = io.open(path, "rb")
+  if not file then return nil, (why:gsub("^.*: ", "")) end
+  local content
+  content, why = file:read(LARGEST + 1)
+  file:close()
+  if not content and why then return nil, why end
+  if content and #content > LARGEST then return nil, ("it has more than %d bytes"):format(LARGEST) end
+  return content or "" -- an empty file has none
+end
+
 --- read(path, take): reads the file. For each option it calls take(section, name, text, where), where `where` is the
 -- file and the line, and which returns what is wrong with it or nil. Returns an array of remarks; or nil and what is
 -- wrong.
 function config.read(path, take)
-  local file, why = io.open(path, "rb")
-  local content
-  if file then
-    content, why = file:read(LARGEST + 1)
-    file:close()
-    if not content and not why then content = "" end -- it is empty
-  end
-  if not content then return nil, "cannot read " .. (why:find(path, 1, true) == 1 and why or path .. ": " .. why) end
-  if #content > LARGEST then return nil, ("%s is larger than %d bytes"):format(path, LARGEST) end
+  local content, why = config.content(path)
+  if not content then return nil, ("%s cannot be read: %s"):format(path, why) end
   if content:sub(1, #BYTE_ORDER_MARK) == BYTE_ORDER_MARK then content = content:sub(#BYTE_ORDER_MARK + 1) end
   local section, number, remarks = "core", 0, {}
   for line in content:gmatch "([^\n]*)\n?" do

@@ -61,7 +61,7 @@ end
 function kinds.file(value)
   if not kinds.text(value) then return nil, "the path of a file expected" end
   local file, why = io.open(value, "rb")
-  if not file then return nil, "cannot be read (" .. why:gsub("^.*: ", "") .. ")" end
+  if not file then return nil, "a file that can be read expected (" .. why:gsub("^.*: ", "") .. ")" end
   file:close()
   return value
 end

@@ -13,7 +13,8 @@ Settings are a table with
 --]]
 
 local native, import = ...
-local access, logs, options = import("bridge/access"), import("bridge/log"), import("bridge/options")
+local access, config, logs, options = import("bridge/access"), import("bridge/config"), import("bridge/log"),
+  import("bridge/options")
 local answer, from_lua = import("bridge/backends/answer"), import("bridge/backends/lua")
 local plugin = import("bridge/plugin")
 
@@ -50,7 +51,9 @@ end
 --- passwords(path, list): adds what clients send for the lines USER:PASSWORD of a file to a list.
 local function passwords(path, list)
   local number, count = 0, #list
-  for line in io.lines(path) do
+  local content, why = config.content(path)
+  if not content then return "auth_file", ("%s cannot be read: %s"):format(path, why) end
+  for line in content:gmatch "([^\n]*)\n?" do
     number = number + 1
     line = line:gsub("\r$", "")
     if line ~= "" then
