@@ -31,6 +31,7 @@ describe("luws connect", function()
   for _, case in ipairs {
     { { "-H", "X-A: b", "-H", "X-A:c" }, "\nX%-A: b, c\r\n" },
     { { "-H", "Cookie: a=1", "--header", "Cookie: b=2" }, "\nCookie: a=1; b=2\r\n" },
+    { { "-qs", "one", "-jvstwo" }, "\nSec%-WebSocket%-Protocol: one, two\r\n" }, -- several in a word
     { { "-s", "one", "--subprotocol=two" }, "\nSec%-WebSocket%-Protocol: one, two\r\n" },
     { { "--compress" }, "\nSec%-WebSocket%-Extensions: permessage%-deflate" },
     { { "--auth", "me:hush" }, "^GET / HTTP/1.1\r\n" }, -- over ws, Basic has to be asked for

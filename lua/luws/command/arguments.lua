@@ -5,7 +5,7 @@ none of the options; each command has rows of them:
   { "header", short = "H", value = "NAME:VALUE", many = true, read = f, help = "sends this header" }
 
 Without `value` it is a flag, whose value is true. `read(text)` returns the value, or nil and what is wrong with it.
-With `many` it can be repeated, and its value is an array.
+With `many` it can be repeated, and its value is an array. With `secret`, messages do not repeat its value.
 --]]
 
 local _, import = ...
@@ -35,7 +35,7 @@ local function find(rows, name)
 end
 
 --- split(word): returns the name in a word that is an option, the value in the same word if there is one, and what to
--- call the option; or nothing. In `-xyz` the value is yz.
+-- call the option; or nothing. In `-xyz` the value is yz, if x is no flag.
 local function split(word)
   local name, value = word:match "^%-%-([^=]+)=(.*)$"
   if name then return name, value, "--" .. name end
@@ -51,10 +51,11 @@ end
 -- nil.
 function arguments.each(rows, words, option, other)
   local i, is_over, wrong = 1, false, nil
-  while i <= #words and not wrong do
-    local word = words[i]
+  local rest -- of a word with several flags
+  while (rest or i <= #words) and not wrong do
+    local word = rest or words[i]
     local name, value, shown = split(word)
-    i = i + 1
+    if rest then rest = nil else i = i + 1 end
     if is_over or not name and word ~= "--" then
       wrong = other(word)
     elseif word == "--" then
@@ -63,7 +64,9 @@ function arguments.each(rows, words, option, other)
       local row
       row, wrong = find(rows, name)
       if row and not row.value then
-        wrong = value and ("option '%s' takes no value"):format(shown) or option(row, true, shown)
+        local is_short = shown:sub(2, 2) ~= "-"
+        if value and is_short then rest = "-" .. value end
+        wrong = value and not is_short and ("option '%s' takes no value"):format(shown) or option(row, true, shown)
       elseif row then
         if not value then
           value = words[i]
@@ -87,7 +90,9 @@ function arguments.read(rows, words)
   local function take(row, text, shown)
     local value, wrong = text, nil
     if row.read then value, wrong = row.read(text) end
-    if value == nil then return ("option '%s': %s, got '%s'"):format(shown, wrong, text) end
+    if value == nil then
+      return ("option '%s': %s%s"):format(shown, wrong, row.secret and "" or (", got '%s'"):format(text))
+    end
     local name = row[1]
     if not row.many then
       values[name] = value

@@ -69,6 +69,7 @@ function listen.run(values, port)
     on_close = function(conn, code, reason) say(conn, "closed: %d %s", code, reason) end,
   }
   if not srv then
+    if why:find "^bad option" then return nil, why end
     output.fail(("cannot listen at port %d: %s"):format(number, why))
     return STATUS.unconnected
   end

@@ -32,10 +32,11 @@ local function credentials(text)
 end
 
 opening.OPTIONS = {
-  { "header", short = "H", value = "NAME:VALUE", many = true, read = header,
+  { "header", short = "H", value = "NAME:VALUE", many = true, read = header, secret = true,
     help = "sends this header, too; repeatable" },
   { "subprotocol", short = "s", value = "NAME", many = true, help = "offers this subprotocol; repeatable" },
-  { "auth", value = "USER:PASSWORD", read = credentials, help = "by Basic or Digest, as the server asks for it" },
+  { "auth", value = "USER:PASSWORD", read = credentials, secret = true,
+    help = "by Basic or Digest, as the server asks for it" },
   { "compress", help = "offers compression (permessage-deflate)" },
   { "redirects", value = "N", read = arguments.number(0), help = "follows up to N redirects" },
   { "timeout", value = "SECONDS", read = arguments.number(0), help = "the most time for connecting (15)" },
