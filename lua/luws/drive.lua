@@ -105,7 +105,8 @@ local function turn_of_opening(item, now)
   local due = drive.opening(state.conn, state)
   if not due then
     if not item.token then return false end -- whoever has waited for it drives it now
-    if state.phase ~= "closed" then watch_descriptors(item, state) end
+    -- What is over in its first turn, such as a request that is refused, lingers.
+    if state.phase ~= "closed" or state.lingering then watch_descriptors(item, state) end
     state.attempts = nil
     return true
   end

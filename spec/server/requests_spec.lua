@@ -94,6 +94,19 @@ describe("a request is refused,", function()
     end
   end)
 
+  it("and the end of a client that was refused at once is noticed", function()
+    local s = serving.start()
+    local raw = s:dial()
+    raw:send(serving.request("GET / HTTP/1.1", "Connection: close")) -- all of it is there when it is accepted
+    serving.read(raw)
+    till(function() return s.srv:step(0) == 0 end)
+    raw:close()
+    local begun = luws.gettime()
+    s.srv:close()
+    till(function() return s.srv:is_closed() end, 9)
+    assert.is_true(luws.gettime() - begun < 2)
+  end)
+
   it("and unread bytes do not destroy the response", function()
     local s = serving.start()
     local raw = s:dial()
