@@ -101,6 +101,8 @@ describe("connecting to a namespace", function()
     server:to("early"):emit "too early"
     go_on()
     assert.same({ { 1, false }, { 2 } }, order)
+    assert.same({}, told) -- in the next turn
+    e:turn()
     assert.equal(1, #told)
     assert.equal(1, #conn:heard())
     server:to("early"):emit "m"
@@ -145,6 +147,7 @@ describe("connecting to a namespace", function()
     conn:lose "transport close"
     e:turn()
     go_on()
+    e:turn()
     assert.same({ {}, {} }, { told, server.sockets.adapter.sids })
   end)
 

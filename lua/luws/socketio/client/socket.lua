@@ -91,6 +91,13 @@ local getter_of = views.extend(Socket, {
 
 -- Connecting
 
+--- refuse_in_turn(socket, why): what the program has given as auth is wrong.
+local function refuse_in_turn(socket, why)
+  waiting.in_turn(socket.io.reactor, function()
+    if socket.is_wanted then socket:refused(failure.new(why)) end
+  end)
+end
+
 --- send_connect(socket, auth): asks the server to let us in.
 local function send_connect(socket, auth)
   local data = auth
@@ -99,7 +106,7 @@ local function send_connect(socket, auth)
     for name, value in pairs(auth or {}) do data[name] = value end
   end
   local text, why = encode(CONNECT, socket.nsp, nil, data)
-  if not text then return socket:refused(failure.new("auth: " .. why)) end
+  if not text then return refuse_in_turn(socket, "auth: " .. why) end
   socket.io:transmit(nil, text)
 end
 
@@ -114,10 +121,8 @@ function Socket:opened()
   local function give(data)
     if self.turn ~= turn or not self.io:can_send() then return end
     self.turn = nil
-    if data ~= nil and type(data) ~= "table" then
-      return self:refused(failure.new("auth: table expected, got " .. type(data)))
-    end
-    send_connect(self, data)
+    if data == nil or type(data) == "table" then return send_connect(self, data) end
+    refuse_in_turn(self, "auth: table expected, got " .. type(data))
   end
   local ok, returned = guard.free(auth, give)
   if not ok then

@@ -5,6 +5,7 @@ is given what it is about and next, which it calls now or later: next() goes on,
 
 local _, import = ...
 local failure, guard, log = import("socketio/failure"), import("guard"), import("log")
+local waiting = import("socketio/waiting")
 
 local middlewares = {}
 
@@ -16,10 +17,13 @@ function middlewares.add(list, f)
   list[#list + 1] = f
 end
 
---- run(list, subject, finish): asks the functions of a list about a subject. Then calls finish(), or finish(err) with
--- the error of the one that has refused. One that raises an error has refused.
-function middlewares.run(list, subject, finish)
+--- run(reactor, list, subject, finish): asks the functions of a list about a subject. Then calls, in a turn of the
+-- reactor, finish(), or finish(err) with the error of the one that has refused. One that raises an error has refused.
+function middlewares.run(reactor, list, subject, finish)
   if not list[1] then return finish() end
+  local function finish_in_turn(err)
+    waiting.in_turn(reactor, function() finish(err) end)
+  end
   local functions = { guard.unpack(list) }
   local place, is_asking, is_next = 0, false, true
 
@@ -30,7 +34,7 @@ function middlewares.run(list, subject, finish)
     local function following(err)
       if is_called then return end
       is_called = true
-      if err ~= nil then return finish(failure.of(err)) end
+      if err ~= nil then return finish_in_turn(failure.of(err)) end
       is_next = true
       go_on()
     end
@@ -48,7 +52,7 @@ function middlewares.run(list, subject, finish)
     while is_next do
       is_next, place = false, place + 1
       if not functions[place] then
-        finish()
+        finish_in_turn()
         break
       end
       ask(functions[place])

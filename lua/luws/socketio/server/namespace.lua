@@ -76,7 +76,7 @@ function Namespace:add(client, auth, on_connected, on_refused)
   local session = restored(self, auth)
   local socket = sockets.new(self, client, client:handshake(auth), session)
   if session and self.server.recovery.skipMiddlewares then return let_in(self, socket, on_connected) end
-  middlewares.run(self.functions, socket, function(err)
+  middlewares.run(self.server.reactor, self.functions, socket, function(err)
     if not client:is_open() then return socket:abandon() end
     if err == nil then return let_in(self, socket, on_connected) end
     socket:abandon()

@@ -103,7 +103,7 @@ local function event(socket, name, ...)
   anything.incoming(socket, arguments.name(name), ...)
   if not socket.functions[1] then return tell(socket, name, ...) end
   local list = arguments.pack(name, ...)
-  middlewares.run(socket.functions, list, function(err)
+  middlewares.run(socket.nsp.server.reactor, socket.functions, list, function(err)
     if err ~= nil then return socket:failed(err) end
     tell(socket, unpack(list, 1, list.n))
   end)
