@@ -104,6 +104,15 @@ end
 
 local function push(self, kind, data)
   if self.readyState == "closing" or self.readyState == "closed" then return end
+  local transport = self.transport
+  local is_usual = transport.put and transport.writable and not self.writeBuffer[1] and not self.is_upgrading
+    and not (self:hasListeners "packetCreate" or self:hasListeners "flush")
+  if is_usual then
+    self.unsent = self.unsent + 1
+    transport:put(kind, data)
+    if transport.writable then drained_later(self) end
+    return
+  end
   if self:hasListeners "packetCreate" then
     self.reactor.after(0, function() emit(self, "packetCreate", { type = kind, data = data }) end)
   end

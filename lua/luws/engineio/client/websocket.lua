@@ -87,21 +87,28 @@ function WebSocket:open()
   end)
 end
 
---- send(list): sends packets. If it takes no more then (`writable`), on.drain is called when it does.
-function WebSocket:send(list)
+--- put(kind, data): sends a packet. If it takes no more then (`writable`), on.drain is called when it does. Returns
+-- whether it was taken; if not, the transport is over in the next turn.
+function WebSocket:put(kind, data)
   local conn = self.conn
-  for _, packet in ipairs(list) do
-    local data, is_binary = packets.frame(packet.kind, packet.data, not self.place.own.forceBase64)
-    local ok, why = luws.wssend(conn, is_binary and BINARY or TEXT, data)
-    if not ok then
-      self.writable = false
-      self.reactor.after(0, function()
-        if self.state == "open" then self:fail(failure.new("websocket error", why)) end
-      end)
-      return
-    end
+  local frame, is_binary = packets.frame(kind, data, not self.place.own.forceBase64)
+  local ok, why = luws.wssend(conn, is_binary and BINARY or TEXT, frame)
+  if not ok then
+    self.writable = false
+    self.reactor.after(0, function()
+      if self.state == "open" then self:fail(failure.new("websocket error", why)) end
+    end)
+  elseif conn.bufferedAmount > HIGH then
+    self.writable = false
   end
-  if conn.bufferedAmount > HIGH then self.writable = false end
+  return ok
+end
+
+--- send(list): sends packets, as put.
+function WebSocket:send(list)
+  for _, packet in ipairs(list) do
+    if not self:put(packet.kind, packet.data) then return end
+  end
 end
 
 function WebSocket:close()
