@@ -84,6 +84,32 @@ function Engines:turn(seconds)
   reactor.run()
 end
 
+--- connected([opts [, url]]): returns a client's socket that is connected as "s1", its engine, and a list of what it is
+-- told from now on. A URL is one with the namespace "/x".
+function Engines:connected(opts, url)
+  local socket = self.io(url or "http://a.test", opts)
+  local engine = self:last()
+  engine:open():say((url and "0/x," or "0") .. '{"sid":"s1"}')
+  self:turn()
+  engine:heard()
+  return socket, engine, engines.note(socket, {}, "connect", "connect_error", "disconnect")
+end
+
+--- client(server [, nsp [, auth [, fields]]]): returns a client's engine that is in a namespace of a server ("/" by
+-- default), and the server's socket. `auth` is JSON; the fields are for accept.
+function Engines:client(server, nsp, auth, fields)
+  local socket
+  local namespace = server:of(nsp or "/")
+  local function hold(new) socket = new end
+  namespace:on("connection", hold)
+  local conn = self:accept(fields)
+  conn:say("0" .. (nsp and nsp .. "," or "") .. (auth or ""))
+  self:turn()
+  namespace:off("connection", hold)
+  conn:heard()
+  return conn, socket
+end
+
 --- note(object, list, name, ...): notes in a list what an object is told: the name of the event and its arguments,
 -- errors as their messages. Returns the list.
 function engines.note(object, list, ...)

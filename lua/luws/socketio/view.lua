@@ -40,8 +40,9 @@ end
 function views.await(reactor, start) return answered(waiting.await(reactor, "emitWithAck", start)) end
 
 --- extend(class, role): gives a class the methods. role.dispatch(socket, flags, ack, name, ...) sends an event, and
--- returns the socket, or nil and why not; role.reactor(socket) returns what to wait with; role.methods are further
--- methods of views, as f(socket, flags, ...). Returns a function volatile(socket), which makes such a view.
+-- returns the socket, or nil and why not; role.reactor(socket) returns what to wait with. role.methods are further
+-- methods and role.getters further fields that views have as well, as f(socket, flags, ...); role.fields are fields of
+-- the socket alone, as f(socket). Returns the metatable of sockets.
 function views.extend(class, role)
   local View, meta = {}, {}
 
@@ -86,10 +87,18 @@ function views.extend(class, role)
     return View[key]
   end
 
-  return function(socket, key)
+  local object, fields = {}, role.fields
+
+  function object:__index(key)
+    local method = class[key]
+    if method ~= nil then return method end
+    local field = fields[key]
+    if field then return field(self) end
     local getter = getters[key]
-    return getter and getter(socket, NO_FLAGS)
+    return getter and getter(self, NO_FLAGS)
   end
+
+  return object
 end
 
 return views

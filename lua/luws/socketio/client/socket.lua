@@ -84,7 +84,14 @@ local function sends(socket, flags, ack, name, ...)
   return socket
 end
 
-local getter_of = views.extend(Socket, {
+-- Fields that are computed.
+local fields = {}
+
+function fields.disconnected(self) return not self.connected end
+function fields.active(self) return self.is_wanted end
+
+local meta = views.extend(Socket, {
+  fields = fields,
   dispatch = sends,
   reactor = function(socket) return socket.io.reactor end,
 })
@@ -271,21 +278,6 @@ function Socket:received(kind, id, ...)
 end
 
 -- The object
-
-local getters = {}
-
-function getters.disconnected(self) return not self.connected end
-function getters.active(self) return self.is_wanted end
-
-local meta = {}
-
-function meta:__index(key)
-  local method = Socket[key]
-  if method ~= nil then return method end
-  local getter = getters[key]
-  if getter then return getter(self) end
-  return getter_of(self, key)
-end
 
 --- new(manager, namespace, own): makes the socket of a namespace.
 function sockets.new(manager, namespace, own)

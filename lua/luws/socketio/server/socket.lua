@@ -52,7 +52,16 @@ end
 
 local function to(socket, flags, room) return everybody_else(socket, flags):to(room) end
 
-local getter_of = views.extend(Socket, {
+-- Fields that are computed.
+local fields = {}
+
+function fields.rooms(self) return self.nsp.adapter:socketRooms(self.id) or {} end
+function fields.disconnected(self) return not self.connected end
+function fields.conn(self) return self.client.conn end
+function fields.request(self) return self.client.request end
+
+local meta = views.extend(Socket, {
+  fields = fields,
   dispatch = dispatch,
   reactor = function(socket) return socket.nsp.server.reactor end,
   methods = {
@@ -191,23 +200,6 @@ function Socket:disconnect(close)
 end
 
 -- The object
-
-local getters = {}
-
-function getters.rooms(self) return self.nsp.adapter:socketRooms(self.id) or {} end
-function getters.disconnected(self) return not self.connected end
-function getters.conn(self) return self.client.conn end
-function getters.request(self) return self.client.request end
-
-local meta = {}
-
-function meta:__index(key)
-  local method = Socket[key]
-  if method ~= nil then return method end
-  local getter = getters[key]
-  if getter then return getter(self) end
-  return getter_of(self, key)
-end
 
 --- id_of(nsp, client): returns the id of a new socket. Up to version 2 it was made of the engine's.
 local function id_of(nsp, client)

@@ -1,0 +1,430 @@
+-- The client of Socket.IO above an engine in memory: events in both directions, what is buffered, acknowledgements and
+-- their time, which is virtual.
+
+local engines = require "spec.support.engines"
+local log = require "spec.support.log"
+local world = require "spec.support.world"
+
+local note = engines.note
+
+local w, e, io
+
+before_each(function()
+  w = world.new()
+  e = engines.new(w)
+  io = e.io
+end)
+
+local function pack(...) return { n = select("#", ...), ... } end
+
+local function connected(...) return e:connected(...) end
+
+local function take(list)
+  local taken = {}
+  for i, row in ipairs(list) do taken[i], list[i] = row, nil end
+  return taken
+end
+
+describe("events", function()
+  it("are heard by all listeners, in order, those for anything first", function()
+    local socket, engine = connected()
+    local heard = {}
+    local function hear(what) return function(...) heard[#heard + 1] = { what, ... } end end
+    local any = hear "any"
+    socket:on("m", hear "on"):once("m", hear "once")
+    socket:onAny(any):prependAny(hear "first")
+    engine:say('2["m",1,null,{"a":[]}]', '2["m"]', "2[7]")
+    e:turn()
+    assert.equal(8 + 1, #heard)
+    assert.same({ "first", "m", 1, nil, { a = {} } }, heard[1])
+    assert.same({ "any", "on", "once" }, { heard[2][1], heard[3][1], heard[4][1] })
+    assert.same({ { "first", "m" }, { "any", "m" }, { "on" }, { "first", "7" }, { "any", "7" } },
+      { heard[5], heard[6], heard[7], heard[8], heard[9] })
+    assert.equal(2, #socket:listenersAny())
+    socket:offAny(any)
+    assert.equal(1, #socket:listenersAny())
+    socket:offAny()
+    assert.same({}, socket:listenersAny())
+  end)
+
+  it("go on after a listener has raised an error", function()
+    local socket, engine = connected()
+    local heard = {}
+    socket:onAny(function() error "any" end)
+    socket:on("m", function() error "first" end)
+    note(socket, heard, "m")
+    local logged = log.capture(function()
+      engine:say('2["m",1]', '2["m",2]')
+      e:turn()
+    end)
+    assert.same({ { "m", 1 }, { "m", 2 } }, heard)
+    assert.equal(4, #logged)
+  end)
+
+  it("that come before the server has let us in are heard before 'connect'", function()
+    local socket = io "http://a.test"
+    local told = note(socket, {}, "m", "connect")
+    e:last():open():say('2["m",1]', '0{"sid":"s1"}', '2["m",2]')
+    e:turn()
+    assert.same({ { "m", 1 }, { "connect" }, { "m", 2 } }, told)
+  end)
+
+  it("that come before the server has let us in are bounded", function()
+    local socket = io "http://a.test"
+    local told = note(socket, {}, "disconnect")
+    local engine = e:last():open()
+    for _ = 1, 10001 do engine:say '2["m"]' end
+    e:turn()
+    assert.same({ "disconnect", "parse error" }, { told[1][1], told[1][2] })
+    assert.same({ {}, true }, { socket.receiveBuffer, engine.is_closed })
+  end)
+
+  it("have binary values, which can be strings", function()
+    for kind, expected in pairs { binary = io.binary "xy", string = "xy" } do
+      local socket, engine = connected { binaryType = kind, forceNew = true }
+      local told = note(socket, {}, "m")
+      engine:say('51-["m",{"a":{"_placeholder":true,"num":0}}]', io.binary "xy")
+      e:turn()
+      assert.is_true(told[1][2].a == expected)
+    end
+  end)
+
+  it("are acknowledged by a function, once, and over their own connection only", function()
+    local socket, engine = connected()
+    local answers = {}
+    socket:on("m", function(a, b, ack) answers[#answers + 1] = pack(a, b, ack) end)
+    engine:say('25["m",1,null]', '26["m"]')
+    e:turn()
+    local ack, second = answers[1][3], answers[2][1]
+    assert.has_error(function() ack(print) end, "argument 1: cannot encode a function")
+    ack("a", nil)
+    ack "again"
+    assert.same({ '35["a",null]' }, engine:heard())
+    engine:lose "transport close"
+    e:turn(2)
+    e:last():open():say '0{"sid":"s2"}'
+    e:turn()
+    e:last():heard()
+    second()
+    assert.same({}, e:last():heard())
+  end)
+end)
+
+describe("emit", function()
+  it("sends at once, in order, with acknowledgements by growing ids", function()
+    local socket, engine = connected()
+    local answers = {}
+    local function note_answer(...) answers[#answers + 1] = pack(...) end
+    assert.equal(socket, socket:emit("a", 1, nil))
+    socket:emit("b", note_answer)
+    socket:emit("c", {}, note_answer)
+    socket:send("x", io.null)
+    assert.same({ '2["a",1,null]', '20["b"]', '21["c",{}]', '2["message","x",null]' }, engine:heard())
+    engine:say('31["y",null]', "30[]", '30["again"]', "399[]")
+    e:turn()
+    assert.same({ { n = 2, "y" }, { n = 0 } }, answers)
+  end)
+
+  it("raises an error for names that are reserved and values that cannot be sent, and sends nothing", function()
+    local socket, engine = connected()
+    for _, name in ipairs { "connect", "connect_error", "disconnect", "disconnecting", "newListener",
+      "removeListener" } do
+      assert.has_error(function() socket:emit(name) end, ('"%s" is a reserved event name'):format(name))
+    end
+    assert.has_error(function() socket:emit(5) end, "bad argument #1 to 'emit' (string expected, got number)")
+    assert.has_error(function() socket:emit("m", 1, { a = { print } }) end,
+      "argument 2: a[1]: cannot encode a function")
+    assert.has_error(function() socket:emit("m", "\255", print) end,
+      "argument 1: the string is not UTF-8; use io.binary for bytes")
+    socket:emit("m", function() end)
+    assert.same({ '20["m"]' }, engine:heard()) -- no id was used up
+  end)
+
+  it("sends binary values after their packet", function()
+    local socket, engine = connected()
+    socket:emit("m", io.binary "a", { b = io.binary "b" })
+    local heard = engine:heard()
+    assert.equal('52-["m",{"_placeholder":true,"num":0},{"b":{"_placeholder":true,"num":1}}]', heard[1])
+    assert.same({ "a", "b" }, { tostring(heard[2]), tostring(heard[3]) })
+  end)
+
+  it("buffers while there is no connection, and sends before 'connect' is told", function()
+    local socket = io "http://a.test"
+    local answers, order = {}, {}
+    socket:onAnyOutgoing(function(name) order[#order + 1] = name end)
+    socket:on("connect", function()
+      order[#order + 1] = "connected"
+      socket:emit "c"
+    end)
+    local list = { 1 }
+    socket:emit("a", list)
+    list[1] = 2
+    socket:emit("b", io.binary "x", function(...) answers[#answers + 1] = pack(...) end)
+    assert.same({ 2, "a", 0 }, { #socket.sendBuffer, socket.sendBuffer[1].data[1], #order })
+    e:last():open()
+    e:turn()
+    assert.same({ "0" }, e:last():heard())
+    e:last():say '0{"sid":"s1"}'
+    e:turn()
+    local heard = e:last():heard()
+    assert.same({ '2["a",[1]]', '51-0["b",{"_placeholder":true,"num":0}]', '2["c"]' }, { heard[1], heard[2], heard[4] })
+    assert.same({ "a", "b", "connected", "c" }, order)
+    assert.equal(0, #socket.sendBuffer)
+    e:last():say '30["yes"]'
+    e:turn()
+    assert.same({ { n = 1, "yes" } }, answers)
+  end)
+
+  it("keeps the acknowledgements of what is buffered when a connection is lost, and forgets the others", function()
+    local socket, engine = connected()
+    local answers = {}
+    local function note_answer(what)
+      return function(err, answer) answers[#answers + 1] = { what, err and tostring(err), answer } end
+    end
+    socket:emit("lost", note_answer "lost")
+    socket:timeout(60000):emit("told", note_answer "told")
+    engine:lose "transport close"
+    e:turn()
+    assert.same({ { "told", "socket has been disconnected" } }, take(answers))
+    socket:timeout(60000):emit("kept", note_answer "kept")
+    e:turn(2)
+    e:last():open():say('0{"sid":"s2"}', '32["yes"]', '30["no"]')
+    e:turn()
+    assert.same({ { "kept", nil, "yes" } }, answers)
+  end)
+
+  it("does not buffer without bounds", function()
+    local socket = io("http://a.test", { autoConnect = false })
+    for _ = 1, 10000 do assert(socket:emit "m") end
+    assert.same({ nil, "the send buffer is full" }, { socket:emit "m" })
+    local other = io("http://b.test", { autoConnect = false })
+    local half = ("x"):rep(32 * 1024 * 1024 - 100)
+    assert(other:emit("m", half) and other:emit("m", half))
+    assert.same({ nil, "the send buffer is full" }, { other:emit("m", half) })
+  end)
+end)
+
+describe("flags", function()
+  it("volatile: drops what cannot be sent at once, and never buffers it", function()
+    local socket, engine = connected()
+    socket.volatile:emit("a", 1)
+    engine.transport.writable = false
+    socket.volatile:emit("b", 1)
+    socket:emit "c"
+    assert.same({ '2["a",1]', '2["c"]' }, engine:heard())
+    engine:lose "transport close"
+    e:turn()
+    socket.volatile:emit "d"
+    assert.equal(0, #socket.sendBuffer)
+    e:turn(2)
+    e:last():open():say '0{"sid":"s2"}'
+    e:turn()
+    assert.same({ "0" }, e:last():heard())
+  end)
+
+  it("timeout: an acknowledgement that does not come is an error, and what was buffered is not sent", function()
+    local socket, engine = connected()
+    local answers = {}
+    local function note_answer(err, ...) answers[#answers + 1] = { err and err.message, ... } end
+    socket:timeout(1000):emit("a", note_answer)
+    socket:timeout(1000):emit("b", note_answer)
+    engine:say '31["yes"]'
+    e:turn(0.9)
+    assert.same({ { nil, "yes" } }, take(answers))
+    e:turn(0.2)
+    assert.same({ { "operation has timed out" } }, take(answers))
+    engine:say '30["late"]'
+    e:turn()
+    assert.same({}, answers)
+    engine:lose "transport close"
+    e:turn()
+    socket:timeout(100):emit("c", note_answer)
+    socket:emit "d"
+    e:turn(0.5)
+    assert.same({ { "operation has timed out" } }, answers)
+    e:turn(2)
+    e:last():open():say '0{"sid":"s2"}'
+    e:turn()
+    assert.same({ "0", '2["d"]' }, e:last():heard())
+    assert.has_error(function() socket:timeout "x" end,
+      "bad argument #1 to 'timeout' (milliseconds expected, got x)")
+  end)
+
+  it("ackTimeout is the time of all acknowledgements that have none of their own", function()
+    local socket, engine = connected { ackTimeout = 500 }
+    local answers = {}
+    local function note_answer(...) answers[#answers + 1] = pack(...) end
+    socket:emit("a", note_answer)
+    socket:timeout(10):emit("b", note_answer)
+    engine:say '30["yes"]'
+    e:turn(0.1)
+    assert.same({ n = 2, nil, "yes" }, answers[1])
+    assert.equal("operation has timed out", answers[2][1].message)
+  end)
+
+  it("compress: says so to the engine", function()
+    local socket, engine = connected()
+    socket:compress(false):emit "a"
+    socket:compress(true).volatile:emit "b"
+    socket:emit "c"
+    assert.same({ { compress = false }, { compress = true }, false },
+      { engine.options[1], engine.options[2], engine.options[3] })
+  end)
+
+  it("can be combined, and change nothing but what is sent through them", function()
+    local socket, engine = connected()
+    local view = socket.volatile:timeout(100):compress(false)
+    local told = {}
+    view:emit("a", function(err) told[#told + 1] = tostring(err) end)
+    view:send "b"
+    socket:emit "c"
+    assert.same({ '20["a"]', '2["message","b"]', '2["c"]' }, engine:heard())
+    assert.is_false(engine.options[3])
+    e:turn(1)
+    assert.same({ "operation has timed out" }, told)
+  end)
+end)
+
+describe("retries", function()
+  local socket, engine, answers
+
+  local function ask(name)
+    socket:emit(name, function(err, answer) answers[#answers + 1] = { name, err and tostring(err), answer } end)
+  end
+
+  before_each(function()
+    socket, engine = connected { retries = 2, ackTimeout = 1000 }
+    answers = {}
+  end)
+
+  it("send one event at a time, until it is acknowledged", function()
+    ask "a"
+    ask "b"
+    socket:emit "c"
+    socket.volatile:emit "v"
+    assert.same({ '20["a"]', '2["v"]' }, engine:heard())
+    e:turn(1.5)
+    assert.same({ '21["a"]' }, engine:heard())
+    engine:say '31["yes"]'
+    e:turn()
+    assert.same({ { "a", nil, "yes" } }, take(answers))
+    assert.same({ '22["b"]' }, engine:heard())
+    engine:say "32[]"
+    e:turn()
+    assert.same({ '23["c"]' }, engine:heard())
+  end)
+
+  it("give up after so many, and go on with the next", function()
+    ask "a"
+    ask "b"
+    e:turn(3.5)
+    assert.same({ { "a", "operation has timed out" } }, answers)
+    assert.same({ '20["a"]', '21["a"]', '22["a"]', '23["b"]' }, engine:heard())
+  end)
+
+  it("send again after a reconnection, and in order", function()
+    ask "a"
+    engine:lose "transport close"
+    e:turn()
+    ask "b"
+    e:turn(2)
+    e:last():open():say '0{"sid":"s2"}'
+    e:turn()
+    assert.same({ "0", '21["a"]' }, e:last():heard())
+    e:last():say "31[]"
+    e:turn()
+    assert.same({ '22["b"]' }, e:last():heard())
+  end)
+
+  it("send again what it was when it was given, and keep so much", function()
+    local value = { list = { 1, io.binary "x" } }
+    socket:emit("a", value)
+    value.list = print
+    engine:heard()
+    e:turn(1.1)
+    local heard = engine:heard()
+    assert.same({ '51-1["a",{"list":[1,{"_placeholder":true,"num":0}]}]', "x" }, { heard[1], tostring(heard[2]) })
+    for _ = 2, 10000 do assert(socket:emit "m") end
+    assert.same({ nil, "the send buffer is full" }, { socket:emit "m" })
+  end)
+
+  it("raise an error for values that cannot be sent, and queue nothing", function()
+    assert.has_error(function() socket:emit("a", print, 1) end, "argument 1: cannot encode a function")
+    ask "b"
+    assert.same({ '20["b"]' }, engine:heard())
+  end)
+end)
+
+describe("recovery of the connection's state", function()
+  it("asks for what was missed, and notices whether it was recovered", function()
+    local socket = io("http://a.test", { auth = { a = 1 } })
+    e:last():open():say('0{"sid":"s1","pid":"p1"}', '2["m",1,"o1"]', '2["m",2]', '2["m",3,"o2"]')
+    e:turn()
+    assert.is_false(socket.recovered)
+    e:last():lose "transport close"
+    e:turn(2)
+    local told = note(socket, {}, "m", "connect")
+    e:last():open()
+    e:turn()
+    assert.same({ '0{"a":1,"offset":"o2","pid":"p1"}' }, e:last():heard())
+    e:last():say('0{"sid":"s1","pid":"p1"}', '2["m",4,"o3"]')
+    e:turn()
+    assert.is_true(socket.recovered)
+    assert.same({ { "connect" }, { "m", 4, "o3" } }, told)
+    e:last():lose "transport close"
+    e:turn(2)
+    e:last():open():say '0{"sid":"s9","pid":"p9"}'
+    e:turn()
+    assert.is_false(socket.recovered)
+  end)
+end)
+
+describe("emitWithAck", function()
+  it("waits by stepping the reactor", function()
+    local socket, engine = connected()
+    w.reactor.after(1, function() engine:say '30["yes",null,3]' end)
+    assert.same({ n = 4, true, "yes", nil, 3 }, pack(socket:emitWithAck "ask"))
+    local ok, err = socket:timeout(500):emitWithAck "ask"
+    assert.same({ nil, "operation has timed out" }, { ok, tostring(err) })
+    w.reactor.after(1, function() engine:lose "transport close" end)
+    ok, err = socket:emitWithAck "ask"
+    assert.same({ nil, "socket has been disconnected" }, { ok, tostring(err) })
+    assert.has_error(function() socket:emitWithAck("ask", print) end, "argument 1: cannot encode a function")
+  end)
+
+  it("yields in a coroutine that io.spawn runs, so that others go on", function()
+    local socket, engine = connected()
+    local done = {}
+    for i = 0, 1 do
+      io.spawn(function(name)
+        local _, answer = socket:emitWithAck(name)
+        done[#done + 1] = { name, answer }
+      end, "ask" .. i)
+    end
+    assert.same({}, engine:heard())
+    e:turn()
+    assert.same({ '20["ask0"]', '21["ask1"]' }, engine:heard())
+    engine:say('31["b"]', '30["a"]')
+    e:turn()
+    assert.same({ { "ask1", "b" }, { "ask0", "a" } }, done)
+  end)
+
+  it("cannot wait in a handler, and says so", function()
+    local socket, engine = connected()
+    local err
+    socket:on("m", function() err = select(2, pcall(socket.emitWithAck, socket, "ask")) end)
+    engine:say '2["m"]'
+    e:turn()
+    assert.equal("emitWithAck cannot wait in a handler; call it in a function that io.spawn runs", err)
+    assert.same({}, engine:heard())
+  end)
+
+  it("logs the error of a spawned function", function()
+    local logged = log.capture(function()
+      io.spawn(function() error "no" end)
+      e:turn()
+    end)
+    assert.matches("a spawned function raised an error", logged[1])
+    assert.has_error(function() io.spawn(5) end)
+  end)
+end)
