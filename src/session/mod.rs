@@ -6,17 +6,16 @@
 
 use std::convert::Infallible;
 
-use crate::http::{self, Body, Header, Outgoing, Reply, Response};
+use crate::http::{Outgoing, Response};
 use crate::memory::OutOfMemory;
 use crate::protocol::Role;
-use crate::protocol::close::CloseFrame;
-use crate::protocol::connection::{Config, Connection, SharedMessage};
+use crate::protocol::connection::{Config, Connection};
 use crate::protocol::deflate::NegotiatedParameters;
-use crate::protocol::error::{InvalidRequest, ProtocolError, ReceiveError, SendError};
+use crate::protocol::error::{ProtocolError, ReceiveError};
 use crate::protocol::frame::Opcode;
-use crate::protocol::handshake::{self, ClientHandshake, Request, ServerHandshake, UpgradeRequest};
-use crate::proxy::{Negotiation, Retry};
-use crate::tls::{Acceptor, Connector, Peer, Tls};
+use crate::protocol::handshake::{ClientHandshake, ServerHandshake, UpgradeRequest};
+use crate::proxy::Negotiation;
+use crate::tls::{Acceptor, Connector, Tls};
 
 mod asking;
 mod event;
@@ -24,8 +23,12 @@ mod failure;
 mod keepalive;
 mod opening;
 mod proxy_hop;
+mod queries;
 mod random;
+mod requests;
+mod sending;
 mod serving;
+mod storage;
 mod tls_hop;
 mod transport;
 mod unsent;
@@ -36,7 +39,7 @@ use event::STARVED;
 pub use event::{BytesRead, CloseState, Event, Liveness, Status};
 pub use failure::{Failure, Hop, Kind};
 use failure::{Verdict, out_of_memory};
-use keepalive::{Keepalive, Queue, Step};
+use keepalive::Keepalive;
 use opening::{OpeningHandshake, Progress};
 use random::generator;
 pub use random::token;
@@ -49,10 +52,6 @@ use websocket::WebSocket;
 /// While this many bytes wait to be sent, only the most recent ping is answered (RFC 6455 section 5.5.3), so that a
 /// peer that sends pings and never reads costs no memory.
 const PONG_BACKLOG: usize = 64 * 1024;
-
-/// The plaintext in a full TLS record, and more than any cipher adds to one, in bytes.
-const TLS_RECORD: usize = 16 * 1024;
-const TLS_OVERHEAD: usize = 128;
 
 /// Plaintext is encrypted only until this much ciphertext waits to be sent, so that a large message does not need its
 /// memory twice.
@@ -491,210 +490,6 @@ impl Session {
         self.websocket.open(self.role, self.config.clone(), response, compression);
     }
 
-    /// Accepts the request of the last event; `subprotocol` must be one that it offers.
-    pub fn accept(&mut self, subprotocol: Option<&str>) {
-        self.accept_with(subprotocol, &[]);
-    }
-
-    /// Accepts the request of the last event, if it asks for an upgrade, and adds headers to the response.
-    pub fn accept_with(&mut self, subprotocol: Option<&str>, headers: &[Header]) {
-        let served = self.websocket.serving().and_then(|serving| serving.upgrade().ok());
-        if let Some(request) = served.as_ref().or(self.websocket.request()) {
-            let (head, compression) = request.acceptance(subprotocol, self.config.deflate.as_ref(), headers);
-            if self.websocket.output().extend(&head).is_err() {
-                return self.starve();
-            }
-            self.open(Response::default(), compression);
-            self.encrypt_pending();
-        }
-    }
-
-    /// The request of the last [`Event::RequestHead`].
-    #[must_use]
-    pub fn http_request(&self) -> Option<&http::Request> {
-        self.websocket.serving().and_then(Serving::request)
-    }
-
-    /// The body of that request, once it is complete.
-    #[must_use]
-    pub fn http_body(&self) -> Option<&[u8]> {
-        self.websocket.serving().and_then(Serving::body)
-    }
-
-    /// Takes the body of the request, if it has at most so many bytes: [`Event::RequestBody`] follows, even if there is
-    /// none.
-    ///
-    /// # Errors
-    /// It is larger, or there is one and `most` is 0. The request is still to be answered.
-    pub fn take_body(&mut self, most: usize) -> Result<(), InvalidRequest> {
-        let Some((serving, output)) = self.websocket.serving_mut() else { return Ok(()) };
-        serving.take_body(most, output)?;
-        self.encrypt_pending();
-        Ok(())
-    }
-
-    /// What is wrong with the request as an upgrade, or `None`.
-    #[must_use]
-    pub fn upgrade_problem(&self) -> Option<InvalidRequest> {
-        self.websocket.serving().and_then(|serving| serving.upgrade().err())
-    }
-
-    /// Answers the request of the last event with this head and body. Returns whether another request may follow; that
-    /// takes a complete request. If `body` is shorter than the reply says, [`send_body`](Self::send_body) must send the
-    /// rest.
-    pub fn reply(&mut self, reply: &Reply<'_>, body: &[u8]) -> bool {
-        let Some((serving, output)) = self.websocket.serving_mut() else { return false };
-        let Ok(keeps_alive) = serving.reply(reply, body, output) else {
-            self.starve();
-            return false;
-        };
-        self.encrypt_pending();
-        keeps_alive
-    }
-
-    /// Sends more of a response's body.
-    pub fn send_body(&mut self, bytes: &[u8]) {
-        if self.websocket.serving().is_some() {
-            if self.websocket.output().extend(bytes).is_err() {
-                return self.starve();
-            }
-            self.encrypt_pending();
-        }
-    }
-
-    /// Whether the response to the last request allows another one on this connection.
-    #[must_use]
-    pub fn can_ask(&self) -> bool {
-        let keeps_alive = self.websocket.asking().is_some_and(Asking::keeps_alive);
-        keeps_alive && self.outgoing_len() == 0 && self.incoming_len() == 0 && !self.wire_ended
-    }
-
-    /// Makes another request. Returns false if that cannot be; see [`can_ask`](Self::can_ask).
-    pub fn ask(&mut self, request: &Outgoing, body: &[u8], most: usize) -> bool {
-        if !self.can_ask() {
-            return false;
-        }
-        if let WebSocket::Opening { handshake, output, .. } = &mut self.websocket {
-            *handshake = OpeningHandshake::Asking(Asking::new(request, most));
-            if asking::queue(request, body, output).is_err() {
-                self.starve();
-                return false;
-            }
-            self.encrypt_pending();
-        }
-        true
-    }
-
-    /// Refuses the request of the last event with an HTTP status of 400 or above.
-    pub fn refuse(&mut self, status: u16, message: &str) {
-        if let WebSocket::Opening { handshake: handshake @ OpeningHandshake::Requested(_), output, .. } =
-            &mut self.websocket
-        {
-            if output.extend(&handshake::refusal(status, message)).is_err() {
-                return self.starve();
-            }
-            *handshake = OpeningHandshake::Over(Response::default());
-            self.encrypt_pending();
-        }
-    }
-
-    /// Sends a message, a fragment, or a control frame: [`Connection::send`].
-    ///
-    /// # Errors
-    /// See [`SendError`].
-    pub fn send(&mut self, opcode: Opcode, data: &[u8], fin: bool) -> Result<(), SendError> {
-        let connection = self.websocket.connection_mut().ok_or(SendError::NotOpen)?;
-        connection.send(opcode, data, fin)?;
-        if !opcode.is_control() {
-            self.unsent.note(data.len(), connection.output_len());
-        }
-        self.encrypt_pending();
-        Ok(())
-    }
-
-    /// Sends a message to one of many sessions: [`Connection::send_shared`].
-    ///
-    /// # Errors
-    /// See [`SendError`].
-    pub fn send_shared(&mut self, message: &mut SharedMessage<'_>) -> Result<(), SendError> {
-        let connection = self.websocket.connection_mut().ok_or(SendError::NotOpen)?;
-        connection.send_shared(message)?;
-        self.unsent.note(message.data().len(), connection.output_len());
-        self.encrypt_pending();
-        Ok(())
-    }
-
-    /// Answers a ping: at once, or, if the peer is not reading, when it reads again.
-    ///
-    /// # Errors
-    /// See [`SendError`].
-    pub fn send_pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        if self.outgoing_len() >= PONG_BACKLOG {
-            self.waiting_pong = Some(payload.to_vec());
-            return Ok(());
-        }
-        self.send(Opcode::Pong, payload, true)
-    }
-
-    /// Pings the peer after `interval` seconds of silence, and gives it up after `timeout` more, as far as
-    /// [`keep_alive`](Self::keep_alive) is called. With a `timeout` of 0 it only pings.
-    pub fn set_keepalive(&mut self, interval: f64, timeout: f64) {
-        self.keepalive = Some(Box::new(Keepalive::new(interval, timeout)));
-    }
-
-    /// Sends the ping that is due, if any. `now` is the time, and `heard` is when bytes were last received, both in seconds
-    /// on the same clock. Must be called after a read that has found nothing; otherwise the peer may have answered.
-    pub fn keep_alive(&mut self, now: f64, heard: f64) -> Liveness {
-        let queue = Queue { outgoing: self.outgoing_len(), taken: self.sent };
-        match self.keepalive.as_mut().map(|keepalive| keepalive.advance(now, heard, queue)) {
-            None | Some(Step::Wait) => Liveness::Waiting,
-            Some(Step::Dead) => Liveness::Dead,
-            Some(Step::Ping(payload)) => {
-                // If the connection is closing, the peer is to answer the close frame instead.
-                let _ = self.send(Opcode::Ping, &payload, true);
-                Liveness::Asked
-            }
-        }
-    }
-
-    /// When [`keep_alive`](Self::keep_alive) has something to do at the latest, if nothing is received until then.
-    #[must_use]
-    pub fn keepalive_due(&self, heard: f64) -> f64 {
-        self.keepalive.as_ref().map_or(f64::INFINITY, |keepalive| keepalive.due(heard))
-    }
-
-    /// Whether a pong with this payload answers a ping of [`keep_alive`](Self::keep_alive), and the seconds that it has
-    /// taken, if it is the pong of the last one. It was received at the time `heard`.
-    pub fn keepalive_answer(&mut self, pong: &[u8], heard: f64) -> (bool, Option<f64>) {
-        let Some(keepalive) = &mut self.keepalive else { return (false, None) };
-        (keepalive.is_answer(pong), keepalive.latency(pong, heard))
-    }
-
-    /// Begins the closing handshake: [`Connection::send_close`].
-    ///
-    /// # Errors
-    /// See [`SendError`].
-    pub fn send_close(&mut self, frame: CloseFrame) -> Result<(), SendError> {
-        let connection = self.websocket.connection_mut().ok_or(SendError::NotOpen)?;
-        connection.send_close(frame)?;
-        self.encrypt_pending();
-        Ok(())
-    }
-
-    /// Answers the peer's close frame: [`Connection::reply_close`].
-    pub fn reply_close(&mut self) {
-        if let Some(connection) = self.websocket.connection_mut() {
-            connection.reply_close();
-            self.encrypt_pending();
-        }
-    }
-
-    /// Queues TLS's close_notify, after the last frame.
-    pub fn shutdown(&mut self) {
-        self.encrypt(usize::MAX);
-        self.transport.shutdown();
-    }
-
     /// Encrypts the plaintext to be sent, as far as that is needed now, once the TLS handshake is complete. Every input
     /// ends with this.
     fn encrypt_pending(&mut self) {
@@ -724,199 +519,5 @@ impl Session {
     /// session.
     pub fn connection_mut(&mut self) -> Option<&mut Connection> {
         self.websocket.connection_mut()
-    }
-
-    /// Borrows storage for received bytes, until [`give_back`](Self::give_back).
-    pub fn borrow_input(&mut self, spare: &mut Storage) {
-        for tls in self.transport.all_tls_mut() {
-            tls.with_incoming(|queue| queue.borrow(&mut spare.ciphertext));
-        }
-        self.websocket.input().borrow(&mut spare.input);
-    }
-
-    /// Borrows storage for assembling messages, until [`give_back`](Self::give_back).
-    pub fn borrow_message(&mut self, spare: &mut Storage) {
-        if let Some(connection) = self.websocket.connection_mut() {
-            connection.assembler().borrow(&mut spare.message);
-        }
-    }
-
-    /// Borrows storage for bytes to send, until [`give_back_output`](Self::give_back_output).
-    pub fn borrow_output(&mut self, spare: &mut Storage) {
-        for tls in self.transport.all_tls_mut() {
-            tls.with_outgoing(|queue| queue.borrow(&mut spare.sent_ciphertext));
-        }
-        self.websocket.output().borrow(&mut spare.output);
-    }
-
-    /// Gives back input storage that is not needed now, whether it was borrowed or has grown, so that an idle session
-    /// has almost none. Returns the length of the longest message assembled since the last call.
-    pub fn give_back(&mut self, spare: &mut Storage) -> usize {
-        for tls in self.transport.all_tls_mut() {
-            tls.with_incoming(|queue| queue.give_back(&mut spare.ciphertext));
-        }
-        self.websocket.input().give_back(&mut spare.input);
-        let connection = self.websocket.connection_mut();
-        connection.map_or(0, |connection| connection.assembler().give_back(&mut spare.message))
-    }
-
-    /// Gives back output storage that is not needed now.
-    pub fn give_back_output(&mut self, spare: &mut Storage) {
-        for tls in self.transport.all_tls_mut() {
-            tls.with_outgoing(|queue| queue.give_back(&mut spare.sent_ciphertext));
-        }
-        self.websocket.output().give_back(&mut spare.output);
-    }
-
-    /// The state of the session, in one answer.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        Status {
-            hop: self.hop(),
-            ended: self.transport.all_tls().any(Tls::is_ended),
-            failed: self.verdict.failure().is_some(),
-            incoming: self.incoming_len(),
-            outgoing: self.outgoing_len(),
-            sendable: self.sendable_len(),
-            frames: self.connection().map_or(0, Connection::frames_received),
-        }
-    }
-
-    /// The first hop that was never complete; [`Hop::Frames`] if the connection is or was open.
-    #[must_use]
-    pub fn hop(&self) -> Hop {
-        let above = if self.connection().is_some() { Hop::Frames } else { Hop::Upgrade };
-        self.transport.incomplete().unwrap_or(above)
-    }
-
-    /// Why the session has failed, if it has. [`next_event`](Self::next_event) returns the failure once, after the
-    /// events that came before it.
-    #[must_use]
-    pub fn failure(&self) -> Option<&Failure> {
-        self.verdict.failure()
-    }
-
-    /// Whether [`next_event`](Self::next_event) may return something without more bytes from the wire.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
-        self.incoming_len() > 0 || self.has_news()
-    }
-
-    /// Whether [`next_event`](Self::next_event) has yet to return a failure.
-    #[must_use]
-    pub fn has_news(&self) -> bool {
-        self.verdict.is_untold()
-    }
-
-    /// Whether bytes from the wire still wait inside TLS, so that [`receive_with`](Self::receive_with) may bring
-    /// plaintext even if the wire has nothing.
-    #[must_use]
-    pub fn holds_more(&self) -> bool {
-        self.transport.holds_more()
-    }
-
-    /// Bytes of plaintext received but not yet interpreted.
-    #[must_use]
-    pub fn incoming_len(&self) -> usize {
-        self.websocket.input_len()
-    }
-
-    /// The bytes that wait to be sent, including those that must wait for an earlier step.
-    #[must_use]
-    pub fn outgoing_len(&self) -> usize {
-        self.transport.outgoing_len() + self.websocket.output_len()
-    }
-
-    /// How many bytes the wire has taken since the beginning.
-    #[must_use]
-    pub fn sent_len(&self) -> u64 {
-        self.sent
-    }
-
-    /// The bytes of data of the messages and fragments whose last byte the wire has not taken yet.
-    #[must_use]
-    pub fn unsent_len(&self) -> usize {
-        self.unsent.total()
-    }
-
-    /// By how much a message or a fragment with this much data makes [`outgoing_len`](Self::outgoing_len) larger, at
-    /// most: compression may make it less, and what TLS adds is an estimate from above.
-    #[must_use]
-    pub fn frame_len(&self, data: usize) -> usize {
-        let plain = self.connection().map_or(data, |connection| connection.frame_len(data));
-        self.transport.all_tls().fold(plain, |length, _| {
-            length.saturating_add((length / TLS_RECORD + 1).saturating_mul(TLS_OVERHEAD))
-        })
-    }
-
-    /// The bytes that [`send_with`](Self::send_with) would offer now.
-    #[must_use]
-    pub fn sendable_len(&self) -> usize {
-        self.transport.sendable_len(self.websocket.output_len())
-    }
-
-    /// The proxy's identifier of this connection, if it has one: SockProxy's pid.
-    #[must_use]
-    pub fn proxy_detail(&self) -> Option<&str> {
-        self.transport.proxy_detail()
-    }
-
-    /// What the negotiation with a proxy says over another connection, if this one ends now or has failed with
-    /// [`Kind::Again`].
-    #[must_use]
-    pub fn proxy_retry(&self) -> Option<&Retry> {
-        self.transport.proxy_retry()
-    }
-
-    /// What TLS knows of the server, once its handshake is complete.
-    #[must_use]
-    pub fn tls_peer(&self) -> Option<Peer> {
-        self.transport.tls().and_then(Tls::peer)
-    }
-
-    /// Client only: the response that completed or refused the upgrade, or that answers the last request; `None` before.
-    #[must_use]
-    pub fn response(&self) -> Option<&Response> {
-        self.websocket.response()
-    }
-
-    /// Server only: the request that waits to be accepted or refused.
-    #[must_use]
-    pub fn request(&self) -> Option<&Request> {
-        self.websocket.request()
-    }
-
-    /// Client only: the subprotocol that the server has selected.
-    #[must_use]
-    pub fn subprotocol(&self) -> Option<String> {
-        self.response().and_then(handshake::subprotocol)
-    }
-
-    /// Client only, after a refused upgrade: the body of the response, as far as it has come, but at most `most` bytes of
-    /// it.
-    #[must_use]
-    pub fn body(&self, most: usize) -> Body {
-        match &self.websocket {
-            WebSocket::Opening { handshake: OpeningHandshake::Over(response), input, .. } => {
-                response.body(input.as_slice(), self.wire_ended && !self.holds_more(), most)
-            }
-            _ => Body { bytes: Vec::new(), complete: true },
-        }
-    }
-
-    /// The close frames that were sent and received.
-    #[must_use]
-    pub fn close_state(&self) -> CloseState<'_> {
-        let state = self.connection().map(|connection| CloseState {
-            sent: connection.close_sent(),
-            received: connection.close_received(),
-        });
-        state.unwrap_or_default()
-    }
-
-    /// The open connection, for queries.
-    #[must_use]
-    pub fn connection(&self) -> Option<&Connection> {
-        self.websocket.connection()
     }
 }
