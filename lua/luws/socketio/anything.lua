@@ -11,7 +11,8 @@ local anything = {}
 -- The keys under which a socket has its lists, which are replaced when they change, as they may be in use.
 local INCOMING, OUTGOING = {}, {}
 
---- changed(object, key, f, first): adds a function to a list, as its first or its last.
+--- add(object, method, key, f, first): adds a function to a list, as its first or its last. Returns the object; so does
+-- the next one.
 local function add(object, method, key, f, first)
   if not guard.is_callable(f) then
     error(("bad argument #1 to '%s' (function expected, got %s)"):format(method, type(f)), 0)

@@ -8,7 +8,7 @@ local clients, clock, engines = import("socketio/server/client"), import("clock"
 local emitter, guard, log = import("emitter"), import("guard"), import("log")
 local namespaces, parser, settings = import("socketio/server/namespace"), import("socketio/parser"),
   import("socketio/settings")
-local main_reactor = import("reactor").public
+local main_reactor, waiting = import("reactor").public, import("socketio/waiting")
 
 local servers = {}
 
@@ -106,11 +106,13 @@ end
 
 --- close([f]): disconnects all clients and stops listening. f() is called once that is done.
 function Server:close(f)
-  local list = {}
-  for client in pairs(self.clients) do list[#list + 1] = client end
-  for _, client in ipairs(list) do client:close "server shutting down" end
-  self.engine:close()
-  if f then self.reactor.after(0, function() guard.free(f) end) end
+  waiting.in_turn(self.reactor, function()
+    local list = {}
+    for client in pairs(self.clients) do list[#list + 1] = client end
+    for _, client in ipairs(list) do client:close "server shutting down" end
+    self.engine:close()
+  end)
+  if f then self.reactor.after(0, f) end
 end
 
 --- now(): returns the time in seconds since the epoch; date(time): the same as text.

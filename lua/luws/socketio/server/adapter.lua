@@ -115,7 +115,7 @@ end
 --- write(sockets, messages, data, flags): writes an event to sockets.
 local function write(sockets, messages, data, flags)
   for _, socket in ipairs(sockets) do
-    anything.outgoing(socket, unpack(data, 1, data.n))
+    if anything.has_outgoing(socket) then anything.outgoing(socket, unpack(data, 1, data.n)) end
     socket.client:write(flags, messages)
   end
 end
