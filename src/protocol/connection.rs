@@ -196,6 +196,12 @@ impl Connection {
         self.incoming.set_announce(announce);
     }
 
+    /// Sets whether a message that is not complete in the input is delivered in pieces, without being announced; the size
+    /// limit does not apply to it then.
+    pub fn set_streaming(&mut self, on: bool) {
+        self.incoming.set_streaming(on);
+    }
+
     /// Delivers the message that was just announced in pieces; the size limit does not apply to it. Returns whether
     /// there was such a message.
     pub fn stream_message(&mut self) -> bool {

@@ -25,10 +25,21 @@ enum Delivery {
     Pieces,
 }
 
+/// How messages are to be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Policy {
+    Whole,
+    /// Each is announced, and the user says how.
+    Announce,
+    /// In pieces, unless they are complete in the input.
+    Stream,
+}
+
 /// A streamed message is delivered in pieces of about this size, in bytes.
 const STREAM_PIECE: usize = 32 * 1024;
 
-/// How many bytes are taken in one step where no size limit applies: compressed data may grow a thousandfold.
+/// How many bytes of a compressed message are taken in one step where no size limit applies: they may grow a
+/// thousandfold.
 const STREAM_STEP: usize = 64;
 
 /// How many bytes of a compressed message are taken in one step.
@@ -72,7 +83,7 @@ pub(super) struct Incoming {
     assembled: bool,
     frame: Option<PartialFrame>,
     assembler: Assembler,
-    announce: bool,
+    policy: Policy,
     delivery: Delivery,
     /// RSV1 if permessage-deflate was negotiated.
     message_rsv: u8,
@@ -94,7 +105,7 @@ impl Incoming {
             borrowed: 0,
             assembled: false,
             frame: None,
-            announce: false,
+            policy: Policy::Whole,
             delivery: Delivery::Whole,
             message_rsv: if inflater.is_some() { RSV1 } else { 0 },
             assembler: Assembler::new(inflater, config.validate_utf8),
@@ -144,7 +155,13 @@ impl Incoming {
 
     /// Sets whether each message is announced by [`Event::Begin`].
     pub(super) fn set_announce(&mut self, announce: bool) {
-        self.announce = announce;
+        self.policy = if announce { Policy::Announce } else { Policy::Whole };
+    }
+
+    /// Sets whether a message that is not complete in the input is delivered in pieces, without being announced; the size
+    /// limit does not apply to it then.
+    pub(super) fn set_streaming(&mut self, on: bool) {
+        self.policy = if on { Policy::Stream } else { Policy::Whole };
     }
 
     /// Delivers the message that was just announced in pieces; the size limit does not apply to it. Returns whether
@@ -218,7 +235,8 @@ impl Incoming {
     pub(super) fn short_message(&mut self, opcode: Opcode) -> Option<&[u8]> {
         self.release_borrowed();
         let is_between = self.frame.is_none() && self.assembler.is_idle();
-        let is_plain = self.role == Role::Client && !self.announce && self.delivery == Delivery::Whole;
+        let is_plain =
+            self.role == Role::Client && self.policy != Policy::Announce && self.delivery == Delivery::Whole;
         if !is_between || !is_plain || self.trace.is_on() {
             return None;
         }
@@ -290,9 +308,18 @@ impl Incoming {
                 return self.control_frame(&header, length);
             }
             let starts_message = header.opcode != Opcode::Continuation && self.assembler.is_idle();
-            if starts_message && self.announce && self.delivery == Delivery::Whole {
+            if starts_message && self.policy == Policy::Announce && self.delivery == Delivery::Whole {
                 self.delivery = Delivery::Announced;
                 return Ok(Some(PendingEvent::Begin(header.opcode)));
+            }
+            // A complete message in one frame is returned in place.
+            let available = (self.queue.len() - length) as u64;
+            let is_whole = header.opcode != Opcode::Continuation
+                && header.fin
+                && !header.is_compressed()
+                && header.payload_length <= available;
+            if starts_message && self.policy == Policy::Stream && !is_whole {
+                self.delivery = Delivery::Pieces;
             }
             let streaming = self.delivery == Delivery::Pieces;
             self.assembler
@@ -300,10 +327,7 @@ impl Incoming {
             if !streaming {
                 self.delivery = Delivery::Whole;
             }
-            // A complete message in one frame is returned in place.
-            let available = (self.queue.len() - length) as u64;
-            let is_whole = header.opcode != Opcode::Continuation && header.fin && !header.is_compressed();
-            if is_whole && header.payload_length <= available && !streaming {
+            if is_whole && !streaming {
                 return self.message_in_place(&header, length).map(Some);
             }
             self.trace.record(header);
@@ -382,12 +406,11 @@ impl Incoming {
             if self.work > WORK {
                 break;
             }
-            let step = if streaming || self.assembler.is_forgetting() {
-                STREAM_STEP
-            } else if self.assembler.is_inflating() {
-                INFLATE_STEP
-            } else {
-                usize::MAX
+            let step = match (self.assembler.is_inflating(), streaming || self.assembler.is_forgetting()) {
+                (true, true) => STREAM_STEP,
+                (true, false) => INFLATE_STEP,
+                (false, true) => STREAM_PIECE,
+                (false, false) => usize::MAX,
             };
             let count = (expected.min(self.queue.len() as u64) as usize).min(step);
             let piece = &mut self.queue.as_mut_slice()[..count];
