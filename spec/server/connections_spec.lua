@@ -77,6 +77,25 @@ describe("a server's connection", function()
     end
   end)
 
+  it("lingers as long as it has to, whatever other server is collected meanwhile", function()
+    do
+      local other = serving.start {}
+      other:connect "/"
+      other.srv:close { timeout = 0 }
+      till(function() return other.srv:is_closed() end)
+      serving.over()
+    end
+    local s = serving.start { close_timeout = 0.1 }
+    local raw = s:dial()
+    raw:send(upgrade "/")
+    till(function() return s.conns[1] end)
+    luws.wsclose(s.conns[1])
+    for _ = 1, 4 do collectgarbage() end
+    till(function() return s.events[2] end)
+    assert.same({ 1006, "" }, s.events[2])
+    assert.equal(0, s.srv:count())
+  end)
+
   it("has the fields of a client's, and some of its own", function()
     local seen
     local s = serving.start {

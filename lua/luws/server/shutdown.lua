@@ -76,7 +76,9 @@ function shutdown.guard(self)
   local newest = {}
   self.guarded_by = newest
   newest.guard = guard.finaliser(function()
-    if self.guarded_by == newest and not native.not_ours(self.process) then pcall(finish, self) end
+    -- A server that is over is collected at any time, when others still linger.
+    if self.guarded_by ~= newest or self:is_closed() or native.not_ours(self.process) then return end
+    pcall(finish, self)
   end)
 end
 
