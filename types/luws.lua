@@ -343,6 +343,12 @@ function Socket:getfd() end
 ---@return "inet"|"inet6"|nil family
 function Socket:getpeername() end
 
+---The same of our own end.
+---@return string? address
+---@return integer|string port or the error
+---@return "inet"|"inet6"|nil family
+function Socket:getsockname() end
+
 ---Switches a socket option.
 ---@param name "tcp-nodelay"|"keepalive"
 ---@param on boolean

@@ -57,6 +57,7 @@ function connection.new(opening)
     phase = "connecting",
     opening = opening, -- the options as wsopen has read them
     step = nil, -- the next step of opening, if it is not over
+    turn = nil, -- turn(item, now, happened): its turns while it is open, and once it is over, instead of wsreceive's
     session = nil, -- the native session: bytes in, events out
     number = nil, -- identifies the session to the hottest functions
     given = nil, -- the user's options table, as last seen

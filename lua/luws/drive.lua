@@ -161,6 +161,9 @@ end
 
 local function turn_of_closed(item, now)
   local state = item.state
+  local own = state.turn
+  state.turn = nil
+  if own then own(item, now, 0) end
   receive.tell_news(state.conn, state)
   local present = quick.state_of(state.conn)
   if present and present ~= state and present.keeper then drive.enter(present) end -- it comes back
@@ -183,7 +186,7 @@ local function turn(item, now, happened)
   -- An end may be told long before it is read. That of an attempt to connect says nothing about another's.
   if happened >= ENDED and state.wire == state.watched then state.told_end = state.wire end
   if phase == "connecting" or state.plan and connection.is_opening(state) then return turn_of_opening(item, now) end
-  if phase ~= "closed" then return turn_of_open(item, now) end
+  if phase ~= "closed" then return (state.turn or turn_of_open)(item, now, happened) end
   return turn_of_closed(item, now)
 end
 

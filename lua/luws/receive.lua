@@ -355,7 +355,10 @@ end
 --- receive(conn, state, count, more, turn): does what quick.poll has left of a wsreceive. `turn` is true if a turn has
 -- begun, or the handler's error if the turn ended with one.
 function receive.receive(conn, state, count, more, turn)
-  if state.greets then greet(conn, state) end
+  if state.greets then
+    greet(conn, state)
+    if state.turn then return true, 0 end -- others take what comes
+  end
   if state.message then send.check(state, false) end
   if turn and turn ~= true then finished(conn, false, turn) end
   if state.phase == "closed" then

@@ -13,7 +13,7 @@ use super::options::is_true;
 use super::value::{Handle, Reply, Table, Value, failure};
 use super::{Context, Native};
 use crate::net::describe;
-use crate::net::tcp::{self, Dial, Progress, TcpSocket};
+use crate::net::tcp::{self, Address, Dial, Progress, TcpSocket};
 
 /// A socket that may have been closed, or the user's object for it (`conn.socket`), which may have been taken away.
 #[derive(Debug)]
@@ -25,6 +25,11 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(tcp: Rc<TcpSocket>, is_users: bool) -> Self {
         Self { tcp: RefCell::new(Some(tcp)), is_users }
+    }
+
+    /// Takes the socket out, which is closed for everybody else.
+    pub(super) fn take(&self) -> Option<Rc<TcpSocket>> {
+        self.tcp.take()
     }
 
     /// Runs `operation` on the socket, if it is still open.
@@ -48,6 +53,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"dial_hold", dial_hold),
     (c"dial_go_on", dial_go_on),
     (c"dial_untried", dial_untried),
+    // dial_retain(dial, addresses): tries only those in this array
+    (c"dial_retain", dial_retain),
     // dial_descriptors(dial): those of the attempts begun since the last call, as a table; nothing if there are none
     (c"dial_descriptors", dial_descriptors),
     // dial_due(dial): after how many seconds it is to be advanced at the latest; nil for no time
@@ -67,6 +74,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"socket_getfd", socket_getfd),
     // getpeername(): the peer's address, its port, and "inet" or "inet6"; or nil and the error
     (c"socket_getpeername", socket_getpeername),
+    // getsockname(): the same of our own end
+    (c"socket_getsockname", socket_getsockname),
     // setoption(name, on): "tcp-nodelay" and "keepalive"; returns 1, or nil and the error
     (c"socket_setoption", socket_setoption),
     (c"socket_close", socket_close),
@@ -126,6 +135,13 @@ fn dial_untried(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let dial = dial.borrow();
     let addresses = dial.untried().map(|untried| untried.map(|ip| ip.to_string()).collect::<Table>());
     addresses.map(|table| vec![table.into()]).unwrap_or_default()
+}
+
+fn dial_retain(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let [Value::Handle(Handle::Dial(dial)), Value::Table(wanted), ..] = arguments else { return vec![] };
+    let wanted: Vec<_> = wanted.elements().into_iter().filter_map(Value::text).collect();
+    dial.borrow_mut().retain(|address| wanted.iter().any(|text| *text == address.to_string()));
+    vec![]
 }
 
 fn dial_descriptors(_: &Rc<Context>, arguments: &[Value]) -> Reply {
@@ -193,14 +209,23 @@ fn socket_getfd(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 }
 
 fn socket_getpeername(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    match socket(arguments).and_then(|socket| socket.with(TcpSocket::peer)) {
-        Some(Ok(peer)) => {
-            let family = if peer.is_ipv6() { "inet6" } else { "inet" };
-            vec![peer.ip().to_string().into(), peer.port().into(), family.into()]
+    place(arguments, TcpSocket::peer)
+}
+
+/// An address of the socket that is the first argument, and its family.
+fn place(arguments: &[Value], ask: impl FnOnce(&TcpSocket) -> io::Result<Address>) -> Reply {
+    match socket(arguments).and_then(|socket| socket.with(ask)) {
+        Some(Ok(address)) => {
+            let family = if address.is_ipv6() { "inet6" } else { "inet" };
+            vec![address.ip().to_string().into(), address.port().into(), family.into()]
         }
         Some(Err(error)) => failure(describe(&error)),
         None => failure("closed"),
     }
+}
+
+fn socket_getsockname(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    place(arguments, TcpSocket::local)
 }
 
 fn socket_setoption(_: &Rc<Context>, arguments: &[Value]) -> Reply {

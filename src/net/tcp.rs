@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::fcntl_dupfd_cloexec;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::poller::Waker;
 use super::process::Process;
@@ -20,6 +20,9 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Keepalive probes begin after this long without any data.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// The address of an end of a connection.
+pub type Address = SocketAddr;
 
 /// A connection being made: the lookup, then attempts at the name's addresses.
 #[derive(Debug)]
@@ -123,6 +126,11 @@ impl Dial {
     #[must_use]
     pub fn untried(&self) -> Option<impl Iterator<Item = IpAddr>> {
         self.lookup.is_none().then(|| self.untried.iter().map(SocketAddr::ip))
+    }
+
+    /// Tries only those of the addresses that are `wanted`.
+    pub fn retain(&mut self, wanted: impl Fn(IpAddr) -> bool) {
+        self.untried.retain(|address| wanted(address.ip()));
     }
 
     /// The descriptors of the attempts that were begun since the last call. Each becomes writable when it ends.
@@ -247,6 +255,17 @@ impl TcpSocket {
         Self { stream, process: Process::this() }
     }
 
+    /// Connects to a unix domain socket. Never blocks.
+    ///
+    /// # Errors
+    /// `WouldBlock` if too many others wait there; this is to be tried again. And the system's errors.
+    pub fn unix(path: &str) -> io::Result<Self> {
+        let socket = not_standard(Socket::new(Domain::UNIX, Type::STREAM, None)?)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Ok(Self { stream: socket.into(), process: Process::this() })
+    }
+
     /// Reads what there is; `Ok(0)` if the peer has ended its side.
     ///
     /// # Errors
@@ -315,8 +334,16 @@ impl TcpSocket {
     ///
     /// # Errors
     /// Returns the system's errors.
-    pub fn peer(&self) -> io::Result<SocketAddr> {
+    pub fn peer(&self) -> io::Result<Address> {
         self.stream.peer_addr()
+    }
+
+    /// Our own address.
+    ///
+    /// # Errors
+    /// Returns the system's errors.
+    pub fn local(&self) -> io::Result<Address> {
+        self.stream.local_addr()
     }
 
     /// The descriptor's number, for an event loop.

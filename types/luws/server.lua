@@ -27,6 +27,15 @@ seconds and may be fractions, sizes are in bytes. spec/types_spec.lua compares t
 ---@class luws.AcceptOptions
 ---@field subprotocol? string one of those that are offered
 ---@field headers? table<string, string|number|(string|number)[]> of the response
+---@field on_fail? fun() it does not become a connection that on_open is told of
+
+---A request that the server itself has refused.
+---@class luws.Refusal
+---@field remote? string the client's address
+---@field remote_port? integer
+---@field target? string nil: the request could not be read
+---@field status? integer nil: there is none, or it was answered before it was complete
+---@field why string
 
 ---A request, as on_request is given it.
 ---@class luws.Request
@@ -42,6 +51,7 @@ seconds and may be fractions, sizes are in bytes. spec/types_spec.lua compares t
 ---@field body? string
 ---@field remote? string the client's address; nil for a unix domain socket
 ---@field remote_port? integer
+---@field socket luws.Socket the client's, as conn.socket
 ---@field tls? luws.TlsInfo
 local request = {}
 
@@ -50,6 +60,11 @@ local request = {}
 ---@return true? ok
 ---@return string? message "the request is over"
 function request:accept(options) end
+
+---Within on_request: why this cannot become a WebSocket.
+---@return integer? status nil: it can
+---@return string? why
+function request:problem() end
 
 ---Answers a request that was left for later.
 ---@param response luws.ServerResponse
@@ -88,6 +103,7 @@ function request:refuse(response) end
 ---@class luws.ServerOptions: luws.Place, luws.Handlers
 ---@field listeners? luws.Place[]
 ---@field max_connections? integer default: 10000
+---@field on_refuse? fun(refusal: luws.Refusal)
 ---@field trusted_proxies? string|string[]
 ---@field max_payload_size? integer default: 1048576
 ---@field max_buffered? integer default: 1048576

@@ -53,6 +53,16 @@ local function abort(state, request)
   if not ok then log.handler_failed("on_abort of a server raised an error", err) end
 end
 
+--- give_up(state): a request that was accepted later does not become a WebSocket after all, or not one that on_open is
+-- told of.
+function exchange.give_up(state)
+  local on_fail = state.exchange.on_fail
+  state.exchange.on_fail = nil
+  if not on_fail then return end
+  local ok, err = guard.free(on_fail)
+  if not ok then log.handler_failed("the on_fail of a request raised an error", err) end
+end
+
 --- finish(state, why): ends a connection that has not become a WebSocket. What is queued has been sent; what the peer
 -- still sends is read for a while, for unread bytes would destroy the response on its way.
 local function finish(state, why)
@@ -67,6 +77,7 @@ end
 local function answer(state, response)
   local ex = state.exchange
   local request, owner = ex.request, state.owner
+  exchange.give_up(state)
   local status, headers, body = responses.prepare(response)
   if not status then
     log.error("the response to a request for %s is not valid: %s", log.bytes(request.target), headers)
@@ -82,7 +93,7 @@ local function answer(state, response)
     finish(state, goes_on)
     return
   end
-  if response.is_refusal then owner:refused() end
+  if response.is_refusal then owner:refused(ex.place, request, status, (body:gsub("\n$", ""))) end
   if file and is_head then file:close() else ex.file, ex.left = file or nil, length end
   ex.stage, ex.goes_on, ex.request = "answering", goes_on, nil
   state.deadline = math.huge -- the peer has to take it (stuck)
@@ -145,17 +156,24 @@ local function added(state, handlers, given)
   refuse(state, 500, "internal server error")
 end
 
+--- problem(state): returns nil if the request may become a WebSocket; otherwise the status with which it is refused,
+-- and why.
+local function problem(state)
+  local ex, owner = state.exchange, state.owner
+  local origins, origin = ex.handlers.origins, ex.request.origin
+  local status, text = native.upgrade_problem(state.session)
+  if status then return status, text end
+  if origins and not (origin and lists(origins, origin:lower())) then return 403, "this origin may not connect" end
+  if not owner:has_room() then return 503, "too many connections" end
+end
+
 --- upgrade(state, given): opens the WebSocket that a request asks for, or refuses it. `given` are options of
 -- request:accept.
 local function upgrade(state, given)
   local ex, owner, session = state.exchange, state.owner, state.session
   local request, handlers = ex.request, ex.handlers
-  local status, text = native.upgrade_problem(session)
+  local status, text = problem(state)
   if status then return refuse(state, status, text) end
-  if handlers.origins and not (request.origin and lists(handlers.origins, request.origin:lower())) then
-    return refuse(state, 403, "this origin may not connect")
-  end
-  if not owner:has_room() then return refuse(state, 503, "too many connections") end
   local subprotocol, is_refused = chosen(state, handlers, given)
   if is_refused then return end
   if subprotocol ~= nil and not lists(request.subprotocols, tostring(subprotocol)) then
@@ -188,7 +206,8 @@ local function wait_for_answer(state)
     return function(given)
       if ex.request ~= request or state.phase ~= "connecting" or ex.decided then return nil, "the request is over" end
       ex.decided = function() f(state, given) end
-      request.answer = nil
+      ex.on_fail = f == upgrade and given.on_fail or nil
+      request.answer, request.asked = nil, nil
       if state.item then state.item:notice() end
       return true
     end
@@ -202,9 +221,11 @@ local function ask(state)
   local request = ex.request
   local on_request = ex.handlers.on_request
   if not on_request then return go_on(state, nil) end
+  request.asked = function() return problem(state) end
   local ok, response = called(state, "on_request", on_request, request)
+  if ok and response == exchange.LATER then return wait_for_answer(state) end
+  request.asked = nil
   if not ok then return end
-  if response == exchange.LATER then return wait_for_answer(state) end
   go_on(state, response)
 end
 
@@ -241,7 +262,7 @@ local function next_event(state)
     ask(state)
   else -- it cannot be read, or TLS has failed; the engine has queued the answer
     native.done(state.session)
-    state.owner:refused()
+    state.owner:refused(ex.place, ex.request, nil, data)
     ex.stage, ex.goes_on, ex.why = "answering", false, data
     state.deadline = math.huge
     abort(state, ex.request)
@@ -350,7 +371,7 @@ end
 function exchange.begin(state, place)
   state.exchange = {
     place = place, stage = "head", has_begun = false, count = 0, request = nil, handlers = nil, ends = false,
-    decided = nil, goes_on = true, file = nil, left = 0, why = nil, subprotocol = nil,
+    decided = nil, on_fail = nil, goes_on = true, file = nil, left = 0, why = nil, subprotocol = nil,
   }
   state.step = exchange.step
   state.deadline = clock.now() + state.opening.upgrade_timeout

@@ -148,6 +148,7 @@ local server_rows = {
   { "listeners", nil, options.of_type("table") }, -- an array of places, instead of one
   { "max_connections", 10000, options.whole(1) },
   { "slow", "close", slow }, -- what becomes of a member of a room that does not take what is sent
+  { "on_refuse", nil, OPTIONAL }, -- on_refuse(refusal): a request was refused by the server itself
   { "trusted_proxies", nil, list_of("address") }, -- whose X-Forwarded-For is believed; "unix" for all unix sockets
 }
 

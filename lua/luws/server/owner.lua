@@ -98,7 +98,18 @@ function Owner:is_closing() return self.closing end
 --- is_gone(): returns whether nothing is left of any connection.
 function Owner:is_gone() return next(self.alive) == nil end
 
-function Owner:refused() self.refused_count = self.refused_count + 1 end
+--- refused(place, request, status, why): a request was refused; without one (nil) it could not be read. There is no
+-- status if it was the engine that has answered, or TLS has failed.
+function Owner:refused(place, request, status, why)
+  self.refused_count = self.refused_count + 1
+  local on_refuse = self.own.on_refuse
+  if not on_refuse then return end
+  local refusal = {
+    remote = place.address, remote_port = place.port, target = request and request.target, status = status, why = why,
+  }
+  local ok, err = guard.free(on_refuse, refusal)
+  if not ok then log.handler_failed("the on_refuse of a server raised an error", err) end
+end
 
 --- add_route(prefix, handlers): these handlers are asked about requests whose path begins with the prefix.
 function Owner:add_route(prefix, handlers)
@@ -142,7 +153,7 @@ function Owner:opened(state)
   conn.subprotocol = ex.subprotocol
   self.open[conn], self.open_count = true, self.open_count + 1
   self.rooms:enter(conn, state)
-  state.exchange = { handlers = ex.handlers } -- the rest was for the requests
+  state.exchange = { handlers = ex.handlers, on_fail = ex.on_fail } -- the rest was for the requests
   native.set_driven(state.number, true)
   state.greets = true
   connection.write(state)
@@ -165,6 +176,7 @@ end
 -- `is_gone`: nothing is left of it.
 function Owner:closed(state, is_gone)
   local conn, lingering = state.conn, state.lingering
+  if not state.was_greeted then exchange.give_up(state) end
   if conn then self.rooms:exit(conn, state) end
   local is_told = is_gone or not lingering or lingering.answered
   if conn and self.open[conn] and is_told then tell_closed(self, state, conn) end

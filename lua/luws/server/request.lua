@@ -30,7 +30,7 @@ function Request:__index(key)
 end
 
 --- accept([options]): goes on with a request that on_request has left for later, as if that had returned nil. Options:
--- subprotocol, headers. Returns true; or nil and why not.
+-- subprotocol, headers, on_fail (called if it does not become a WebSocket after all). Returns true; or nil and why not.
 function Request:accept(given)
   if not self.answer then return nil, "the request is over" end
   return self.answer.accept(given or {})
@@ -40,6 +40,13 @@ end
 function Request:refuse(response)
   if not self.answer then return nil, "the request is over" end
   return self.answer.respond(response)
+end
+
+--- problem(): on_request may ask why accept would not open a WebSocket for this request. Returns nil, or a status and
+-- the reason.
+function Request:problem()
+  if not self.asked then return 400, "the request is over" end
+  return self.asked()
 end
 
 --- Returns path, query (or nil) of a request's target (RFC 9112 section 3.2).
@@ -76,7 +83,7 @@ function request.new(state, place, trusted)
   return setmetatable({
     method = method, target = target, path = path, query = query, http = "1.1", headers = headers,
     remote = remote, remote_port = port, tls = place.secure and native.peer(state.session) or nil,
-    subprotocols = subprotocols, origin = headers.origin, body = nil, answer = nil,
+    subprotocols = subprotocols, origin = headers.origin, body = nil, socket = state.socket, answer = nil, asked = nil,
   }, Request), ends
 end
 
