@@ -8,7 +8,7 @@ local world = require "spec.support.world"
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/types_spec%.lua$"
 
 local PATHS = {
-  "types/luws.lua", "types/luws/cookies.lua", "types/luws/engineio.lua", "types/luws/http.lua",
+  "types/luws.lua", "types/luws/bridge.lua", "types/luws/cookies.lua", "types/luws/engineio.lua", "types/luws/http.lua",
   "types/luws/json.lua", "types/luws/mock.lua", "types/luws/reactor.lua", "types/luws/record.lua",
   "types/luws/server.lua", "types/luws/socketio.lua", "types/luws/websocket.lua",
 }
@@ -251,7 +251,7 @@ describe("the annotations in types", function()
     for name in assert(source:match "return setmetatable%({\n(.-)\n  }, Request%)"):gmatch "([%a_]+) = " do
       given[name] = true
     end
-    given.answer = nil
+    given.answer, given.asked = nil, nil
     assert.same(sorted_keys(given), sorted_keys(types["luws.Request"].fields))
     for name in pairs(types["luws.Request"].functions) do
       assert.is_truthy(source:find("function Request:" .. name .. "(", 1, true), name)
@@ -259,6 +259,20 @@ describe("the annotations in types", function()
     for _, name in ipairs(sorted_keys(types["luws.ServedConnection"].fields)) do
       assert.is_truthy(text_of "lua/luws/server/owner.lua":find("conn." .. name, 1, true), name)
     end
+  end)
+
+  it("have the functions of luws.bridge, of what it makes, and the options", function()
+    local bridge = require "luws.bridge"
+    assert.same(sorted_keys(bridge), sorted_keys(types["luws.bridge"].functions))
+    local made = assert(bridge.listen { listen = "127.0.0.1", port = 0, log = print, log_level = "error" })
+    assert.same(sorted_keys(getmetatable(made).__index), sorted_keys(types["luws.Bridge"].functions))
+    assert.same(sorted_keys(made:stats()), sorted_keys(types["luws.BridgeStats"].fields))
+    made:close()
+    local options, rows = w.import "bridge/options", {}
+    for _, list in ipairs { options.CORE, options.LUA, options.BACKENDS.defaultpeer, options.BACKENDS.file } do
+      for _, row in ipairs(list) do rows[options.key(row)] = true end
+    end
+    assert.same(sorted_keys(rows), sorted_keys(types["luws.BridgeOptions"].fields))
   end)
 
   it("have the functions of luws.http, its own options, and the fields of responses", function()

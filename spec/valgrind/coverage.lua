@@ -5,7 +5,8 @@
 local luws = require "luws"
 -- The other modules, by the name of each after "luws.".
 local MODULES = {
-  cookies = require "luws.cookies", engineio = require "luws.engineio", http = require "luws.http",
+  bridge = require "luws.bridge", cookies = require "luws.cookies", engineio = require "luws.engineio",
+  http = require "luws.http",
   json = require "luws.json", mock = require "luws.mock", reactor = require "luws.reactor",
   record = require "luws.record", server = require "luws.server", socketio = require "luws.socketio",
   websocket = require "luws.websocket",
@@ -61,6 +62,9 @@ function coverage.missing()
   local all = {}
   for name, value in pairs(luws) do if type(value) == "function" then all["luws." .. name] = true end end
   for name in io.open("types/luws/cookies.lua"):read("*a"):gmatch "function jar:(%w+)" do all["jar." .. name] = true end
+  for name in io.open("types/luws/bridge.lua"):read("*a"):gmatch "function bridge:([%w_]+)" do
+    all["bridge." .. name] = true
+  end
   for name in io.open("types/luws/server.lua"):read("*a"):gmatch "function server:([%w_]+)" do
     all["srv." .. name] = true
   end

@@ -49,6 +49,7 @@ play("Socket.IO", require "spec.valgrind.socketio")
 play("worlds without a network", require "spec.valgrind.mock")
 play("recordings", require "spec.valgrind.record")
 play("servers", require "spec.valgrind.server")
+play("bridges", require "spec.valgrind.bridge")
 play("wrong arguments", require "spec.valgrind.arguments")
 
 luup.left = require "spec.valgrind.left" () -- luacheck: ignore (alive until the Lua state is closed)

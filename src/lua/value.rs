@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::listener::LuaListener;
 use super::poller::LuaPoller;
 use super::raw::SignalWatch;
+use super::relay::LuaRelay;
 use super::room::Room;
 use super::session::LuaSession;
 use super::socket::Socket;
@@ -32,6 +33,7 @@ pub(super) enum Handle {
     Signal(Rc<RefCell<Option<SignalWatch>>>),
     Room(Rc<RefCell<Room>>),
     Traffic(Rc<Traffic>),
+    Relay(Rc<RefCell<LuaRelay>>),
     /// A virtual clock: the time it shows, in seconds.
     Clock(Rc<Cell<f64>>),
 }

@@ -2,6 +2,7 @@
 //! WebSocket.
 
 pub mod console;
+pub mod datagram;
 pub mod listen;
 pub mod pipe;
 pub mod poller;

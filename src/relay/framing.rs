@@ -94,6 +94,12 @@ impl Framer {
         Some((sort.opcode(b""), b""))
     }
 
+    /// The first bytes of what is held, as a message: for an owner who has found one there. A text that is not UTF-8 is
+    /// binary.
+    pub fn take(&mut self, length: usize, is_text: bool) -> Message<'_> {
+        self.lend(length, if is_text { Sort::ByContent } else { Sort::Binary })
+    }
+
     /// Lends the first bytes of what is held as a message.
     fn lend(&mut self, length: usize, sort: Sort) -> Message<'_> {
         self.release();

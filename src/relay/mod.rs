@@ -5,6 +5,7 @@ mod config;
 mod error;
 pub mod framing;
 mod json;
+pub mod peer;
 mod rule;
 
 pub use error::FramingError;

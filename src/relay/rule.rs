@@ -37,6 +37,8 @@ pub enum Rule {
     Dynamic { offset: usize, extra: i64, endian: Endian },
     /// One JSON value.
     Json,
+    /// What the owner says, who looks at what is held.
+    Owners,
 }
 
 /// What a rule has found at the front of the bytes.
@@ -84,6 +86,7 @@ impl Rule {
                 }
                 Scanned::Value(_) | Scanned::NotJson => Found::AsMuchAsThereIs(Sort::Binary),
             },
+            Self::Owners => Found::Nothing,
         })
     }
 
@@ -92,7 +95,7 @@ impl Rule {
         match self {
             Self::AtOnce(sort) | Self::Separator(_, sort) => *sort,
             Self::Json if scanner.is_number() => Sort::Text,
-            Self::Fixed(_) | Self::Dynamic { .. } | Self::Json => Sort::Binary,
+            Self::Fixed(_) | Self::Dynamic { .. } | Self::Json | Self::Owners => Sort::Binary,
         }
     }
 }

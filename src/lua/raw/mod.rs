@@ -81,6 +81,7 @@ modules! {
     luaopen_luws => c"luws",
     luaopen_luws_engineio => c"engineio",
     luaopen_luws_http => c"http",
+    luaopen_luws_bridge => c"bridge",
     luaopen_luws_json => c"json",
     luaopen_luws_mock => c"mock",
     luaopen_luws_reactor => c"reactor",
@@ -151,6 +152,7 @@ unsafe fn load_driver(state: *mut State) {
         for (method, name) in [
             (c"getfd", c"socket_getfd"),
             (c"getpeername", c"socket_getpeername"),
+            (c"getsockname", c"socket_getsockname"),
             (c"setoption", c"socket_setoption"),
             (c"close", c"socket_close"),
         ] {

@@ -96,6 +96,14 @@ impl Shared {
         session.give_back_output(&mut self.spare);
     }
 
+    /// The storage for received bytes and for bytes to be sent, which a relay's peer borrows as well.
+    pub(in crate::lua) fn queues(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
+        if self.spare.input.is_empty() {
+            self.spare.input = memory::zeros(INPUT).unwrap_or_default();
+        }
+        (&mut self.spare.input, &mut self.spare.output)
+    }
+
     /// Frees storage that has not been used for a while; `now` is the coarse clock's time.
     pub(super) fn tidy(&mut self, now: f64) {
         self.polls = 0;

@@ -1,0 +1,91 @@
+--[[
+The module luws.bridge: connects WebSocket clients with servers of TCP, UDP and unix domain sockets, as websocksy does;
+or, in reverse, clients of TCP with a WebSocket server. Checks its options (bridge/settings); the work is done in
+bridge/clients or bridge/reverse.
+--]]
+
+local _, import = ...
+local clients, reactor, reverse, settings = import("bridge/clients"), import("reactor").public,
+  import("bridge/reverse"), import("bridge/settings")
+
+local public = {}
+
+-- How long the clients have to answer when the bridge is closed, in seconds.
+local PATIENCE = 5
+
+local Bridge = {}
+local meta = { __index = Bridge }
+
+--- listen(options): begins to take clients, in the turns of the reactor. Returns the bridge; or nil and what is wrong.
+function public.listen(given)
+  local read, wrong = settings.read(given)
+  if not read then return nil, wrong end
+  local side
+  side, wrong = (read.reverse and reverse or clients).listen(read)
+  if not side then return nil, wrong end
+  for _, where in ipairs(side:addresses()) do read.log:listening(where) end
+  return setmetatable({ side = side, log = read.log, is_closing = false }, meta)
+end
+
+--- run(options): listens until a signal comes (INT or TERM), and closes all connections; HUP reads certificates again.
+-- Returns true; or nil and what is wrong.
+function public.run(given)
+  local bridge, wrong = public.listen(given)
+  if not bridge then return nil, wrong end
+  return bridge:run()
+end
+
+--- step([seconds]): one turn of everything that the reactor drives, this bridge included. Returns how much was done; or
+-- nil and "closed" once nothing is left of the bridge.
+function Bridge:step(seconds)
+  if self:is_closed() then return nil, "closed" end
+  return reactor.step(seconds)
+end
+
+--- run(): steps until a signal has closed the bridge, and nothing is left of it. Returns true; or nil and why signals
+-- cannot be watched.
+function Bridge:run()
+  local function reload()
+    local ok, wrong = self.side:reload()
+    if not ok then self.log:error("the certificates cannot be read again: %s", wrong) end
+  end
+  local watches, why = {}, nil
+  for name, f in pairs { INT = function() self:close() end, TERM = function() self:close() end, HUP = reload } do
+    local ok, watch = pcall(reactor.watch_signal, name, f)
+    if ok then watches[#watches + 1] = watch else why = watch end
+  end
+  local ok, err = true, nil
+  if not why then
+    ok, err = pcall(function()
+      while not self:is_closed() do reactor.step() end
+    end)
+  end
+  for _, watch in ipairs(watches) do watch:cancel() end
+  if not ok then error(err, 0) end
+  if why then
+    self:close()
+    return nil, why
+  end
+  return true
+end
+
+--- close(): takes nobody any more, and closes all connections with code 1001. Steps do the rest, for 5 seconds at most.
+function Bridge:close()
+  if self.is_closing then return end
+  self.is_closing = true
+  self.side:close(PATIENCE)
+end
+
+--- is_closed(): returns whether nothing is left of the bridge.
+function Bridge:is_closed() return self.side:is_closed() end
+
+--- address(): returns host and port of the first listener; or its path. Nothing once the bridge is closed.
+function Bridge:address() return self.side:address() end
+
+--- addresses(): returns an array of all places where it listens, as URLs.
+function Bridge:addresses() return self.side:addresses() end
+
+--- stats(): returns a table with connections (that are open), total, refused, bytes_in and bytes_out.
+function Bridge:stats() return self.side:stats() end
+
+return { public = public }

@@ -1,0 +1,223 @@
+--[[
+The bridge's clients: takes their requests by luws.server, asks the backend who their peers are, connects to those, and
+joins both. Says what is told to the log.
+--]]
+
+local _, import = ...
+local address, guard, json, peers, relays = import("bridge/address"), import("guard"), import("json").public,
+  import("bridge/peers"), import("bridge/relay")
+local clock, server = import("clock"), import("server").public
+
+local clients = {}
+
+-- What the client is told; the log says more.
+local TEXTS = {
+  [403] = "the peer is not allowed", [404] = "there is no peer for this request", [500] = "internal server error",
+  [502] = "the peer cannot be reached", [503] = "too many connections", [504] = "the peer cannot be reached in time",
+}
+
+local Clients = {}
+Clients.__index = Clients
+
+--- shown(host, port): returns the address of a client as text; nil for one of a unix domain socket.
+local function shown(host, port)
+  if not host then return nil end
+  return ("%s:%s"):format(host:find(":", 1, true) and "[" .. host .. "]" or host, port or "?")
+end
+
+local function client_of(request) return shown(request.remote, request.remote_port) end
+
+--- refusal(self, request, status, why): notes that a request is refused. Returns the response.
+local function refusal(self, request, status, why)
+  self.refused = self.refused + 1
+  self.settings.log:refused(client_of(request), request.target, status, why)
+  return { status = status, body = (TEXTS[status] or "refused") .. "\n", is_last = true }
+end
+
+--- status_of(self): returns the response that tells how the bridge does.
+local function status_of(self)
+  local body = json.encode(self:stats())
+  return { body = body .. "\n", headers = { ["Content-Type"] = "application/json", ["Cache-Control"] = "no-store" } }
+end
+
+--- preface(self, request): returns the line that tells a peer who the client is (the PROXY protocol, version 1), if
+-- that is wanted.
+local function preface(self, request)
+  if not self.settings.proxy_protocol then return nil end
+  local host, port = request.socket:getsockname()
+  local is_known = host and request.remote and request.remote_port
+  if not is_known then return "PROXY UNKNOWN\r\n" end
+  -- The server's address may be an IPv4 one in the form of IPv6.
+  host = host:match "^::ffff:(%d+%.%d+%.%d+%.%d+)$" or host
+  local family = request.remote:find(":", 1, true) and "TCP6" or "TCP4"
+  return ("PROXY %s %s %s %d %d\r\n"):format(family, request.remote, host, request.remote_port, port)
+end
+
+--- options_of(self, found, request): returns the options of the native function relay_stream for a peer that a backend
+-- has found.
+local function options_of(self, found, request)
+  local read = self.settings
+  return {
+    framing = found.framing.name and found.framing or nil, max_segment = read.max_segment,
+    max_message = read.max_message, buffer = read.buffer, preface = preface(self, request),
+  }
+end
+
+--- accept(self, request, found, peer): goes on with a request whose peer is there.
+local function accept(self, request, found, peer)
+  local pending = { peer = peer, found = found }
+  local function give_up()
+    if self.accepted[request] ~= pending then return end
+    self.accepted[request] = nil
+    peer:close()
+  end
+  self.accepted[request] = pending
+  local ok = request:accept { subprotocol = found.subprotocol, on_fail = give_up }
+  if not ok then give_up() end
+end
+
+--- on_request(self, request): decides about a request.
+local function on_request(self, request)
+  local read = self.settings
+  local response, why = read.access:refusal(request)
+  if response then
+    refusal(self, request, response.status, why)
+    response.is_last = true
+    return response
+  end
+  if read.status == request.path then return status_of(self) end
+  if request:problem() then return nil end -- the server refuses it
+  if self.server:count() + self.connecting >= read.max_connections then
+    return refusal(self, request, 503, "too many connections")
+  end
+  local ok, found, status, wrong = guard.free(read.backend, request)
+  if not ok then return refusal(self, request, 500, "the backend raised an error: " .. tostring(found)) end
+  if not found then return refusal(self, request, status or 404, wrong or "the backend has no peer for it") end
+  local function allows(...) return read.access:allows(...) end
+  local function done(peer, failed, reason)
+    self:forget(request)
+    if peer then return accept(self, request, found, peer) end
+    reason = ("%s: %s"):format(address.text(found.address), reason)
+    request:refuse(refusal(self, request, failed, reason))
+  end
+  self.connecting = self.connecting + 1
+  self.attempts[request] =
+    peers.connect(found.address, allows, options_of(self, found, request), read.connect_timeout, done)
+  return server.later
+end
+
+--- forget(request): the peer for a request is not being connected to any more. Returns the attempt, if there was one.
+function Clients:forget(request)
+  local attempt = self.attempts[request]
+  if not attempt then return nil end
+  self.attempts[request], self.connecting = nil, self.connecting - 1
+  return attempt
+end
+
+--- on_abort(self, request): the client has gone before the peer was there.
+local function on_abort(self, request)
+  local attempt = self:forget(request)
+  if not attempt then return end
+  attempt:close()
+  refusal(self, request, 0, "the client has gone")
+end
+
+local function on_open(self, conn, request)
+  local pending = self.accepted[request]
+  self.accepted[request] = nil
+  local found, read = pending.found, self.settings
+  local record = {
+    client = client_of(request), endpoint = request.target, peer = address.text(found.address),
+    subprotocol = conn.subprotocol, begun = clock.now(),
+  }
+  self.total = self.total + 1
+  self.records[conn] = record
+  record.relay = self.relays:join(conn, pending.peer, found.framing)
+  read.log:opened(record)
+end
+
+local function on_close(self, conn, code)
+  local record = self.records[conn]
+  self.records[conn] = nil
+  if not record then return end
+  local relay = record.relay
+  relay:leave()
+  record.bytes_in, record.bytes_out = relay:counts()
+  record.code, record.why = conn.close_code_sent or code, relay.why
+  record.seconds = clock.now() - record.begun
+  self.bytes_in, self.bytes_out = self.bytes_in + record.bytes_in, self.bytes_out + record.bytes_out
+  self.settings.log:closed(record)
+end
+
+--- stats(): returns how many WebSockets are open and have been, how many requests were refused, and the bytes of data
+-- from the clients and to them.
+function Clients:stats()
+  local bytes_in, bytes_out = self.bytes_in, self.bytes_out
+  for _, record in pairs(self.records) do
+    local from, to = record.relay:counts()
+    bytes_in, bytes_out = bytes_in + from, bytes_out + to
+  end
+  return {
+    connections = self.server:count(), total = self.total, refused = self.refused, bytes_in = bytes_in,
+    bytes_out = bytes_out,
+  }
+end
+
+--- addresses(): returns where it listens, as URLs.
+function Clients:addresses()
+  local found, scheme = {}, self.settings.tls_cert and "wss" or "ws"
+  for i, place in ipairs(self.server:addresses()) do
+    found[i] = place.path and "unix://" .. place.path or ("%s://%s"):format(scheme, shown(place.host, place.port))
+  end
+  return found
+end
+
+--- address(): returns host and port of the first listener, or its path.
+function Clients:address() return self.server:address() end
+
+--- reload(): reads the certificates again. Returns true; or nil and why not.
+function Clients:reload() return self.server:reload() end
+
+--- close(seconds): takes nobody any more, and closes all connections with code 1001.
+function Clients:close(seconds)
+  self.server:close { code = 1001, timeout = seconds }
+  for _, attempt in pairs(self.attempts) do attempt:close() end
+  self.attempts, self.connecting = {}, 0
+  self.relays:close(seconds)
+end
+
+--- is_closed(): returns whether nothing is left.
+function Clients:is_closed() return self.server:is_closed() and self.relays:is_empty() end
+
+--- listen(settings): begins to take clients. Returns an object; or nil and why it cannot listen.
+function clients.listen(read)
+  local self = setmetatable({
+    settings = read, server = nil, total = 0, refused = 0, bytes_in = 0, bytes_out = 0,
+    attempts = {}, connecting = 0, -- peers that are being connected to, by the requests
+    accepted = {}, -- requests whose peers are there, until they are WebSockets
+    records = {}, -- what is known of the connections that are open
+    relays = relays.set(read),
+  }, Clients)
+  local given = {
+    listeners = read.places, methods = { "GET" }, max_connections = read.max_connections,
+    max_payload_size = read.max_message, max_buffered = 0, deflate = read.compress,
+    upgrade_timeout = read.handshake_timeout, answer_timeout = read.connect_timeout + 1,
+    ping_interval = read.ping, ping_timeout = read.pong_timeout,
+    on_request = function(request) return on_request(self, request) end,
+    on_abort = function(request) on_abort(self, request) end,
+    on_open = function(conn, request) on_open(self, conn, request) end,
+    on_close = function(conn, code) on_close(self, conn, code) end,
+    on_refuse = function(refused)
+      self.refused = self.refused + 1
+      local client, target = shown(refused.remote, refused.remote_port), refused.target or "-"
+      read.log:refused(client, target, refused.status or 0, refused.why)
+    end,
+  }
+  for name, value in pairs(read.tls) do given[name] = value end
+  local made, why = server.listen(given)
+  if not made then return nil, why end
+  self.server = made
+  return self
+end
+
+return clients

@@ -1,0 +1,153 @@
+--[[
+The bridge's other direction: takes clients of TCP (or of unix domain sockets), connects for each to a WebSocket server,
+and joins both.
+--]]
+
+local _, import = ...
+local clock, listeners, luws, peers, quick = import("clock"), import("server/listeners"), import("luws"),
+  import("bridge/peers"), import("quick")
+local close, relays = import("close"), import("bridge/relay")
+
+local reverse = {}
+
+local Reverse = {}
+Reverse.__index = Reverse
+
+local function shown(host, port)
+  if not host then return nil end
+  return ("%s:%d"):format(host:find(":", 1, true) and "[" .. host .. "]" or host, port)
+end
+
+--- finish(self, client, code): a client is gone.
+local function finish(self, client, code)
+  if not self.clients[client] then return end
+  self.clients[client], self.count = nil, self.count - 1
+  local relay = client.relay
+  if not relay then
+    self.refused = self.refused + 1
+    client.link:close()
+    self.settings.log:refused(client.client, self.settings.target.url, 502, client.why or "closed")
+    return
+  end
+  relay:leave()
+  client.bytes_in, client.bytes_out = relay:counts()
+  client.code, client.why, client.seconds = code, relay.why, clock.now() - client.begun
+  self.bytes_in, self.bytes_out = self.bytes_in + client.bytes_in, self.bytes_out + client.bytes_out
+  self.settings.log:closed(client)
+end
+
+local function opened(self, client, conn)
+  local read = self.settings
+  client.subprotocol = conn.subprotocol
+  self.total = self.total + 1
+  client.relay = self.relays:join(conn, client.link, read.target.framing)
+  read.log:opened(client)
+end
+
+--- accept(self, socket, host, port): takes a client, and connects to the server for it.
+local function accept(self, socket, host, port)
+  local read, target = self.settings, self.settings.target
+  local peer, wrong = peers.adopt(socket, {
+    framing = target.framing.name and target.framing or nil, max_segment = read.max_segment,
+    max_message = read.max_message, buffer = read.buffer,
+  })
+  if not peer then
+    read.log:error("a client cannot be taken: %s", wrong)
+    return
+  end
+  local client = {
+    link = peer, client = shown(host, port), endpoint = "-", peer = target.url, begun = clock.now(),
+  }
+  self.clients[client], self.count = true, self.count + 1
+  local conn
+  conn, wrong = luws.wsopen(target.url, function(_, _, why) client.why = why end, {
+    wait = false, subprotocols = target.subprotocol, ssl_verify = "peer", max_payload_size = read.max_message,
+    max_buffered = 0, connect_timeout = read.connect_timeout, upgrade_timeout = read.handshake_timeout,
+    deflate = read.compress, ping_interval = read.ping, ping_timeout = read.pong_timeout,
+    open_handler = function(opened_one) opened(self, client, opened_one) end,
+    close_handler = function(ended) finish(self, client, ended.close_code_sent or ended.close_code or 1006) end,
+  })
+  client.conn = conn
+  if conn then return end
+  client.why = wrong
+  finish(self, client)
+end
+
+--- stats(): as those of bridge/clients.
+function Reverse:stats()
+  local bytes_in, bytes_out, open = self.bytes_in, self.bytes_out, 0
+  for client in pairs(self.clients) do
+    if client.relay then
+      local from, to = client.relay:counts()
+      bytes_in, bytes_out, open = bytes_in + from, bytes_out + to, open + 1
+    end
+  end
+  return {
+    connections = open, total = self.total, refused = self.refused, bytes_in = bytes_in, bytes_out = bytes_out,
+  }
+end
+
+--- addresses(): returns where it listens, as URLs.
+function Reverse:addresses()
+  local found = {}
+  for i, one in ipairs(self.listeners) do
+    found[i] = one.path and "unix://" .. one.path or "tcp://" .. shown(one.host, one.port)
+  end
+  return found
+end
+
+--- address(): returns host and port of the first listener, or its path.
+function Reverse:address()
+  local first = self.listeners[1]
+  if not first:is_open() then return nil end
+  if first.path then return first.path end
+  return first.host, first.port
+end
+
+--- reload(): there are no certificates.
+function Reverse.reload() return true end
+
+--- close(seconds): takes nobody any more, and closes all connections with code 1001.
+function Reverse:close(seconds)
+  self.is_closing = true
+  for _, one in ipairs(self.listeners) do one:close() end
+  local left = {}
+  for client in pairs(self.clients) do left[#left + 1] = client end
+  for _, client in ipairs(left) do
+    local state = quick.state_of(client.conn)
+    if client.relay and state.phase ~= "closed" then
+      close.close(state, 1001, "", "closed")
+    elseif not client.relay then
+      luws.wsclose(client.conn)
+      finish(self, client)
+    end
+  end
+  self.relays:close(seconds)
+end
+
+--- is_closed(): returns whether nothing is left.
+function Reverse:is_closed() return self.is_closing and next(self.clients) == nil and self.relays:is_empty() end
+
+--- listen(settings): begins to take clients. Returns an object; or nil and why it cannot listen.
+function reverse.listen(read)
+  for _, place in ipairs(read.places) do place.backlog = place.backlog or 1024 end
+  local all, why = listeners.open(read.places)
+  if not all then return nil, why end
+  local self = setmetatable({
+    settings = read, listeners = all, total = 0, refused = 0, bytes_in = 0, bytes_out = 0, is_closing = false,
+    clients = {}, count = 0, -- records of those that are connected, or being connected
+    relays = relays.set(read),
+  }, Reverse)
+  for _, one in ipairs(all) do
+    local ok
+    ok, why = one:begin(function() return self.count < read.max_connections end,
+      function(...) accept(self, ...) end)
+    if not ok then
+      for _, other in ipairs(all) do other:close() end
+      return nil, "the reactor cannot watch a listener: " .. why
+    end
+  end
+  return self
+end
+
+return reverse

@@ -1,0 +1,68 @@
+-- The bridge's other direction: clients of TCP, a server of WebSocket.
+
+local bridging = require "spec.support.bridging"
+local luws = require "luws"
+local serving = require "spec.support.serving"
+local socket = require "socket"
+
+local till, read = bridging.till, bridging.read
+
+after_each(bridging.over)
+
+--- started(handlers, more): returns a bridge to a new server, and that.
+local function started(handlers, more)
+  local s = serving.start(handlers)
+  local options = { reverse = true, url = ("ws://127.0.0.1:%d/path"):format(s.port) }
+  for name, value in pairs(more or {}) do options[name] = value end
+  return bridging.start(options), s
+end
+
+describe("a bridge in reverse", function()
+  it("passes the bytes of its clients on as messages, and messages as bytes", function()
+    local b, s = started({
+      subprotocols = { "chat" }, on_message = function(conn, opcode, data) luws.wssend(conn, opcode, data:upper()) end,
+    }, { framing = "newline", framing_config = "lf", protocol = "chat" })
+    local raw = b:dial()
+    raw:send "one\ntwo\nthr"
+    assert.equal("ONE\nTWO\n", read(raw, function(all) return #all == 8 end))
+    assert.same({ "open", { 1, "one\n" }, { 1, "two\n" } }, s.events)
+    assert.same({ "chat", "/path" }, { s.conns[1].subprotocol, s.conns[1].request.path })
+    raw:shutdown "send"
+    assert.equal("THR", read(raw))
+    till(function() return #s.events == 5 end)
+    assert.same({ { 1, "thr" }, { 1000, "" } }, { s.events[4], s.events[5] })
+    till(function() return b:said "11 bytes in, 11 bytes out, .* code 1000$" end)
+  end)
+
+  it("ends the client when the server closes, after what it has sent", function()
+    local b = started { on_open = function(conn)
+      luws.wssend(conn, 1, "hello")
+      luws.wsclose(conn, 4000)
+    end }
+    assert.equal("hello", read(b:dial()))
+    till(function() return b.bridge:stats().connections == 0 end)
+    assert.is_true(b:said "code 4000$")
+  end)
+
+  it("ends a client whose server is not there, and says why", function()
+    local free = bridging.listen()
+    free:close()
+    local b = bridging.start { reverse = true, url = ("ws://127.0.0.1:%d/"):format(free.port) }
+    assert.equal("", read(b:dial()))
+    till(function() return b:said "refused: 127.0.0.1:%d+ ws://127.0.0.1:%d+/, 502: .*connection refused" end)
+    assert.equal(1, b.bridge:stats().refused)
+  end)
+
+  it("closes with 1001, and takes nobody then", function()
+    local b, s = started {}
+    local raw = b:dial()
+    till(function() return s.events[1] and b.bridge:stats().connections == 1 end)
+    b.bridge:close()
+    assert.equal("", read(raw))
+    till(function() return s.events[2] end)
+    assert.equal(1001, s.events[2][1])
+    raw:close()
+    till(function() return b.bridge:is_closed() end)
+    assert.is_nil((socket.connect(b.host, b.port)))
+  end)
+end)
