@@ -25,17 +25,22 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// The framing of a response (section 6.3). A Content-Length that is not a number is ignored.
+    /// The framing of a response (section 6.3); `None` if Content-Length does not say one number: nobody knows where
+    /// such a body ends.
     #[must_use]
-    pub fn of_response(status: u16, headers: &Headers) -> Self {
+    pub fn of_response(status: u16, headers: &Headers) -> Option<Self> {
         if matches!(status, 100..=199 | 204 | 304) {
-            return Self::Length(0);
+            return Some(Self::Length(0));
         }
-        if headers.lists("Transfer-Encoding", "chunked") {
-            return Self::Chunked;
+        if let Some(coding) = headers.list("Transfer-Encoding").last() {
+            let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+            return Some(if is_chunked { Self::Chunked } else { Self::UntilEnd });
         }
-        let length = headers.all("Content-Length").next().and_then(|value| std::str::from_utf8(value).ok());
-        length.and_then(|text| text.trim().parse().ok()).map_or(Self::UntilEnd, Self::Length)
+        // A server may say the same number more than once.
+        let mut lengths =
+            headers.all("Content-Length").flat_map(|value| value.split(|byte| *byte == b',')).map(length);
+        let Some(first) = lengths.next() else { return Some(Self::UntilEnd) };
+        first.filter(|_| lengths.all(|other| other == first)).map(Self::Length)
     }
 
     /// The body in `received`, the bytes after the head, but at most `most` bytes of it. With `ended`, nothing more will
@@ -49,6 +54,14 @@ impl Framing {
             Self::UntilEnd => Body { bytes: first(usize::MAX), complete: ended },
         }
     }
+}
+
+/// The number that is written here, in digits only; one that is too large to be one is over every limit.
+pub(super) fn length(value: &[u8]) -> Option<usize> {
+    let digits = value.trim_ascii();
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(digits).ok().filter(|_| is_number)?;
+    Some(number.parse().unwrap_or(usize::MAX))
 }
 
 /// The data of the chunks, up to the last chunk or an invalid one, but at most `most` bytes.
@@ -71,5 +84,42 @@ fn chunks(mut rest: &[u8], most: usize) -> Body {
             return Body { bytes, complete: false };
         };
         rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_of_a_response_ends_where_its_head_says() {
+        use Framing::{Chunked, Length, UntilEnd};
+        const TE: &str = "Transfer-Encoding";
+        const CL: &str = "content-length";
+        for (status, lines, expected) in [
+            (200, &[][..], Some(UntilEnd)),
+            (200, &[(CL, "5")], Some(Length(5))),
+            (200, &[(CL, " 5 ")], Some(Length(5))),
+            (200, &[(CL, "99999999999999999999999")], Some(Length(usize::MAX))),
+            (200, &[(CL, "5"), (CL, "5")], Some(Length(5))),
+            (200, &[(CL, "5, 5")], Some(Length(5))),
+            (200, &[(CL, "2"), (CL, "5")], None),
+            (200, &[(CL, "5, 2")], None),
+            (200, &[(CL, "+5")], None),
+            (200, &[(CL, "-5")], None),
+            (200, &[(CL, "five")], None),
+            (200, &[(CL, "")], None),
+            (204, &[(CL, "five")], Some(Length(0))),
+            (304, &[(CL, "5")], Some(Length(0))),
+            (200, &[(TE, "Chunked")], Some(Chunked)),
+            (200, &[(TE, "gzip, chunked"), (CL, "5")], Some(Chunked)),
+            (200, &[(TE, "gzip"), (TE, "chunked")], Some(Chunked)),
+            (200, &[(TE, "gzip"), (CL, "5")], Some(UntilEnd)),
+            (200, &[(TE, "chunked, gzip")], Some(UntilEnd)),
+        ] {
+            let copies =
+                lines.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+            assert_eq!(Framing::of_response(status, &Headers(copies)), expected, "{status} {lines:?}");
+        }
     }
 }

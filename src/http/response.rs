@@ -42,7 +42,8 @@ impl Response {
     /// `ended`, nothing more will come.
     #[must_use]
     pub fn body(&self, received: &[u8], ended: bool, most: usize) -> Body {
-        Framing::of_response(self.status, &self.headers).read(received, ended, most)
+        let framing = Framing::of_response(self.status, &self.headers);
+        framing.unwrap_or(Framing::UntilEnd).read(received, ended, most)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::body::Framing;
+use super::body::{self, Framing};
 use super::headers::Headers;
 use crate::memory::{self, OutOfMemory};
 
@@ -20,7 +20,7 @@ pub enum BodyError {
     Unwanted,
     /// It is over the limit. Holds that, in bytes.
     TooLarge(usize),
-    /// Content-Length is not one number.
+    /// Content-Length does not say one number.
     Length,
     /// There is a Content-Length beside Transfer-Encoding: others may read the request in another way.
     TwoLengths,
@@ -49,7 +49,7 @@ impl fmt::Display for BodyError {
         match self {
             Self::Unwanted => f.write_str("the request has a body"),
             Self::TooLarge(most) => write!(f, "the body is over {most} bytes"),
-            Self::Length => f.write_str("Content-Length is not a number"),
+            Self::Length => f.write_str("Content-Length is not one number"),
             Self::TwoLengths => f.write_str("both Content-Length and Transfer-Encoding"),
             Self::Coding => f.write_str("Transfer-Encoding is not chunked"),
             Self::Chunks => f.write_str("the chunks of the body are malformed"),
@@ -98,13 +98,7 @@ impl Upload {
             return Err(BodyError::Length);
         }
         let Some(value) = length else { return Ok(Self::Length(0)) };
-        let digits = value.trim_ascii();
-        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            return Err(BodyError::Length);
-        }
-        // A number that is too large to be one is over every limit.
-        let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-        Ok(Self::Length(number.unwrap_or(usize::MAX)))
+        body::length(value).map(Self::Length).ok_or(BodyError::Length)
     }
 }
 
@@ -158,12 +152,12 @@ impl BodyReader {
         Ok(Self { part, bytes: Vec::new(), most })
     }
 
-    /// A reader for the body of a response, of at most `most` bytes.
+    /// A reader for the body of a response, of at most `most` bytes. `framing` is what [`Framing::of_response`] says.
     ///
     /// # Errors
-    /// It is known from the head that the body is larger.
-    pub fn of_response(framing: Framing, most: usize) -> Result<Self, BodyError> {
-        let part = match framing {
+    /// It is known from the head that the body is larger, or that it has no end.
+    pub fn of_response(framing: Option<Framing>, most: usize) -> Result<Self, BodyError> {
+        let part = match framing.ok_or(BodyError::Length)? {
             Framing::Length(length) if length > most => return Err(BodyError::TooLarge(most)),
             Framing::Length(length) => Part::Rest(length),
             Framing::Chunked => Part::Size,

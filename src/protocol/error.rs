@@ -186,6 +186,8 @@ pub enum InvalidResponse {
     SubprotocolNotOffered(String),
     /// The body is not one that is taken.
     Body(BodyError),
+    /// TLS in response to a request without it.
+    Tls,
     /// 101 in response to a request that asks for no upgrade.
     Switched,
 }
@@ -211,6 +213,7 @@ impl fmt::Display for InvalidResponse {
                 write!(f, "the server selected a subprotocol that was not offered: {name}")
             }
             Self::Body(error) => error.fmt(f),
+            Self::Tls => write!(f, "{} (is it https?)", ResponseError::Tls),
             Self::Switched => f.write_str("the server switches protocols unasked"),
         }
     }

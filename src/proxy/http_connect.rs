@@ -132,8 +132,8 @@ impl HttpConnect {
         let says_close = |name| response.headers.lists(name, "close");
         let ends = response.version == 0 || says_close("Connection") || says_close("Proxy-Connection");
         let framing = Framing::of_response(response.status, &response.headers);
-        self.step = match Skipper::new(framing) {
-            Ok(skipper) if !ends => Step::Body(skipper),
+        self.step = match framing.map(Skipper::new) {
+            Some(Ok(skipper)) if !ends => Step::Body(skipper),
             _ => return Err(ProxyError::Again),
         };
         Ok(())

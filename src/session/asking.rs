@@ -2,7 +2,7 @@
 //! [`serving`](super::serving). Does not decide what a response means.
 
 use crate::http::body::Framing;
-use crate::http::response::MAX_HEAD;
+use crate::http::response::{MAX_HEAD, ResponseError};
 use crate::http::{BodyReader, Outgoing, Response, ResponseReader};
 use crate::memory::OutOfMemory;
 use crate::protocol::buffer::Buffer;
@@ -56,9 +56,13 @@ impl Asking {
             return Ok(false);
         }
         if let Stage::Body(response, reader) = std::mem::replace(&mut self.stage, Stage::Over) {
+            let has = |name| response.headers.all(name).next().is_some();
+            // With both, somebody before us may have seen another end (RFC 9112 section 6.3).
+            let is_ambiguous = has("Transfer-Encoding") && has("Content-Length");
             let keeps_alive = response.version == 1
                 && !response.headers.lists("Connection", "close")
-                && !reader.is_until_end();
+                && !reader.is_until_end()
+                && !is_ambiguous;
             self.stage = Stage::Complete(response, reader.into_bytes(), keeps_alive);
         }
         Ok(true)
@@ -67,7 +71,10 @@ impl Asking {
     /// Returns whether the head of the final response has come.
     fn read_head(&mut self, input: &mut Buffer) -> Result<bool, InvalidResponse> {
         loop {
-            let read = self.reader.read(input.as_slice()).map_err(InvalidResponse::Http)?;
+            let read = self.reader.read(input.as_slice()).map_err(|error| match error {
+                ResponseError::Tls => InvalidResponse::Tls,
+                error => InvalidResponse::Http(error),
+            })?;
             let Some((response, length)) = read else { return Ok(false) };
             input.consume(length);
             match response.status {
@@ -82,7 +89,7 @@ impl Asking {
                 }
                 status => {
                     let framing = if self.is_head {
-                        Framing::Length(0)
+                        Some(Framing::Length(0))
                     } else {
                         Framing::of_response(status, &response.headers)
                     };
