@@ -484,21 +484,3 @@ it("says when nothing is left to be sent", function()
   assert.same({ "drain", "flush" }, seen)
   assert.same({ "4a" }, texts(ws))
 end)
-
-it("refuses wrong arguments", function()
-  for _, case in ipairs {
-    { { nil }, "invalid url: string expected, got nil" },
-    { { "ftp://x" }, "invalid url ftp://x: it does not begin with http:// or https://" },
-    { { "http://x", 5 }, "bad options (table expected, got number)" },
-    { { "http://x", { transports = { "webtransport" } } },
-      "bad option 'transports' ('polling' or 'websocket' expected, got webtransport)" },
-    { { "http://x", { path = "x" } }, "bad option 'path' (a path that begins with / expected)" },
-    { { "http://x", { upgrad = true } }, "unknown option 'upgrad' (upgrade?)" },
-    { { "http://x", { rejectUnauthorized = false } }, "bad option 'rejectUnauthorized' (it is ssl_verify here)" },
-    { { "http://x", { ca = "x" } }, "bad option 'ca' (it is ssl_cafile here)" },
-    { { "http://x", { requestTimeout = "1" } }, "bad option 'requestTimeout' (number expected, got string)" },
-  } do
-    local ok, why = pcall(engineio.connect, case[1][1], case[1][2])
-    assert.same({ false, case[2] }, { ok, why })
-  end
-end)

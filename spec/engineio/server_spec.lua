@@ -627,25 +627,3 @@ it("ends everything when it is closed", function()
   assert.same({ { "close forced close", "close forced close" }, "1", 0 },
     { e:news(), answer().body, e.engine.clientsCount })
 end)
-
-it("refuses wrong options", function()
-  local srv = assert(luws_server.listen { port = 0 })
-  for _, case in ipairs {
-    { { pingInterval = "x" }, "bad option 'pingInterval' (number expected, got string)" },
-    { { cors = { origin = 5 } },
-      "bad option 'cors' (origin: string, table, boolean or function expected, got number)" },
-    { { cookie = { sameSite = "x" } },
-      "bad option 'cookie' (sameSite: 'strict', 'lax', 'none' or a boolean expected)" },
-    { { cert = "x" }, "bad option 'cert' (it is ssl_certificate here)" },
-    { { transports = { "x" } }, "bad option 'transports' ('polling' or 'websocket' expected, got x)" },
-  } do
-    assert.same({ nil, case[2] }, { engineio.attach(srv, case[1]) })
-    case[1].port = 0
-    assert.same({ nil, case[2] }, { engineio.listen(case[1]) })
-  end
-  assert.same({ nil, "unknown option 'port'" }, { engineio.attach(srv, { port = 0 }) })
-  assert.same({ nil, "bad option 'perMessageDeflate' (it is the option deflate of the server)" },
-    { engineio.attach(srv, { perMessageDeflate = true }) })
-  assert.same({ nil, "unknown option 'prot'" }, { engineio.listen { prot = 0 } })
-  srv:close { timeout = 0 }
-end)

@@ -22,16 +22,20 @@ local SEPARATOR = "\30"
 --- What a transport announces a payload as.
 packets.MIME = "text/plain; charset=UTF-8"
 
---- check(data): raises an error unless this can be the data of a message. U+001E ends a packet in a payload, so no text
--- may have it: a message could not be sent by every transport.
-function packets.check(data)
-  if not binary.is(data) and type(data) ~= "string" then
-    error(("bad argument #1 to 'send' (string or binary value expected, got %s)"):format(type(data)), 0)
-  end
-  if type(data) ~= "string" then return end
-  if data:find(SEPARATOR, 1, true) then error("bad argument #1 to 'send' (a text cannot have U+001E in it)", 0) end
+--- problem(data): returns why this cannot be the data of a message; nil if it can. U+001E ends a packet in a payload,
+-- so no text may have it: a message could not be sent by every transport.
+function packets.problem(data)
+  if binary.is(data) then return nil end
+  if type(data) ~= "string" then return "string or binary value expected, got " .. type(data) end
+  if data:find(SEPARATOR, 1, true) then return "a text cannot have U+001E in it" end
   local why = native.check_text(TEXT, data)
-  if why then error(("bad argument #1 to 'send' (%s; see engineio.binary)"):format(why), 0) end
+  return why and why .. "; see engineio.binary"
+end
+
+--- check(data): raises an error unless this can be the data of a message.
+function packets.check(data)
+  local why = packets.problem(data)
+  if why then error(("bad argument #1 to 'send' (%s)"):format(why), 0) end
 end
 
 --- kind_of(digit): returns the kind of packets that begin with this character; nil for none.

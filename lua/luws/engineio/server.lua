@@ -24,6 +24,8 @@ emitter.extend(Engine)
 -- The key under which a request has its answer.
 local ANSWER = {}
 
+local TEXT = 1
+
 -- How much of chance is in the name of a session.
 local ID_BYTES = 15
 
@@ -48,8 +50,8 @@ end
 local function refuse(self, answer, number, context)
   local message = checks.MESSAGES[number]
   emit(self, "connection_error", { req = answer.request, code = number, message = message, context = context })
-  local given = number == checks.FORBIDDEN and context and context.message
-  message = given and (guard.text(given) or message) or message
+  local given = number == checks.FORBIDDEN and context.message and guard.text(context.message)
+  if given and not native.check_text(TEXT, given) then message = given end
   if answer.is_upgrade then
     answer.headers["Content-Type"] = "text/html"
     return answer:finish(400, message)
@@ -86,8 +88,8 @@ local function shake_hands(self, answer)
     return refuse(self, answer, checks.BAD_REQUEST, { name = "TOO_MANY_CLIENTS" })
   end
   local ok, id = guard.free(self.generateId, request)
-  if not ok or type(id) ~= "string" or id == "" or self.clients[id] then
-    local err = ok and "the name of a session is a string that no other has" or id
+  if not ok or type(id) ~= "string" or not id:find "^[!-~]+$" or self.clients[id] then
+    local err = ok and "the name of a session is a string in ASCII, without spaces, that no other has" or id
     return refuse(self, answer, checks.BAD_REQUEST, { name = "ID_GENERATION_ERROR", error = err })
   end
   if answer.is_upgrade then
@@ -140,6 +142,7 @@ local function opened(self, conn, request)
   self.transports[conn] = transport
   local session = answer.session
   if not session then
+    if self.clients[answer.id] then return transport:leave() end -- it has come meanwhile
     local socket = begin(self, answer.id, answer, transport)
     sockets.open(socket, upgrades_of(self, "websocket"))
     return emit(self, "connection", socket)
@@ -160,6 +163,8 @@ local function handlers(self)
       return answer:returned()
     end,
     on_abort = function(request)
+      local answer = request[ANSWER]
+      if answer then answer.is_done = true end -- whatever the program still says
       local session = self.clients[answers.query_of(request.query).sid]
       local transport = session and session.transport
       if transport and transport.aborted then transport:aborted(request) end

@@ -5,7 +5,8 @@ errors, before anything has happened.
 --]]
 
 local _, import = ...
-local guard, options, spelling = import("guard"), import("options"), import("spelling")
+local guard, options, packets, spelling = import("guard"), import("options"), import("engineio/packets"),
+  import("spelling")
 
 local settings = {}
 
@@ -14,9 +15,12 @@ local MIB = 1024 * 1024
 local boolean, text = options.of_type("boolean"), options.of_type("string")
 local list_or_text = options.of_type("table", "string")
 
+-- No more milliseconds than this are taken by JavaScript's timers, and so by clients that are told of them.
+local LONGEST = 2 ^ 31 - 1
+
 --- duration(value): reads a number of milliseconds, as seconds.
 local function duration(value)
-  local read, wrong = options.at_least(0)(value)
+  local read, wrong = options.between(0, LONGEST)(value)
   return read and read / 1000, wrong
 end
 
@@ -32,6 +36,7 @@ local function transports(value)
     end
     list[i] = name
   end
+  if next(value, #list > 0 and #list or nil) ~= nil then return nil, "a list expected" end
   return list
 end
 
@@ -44,8 +49,14 @@ local function with_threshold(value)
 end
 
 local function path(value)
-  if type(value) == "string" and value:find "^/" then return value end
-  return nil, "a path that begins with / expected"
+  if type(value) == "string" and value:find "^/[!-~]*$" and not value:find "[?#]" then return value end
+  return nil, "a path as in a URL expected, which begins with /"
+end
+
+local function message(value)
+  local wrong = packets.problem(value)
+  if wrong then return nil, wrong end
+  return value
 end
 
 local function cookie(value)
@@ -92,7 +103,7 @@ local rows = {
     { "allowEIO3", false, boolean },
     { "cors", nil, options.of_type("table") },
     { "cookie", false, cookie },
-    { "initialPacket", nil, options.of_type("string", "userdata") },
+    { "initialPacket", nil, message },
     -- luws's own
     { "max_clients", 10000, options.whole(1) },
     { "max_buffered", 16 * MIB, options.whole(1) }, -- bytes that may wait for one client

@@ -4,7 +4,8 @@ of TLS and of proxies. Knows no transport's rules.
 --]]
 
 local _, import = ...
-local clock, cookies, planning, tls = import("clock"), import("cookies").public, import("planning"), import("tls")
+local clock, connection, cookies = import("clock"), import("connection"), import("cookies").public
+local planning, tls = import("planning"), import("tls")
 
 local place = {}
 
@@ -22,7 +23,9 @@ end
 local function pairs_of(query)
   local parts = {}
   if type(query) == "string" then
-    for part in query:gsub("^%?", ""):gmatch "[^&]+" do parts[#parts + 1] = part end
+    for part in query:gsub("^%?", ""):gmatch "[^&]+" do
+      parts[#parts + 1] = part:gsub("[%c #]", encode)
+    end
     return parts
   end
   for name, value in pairs(query or {}) do parts[#parts + 1] = encode(name) .. "=" .. encode(value) end
@@ -38,19 +41,33 @@ local function unique()
   return ("%x%06x"):format(math.floor(clock.time() * 1000) % 2 ^ 31, requests)
 end
 
+--- check(self, target): raises an error if requests cannot be made with these options.
+local function check(self, target)
+  local own, first = self.own, self.own.transports[1]
+  if not first then return end
+  local wrong = planning.prepare(connection.new(nil), target, self:options {
+    upgrade_headers = self:headers(), subprotocols = first == "websocket" and own.protocols or nil,
+  }, first == "polling" and { method = "GET", body = "", max_body = 0, has_lost_body = false } or nil)
+  if not wrong then return end
+  error(wrong:gsub("'[%w_]*headers'", "'extraHeaders'"):gsub("'subprotocols'", "'protocols'"), 0)
+end
+
 --- new(url, own, shared): returns the place at a URL, http(s) or ws(s); without a scheme it is http. `own` and `shared`
--- are what settings has read. Raises an error if the URL is not valid.
+-- are what settings has read. Raises an error if the URL or one of these is not valid.
 function place.new(url, own, shared)
   if type(url) == "string" and not url:find "^%a[%w+.-]*://" then url = "http://" .. url:gsub("^//", "") end
-  local target, wrong = planning.parse(type(url) == "string" and url:gsub("#.*", "") or url, true)
+  if type(url) == "string" then url = url:gsub("#.*", "") end
+  local target, wrong = planning.parse(url, true)
   if not target then error("invalid url" .. wrong, 0) end
-  local _, authority = url:match "^(%a+)://([^/?#]*)"
-  return setmetatable({
+  local authority = url:match "^%a+://([^/?]*)"
+  local self = setmetatable({
     authority = authority, is_secure = target.secure, own = own, shared = shared,
-    query = pairs_of(own.query or url:match "%?([^#]*)"),
+    query = pairs_of(own.query or url:match "%?(.*)"),
     jar = shared.cookies or own.withCredentials and cookies.jar() or nil,
     sid = nil, -- the session's, once it is known
   }, Place)
+  check(self, target)
+  return self
 end
 
 --- url(transport): returns the URL of the next request of a transport.
@@ -85,6 +102,5 @@ function Place:headers(more)
   for name, value in pairs(self.own.extraHeaders or {}) do headers[name] = value end
   return headers
 end
-
 
 return place

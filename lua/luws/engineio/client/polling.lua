@@ -26,6 +26,7 @@ function polling.new(place, on)
     writable = false, -- it takes packets now
     poll = nil, post = nil, -- the requests that are under way
     on_paused = nil, -- what is to be called once it is paused
+    patience = nil, -- how long the end waits for the server
   }, Polling)
 end
 
@@ -146,6 +147,7 @@ function Polling:discard()
     if self[kind] then self[kind]:cancel() end
     self[kind] = nil
   end
+  if self.patience then self.patience:cancel() end
 end
 
 --- close(): tells the server that this is the end, if it knows of the session. The server answers the GET then.
@@ -153,11 +155,8 @@ function Polling:close()
   local is_known = self.place.sid and (self.state == "open" or self.state == "pausing")
   if not is_known or self.post then return self:discard() end
   self.state, self.on = "closed", NOBODY
-  local timer = self.reactor.after(self.place.own.close_timeout, function() self:discard() end)
-  post(self, { { kind = "close" } }, function()
-    timer:cancel()
-    self:discard()
-  end)
+  self.patience = self.reactor.after(self.place.own.close_timeout, function() self:discard() end)
+  post(self, { { kind = "close" } }, function() self:discard() end)
 end
 
 return polling

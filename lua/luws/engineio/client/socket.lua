@@ -38,7 +38,7 @@ local function closed(self, reason, details)
   cancel(self, "patience")
   self.readyState = "closed"
   if self.probe then self.probe:discard() end
-  self.transport:close()
+  if self.transport then self.transport:close() end
   self.id, self.place.sid, self.probe, self.on_drained = nil, nil, nil, nil
   emit(self, "close", reason, details)
   self.writeBuffer, self.unsent = {}, 0
@@ -49,6 +49,7 @@ local function failed(self, err)
   had_websocket = false
   if self.own.tryAllTransports and #self.transports > 1 and self.readyState == "opening" then
     table.remove(self.transports, 1)
+    self.transport:close()
     return open(self)
   end
   emit(self, "error", err)
@@ -120,6 +121,12 @@ local function push(self, kind, data)
   flush(self)
 end
 
+--- pong(self): answers a ping. One answer is enough for those that come while it waits.
+local function pong(self)
+  local last = self.writeBuffer[#self.writeBuffer]
+  if not last or last.kind ~= "pong" then push(self, "pong") end
+end
+
 local on_packet
 
 --- use(self, transport): makes this the transport of the session.
@@ -178,7 +185,7 @@ end
 local function handshake(self, text)
   local data = json.decode(text or "")
   local is_valid = type(data) == "table" and type(data.sid) == "string" and type(data.pingInterval) == "number"
-    and type(data.pingTimeout) == "number"
+    and type(data.pingTimeout) == "number" and data.sid ~= ""
   if not is_valid or self.readyState ~= "opening" then
     return failed(self, failure.new("server error", "the server's handshake is not one of Engine.IO 4"))
   end
@@ -203,12 +210,15 @@ end
 function on_packet(self, kind, data)
   if self.readyState == "closed" then return end
   if self:hasListeners "packet" then emit(self, "packet", { type = kind, data = data }) end
-  if kind == "message" then
+  if self.readyState == "opening" and kind ~= "open" then
+    failed(self, failure.new("server error", "the server has sent other packets before its handshake"))
+  elseif kind == "message" then
+    data = data == nil and "" or data
     emit(self, "data", data)
-    emit(self, "message", data == nil and "" or data)
+    emit(self, "message", data)
   elseif kind == "ping" then
     watch(self)
-    push(self, "pong")
+    pong(self)
     emit(self, "ping")
   elseif kind == "open" then
     handshake(self, data)

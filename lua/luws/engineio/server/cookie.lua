@@ -7,7 +7,19 @@ local options = import("options")
 
 local cookie = {}
 
-local text, boolean = options.of_type("string"), options.of_type("boolean")
+local boolean = options.of_type("boolean")
+
+--- name(value): reads a token (RFC 6265 section 4.1.1).
+local function name(value)
+  if type(value) == "string" and value:find "^[%w!#$%%&'*+%-.^_`|~]+$" then return value end
+  return nil, "a token of RFC 9110 expected, such as io"
+end
+
+--- attribute(value): reads what can be the value of an attribute.
+local function attribute(value)
+  if type(value) == "string" and not value:find "[%c;]" then return value end
+  return nil, "a string without control characters and ; expected"
+end
 
 local SAME_SITE = { strict = "Strict", lax = "Lax", none = "None" }
 
@@ -19,11 +31,11 @@ local function same_site(value)
 end
 
 local rows = {
-  { "name", "io", text },
-  { "path", "/", text },
+  { "name", "io", name },
+  { "path", "/", attribute },
   { "httpOnly", true, boolean },
   { "sameSite", "Lax", same_site },
-  { "domain", nil, text },
+  { "domain", nil, attribute },
   { "secure", false, boolean },
   { "maxAge", nil, options.whole(0) }, -- seconds
 }

@@ -8,17 +8,26 @@ local guard, options = import("guard"), import("options")
 
 local cors = {}
 
+--- text(value): reads what can stand in a header.
+local function text(value)
+  if type(value) ~= "string" then return nil, "string expected, got " .. type(value) end
+  if value:find "%c" then return nil, "it has a control character in it" end
+  return value
+end
+
 --- Reads a list of names, which may be a text.
 local function names(value)
-  if type(value) == "string" then return value end
-  if type(value) == "table" then return table.concat(value, ",") end
-  return nil, "string or table expected, got " .. type(value)
+  if type(value) ~= "table" then return text(value) end
+  for _, name in ipairs(value) do
+    local _, wrong = text(name)
+    if wrong then return nil, wrong end
+  end
+  return table.concat(value, ",")
 end
 
 local function origin(value)
-  if type(value) == "string" or type(value) == "table" or type(value) == "boolean" or guard.is_callable(value) then
-    return value
-  end
+  if type(value) == "string" then return text(value) end
+  if type(value) == "table" or type(value) == "boolean" or guard.is_callable(value) then return value end
   return nil, "string, table, boolean or function expected, got " .. type(value)
 end
 
@@ -78,7 +87,10 @@ end
 --- middleware(read): returns the middleware that puts the headers into each response, and answers OPTIONS itself.
 function cors.middleware(read)
   return function(request, response, done)
+    local is_told = false
     local function go_on(err, own)
+      if is_told then return end
+      is_told = true
       if err ~= nil then return done(err) end
       if not own then return done() end
       put(read, own, request, response.headers)
