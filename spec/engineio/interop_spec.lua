@@ -82,7 +82,7 @@ describe("the server", function()
 ]] },
   } do
     it("gets along with " .. case[1], function()
-      local e = engine.start { pingInterval = 300, pingTimeout = 200, allowEIO3 = true, perMessageDeflate = true }
+      local e = engine.start { pingInterval = 300, pingTimeout = 5000, allowEIO3 = true, perMessageDeflate = true }
       echo(e)
       local said, status = serving.run(case[2], case[3], ("http://127.0.0.1:%d"):format(e.engine.port))
       assert.same({ case[4], 0 }, { said, status })
