@@ -187,6 +187,47 @@ it("a server without descriptors waits for one, and does not spin", function()
   assert.is_truthy(said:find "true\n$", said)
 end)
 
+describe("a peer that sends little, and then waits,", function()
+  local PROGRAM = [[
+    local measure = require "spec.support.measure"
+    local server, reactor, socket = require "luws.server", require "luws.reactor", require "socket"
+    local BYTES, COUNT, arrived, raws = %q, 200, 0, {}
+    local srv = assert(server.listen {
+      port = 0, ping_interval = 0,
+      on_request = function(request)
+        arrived = arrived + 1
+        if request.path == "/later" then return server.later end
+      end,
+    })
+    local function connect()
+      for _ = 1, COUNT do
+        raws[#raws + 1] = assert(socket.connect(srv:address()))
+        raws[#raws]:send(BYTES)
+        reactor.step(0)
+      end
+      for _ = 1, 20 do reactor.step(0.002) end
+    end
+    connect() -- what is allocated once
+    local before = measure.resident()
+    connect()
+    print(math.floor((measure.resident() - before) / 1024 / COUNT), arrived)
+    os.exit(0)
+  ]]
+  local part, later = (upgrade "/"):gsub("\r\n\r\n$", "\r\nX: "), "GET /later HTTP/1.1"
+  for _, case in ipairs {
+    { "a part of a head", part .. ("x"):rep(2000), 0 },
+    { "requests after one that is answered later", request(later, "X: " .. ("x"):rep(2000)):rep(3), 400 },
+    { "a part of a message", upgrade "/" .. "\130\255\0\0\0\0\0\15\66\64\0\0\0\0" .. ("x"):rep(2000), 400 },
+  } do
+    it("holds little memory: " .. case[1], function()
+      local said = child.run { input = PROGRAM:format(case[2]) }
+      local kib, requests = said:match "^(%-?%d+)%s+(%d+)\n$"
+      assert.equal(tostring(case[3]), requests, said)
+      assert.is_true(tonumber(kib) <= 24, said)
+    end)
+  end
+end)
+
 describe("a server's connection that is paused", function()
   it("gets no message until it is resumed, not even those that have come already", function()
     local s

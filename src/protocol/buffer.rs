@@ -131,10 +131,10 @@ impl Buffer {
         (self.start, self.end) = (0, count.min(self.storage.len()));
     }
 
-    /// Gives its storage away as the spare one, whether it was borrowed or has grown, unless there is a lot in the
-    /// queue. A little data is moved to small storage of its own.
+    /// Gives its storage away as the spare one, whether it was borrowed or has grown, unless the queue fills much of it.
+    /// What is in the queue is moved to storage of its own. So a peer that sends little and then waits holds little.
     pub fn give_back(&mut self, spare: &mut Vec<u8>) {
-        if self.storage.len() <= IDLE || self.len() > IDLE {
+        if self.storage.len() <= IDLE || self.len() > IDLE.max(self.storage.len() / 2) {
             return;
         }
         // The spare storage may be the small one that this buffer had before, or another's.
@@ -211,14 +211,27 @@ mod tests {
         one.consume(2);
         one.give_back(&mut spare);
         assert_eq!((one.as_slice(), one.storage.len(), spare.len()), (&b"ginning"[..], 7, 8192));
-        // A long queue stays where it is.
+        // A queue that fills its storage stays where it is.
         other.extend(&[7; 2 * IDLE]).unwrap();
         other.give_back(&mut spare);
-        assert_eq!(other.len(), 5 + 2 * IDLE);
+        assert_eq!((other.len(), spare.len()), (5 + 2 * IDLE, 8192));
         other.clear();
         other.give_back(&mut spare);
         assert!(other.storage.len() <= IDLE && spare.len() == 8192);
         assert_eq!(one.as_slice(), b"ginning");
+    }
+
+    #[test]
+    fn keeps_no_more_storage_than_twice_what_is_in_it() {
+        for length in [IDLE + 1, 4000, 4096] {
+            let mut spare = vec![0; 8192];
+            let mut buffer = Buffer::default();
+            buffer.borrow(&mut spare);
+            buffer.extend(&[7; 4100]).unwrap();
+            buffer.consume(4100 - length);
+            buffer.give_back(&mut spare);
+            assert_eq!((buffer.len(), buffer.storage.len(), spare.len()), (length, length, 8192));
+        }
     }
 
     #[test]

@@ -96,6 +96,7 @@ local function answer(state, response)
   if response.is_refusal then owner:refused(ex.place, request, status, (body:gsub("\n$", ""))) end
   if file and is_head then file:close() else ex.file, ex.left = file or nil, length end
   ex.stage, ex.goes_on, ex.request = "answering", goes_on, nil
+  native.take_back(state.session)
   state.deadline = math.huge -- the peer has to take it (stuck)
 end
 
@@ -200,6 +201,7 @@ local function wait_for_answer(state)
   local ex = state.exchange
   local request = ex.request
   ex.stage = "asked"
+  native.take_back(state.session)
   state.deadline = clock.now() + ex.handlers.answer_timeout
   -- What is answered outside of a turn is done in the next one.
   local function answering(f)
@@ -315,7 +317,10 @@ local function read(state)
   local ex = state.exchange
   local is_full = ex.stage == "asked" and native.incoming(state.session) >= READ
   if ex.stage == "answering" or is_full then return nil, false end
-  return connection.read(state, READ)
+  local count, more = connection.read(state, READ)
+  -- Where no event is asked for, what has come stays, in no more storage than it needs.
+  if count and ex.stage == "asked" then native.take_back(state.session) end
+  return count, more
 end
 
 --- step(state, now): takes a step. Returns the results of connection.advance.
