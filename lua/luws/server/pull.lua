@@ -58,28 +58,41 @@ end
 local HANDLERS = { "on_request", "on_open", "on_message", "on_drain", "on_close" }
 
 --- queue(handlers): makes the handlers of a server that was given none put what happens into a queue, which is
--- returned. Returns nil if there are handlers.
+-- returned, once somebody asks it. Until then, it is a server without handlers. Returns nil if there are handlers.
 function pull.queue(handlers)
   for _, name in ipairs(HANDLERS) do
     if handlers[name] then return nil end
   end
   local queue = new_queue()
+  queue.is_asked = false
+  local told = setmetatable({}, { __mode = "k" }) -- the connections whose "open" is in the queue, or was
   function handlers.on_request(request)
+    if not queue.is_asked then return nil end
     queue:push { "request", request }
     return exchange.LATER
   end
-  function handlers.on_open(conn, request) queue:push { "open", conn, request } end
+  function handlers.on_open(conn, request)
+    if not queue.is_asked then return end
+    told[conn] = true
+    queue:push { "open", conn, request }
+  end
   function handlers.on_message(conn, opcode, data)
+    if not told[conn] then return end
     queue:push { "message", conn, opcode, data }
     queue:hold(conn, MOST_EVENTS)
   end
-  function handlers.on_drain(conn) queue:push { "drain", conn } end
-  function handlers.on_close(conn, code, reason) queue:push { "close", conn, code, reason } end
+  function handlers.on_drain(conn)
+    if told[conn] then queue:push { "drain", conn } end
+  end
+  function handlers.on_close(conn, code, reason)
+    if told[conn] then queue:push { "close", conn, code, reason } end
+  end
   return queue
 end
 
 --- next(server, seconds): does the work of Server:next.
 function Queue:next(server, seconds)
+  self.is_asked = true
   local deadline = clock.now() + (seconds or math.huge)
   local event = self:pop()
   while not event do
