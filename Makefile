@@ -33,8 +33,8 @@ SHELL := bash
 
 .PHONY: always help build demo test test-rust test-lua test-scripts test-rockspec rock dist release lint install \
 	clean server build-server build-modules built autobahn autobahn-quick bench bench-docs bench-engine \
-	bench-reactor bench-record bench-server bench-socketio bench-ir bench-ir-baseline fuzz fuzz-smoke hostile torture \
-	valgrind soak faults
+	build-bench bench-reactor bench-record bench-server bench-socketio bench-ir bench-ir-baseline fuzz fuzz-smoke hostile \
+	torture valgrind soak faults
 
 help:
 	@echo "Use luws:"
@@ -171,13 +171,16 @@ autobahn-quick: setup-autobahn
 	spec/autobahn/run.py client core --tls
 	spec/autobahn/run.py server core --tls
 
-# What the module is compared with is a crate of its own. With LUWS, some other build is measured.
-bench: setup-bench
-	@$(MAKE) --no-print-directory $(if $(LUWS),build-server,built)
+# What the module is compared with, and measured by, is a crate of its own.
+build-bench:
 	$(CARGO) build --quiet --release --locked --manifest-path benches/compare/Cargo.toml --target-dir target/compare
 	@mkdir -p build/bench
 	@cp target/compare/release/libfloor.so build/bench/floor.so
-	@cp target/compare/release/luws-bench-client build/bench/
+	@cp target/compare/release/luws-bench-client target/compare/release/luws-bench-load build/bench/
+
+# With LUWS, some other build is measured.
+bench: setup-bench
+	@$(MAKE) --no-print-directory $(if $(LUWS),build-server,built) build-bench
 	@bash spec/support/pki.sh build/pki
 	benches/compare/run.py
 	@$(if $(ROWS)$(LUWS),,$(MAKE) --no-print-directory bench-record)
@@ -186,7 +189,7 @@ bench-docs:
 	benches/compare/run.py --docs
 
 bench-reactor: setup-bench
-	@$(MAKE) --no-print-directory built
+	@$(MAKE) --no-print-directory built build-bench
 	@scripts/bench-reactor.sh $(COUNT)
 
 bench-record: setup-bench
@@ -199,10 +202,7 @@ bench-socketio: setup-test
 	benches/socketio/run.py $(COUNT)
 
 bench-server: setup-test setup-bench
-	@$(MAKE) --no-print-directory built
-	$(CARGO) build --quiet --release --locked --manifest-path benches/compare/Cargo.toml --target-dir target/compare
-	@mkdir -p build/bench
-	@cp target/compare/release/luws-bench-load build/bench/
+	@$(MAKE) --no-print-directory built build-bench
 	benches/server/run.py
 
 bench-ir: setup-bench-ir

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# bench-reactor.sh [COUNT]: measures the reactor with COUNT connections (10000) on lua5.1 and luajit, against the demo
-# server on another core. `make bench-reactor` builds what this needs.
+# bench-reactor.sh [COUNT]: measures the reactor with COUNT connections (10000) on lua5.1 and luajit, against the least
+# that a server could do, on another core. `make bench-reactor` builds what this needs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
@@ -8,7 +8,7 @@ source scripts/common.sh
 count=${1-10000}
 [[ $# -le 1 && $count =~ ^[1-9][0-9]*$ ]] || fail "usage: scripts/bench-reactor.sh [COUNT]"
 [[ -e build/luws.so ]] || fail "build/luws.so is not built; to build it: make build"
-[[ -e build/luws-demo-server ]] || fail "build/luws-demo-server is not built; 'make bench-reactor' builds it"
+[[ -e build/bench/luws-bench-load ]] || fail "build/bench/luws-bench-load is not built; 'make bench-reactor' builds it"
 export LUA_CPATH="./build/?.so;;" LUA_PATH="./?.lua;;"
 
 # The server has as many descriptors as the client, and both have some others.
@@ -22,18 +22,10 @@ if command -v taskset >/dev/null && (($(nproc) > 1)); then
   theirs=(taskset -c 1)
 fi
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT
-exec {lifeline}> >(exec "${theirs[@]}" build/luws-demo-server --until-stdin-closes --ready "$work/ready")
-for _ in {1..200}; do
-  [[ ! -e $work/ready ]] || break
-  sleep 0.05
-done
-[[ -e $work/ready ]] || fail "the demo server does not get ready"
-port=$(sed -n 's/^ws //p' "$work/ready")
+# It ends when its input does.
+coproc server { exec "${theirs[@]}" build/bench/luws-bench-load floor; }
+read -r port <&"${server[0]}" || fail "the server does not get ready"
 for lua in lua5.1 luajit; do
   echo "$lua"
-  "${ours[@]}" "$lua" benches/reactor/many.lua "ws://127.0.0.1:$port/echo" "$count" | sed 's/^/  /'
+  "${ours[@]}" "$lua" benches/reactor/many.lua "ws://127.0.0.1:$port/" "$count" | sed 's/^/  /'
 done
-exec {lifeline}>&-

@@ -1,4 +1,5 @@
--- What the reactor costs with many connections: `make bench-reactor` runs this, with the demo server on another core.
+-- What the reactor costs with many connections: `make bench-reactor` runs this, with the least that a server could do
+-- on another core.
 --
 --   many.lua URL COUNT
 --

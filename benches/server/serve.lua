@@ -1,7 +1,8 @@
 -- The server of luws that run.py measures.
 --
--- Listens on a free port, and prints it. Echoes binary messages. To the text `idle` it answers how many microseconds a
--- step with nothing to do takes; to `broadcast`, how many milliseconds it takes to have 1 KiB on its way to everybody.
+-- Listens on a free port, and prints it. Echoes binary messages. Answers the text `idle` with how many microseconds a
+-- step with nothing to do takes; `broadcast` with how many milliseconds the call takes that sends 1 KiB to everybody;
+-- and `delivery` with how many it takes until the kernel has it for all of them.
 
 local luws = require "luws"
 local reactor = require "luws.reactor"
@@ -13,10 +14,12 @@ local TEXT, BINARY = 1, 2
 local payload = ("x"):rep(1024)
 local asking -- the connection to be answered, and what it has asked
 local question
+local first, last -- of the connections, in the order in which they are written to
 
 local srv = assert(server.listen {
   port = 0,
   max_connections = 20000,
+  on_open = function(conn) first, last = first or conn, conn end,
   on_message = function(conn, opcode, data)
     if opcode == BINARY then return luws.wssend(conn, BINARY, data) end
     asking, question = conn, data
@@ -34,6 +37,14 @@ end
 function questions.broadcast()
   local began = luws.gettime()
   srv:broadcast(nil, BINARY, payload, asking)
+  return (luws.gettime() - began) * 1e3
+end
+
+function questions.delivery()
+  local others = last == asking and first or last
+  local began = luws.gettime()
+  srv:broadcast(nil, BINARY, payload, asking)
+  while others.bufferedAmount > 0 do reactor.step(0) end
   return (luws.gettime() - began) * 1e3
 end
 
