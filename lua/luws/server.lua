@@ -40,7 +40,7 @@ function public.listen(given)
     ok, why = listener:begin(function() return owner:has_room_to_accept() end,
       function(...)
         owner:accept(...)
-        shutdown.guard(self)
+        shutdown.watch(self)
       end)
     if not ok then
       for _, one in ipairs(all) do one:close() end

@@ -36,6 +36,8 @@ describe("a request is refused,", function()
     { "a head that is too long", request("GET / HTTP/1.1", "X: " .. long), 431 },
     { "a target that is too long", "GET /" .. long, 414 },
     { "HTTP/1.0", request "GET / HTTP/1.0", 505 },
+    { "HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400 },
+    { "two lengths", request("POST / HTTP/1.1", "Content-Length: 3", "Content-Length: 4") .. "abc", 400 },
     { "no Host", "GET / HTTP/1.1\r\n\r\n", 400 },
     { "two Hosts", request("GET / HTTP/1.1", "Host: b"), 400 },
     { "a body", request("GET / HTTP/1.1", "Content-Length: 3") .. "abc", 400 },
@@ -69,6 +71,37 @@ describe("a request is refused,", function()
       assert.is_true(s.srv:stats().refused == 1)
     end)
   end
+
+  it("and of several reasons the first one is told", function()
+    local s = serving.start {
+      origins = "http://good", max_connections = 1,
+      on_request = function(asked)
+        if asked.path == "/no" then return { status = 402, body = "no" } end
+      end,
+    }
+    s:connect("/", { upgrade_headers = { Origin = "http://good" } })
+    local evil, good, key = "Origin: http://evil", "Origin: http://good", "Key: ...."
+    for _, case in ipairs {
+      { "a version before no Host", "GET / HTTP/1.0\r\n\r\n", 505 },
+      { "no Host before a body", "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 400, "Host" },
+      { "a body before a method", request("PUT / HTTP/1.1", "Content-Length: 3") .. "abc", 400, "body" },
+      { "a method before on_request", request "PUT /no HTTP/1.1", 405 },
+      { "on_request before no upgrade", request "GET /no HTTP/1.1", 402 },
+      { "no upgrade before an origin", request("GET / HTTP/1.1", evil), 426, "upgrade" },
+      { "a version before a key", upgrade("/", evil):gsub(key, "Key: "):gsub("13", "8"), 426, "Version" },
+      { "a key before an origin", upgrade("/", evil):gsub(key, "Key: "), 400, "Key" },
+      { "an origin before the number of connections", upgrade("/", evil), 403, "origin" },
+      { "the number of connections", upgrade("/", good), 503, "connections" },
+    } do
+      local reply = s:raw(case[2], function(all)
+        local body = all:match "\r\n\r\n(.*)"
+        return body and #body >= tonumber(all:match "Content%-Length: (%d+)")
+      end)
+      local response = parse(reply)
+      assert.equal(case[3], response.status, case[1])
+      assert.is_truthy(response.body:find(case[4] or "", 1, true), response.body)
+    end
+  end)
 
   it("and another origin is one that is not written in the same way, but for upper case", function()
     local s = serving.start { origins = { "http://Good.example:8080", "null" } }
@@ -248,13 +281,14 @@ describe("a server answers", function()
   end)
 
   it("later for at most answer_timeout, and nobody who has gone away meanwhile", function()
-    local asked = {}
+    local asked, aborted = {}, {}
     local s = serving.start {
       answer_timeout = 0.1,
       on_request = function(one)
         asked[#asked + 1] = one
         return server.later
       end,
+      on_abort = function(one) aborted[#aborted + 1] = one end,
     }
     local gone = s:dial()
     gone:send(request "GET /gone HTTP/1.1")
@@ -277,7 +311,7 @@ describe("a server answers", function()
       assert.same({ nil, "the request is over" }, { one:refuse { status = 200 } })
       assert.same({ nil, "the request is over" }, { one:accept() })
     end
-    assert.equal(2, s.srv:stats().refused)
+    assert.same({ 2, asked }, { s.srv:stats().refused, aborted })
   end)
 
   it("requests below the path of a route by its handlers, the longest path first", function()

@@ -272,7 +272,7 @@ local function next_event(state)
   return true
 end
 
---- is_answered(state, written, now): goes on with sending a response. Returns whether all of it was sent.
+--- is_answered(state, written): goes on with sending a response. Returns whether all of it was sent.
 local function is_answered(state, written)
   local ex = state.exchange
   if not written then return false end
@@ -301,8 +301,10 @@ end
 local function timed_out(state)
   local ex = state.exchange
   if ex.stage == "asked" then
-    log.warning("a request for %s was not answered in time", log.bytes(ex.request.target))
-    return refuse(state, 503, "the request was not answered in time")
+    local request = ex.request
+    log.warning("a request for %s was not answered in time", log.bytes(request.target))
+    refuse(state, 503, "the request was not answered in time")
+    return abort(state, request)
   end
   if not (ex.has_begun or ex.request) then return finish(state, "timeout") end
   -- Of a request that is not complete there is no method.
@@ -323,6 +325,21 @@ local function read(state)
   return count, more
 end
 
+--- send_on(state, written, now): a step while a response is being sent. Returns the results of a step.
+local function send_on(state, written, now)
+  if is_answered(state, written) then
+    next_request(state, now)
+    return false, false, now
+  end
+  local limit = (state.stuck or now) + state.opening.upgrade_timeout
+  if state.stuck and now >= limit then
+    finish(state, "timeout")
+    state.lingering.deadline = now -- the rest would not be taken either
+    return false, false, now
+  end
+  return false, true, written and now or limit
+end
+
 --- step(state, now): takes a step. Returns the results of connection.advance.
 function exchange.step(state, now)
   local ex, session = state.exchange, state.session
@@ -331,19 +348,7 @@ function exchange.step(state, now)
     finish(state, why)
     return false, false, now
   end
-  if ex.stage == "answering" then
-    if is_answered(state, written) then
-      next_request(state, now)
-      return false, false, now
-    end
-    local limit = (state.stuck or now) + state.opening.upgrade_timeout
-    if state.stuck and now >= limit then
-      finish(state, "timeout")
-      state.lingering.deadline = now -- the rest would not be taken either
-      return false, false, now
-    end
-    return false, true, written and now or limit
-  end
+  if ex.stage == "answering" then return send_on(state, written, now) end
   if ex.decided then
     local decided = ex.decided
     ex.stage, ex.decided = "head", nil

@@ -118,7 +118,7 @@ local OPTIONAL = options.callable
 --- What handles requests and connections; a route (Server:route) has these, too.
 local handler_rows = {
   { "on_request", nil, OPTIONAL }, -- on_request(request): returns a response, server.later, or nil to go on
-  { "on_abort", nil, OPTIONAL }, -- on_abort(request): nobody waits for its answer any more, or its body is not taken
+  { "on_abort", nil, OPTIONAL }, -- on_abort(request): it will not be answered by the program
   { "on_open", nil, OPTIONAL }, -- on_open(conn, request)
   { "on_message", nil, OPTIONAL }, -- on_message(conn, opcode, data)
   { "on_drain", nil, OPTIONAL }, -- on_drain(conn): its queue is empty again

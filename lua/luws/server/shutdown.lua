@@ -70,9 +70,9 @@ local function finish(self)
   linger.close_all()
 end
 
---- guard(self): sees to it that what is queued gets its time if the Lua state is closed before the server is. Must be
+--- watch(self): sees to it that what is queued gets its time if the Lua state is closed before the server is. Must be
 -- called for each connection: the guard has to be younger than its native objects, to be finalised before them.
-function shutdown.guard(self)
+function shutdown.watch(self)
   local newest = {}
   self.guarded_by = newest
   newest.guard = guard.finaliser(function()
