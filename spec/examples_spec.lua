@@ -421,10 +421,7 @@ describe("examples/reactor_loop.lua", function()
 end)
 
 local serving -- an example that is a server
-after_each(function()
-  if serving then serving:stop "KILL" end
-  serving = nil
-end)
+after_each(child.over)
 
 --- Starts an example that is a server, with these arguments. Returns what it says first.
 local function serve(...)

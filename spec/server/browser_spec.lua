@@ -15,7 +15,7 @@ describe("examples/chat_server.lua", function()
 
   after_each(function()
     browser.over()
-    chat:stop "KILL"
+    child.over()
   end)
 
   it("has those talk to each other who have opened its page, each room for itself", function()

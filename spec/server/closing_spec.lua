@@ -8,6 +8,7 @@ local socket = require "socket"
 local request, till, upgrade = serving.request, serving.till, serving.upgrade
 
 after_each(serving.over)
+after_each(child.over)
 
 local function status_of(reply) return tonumber(reply:match "^HTTP/1.1 (%d+)") end
 
@@ -145,14 +146,11 @@ describe("the end of the Lua state", function()
     while not is_over do srv:step() end
   ]]
 
-  local ending
-  after_each(function() ending:stop "KILL" end)
-
   for _, case in ipairs {
     { "does nothing", 1001 }, { "closes the connection", 1000 }, { "closes the server", 1001 }, { "answers" },
   } do
     it("does not take from a client what is queued for it: the program " .. case[1], function()
-      ending = child.serve { case[1], input = PROGRAM }
+      local ending = child.serve { case[1], input = PROGRAM }
       local raw = assert(socket.connect("127.0.0.1", tonumber(ending.line)))
       raw:settimeout(serving.PATIENCE)
       raw:send(case[2] and upgrade "/" or request "GET /response HTTP/1.1")

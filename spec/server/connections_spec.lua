@@ -1,14 +1,17 @@
 -- A server's connections: from the upgrade to the end, with clients of luws's own, and with raw ones.
 
 local files = require "spec.support.files"
+local child = require "spec.support.child"
 local log = require "spec.support.log"
 local luws = require "luws"
 local server = require "luws.server"
 local serving = require "spec.support.serving"
+local socket = require "socket"
 
 local till, upgrade = serving.till, serving.upgrade
 
 after_each(serving.over)
+after_each(child.over)
 
 local function echo(conn, opcode, data) luws.wssend(conn, opcode, data) end
 
@@ -171,6 +174,26 @@ describe("a server's connection", function()
     assert.same({ 1006, "" }, s.events[4])
   end)
 
+  it("ends with the code for what its peer has broken; the others go on", function()
+    local s = serving.start { max_payload_size = 1000, on_message = echo }
+    local calm = s:connect()
+    for _, case in ipairs {
+      { "\129\2hi", 1002 }, -- not masked
+      { "\131\128\0\0\0\0", 1002 }, { "\128\128\0\0\0\0", 1002 }, { "\193\128\0\0\0\0", 1002 },
+      { "\137\254\0\126\0\0\0\0", 1002 }, { "\129\129\0\0\0\0\255", 1007 },
+      { "\130\254\3\233\0\0\0\0", 1009 }, { "\130\255\127\255\255\255\255\255\255\255\0\0\0\0", 1009 },
+    } do
+      local reply, ended = s:raw(upgrade "/" .. case[1])
+      local high, low = reply:match "\r\n\r\n\136.(.)(.)"
+      assert.same({ case[2], true }, { high:byte() * 256 + low:byte(), ended })
+      assert.equal(case[2], s.conns[#s.conns].close_code_sent)
+      luws.wssend(calm.conn, 1, "calm")
+      calm.told = {}
+      till(function() return calm.told[1] end)
+    end
+    assert.same({ 1, true }, { s.srv:count(), s.srv:connections()() == s.conns[1] })
+  end)
+
   it("takes the frames that come with the request as its first messages", function()
     local s = serving.start { on_open = function(conn) luws.wssend(conn, 1, "first") end }
     local reply = s:raw(upgrade "/" .. "\129\130\0\0\0\0hi\136\128\0\0\0\0")
@@ -275,8 +298,71 @@ describe("a server listens", function()
     end
   end)
 
+  it("and each option that is wrong is named", function()
+    local classes = { ["luws.Place"] = true, ["luws.Handlers"] = true, ["luws.ServerOptions:"] = true }
+    local wrong, count, is_option = coroutine.create(function() end), 0, nil -- a value that no option has
+    for line in io.lines "types/luws/server.lua" do
+      local class, name = line:match "^%-%-%-@class (%S+)", line:match "^%-%-%-@field (%w+[%w_]*)%?"
+      if class then is_option = classes[class] end
+      if name and is_option then
+        local srv, why = server.listen { port = name ~= "listeners" and 0 or nil, [name] = wrong }
+        assert.is_nil(srv, name)
+        assert.equal(("bad option '%s' ("):format(name), why:sub(1, #name + 15), name)
+        count = count + 1
+      end
+    end
+    assert.is_true(count > 35, count)
+  end)
+
+  it("at the descriptors that systemd has passed on", function()
+    local path = os.tmpname()
+    os.remove(path)
+    local activated = child.serve {
+      environment = ([[python3 -c '
+import os, socket, sys
+sockets = [socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)]
+sockets[1].bind("%s")
+sockets[1].listen()
+for number, each in enumerate([os.dup(each.fileno()) for each in sockets]):
+    os.dup2(each, 3 + number)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2")
+os.execvp(sys.argv[1], sys.argv[1:])']]):format(path),
+      input = [[
+        local server = require "luws.server"
+        local srv = assert(server.listen { fd = "systemd", on_request = function() return { body = "here" } end })
+        local places = srv:addresses()
+        print(#places, places[1].port, places[2].path)
+        io.stdout:flush()
+        srv:run { signals = true }
+      ]],
+    }
+    local count, port, second = activated.line:match "^(%d+)%s+(%d+)%s+(%S+)$"
+    assert.same({ "2", path }, { count, second }, activated.line)
+    local s = setmetatable({ host = "127.0.0.1", port = tonumber(port) }, { __index = serving.methods })
+    assert.is_truthy(s:raw(serving.request("GET / HTTP/1.1", "Connection: close")):find "here$")
+    assert.same({ "", 0 }, { activated:stop() })
+    os.remove(path)
+  end)
+
+  it("in an outer loop that watches one descriptor", function()
+    local s = serving.start { on_message = echo }
+    local srv, raw = s.srv, s:dial()
+    local watched = { getfd = function() return srv:getfd() end, dirty = function() return srv:dirty() end }
+    raw:send(upgrade "/" .. "\129\130\0\0\0\0hi\136\128\0\0\0\0")
+    local all, why, turns = "", nil, 0
+    while why ~= "closed" and turns < 1000 do
+      local readable = socket.select({ watched, raw }, nil, math.min(srv:timeout() or 1, 1))
+      turns = turns + 1
+      if readable[watched] then srv:step(0) end
+      local data, problem, part = raw:receive "*a"
+      all, why = all .. (data or part), data and "closed" or problem
+    end
+    assert.equal("\129\2hi\136\0", all:match "\r\n\r\n(.*)$")
+    assert.same({ "r", srv:getfd() }, { srv:events(), srv:pollfd() })
+    assert.is_true(turns < 100, turns)
+  end)
+
   it("at a descriptor that somebody else has begun to listen at", function()
-    local socket = require "socket"
     local listening = assert(socket.bind("127.0.0.1", 0))
     local s = serving.start { fd = listening:getfd() }
     local _, port = listening:getsockname()

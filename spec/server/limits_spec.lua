@@ -9,6 +9,7 @@ local socket = require "socket"
 local request, till, upgrade = serving.request, serving.till, serving.upgrade
 
 after_each(serving.over)
+after_each(child.over)
 
 local function status(reply) return tonumber(reply:match "^HTTP/1.1 (%d+)") end
 

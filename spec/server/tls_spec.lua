@@ -1,13 +1,16 @@
 -- A server over TLS: certificates by name, clients' certificates, and reading them again.
 
+local child = require "spec.support.child"
 local luws = require "luws"
 local server = require "luws.server"
 local serving = require "spec.support.serving"
 local servers = require "spec.support.servers"
+local socket = require "socket"
 
 local till = serving.till
 
 after_each(serving.over)
+after_each(child.over)
 
 local CA = servers.ca_file()
 local PKI = CA:match "^(.*/)"
@@ -82,24 +85,26 @@ describe("a server over TLS", function()
     assert.is_nil(s.conns[2])
   end)
 
+  --- Copies a certificate to a place.
+  local function put(name, place)
+    local from = assert(io.open(PKI .. name .. ".pem", "rb"))
+    local to = assert(io.open(place, "wb"))
+    to:write((from:read "*a"))
+    from:close()
+    to:close()
+  end
+
   it("reads its certificates again, and keeps the old ones if they are bad", function()
-    local folder = os.tmpname()
-    local function put(name)
-      local from = assert(io.open(PKI .. name .. ".pem", "rb"))
-      local to = assert(io.open(folder, "wb"))
-      to:write((from:read "*a"))
-      from:close()
-      to:close()
-    end
-    put "server"
-    local s = serving.start { ssl_certificate = folder, ssl_key = PKI .. "server.key", on_message = echo }
+    local place = os.tmpname()
+    put("server", place)
+    local s = serving.start { ssl_certificate = place, ssl_key = PKI .. "server.key", on_message = echo }
     s.scheme, s.host = "wss", "localhost"
     local first = s:connect("/", { ssl_verify = "none" })
-    put "renewed"
+    put("renewed", place)
     assert.is_true(s.srv:reload())
     local second = s:connect("/", { ssl_verify = "none" })
     assert.is_true(first.conn.tls.fingerprint ~= second.conn.tls.fingerprint)
-    put "ca" -- whose key it is not
+    put("ca", place) -- whose key it is not
     local ok, why = s.srv:reload()
     assert.is_nil(ok)
     assert.is_truthy(why:find("ssl_", 1, true), why)
@@ -107,7 +112,38 @@ describe("a server over TLS", function()
     assert.equal(second.conn.tls.fingerprint, third.conn.tls.fingerprint)
     luws.wssend(first.conn, 1, "still here")
     till(function() return first.told[1] end)
-    os.remove(folder)
+    os.remove(place)
+  end)
+
+  it("reads them on HUP, too, and says in the log why it keeps the old ones", function()
+    local place = os.tmpname()
+    put("server", place)
+    local served = child.serve { place, PKI .. "server.key", input = [[
+      local server = require "luws.server"
+      local srv = assert(server.listen { port = 0, ssl_certificate = arg[1], ssl_key = arg[2] })
+      print((select(2, srv:address())))
+      io.stdout:flush()
+      srv:run { signals = true }
+    ]] }
+    local function fingerprint()
+      local conn = assert(luws.wsopen("wss://localhost:" .. served.line, nil, { ssl_verify = "none" }))
+      luws.wsclose(conn)
+      return conn.tls.fingerprint
+    end
+    local function hang_up() os.execute("kill -HUP " .. served.pid) end
+    local first = fingerprint()
+    put("renewed", place)
+    hang_up()
+    till(function() return fingerprint() ~= first end)
+    local second = fingerprint()
+    put("ca", place)
+    hang_up()
+    socket.sleep(0.1)
+    assert.equal(second, fingerprint())
+    local said, status = served:stop()
+    assert.equal(0, status)
+    assert.is_truthy(said:find("the certificates cannot be read again: bad option 'ssl_", 1, true), said)
+    os.remove(place)
   end)
 
   it("does not speak to those who do not, and has plain places beside it", function()

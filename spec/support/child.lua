@@ -65,12 +65,21 @@ function child.start(arguments)
   return function() return self:wait() end
 end
 
+local serving = {}
+
 --- serve{ argument, ... }: the same, for a program that says when it is ready. Returns an object with the fields pid,
--- and line: the first line of its output.
+-- and line: the first line of its output. Call child.over after each test.
 function child.serve(arguments)
   local self = spawn(arguments, "sh -c 'echo $$; exec \"$@\"' sh")
+  serving[#serving + 1] = self
   self.pid, self.line = self.pipe:read "*l", self.pipe:read "*l"
   return self
+end
+
+--- over(): ends what `serve` has started, and a test that has failed has left. The end of the run would wait for it.
+function child.over()
+  for _, self in ipairs(serving) do self:stop "KILL" end
+  serving = {}
 end
 
 --- The same as `start`, but waits for the end at once.
