@@ -224,7 +224,9 @@ describe("luws", function()
     for _, words in ipairs { { "help" }, { "--help" } } do
       local output, said, status = run("", unpack(words))
       assert.same({ "", 0 }, { said, status })
-      for _, name in ipairs { "connect", "listen", "doctor" } do assert.matches("\n  " .. name .. " ", output) end
+      for _, name in ipairs { "connect", "listen", "doctor", "bridge" } do
+        assert.matches("\n  " .. name .. " ", output)
+      end
     end
     for _, name in ipairs { "connect", "listen", "doctor" } do
       local output = run("", "help", name)

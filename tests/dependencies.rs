@@ -218,6 +218,7 @@ const DRIVER: &[&str] = &[
     "command/connect",
     "command/listen",
     "command/doctor",
+    "command/bridge",
     "command",
     "loader",
 ];

@@ -13,6 +13,7 @@ local COMMANDS = {
   { "connect", function() return import("command/connect") end },
   { "listen", function() return import("command/listen") end },
   { "doctor", function() return import("command/doctor") end },
+  { "bridge", function() return import("command/bridge") end },
 }
 
 -- The options that all commands have.
@@ -108,7 +109,7 @@ function public.main(words)
     print_version()
     status = opening.STATUS.ended
   elseif name == nil then
-    status = misused "a command is missing: connect, listen or doctor"
+    status = misused "a command is missing: connect, listen, doctor or bridge"
   elseif name == "help" or name == "--help" or name == "-h" then
     status = help(rest[1])
   elseif name:sub(1, 1) == "-" then
