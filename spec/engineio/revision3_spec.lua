@@ -41,11 +41,11 @@ describe("revision 3", function()
   end)
 
   it("is pinged by the client, which has interval and time-out for that", function()
-    local e = start { pingInterval = 60, pingTimeout = 40 }
+    local e = start { pingInterval = 150, pingTimeout = 150 }
     local ws = e:websocket "transport=websocket"
     ws:await(1)
     for i = 1, 3 do
-      rest(0.05)
+      rest(0.12)
       ws:send(1, "2")
       assert.equal("3", ws:await(1 + i)[1 + i])
     end

@@ -15,7 +15,7 @@ const { Server } = createRequire(path.join(__dirname, "../../build/interop/"))("
 
 const { values } = parseArgs({ options: { ready: { type: "string" } }, strict: false });
 const server = http.createServer();
-const engine = new Server({ pingInterval: 300, pingTimeout: 200, cookie: true, perMessageDeflate: true });
+const engine = new Server({ pingInterval: 300, pingTimeout: 5000, cookie: true, perMessageDeflate: true });
 engine.attach(server);
 
 engine.on("connection", (socket) => {

@@ -13,7 +13,7 @@ parser.add_argument("--ready")
 READY = parser.parse_known_args()[0].ready
 
 # It announces the interval in whole seconds.
-engine = engineio.AsyncServer(async_mode="aiohttp", ping_interval=1, ping_timeout=1)
+engine = engineio.AsyncServer(async_mode="aiohttp", ping_interval=1, ping_timeout=5)
 
 
 @engine.on("message")

@@ -85,8 +85,8 @@ local function push(self, kind, data)
   keep(self, { kind = kind, data = data })
   if self:hasListeners "packetCreate" then later(self, "packetCreate", { type = kind, data = data }) end
   flush(self)
-  if self.buffered > self.own.max_buffered and not self.is_too_slow then
-    self.is_too_slow = true
+  if self.buffered > self.own.max_buffered then
+    self.readyState = "closing" -- nothing more is kept for it, or taken of it
     reactor.after(0, function() failed(self, failure.new("the client is too slow", "more waits for it than may")) end)
   end
 end
@@ -252,7 +252,7 @@ function sockets.new(id, request, protocol, transport, own, on_over)
     writeBuffer = {}, buffered = 0, -- packets that the transport has not taken, and their size in bytes
     on_drained = nil, -- closes it
     give_up_upgrade = nil, -- ends the attempt to upgrade
-    ping_timer = nil, timeout_timer = nil, has_more_time = false, is_too_slow = false,
+    ping_timer = nil, timeout_timer = nil, has_more_time = false,
   }, Socket)
   use(self, transport)
   return self
