@@ -116,6 +116,7 @@ const DRIVER: &[&str] = &[
     "engineio/failure",
     "engineio/packets",
     "engineio/packets3",
+    "engineio/queue",
     "engineio/settings",
     "engineio/client/place",
     "engineio/client/polling",

@@ -87,25 +87,8 @@ function packets.size(packet)
   return 1 + (data and #data or 0)
 end
 
--- The most packets in a payload: python-engineio drops the whole of one that has more.
-local MOST_PACKETS = 16
-
---- some(list [, most]): returns those packets of a list, from its beginning, that go into a payload of at most `most`
--- bytes; and the others. A packet that is larger goes alone.
-function packets.some(list, most)
-  local count, size = 0, 0
-  for i, packet in ipairs(list) do
-    size = size + (most and packets.size(packet) or 0) + (i > 1 and 1 or 0)
-    if i > MOST_PACKETS or i > 1 and most and size > most then break end
-    count = i
-  end
-  if count == #list then return list, {} end
-  local some, rest = {}, {}
-  for i, packet in ipairs(list) do
-    if i <= count then some[i] = packet else rest[i - count] = packet end
-  end
-  return some, rest
-end
+--- The most packets in a payload: python-engineio drops the whole of one that has more.
+packets.MOST = 16
 
 --- each(body, f): calls f(kind, data) for each packet of a body, until it returns false. Returns false if the body has
 -- something that is no packet; what comes before it was told.

@@ -7,7 +7,7 @@ local _, import = ...
 local clock, emitter, failure, json = import("clock"), import("emitter"), import("engineio/failure"),
   import("json").public
 local packets, places = import("engineio/packets"), import("engineio/client/place")
-local settings = import("engineio/settings")
+local queue, settings = import("engineio/queue"), import("engineio/settings")
 local main_reactor = import("reactor").public
 
 local TRANSPORTS = { polling = import("engineio/client/polling"), websocket = import("engineio/client/websocket") }
@@ -41,7 +41,7 @@ local function closed(self, reason, details)
   if self.transport then self.transport:close() end
   self.id, self.place.sid, self.probe, self.on_drained = nil, nil, nil, nil
   emit(self, "close", reason, details)
-  self.writeBuffer, self.unsent = {}, 0
+  self.waiting, self.unsent = queue.new(), 0
 end
 
 --- failed(self, err): the transport has failed.
@@ -70,10 +70,9 @@ local drained_later
 --- flush(self): gives the transport what it takes.
 local function flush(self)
   local transport, is_held = self.transport, self.readyState == "closed" or self.is_upgrading
-  if is_held or not transport.writable or not self.writeBuffer[1] then return end
-  local list, rest = self.writeBuffer, {}
-  if transport.name == "polling" then list, rest = packets.some(list, self.max_payload) end
-  self.writeBuffer = rest
+  if is_held or not transport.writable or self.waiting:is_empty() then return end
+  local is_polling = transport.name == "polling"
+  local list = self.waiting:take(is_polling and packets.MOST or math.huge, is_polling and self.max_payload or nil)
   self.unsent = self.unsent + #list
   transport:send(list)
   if self:hasListeners "flush" then self.reactor.after(0, function() emit(self, "flush") end) end
@@ -86,7 +85,7 @@ local function drained(self)
   if self.readyState == "closed" then return end
   self.unsent = 0
   flush(self)
-  if self.writeBuffer[1] or self.unsent > 0 then return end
+  if not self.waiting:is_empty() or self.unsent > 0 then return end
   emit(self, "drain")
   local f = self.on_drained
   self.on_drained = nil
@@ -106,7 +105,7 @@ end
 local function push(self, kind, data)
   if self.readyState == "closing" or self.readyState == "closed" then return end
   local transport = self.transport
-  local is_usual = transport.put and transport.writable and not self.writeBuffer[1] and not self.is_upgrading
+  local is_usual = transport.put and transport.writable and self.waiting:is_empty() and not self.is_upgrading
     and not (self:hasListeners "packetCreate" or self:hasListeners "flush")
   if is_usual then
     self.unsent = self.unsent + 1
@@ -117,13 +116,13 @@ local function push(self, kind, data)
   if self:hasListeners "packetCreate" then
     self.reactor.after(0, function() emit(self, "packetCreate", { type = kind, data = data }) end)
   end
-  self.writeBuffer[#self.writeBuffer + 1] = { kind = kind, data = data }
+  self.waiting:add { kind = kind, data = data }
   flush(self)
 end
 
 --- pong(self): answers a ping. One answer is enough for those that come while it waits.
 local function pong(self)
-  local last = self.writeBuffer[#self.writeBuffer]
+  local last = self.waiting:newest()
   if not last or last.kind ~= "pong" then push(self, "pong") end
 end
 
@@ -259,7 +258,7 @@ Socket.write = Socket.send
 function Socket:hasPingExpired() return self.expires ~= nil and clock.now() > self.expires end
 
 --- bufferedPackets(): returns how many packets wait for the transport.
-function Socket:bufferedPackets() return #self.writeBuffer end
+function Socket:bufferedPackets() return self.waiting:count() end
 
 --- close(): ends the session, once what is buffered has left. Its event comes in a later turn.
 function Socket:close()
@@ -271,12 +270,12 @@ function Socket:close()
     if not self.is_upgrading then return finish() end
     self.on_upgrade_over = function()
       self.on_upgrade_over = nil
-      if not self.writeBuffer[1] then return finish() end
+      if self.waiting:is_empty() then return finish() end
       self.on_drained = finish
       flush(self)
     end
   end
-  if was_open and (self.writeBuffer[1] or self.unsent > 0) and not self.is_upgrading then
+  if was_open and (not self.waiting:is_empty() or self.unsent > 0) and not self.is_upgrading then
     self.on_drained = finish_after_upgrade
   else
     self.reactor.after(0, finish_after_upgrade)
@@ -291,7 +290,7 @@ function sockets.connect(url, given)
   local self = setmetatable({
     own = own, place = places.new(url, own, shared), reactor = shared.reactor or main_reactor,
     id = nil, readyState = "opening", transport = nil, transports = {},
-    writeBuffer = {}, -- packets that the transport was not given yet
+    waiting = queue.new(), -- packets that the transport was not given yet
     unsent = 0, -- how many it was given and has not taken
     probe = nil, is_upgrading = false, -- another transport, and whether it was found good
     on_drained = nil, on_upgrade_over = nil, -- what closing waits for

@@ -118,20 +118,21 @@ local LINE_ENDS = { ["\226\128\168"] = "\\u2028", ["\226\128\169"] = "\\u2029" }
 --- script(text): returns a text as a string of JavaScript.
 local function script(text) return (json.encode(text):gsub("\226\128[\168\169]", LINE_ENDS)) end
 
---- send(list): sends packets by the GET that waits. Returns how many it has taken.
-function Polling:send(list)
+--- send(list, has_more): sends packets by the GET that waits; `has_more`: whether others wait for the next one. Returns
+-- how many it has taken.
+function Polling:send(list, has_more)
   local answer, on_closed = self.held, self.on_closed
   self.held, self.writable, self.on_closed = nil, false, nil
-  local some, rest = packets.some(list)
-  if on_closed and not rest[1] then some[#some + 1] = { kind = "close" } end
-  local body, media_type = self.codec.payload(some, self.takes_binary)
+  local count = #list
+  if on_closed and not has_more then list[count + 1] = { kind = "close" } end
+  local body, media_type = self.codec.payload(list, self.takes_binary)
   if self.jsonp then body = ("___eio[%s](%s);"):format(self.jsonp, script(body)) end
   answer.headers["Content-Type"] = media_type
   self:finish(answer, body)
   if on_closed then
-    if rest[1] then self.on_closed = on_closed else on_closed() end
+    if has_more then self.on_closed = on_closed else on_closed() end
   end
-  return #list - #rest
+  return count
 end
 
 --- close(f): ends the transport, and calls f(): at once, if a GET waits; otherwise with the next one.

@@ -6,7 +6,7 @@ npm's engine.io; they come in turns of the reactor only.
 local _, import = ...
 local emitter, failure, json, packets = import("emitter"), import("engineio/failure"), import("json").public,
   import("engineio/packets")
-local reactor = import("reactor").public
+local queue, reactor = import("engineio/queue"), import("reactor").public
 
 local sockets = {}
 
@@ -37,7 +37,7 @@ local function closed(self, reason, details, last)
   cancel(self, "timeout_timer")
   if self.give_up_upgrade then self.give_up_upgrade() end
   self.transport:leave(last or "close")
-  self.writeBuffer, self.buffered, self.on_drained = {}, 0, nil
+  self.waiting, self.on_drained = queue.new(), nil
   self.on_over(self)
   emit(self, "close", reason, details)
 end
@@ -52,40 +52,31 @@ local function drained(self)
   if f then f() end
 end
 
--- What a packet that waits takes beside its data, in bytes.
-local OVERHEAD = 100
-
---- keep(self, packet): has a packet wait for the transport.
-local function keep(self, packet)
-  self.writeBuffer[#self.writeBuffer + 1] = packet
-  self.buffered = self.buffered + packets.size(packet) + OVERHEAD
-end
-
 --- flush(self): gives the transport what it takes.
 local function flush(self)
-  local transport, list = self.transport, self.writeBuffer
-  if self.readyState == "closed" or not transport.writable or not list[1] then return end
-  later(self, "flush", list)
-  self.writeBuffer, self.buffered = {}, 0
-  local count = transport:send(list)
-  if count == #list then return drained(self) end
-  local rest = self.writeBuffer -- what was sent meanwhile
-  self.writeBuffer, self.buffered = {}, 0
-  for i = count + 1, #list do keep(self, list[i]) end
-  for _, packet in ipairs(rest) do keep(self, packet) end
+  local transport, waiting = self.transport, self.waiting
+  if self.readyState == "closed" or not transport.writable or waiting:is_empty() then return end
+  later(self, "flush")
+  repeat
+    local list = waiting:take(packets.MOST)
+    local count = #list
+    local taken = transport:send(list, not waiting:is_empty())
+    if taken < count then waiting:put_back(list, taken) end
+  until not transport.writable or waiting:is_empty()
+  if waiting:is_empty() then drained(self) end
 end
 
 --- push(self, kind, data): sends a packet.
 local function push(self, kind, data)
   if self.readyState == "closing" or self.readyState == "closed" then return end
   local transport = self.transport
-  local is_usual = transport.put and transport.writable and not self.writeBuffer[1]
+  local is_usual = transport.put and transport.writable and self.waiting:is_empty()
     and not (self:hasListeners "packetCreate" or self:hasListeners "flush")
   if is_usual and transport:put(kind, data) then return later(self, "drain") end
-  keep(self, { kind = kind, data = data })
+  self.waiting:add { kind = kind, data = data }
   if self:hasListeners "packetCreate" then later(self, "packetCreate", { type = kind, data = data }) end
   flush(self)
-  if self.buffered > self.own.max_buffered then
+  if self.waiting.bytes > self.own.max_buffered then
     self.readyState = "closing" -- nothing more is kept for it, or taken of it
     reactor.after(0, function() failed(self, failure.new("the client is too slow", "more waits for it than may")) end)
   end
@@ -223,7 +214,7 @@ function Socket:close(is_discarded)
   if state == "closed" or state ~= "open" and not is_discarded then return self end
   self.readyState = "closing"
   -- A GET takes what is buffered and the end along.
-  if is_discarded or not self.writeBuffer[1] or self.transport.name == "polling" then
+  if is_discarded or self.waiting:is_empty() or self.transport.name == "polling" then
     reactor.after(0, function() finish(self, is_discarded) end)
   else
     self.on_drained = function() finish(self) end
@@ -249,7 +240,7 @@ function sockets.new(id, request, protocol, transport, own, on_over)
   local self = setmetatable({
     id = id, request = request, protocol = protocol, remoteAddress = request.remote, own = own, on_over = on_over,
     readyState = "opening", transport = nil, upgrading = false, upgraded = false,
-    writeBuffer = {}, buffered = 0, -- packets that the transport has not taken, and their size in bytes
+    waiting = queue.new(), -- packets that the transport has not taken
     on_drained = nil, -- closes it
     give_up_upgrade = nil, -- ends the attempt to upgrade
     ping_timer = nil, timeout_timer = nil, has_more_time = false,
