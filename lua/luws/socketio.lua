@@ -80,8 +80,10 @@ function io.connect(url, opts)
   local given = {}
   for name, value in pairs(opts or {}) do given[name] = value end
   local parsed = parse(url)
+  local _, wrong = parser.namespace(parsed.namespace)
+  if wrong then error(("bad argument #1 to 'io' (%s)"):format(wrong), 2) end
   if given.query == nil then given.query = parsed.query end
-  local id = parsed.id .. (given.path or "/socket.io"):gsub("/$", "")
+  local id = parsed.id .. tostring(given.path or "/socket.io"):gsub("/$", "")
   local manager = shared[id]
   local is_own = given.forceNew or given.multiplex == false or manager and manager.nsps[parsed.namespace]
   if is_own or not manager then

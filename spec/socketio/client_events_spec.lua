@@ -69,6 +69,23 @@ describe("events", function()
     assert.same({ { "m", 1 }, { "connect" }, { "m", 2 } }, told)
   end)
 
+  it("that come before the server has let us in may end the connection, and what is buffered is kept", function()
+    local socket = io("http://a.test")
+    local told, answer = note(socket, {}, "m", "connect", "disconnect"), nil
+    socket:emit("first", 1, function(...) answer = pack(...) end)
+    socket:emit "second"
+    socket:once("m", function() socket:disconnect() end)
+    e:last():open():say('2["m",1]', '2["m",2]', '0{"sid":"s1"}')
+    e:turn()
+    assert.same({ { "m", 1 }, { "disconnect", "io client disconnect" } }, told)
+    assert.same({ "0", "1" }, e:last():heard())
+    socket:connect()
+    e:last():open():say('0{"sid":"s2"}', "30[7]")
+    e:turn()
+    assert.same({ "0", '20["first",1]', '2["second"]' }, e:last():heard())
+    assert.same({ n = 1, 7 }, answer)
+  end)
+
   it("that come before the server has let us in are bounded", function()
     local socket = io "http://a.test"
     local told = note(socket, {}, "disconnect")

@@ -56,8 +56,8 @@ describe("io(url, opts)", function()
       ["bad argument #1 to 'io' (string expected, got nil)"] = {},
       ["bad argument #2 to 'io' (table expected, got string)"] = { "http://a.test", "x" },
       ["bad argument #1 to 'io' (unknown scheme 'ftp')"] = { "ftp://a.test" },
-      ["bad argument #1 to 'socket' (a namespace cannot have a comma in its name)"] = { "http://a.test/a,b" },
-      ["bad argument #1 to 'socket' (the name of a namespace is not UTF-8)"] = { "http://a.test/\255" },
+      ["bad argument #1 to 'io' (a namespace cannot have a comma in its name)"] = { "http://a.test/a,b" },
+      ["bad argument #1 to 'io' (the name of a namespace is not UTF-8)"] = { "http://a.test/\255" },
       ["bad option 'timeout' (a number of milliseconds or false expected, got x)"] = { "http://a.test",
         { timeout = "x" } },
       ["bad option 'reconnectionDelay' (a number of at least 0 expected, got -1)"] = { "http://a.test",
@@ -71,6 +71,7 @@ describe("io(url, opts)", function()
       assert.is_false(ok)
       assert.equal(message, (why:gsub("^[^ ]+:%d+: ", "")))
     end
+    assert.equal(0, #e.made)
   end)
 
   it("calls nobody before the reactor has its turn", function()
@@ -303,6 +304,51 @@ describe("the end of a connection", function()
     e:last():open():say '0{"sid":"s2"}'
     e:turn()
     assert.same({ { "disconnect", "io client disconnect" }, { "connect" } }, told)
+  end)
+end)
+
+describe("connecting again by a listener", function()
+  it("that is told of 'disconnect' takes the place of the manager's attempt", function()
+    local socket, engine = connected()
+    socket:on("disconnect", function() socket:connect() end)
+    for i = 2, 4 do
+      engine:lose "transport close"
+      e:turn()
+      engine = e:last()
+      engine:open():say('0{"sid":"s' .. i .. '"}')
+      e:turn(60)
+      assert.same({ "s" .. i, i, nil }, { socket.id, #e.made, engine.is_closed })
+    end
+  end)
+
+  it("that is told of the first connect_error is the only attempt", function()
+    local socket = io "http://a.test"
+    socket:once("connect_error", function() socket:connect() end)
+    e:last():fail "x"
+    e:turn()
+    assert.equal(2, #e.made)
+    e:last():open():say '0{"sid":"s"}'
+    e:turn(60)
+    assert.same({ "s", 2, nil }, { socket.id, #e.made, e:last().is_closed })
+  end)
+
+  it("or by a program takes the place of an attempt that waits for its time", function()
+    for _, event in ipairs { "none", "reconnect_attempt" } do
+      local socket, engine = connected { forceNew = true }
+      local manager = socket.io
+      manager:on("reconnect_attempt", function() manager:open() end)
+      engine:lose "transport close"
+      e:turn(event == "none" and 0.1 or 2)
+      manager:open()
+      local count = #e.made
+      e:last():open():say '0{"sid":"s"}'
+      e:turn(60)
+      assert.same({ "s", count, nil }, { socket.id, #e.made, e:last().is_closed })
+      e:last():lose "transport close"
+      e:turn(2)
+      assert.equal(count + 1, #e.made)
+      manager:close()
+    end
   end)
 end)
 

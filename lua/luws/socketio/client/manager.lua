@@ -134,28 +134,35 @@ local function listen(manager, engine, on_opened)
   end)
 end
 
---- open([f]): opens the engine unless it is open or being opened. Calls f() or f(error) once it is known how that
--- went.
-function Manager:open(f)
-  if self.state ~= "closed" then return self end
-  local engine = engines.connect(self.uri, self.engine_options)
-  self.engine, self.state, self.is_closing = engine, "opening", false
-  listen(self, engine, f)
-  local timeout = self.settings.timeout
+--- start(manager, f): begins to open the engine, which is closed.
+local function start(manager, f)
+  local engine = engines.connect(manager.uri, manager.engine_options)
+  manager.engine, manager.state, manager.is_closing = engine, "opening", false
+  listen(manager, engine, f)
+  local timeout = manager.settings.timeout
   if timeout then
-    self.timer = self.reactor.after(timeout, function()
-      self.timer = nil
-      failed(self, failure.new "timeout", f)
+    manager.timer = manager.reactor.after(timeout, function()
+      manager.timer = nil
+      failed(manager, failure.new "timeout", f)
     end)
   end
+end
+
+--- open([f]): opens the engine unless it is open or being opened. Calls f() or f(error) once it is known how that
+-- went. It takes the place of an attempt that waits for its time.
+function Manager:open(f)
+  if self.state ~= "closed" then return self end
+  cancel_timer(self)
+  self.attempts, self.is_reconnecting = 0, false
+  start(self, f)
   return self
 end
 
 Manager.connect = Manager.open
 
---- reconnect(): waits, and tries to open the engine again.
+--- reconnect(): waits, and tries to open the engine again, unless a listener that was told of its end has done so.
 function Manager:reconnect()
-  if self.is_reconnecting or self.is_closing then return end
+  if self.is_reconnecting or self.is_closing or self.state ~= "closed" then return end
   if self.attempts >= self.settings.reconnectionAttempts then
     self.attempts, self.is_reconnecting = 0, false
     emit(self, "reconnect_failed")
@@ -166,8 +173,8 @@ function Manager:reconnect()
     self.timer = nil
     if self.is_closing then return end
     emit(self, "reconnect_attempt", self.attempts)
-    if self.is_closing then return end -- by a listener
-    self:open(function(err)
+    if self.is_closing or self.state ~= "closed" then return end -- by a listener
+    start(self, function(err)
       self.is_reconnecting = false
       if err then
         self:reconnect()

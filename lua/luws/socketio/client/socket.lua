@@ -239,18 +239,28 @@ local function event(socket, ...)
   list[#list + 1] = arguments.pack(...)
 end
 
---- let_in(socket, id, pid): the server has let us in.
+--- send_buffered(socket): sends what waits in the buffer.
+local function send_buffered(socket)
+  local list = socket.sendBuffer
+  socket.sendBuffer = bounded.new()
+  for _, entry in ipairs(list) do
+    anything.outgoing(socket, unpack(entry.data, 1, entry.data.n))
+    if socket.connected then transmit(socket, entry.flags, unpack(entry.messages)) end
+  end
+end
+
+--- let_in(socket, id, pid): the server has let us in. A listener may end the connection again before it is told so:
+-- then what is buffered waits for the next one.
 local function let_in(socket, id, pid)
   socket.id, socket.connected = id, true
   socket.recovered = pid ~= nil and socket.pid == pid
   socket.pid = pid
-  local early, late = socket.receiveBuffer, socket.sendBuffer
-  socket.receiveBuffer, socket.sendBuffer = {}, bounded.new()
-  for _, args in ipairs(early) do deliver(socket, unpack(args, 1, args.n)) end
-  for _, entry in ipairs(late) do
-    anything.outgoing(socket, unpack(entry.data, 1, entry.data.n))
-    if socket.connected then transmit(socket, entry.flags, unpack(entry.messages)) end
+  local early = socket.receiveBuffer
+  socket.receiveBuffer = {}
+  for _, args in ipairs(early) do
+    if socket.connected then deliver(socket, unpack(args, 1, args.n)) end
   end
+  if socket.connected then send_buffered(socket) end
   if socket.queue then socket.queue:drain(true) end
   if socket.connected then emit(socket, "connect") end
 end
