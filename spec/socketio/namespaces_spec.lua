@@ -71,7 +71,7 @@ describe("rooms", function()
     sockets[4]:join "c"
     sockets[4]:join "c"
     sockets[4]:leave "c"
-    sockets[4]:leave "none"
+    sockets[4]:leave { "none" }
     assert.same({ { "create-room", "c" }, { "join-room", "c", sockets[4].id }, { "leave-room", "c", sockets[4].id },
       { "delete-room", "c" } }, told)
     sockets[2]:leave "a"
@@ -79,6 +79,12 @@ describe("rooms", function()
     assert.same({ 1 }, heard_by())
     assert.has_error(function() sockets[1]:join() end,
       "bad argument #1 to 'join' (name of a room expected, got no value)")
+    assert.has_error(function() sockets[1]:leave() end,
+      "bad argument #1 to 'leave' (name of a room expected, got no value)")
+    assert.has_error(function() server:to { "a", {} } end,
+      "bad argument #1 to 'to' (name of a room expected, got table)")
+    assert.has_error(function() server:to { a = true } end,
+      "bad argument #1 to 'to' (list of rooms expected, got a table with the key a)")
     assert.has_error(function() server:to(print) end,
       "bad argument #1 to 'to' (name of a room expected, got function)")
   end)
@@ -213,6 +219,34 @@ describe("namespaces", function()
     conn:lose "transport close"
     e:turn()
     assert.same({ nil, {} }, { server.namespaces["/a"], parent.children })
+  end)
+
+  it("of a parent go when nobody is let in, and stay as long as somebody may be", function()
+    start { cleanupEmptyChildNamespaces = true }
+    local parent, asked = server:of(function() return true end), {}
+    parent:use(function(socket, go_on)
+      socket:join "lobby"
+      asked[#asked + 1] = go_on
+    end)
+    local refused, gone, late = e:accept(), e:accept(), e:accept()
+    say(refused, "0/a,")
+    say(gone, "0/b,")
+    asked[1] "no"
+    gone:lose "transport close"
+    e:turn()
+    assert.same({ nil, nil, {} }, { server.namespaces["/a"], server.namespaces["/b"], parent.children })
+
+    say(refused, "0/a,")
+    local nsp = server.namespaces["/a"]
+    asked[3](false)
+    say(late, "0/a,")
+    refused:lose "transport close"
+    e:turn()
+    assert.equal(nsp, server.namespaces["/a"])
+    assert.is_truthy(next(nsp.adapter.rooms.lobby))
+    late:lose "transport close"
+    e:turn()
+    assert.same({ nil, {}, {} }, { server.namespaces["/a"], nsp.adapter.rooms, nsp.adapter.sids })
   end)
 
   it("send events to other servers, of which there are none", function()

@@ -359,6 +359,15 @@ describe("the end of a socket", function()
     end
   end)
 
+  it("is told to the client once, however often it is wanted", function()
+    local conn, socket = client()
+    socket:on("disconnecting", function() socket:disconnect() end)
+    socket:disconnect():disconnect()
+    assert.same({ "1" }, conn:heard())
+    e:turn()
+    assert.same({ {}, false }, { conn:heard(), socket.connected })
+  end)
+
   it("in a handler is told at once", function()
     local conn, socket = client()
     local told = note(socket, {}, "disconnect")

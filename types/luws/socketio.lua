@@ -325,7 +325,7 @@ function served:except(room) end
 ---@param room string|number|(string|number)[]
 function served:join(room) end
 
----@param room string|number
+---@param room string|number|(string|number)[]
 function served:leave(room) end
 
 ---@param f fun(event: table, next: fun(err?: any))

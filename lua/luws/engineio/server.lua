@@ -126,13 +126,13 @@ local function run(self, answer, i)
   local function done(err)
     if is_done or answer.is_done then return end
     is_done = true
-    if err ~= nil then return refuse(self, answer, checks.BAD_REQUEST, { name = "MIDDLEWARE_FAILURE" }) end
+    if err then return refuse(self, answer, checks.BAD_REQUEST, { name = "MIDDLEWARE_FAILURE" }) end
     run(self, answer, i + 1)
   end
   local ok, err = guard.free(middleware, answer.request, answer, done)
   if ok then return end
   log.handler_failed("a middleware of an engine raised an error", err)
-  done(err)
+  done(err or "nil")
 end
 
 --- opened(self, conn, request): a request has become a WebSocket.

@@ -65,7 +65,7 @@ local function decide(parent, name, auth, decided)
   local function once(err, allowed)
     if is_called then return end
     is_called = true
-    decided(err == nil and allowed and true or false)
+    decided(not err and allowed and true or false)
   end
   local ok, returned = guard.free(parent.accepts, name, auth, once)
   if not ok then

@@ -91,7 +91,7 @@ function cors.middleware(read)
     local function go_on(err, own)
       if is_told then return end
       is_told = true
-      if err ~= nil then return done(err) end
+      if err then return done(err) end
       if not own then return done() end
       put(read, own, request, response.headers)
       if request.method ~= "OPTIONS" then return done() end

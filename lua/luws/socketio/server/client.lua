@@ -16,8 +16,8 @@ local MOST_NAMESPACES = 1000
 local Client = {}
 Client.__index = Client
 
---- is_open(): returns whether the engine takes messages.
-function Client:is_open() return self.conn.readyState == "open" end
+--- is_open(): returns whether the client can be let in.
+function Client:is_open() return not self.is_over and self.conn.readyState == "open" end
 
 --- transmit(flags, text, ...): sends a packet: its text and its binary values.
 function Client:transmit(flags, text, ...)
@@ -76,7 +76,7 @@ end
 local function connect(client, name, auth)
   client.asked[name], client.count = true, client.count + 1
   client.server:find(name, auth, function(nsp)
-    if not client:is_open() then return end
+    if not client:is_open() then return nsp and nsp:tidy() end
     if nsp then return enter(client, nsp, auth) end
     refused(client, name)
     local err = client.conn.protocol == 3 and "Invalid namespace" or { message = "Invalid namespace" }
@@ -115,6 +115,10 @@ function Client:closed(reason, details)
   self.is_over = true
   cancel_timer(self)
   self.server.clients[self] = nil
+  for _, socket in pairs(self.asked) do
+    if socket ~= true then socket.nsp:give_up(socket) end
+  end
+  self.asked = {}
   for _, socket in ipairs(all(self)) do socket:closed(reason, details) end
 end
 
@@ -155,7 +159,7 @@ function clients.new(server, conn)
     id = conn.id,
     request = conn.request,
     sockets = {}, -- by the names of their namespaces
-    asked = {}, -- the names of namespaces that are still deciding
+    asked = {}, -- the names of namespaces that are still deciding, with the socket it is about once there is one
     count = 0, -- of both
     timer = nil, -- until when it has to be in a namespace
     is_over = false,

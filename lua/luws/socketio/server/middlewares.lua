@@ -1,6 +1,7 @@
 --[[
 Functions that are asked one after another whether something may go on: a connection to a namespace, or an event. Each
-is given what it is about and next, which it calls now or later: next() goes on, next(err) refuses.
+is given what it is about and next, which it calls now or later: next() goes on, as next(false) does; next(err)
+refuses.
 --]]
 
 local _, import = ...
@@ -34,7 +35,7 @@ function middlewares.run(reactor, list, subject, finish)
     local function following(err)
       if is_called then return end
       is_called = true
-      if err ~= nil then return finish_in_turn(failure.of(err)) end
+      if err then return finish_in_turn(failure.of(err)) end
       is_next = true
       go_on()
     end

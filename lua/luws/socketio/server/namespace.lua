@@ -6,7 +6,7 @@ that are made when a client asks for them.
 local _, import = ...
 local adapters, emitter, middlewares = import("socketio/server/adapter"), import("emitter"),
   import("socketio/server/middlewares")
-local arguments, guard, json = import("socketio/arguments"), import("guard"), import("json").public
+local arguments, json = import("socketio/arguments"), import("json").public
 local operators, parser, sessions = import("socketio/server/operator"), import("socketio/parser"),
   import("socketio/server/sessions")
 local clock, sockets = import("clock"), import("socketio/server/socket")
@@ -43,7 +43,7 @@ end
 local RESERVED = { connection = true, new_namespace = true }
 
 local function answer_nobody(self, _, ack)
-  if ack then self.server.reactor.after(0, function() guard.free(ack, nil, json.array()) end) end
+  if ack then self.server.reactor.after(0, function() ack(nil, json.array()) end) end
 end
 
 --- serverSideEmit(name, ...): sends an event to the other servers, of which there are none.
@@ -56,7 +56,7 @@ end
 
 --- let_in(nsp, socket, on_connected): the socket of a client is connected.
 local function let_in(nsp, socket, on_connected)
-  nsp.sockets[socket.id] = socket
+  nsp.deciding[socket], nsp.sockets[socket.id] = nil, socket
   on_connected(socket)
   socket:let_in()
   emit(nsp, "connect", socket)
@@ -76,10 +76,12 @@ function Namespace:add(client, auth, on_connected, on_refused)
   local session = restored(self, auth)
   local socket = sockets.new(self, client, client:handshake(auth), session)
   if session and self.server.recovery.skipMiddlewares then return let_in(self, socket, on_connected) end
+  self.deciding[socket], client.asked[self.name] = true, socket
   middlewares.run(self.server.reactor, self.functions, socket, function(err)
-    if not client:is_open() then return socket:abandon() end
+    if socket.is_over then return end
+    if not client:is_open() then return self:give_up(socket) end
     if err == nil then return let_in(self, socket, on_connected) end
-    socket:abandon()
+    self:give_up(socket)
     on_refused()
     if client.conn.protocol == 3 then
       socket:refuse(err.data or err.message)
@@ -89,10 +91,22 @@ function Namespace:add(client, auth, on_connected, on_refused)
   end)
 end
 
+--- tidy(): tells who cares if nobody is in the namespace or may come to be.
+function Namespace:tidy()
+  if self.on_empty and next(self.sockets) == nil and next(self.deciding) == nil then self.on_empty() end
+end
+
+--- give_up(socket): a socket will not be let in: it is refused, or its client is gone.
+function Namespace:give_up(socket)
+  self.deciding[socket] = nil
+  socket:abandon()
+  self:tidy()
+end
+
 --- remove(socket): a socket is over.
 function Namespace:remove(socket)
   if self.sockets[socket.id] == socket then self.sockets[socket.id] = nil end
-  if self.on_empty and next(self.sockets) == nil then self.on_empty() end
+  self:tidy()
 end
 
 local function new(server, name)
@@ -100,6 +114,7 @@ local function new(server, name)
     server = server,
     name = name,
     sockets = {}, -- by their ids
+    deciding = {}, -- the set of those that the functions are being asked about
     ids = 0,
     functions = {},
   }, meta)

@@ -17,7 +17,14 @@ function operators.names(method, value)
   if list[1] == nil and type(value) ~= "table" then
     error(("bad argument #1 to '%s' (name of a room expected, got no value)"):format(method), 0)
   end
-  for _, name in ipairs(list) do
+  local count = 0
+  for place, name in pairs(list) do
+    count = count + 1
+    -- A set, as the rooms of a socket are, must not be taken for a list of none, which would mean everybody.
+    if list[count] == nil then
+      error(("bad argument #1 to '%s' (list of rooms expected, got a table with the key %s)"):format(method,
+        tostring(place)), 0)
+    end
     if type(name) ~= "string" and type(name) ~= "number" then
       error(("bad argument #1 to '%s' (name of a room expected, got %s)"):format(method, type(name)), 0)
     end

@@ -82,10 +82,13 @@ function Socket:refuse(data) self.client:transmit({}, encode(parser.CONNECT_ERRO
 
 --- join(room), leave(room): at once.
 function Socket:join(room)
-  if not self.is_over then self.nsp.adapter:addAll(self.id, operators.names("join", room)) end
+  local rooms = operators.names("join", room)
+  if not self.is_over then self.nsp.adapter:addAll(self.id, rooms) end
 end
 
-function Socket:leave(room) self.nsp.adapter:del(self.id, room) end
+function Socket:leave(room)
+  for _, name in ipairs(operators.names("leave", room)) do self.nsp.adapter:del(self.id, name) end
+end
 
 --- leaveAll(): leaves all rooms, its own as well.
 function Socket:leaveAll() self.nsp.adapter:delAll(self.id) end
@@ -189,7 +192,8 @@ end
 
 --- disconnect([close]): disconnects the client from this namespace; with `close`, from all, and ends its connection.
 function Socket:disconnect(close)
-  if not self.connected then return self end
+  if not self.connected or self.is_leaving then return self end
+  self.is_leaving = true
   if close then
     self.client:disconnect()
   else
@@ -222,6 +226,7 @@ function sockets.new(nsp, client, handshake, session)
     missed = session and session.missed, -- messages that are to be sent once it is connected
     functions = {},
     acks = acks.new(nsp.server.reactor),
+    is_leaving = false, -- its client has been told that it is over
     is_closing = false, -- it is being told that it is over
     is_over = false, -- it can join no room any more
   }, meta)
