@@ -307,51 +307,6 @@ describe("the end of a connection", function()
   end)
 end)
 
-describe("connecting again by a listener", function()
-  it("that is told of 'disconnect' takes the place of the manager's attempt", function()
-    local socket, engine = connected()
-    socket:on("disconnect", function() socket:connect() end)
-    for i = 2, 4 do
-      engine:lose "transport close"
-      e:turn()
-      engine = e:last()
-      engine:open():say('0{"sid":"s' .. i .. '"}')
-      e:turn(60)
-      assert.same({ "s" .. i, i, nil }, { socket.id, #e.made, engine.is_closed })
-    end
-  end)
-
-  it("that is told of the first connect_error is the only attempt", function()
-    local socket = io "http://a.test"
-    socket:once("connect_error", function() socket:connect() end)
-    e:last():fail "x"
-    e:turn()
-    assert.equal(2, #e.made)
-    e:last():open():say '0{"sid":"s"}'
-    e:turn(60)
-    assert.same({ "s", 2, nil }, { socket.id, #e.made, e:last().is_closed })
-  end)
-
-  it("or by a program takes the place of an attempt that waits for its time", function()
-    for _, event in ipairs { "none", "reconnect_attempt" } do
-      local socket, engine = connected { forceNew = true }
-      local manager = socket.io
-      manager:on("reconnect_attempt", function() manager:open() end)
-      engine:lose "transport close"
-      e:turn(event == "none" and 0.1 or 2)
-      manager:open()
-      local count = #e.made
-      e:last():open():say '0{"sid":"s"}'
-      e:turn(60)
-      assert.same({ "s", count, nil }, { socket.id, #e.made, e:last().is_closed })
-      e:last():lose "transport close"
-      e:turn(2)
-      assert.equal(count + 1, #e.made)
-      manager:close()
-    end
-  end)
-end)
-
 describe("the delay before an attempt", function()
   --- Returns the delays before the first attempts after the first one, in milliseconds.
   local function delays(opts, random, count)

@@ -87,7 +87,12 @@ local function received(manager, kind, name, id, ...)
     emit(manager, "packet", { type = kind, nsp = name, id = id, data = { n = select("#", ...), ... } })
   end
   local socket = manager.nsps[name]
-  if socket and socket.is_wanted then socket:received(kind, id, ...) end
+  if not socket then return end
+  if socket:is_stale() then
+    socket:answered_late(kind)
+  elseif socket.is_wanted then
+    socket:received(kind, id, ...)
+  end
 end
 
 --- closed(manager, reason, details): the engine is over.

@@ -115,13 +115,14 @@ local function send_connect(socket, auth)
   local text, why = encode(CONNECT, socket.nsp, nil, data)
   if not text then return refuse_in_turn(socket, "auth: " .. why) end
   socket.io:transmit(nil, text)
+  socket.unanswered = socket.io.attempt
 end
 
 --- opened(): the engine is open, so the server is asked once. auth is asked at each connection; it returns its value,
 -- or calls a function with it.
 function Socket:opened()
   local auth, turn = self.auth, {}
-  if self.asked == self.io.attempt then return end
+  if self.asked == self.io.attempt or self:is_stale() then return end
   self.asked = self.io.attempt
   self.turn = turn
   if not guard.is_callable(auth) then return send_connect(self, auth) end
@@ -137,6 +138,18 @@ function Socket:opened()
     return self:refused(failure.new "auth: the function raised an error")
   end
   if returned ~= nil then give(returned) end
+end
+
+--- is_stale(): returns whether the server has still to answer a question that the program does not want answered any
+-- more. It must not be asked again before: a second CONNECT would end the connection for everybody who shares it.
+function Socket:is_stale() return self.stale ~= nil and self.stale == self.io.attempt end
+
+--- answered_late(kind): a packet has come meanwhile. If it is the answer, and the server has let us in, we leave.
+function Socket:answered_late(kind)
+  if kind ~= CONNECT and kind ~= CONNECT_ERROR then return end
+  self.stale, self.unanswered = nil, nil
+  if kind == CONNECT then self.io:transmit(nil, encode(DISCONNECT, self.nsp)) end
+  if self.is_wanted then self:opened() end
 end
 
 --- connect(): connects the socket, unless it is connected.
@@ -175,6 +188,7 @@ Socket.close = Socket.disconnect
 function Socket:lost()
   self.connected, self.id, self.turn, self.asked, self.receiveBuffer = false, nil, nil, nil, {}
   self.generation = self.generation + 1
+  self.stale, self.unanswered = self.unanswered or self.stale, nil
   local buffered = {}
   for _, entry in ipairs(self.sendBuffer) do
     if entry.id then buffered[entry.id] = true end
@@ -276,6 +290,7 @@ function Socket:received(kind, id, ...)
     return self.acks:answer(id, ...)
   elseif kind == CONNECT then
     local data = ...
+    self.unanswered = nil
     if type(data) ~= "table" or type(data.sid) ~= "string" then return self:refused(failure.new(OLD_SERVER)) end
     let_in(self, data.sid, type(data.pid) == "string" and data.pid or nil)
   elseif kind == DISCONNECT then
@@ -283,6 +298,7 @@ function Socket:received(kind, id, ...)
     self:closed "io server disconnect"
     if not self.is_wanted then self.io:close_unused() end
   elseif kind == CONNECT_ERROR then
+    self.unanswered = nil
     self:refused(failure.of((...)))
   end
 end
@@ -305,6 +321,8 @@ function sockets.new(manager, namespace, own)
     ack_timeout = own.ackTimeout,
     generation = 0, -- grows with each connection that is lost
     asked = nil, -- the manager's attempt whose server was asked to let us in
+    unanswered = nil, -- the same, until the server has answered
+    stale = nil, -- the same, if the program did not wait for the answer
   }, meta)
   self.on_ack_timeout = function(id) unbuffer(self, id) end
   if own.retries then self.queue = retries.new(self, own.retries, dispatch) end
