@@ -87,13 +87,20 @@ describe("events", function()
   end)
 
   it("that come before the server has let us in are bounded", function()
-    local socket = io "http://a.test"
-    local told = note(socket, {}, "disconnect")
-    local engine = e:last():open()
-    for _ = 1, 10001 do engine:say '2["m"]' end
-    e:turn()
-    assert.same({ "disconnect", "parse error" }, { told[1][1], told[1][2] })
-    assert.same({ {}, true }, { socket.receiveBuffer, engine.is_closed })
+    local large = '2["m","' .. ("x"):rep(16 * 1024 * 1024) .. '"]'
+    for _, case in ipairs { { '2["m"]', 10000 }, { large, 3 } } do
+      local socket = io("http://a.test", { forceNew = true })
+      local told = note(socket, {}, "disconnect")
+      local engine = e:last():open()
+      for _ = 1, case[2] do engine:say(case[1]) end
+      e:turn()
+      assert.same({ {}, case[2] }, { told, #socket.receiveBuffer })
+      engine:say(case[1])
+      e:turn()
+      assert.same({ "disconnect", "parse error" }, { told[1][1], told[1][2] })
+      assert.same({ {}, true }, { socket.receiveBuffer, engine.is_closed })
+      socket:disconnect()
+    end
   end)
 
   it("have binary values, which can be strings", function()

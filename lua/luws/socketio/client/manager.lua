@@ -127,6 +127,7 @@ local function listen(manager, engine, on_opened)
   end)
   on("ping", function() emit(manager, "ping") end)
   on("message", function(message)
+    manager.size = (decoder:is_waiting() and manager.size or 0) + #message
     local ok, why = decoder:add(message, received, manager)
     if not ok then manager:broken(why) end
   end)
@@ -278,6 +279,7 @@ function managers.new(uri, opts)
     sockets = {}, -- the same as a list
     timer = nil, -- of the attempt that is under way, or until the next one
     attempts = 0, -- how many there were since the engine was lost
+    size = 0, -- the bytes of the packet that has come last
     is_reconnecting = false,
     is_closing = false, -- by the program: there is to be no other attempt
   }, Manager)

@@ -242,14 +242,18 @@ local function answer_for(socket, id)
   end
 end
 
--- Events before the server has let us in wait, at most this many.
-local MOST_EARLY = 10000
+-- Events before the server has let us in wait, at most this many, and with so many bytes.
+local MOST_EARLY, MOST_EARLY_BYTES = 10000, 64 * 1024 * 1024
 
 --- event(socket, ...): an event has come.
 local function event(socket, ...)
   if socket.connected then return deliver(socket, ...) end
   local list = socket.receiveBuffer
-  if #list >= MOST_EARLY then return socket.io:broken "too many events before CONNECT" end
+  local size = socket.io.size + (list[1] and socket.early_size or 0)
+  if #list >= MOST_EARLY or list[1] and size > MOST_EARLY_BYTES then
+    return socket.io:broken "too many events before CONNECT"
+  end
+  socket.early_size = size
   list[#list + 1] = arguments.pack(...)
 end
 
@@ -316,6 +320,7 @@ function sockets.new(manager, namespace, own)
     is_wanted = false,
     sendBuffer = bounded.new(),
     receiveBuffer = {},
+    early_size = 0, -- the bytes of what is in receiveBuffer
     ids = 0, -- the id of the next event that is to be acknowledged
     acks = acks.new(manager.reactor),
     ack_timeout = own.ackTimeout,
