@@ -114,6 +114,14 @@ describe("a bridge", function()
     till(function() return b:said "code 1009: a message of the peer is longer than 100 bytes" end)
   end)
 
+  it("closes with 1011 if the peer gives a message a length that none can have", function()
+    local b, client, peer = joined { framing = "dynamic32", framing_config = "static=-5" }
+    peer:send "\0\0\0\0"
+    till(function() return client.conn.close_code end)
+    assert.equal(1011, client.conn.close_code)
+    till(function() return b:said "code 1011: peer: the peer gives a message a length below one byte" end)
+  end)
+
   it("compresses if it is told to, and the client offers it", function()
     for _, compress in ipairs { true, false } do
       local b, peer = started { compress = compress }

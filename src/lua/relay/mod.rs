@@ -17,9 +17,9 @@ use crate::memory;
 use crate::net::datagram::{Datagram, MOST_UDP};
 use crate::net::describe;
 use crate::net::tcp::TcpSocket;
-use crate::relay::Rule;
 use crate::relay::framing::Framer;
 use crate::relay::peer::Peer;
+use crate::relay::{FramingError, Rule};
 use crate::tls::Tls;
 
 pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
@@ -354,7 +354,8 @@ impl LuaRelay {
                 moved.peer = Some(fault.map_or(("ended", String::new()), |why| ("failed", why)));
             } else if let Err(error) = far.send_all(session) {
                 far.is_over = true;
-                moved.peer = Some(("too long", error.to_string()));
+                let what = if let FramingError::TooLong { .. } = error { "too long" } else { "failed" };
+                moved.peer = Some((what, error.to_string()));
             }
             moved.asks = far.asks;
             if far.asks {
