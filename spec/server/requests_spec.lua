@@ -116,6 +116,20 @@ describe("a request is refused,", function()
     end
   end)
 
+  it("and on_refuse is told of each, with the status of its answer", function()
+    local told = {}
+    local s = serving.start { on_refuse = function(refusal) told[#told + 1] = refusal end }
+    for i, case in ipairs {
+      { "GET / HTTP/1.1\nHost: a\n\n", 400 }, { request("GET / HTTP/1.1", "X: " .. ("x"):rep(20000)), 431 },
+      { request "GET / HTTP/1.0", 505 }, { request "PUT / HTTP/1.1", 405, "/" }, { "\22\3\1\0\5\1\0\0\1\0", 400 },
+    } do
+      local answered = parse(s:raw(case[1])).status
+      local refusal = told[i]
+      assert.same({ case[2], case[2], case[3], "127.0.0.1", "string" },
+        { answered, refusal.status, refusal.target, refusal.remote, type(refusal.why) })
+    end
+  end)
+
   it("and the connection ends unless the next request can be told from the rest of this one", function()
     local s = serving.start()
     for _, case in ipairs {

@@ -106,13 +106,15 @@ pub struct Failure {
     pub kind: Kind,
     /// The code of the close frame that reported it.
     pub close_code: Option<CloseCode>,
+    /// Server only: the status of the HTTP response that reported it.
+    pub status: Option<u16>,
     pub text: String,
 }
 
 impl Failure {
-    /// A failure that no close frame reported. What the error repeats of the peer's words is escaped.
+    /// A failure that was not reported to the peer. What the error repeats of the peer's words is escaped.
     pub(super) fn new(hop: Hop, kind: Kind, error: &impl ToString) -> Self {
-        Self { hop, kind, close_code: None, text: shown(error.to_string().as_bytes()) }
+        Self { hop, kind, close_code: None, status: None, text: shown(error.to_string().as_bytes()) }
     }
 }
 

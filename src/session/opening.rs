@@ -83,7 +83,10 @@ impl OpeningHandshake {
 
     fn end(&mut self, error: HandshakeError, input: &mut Buffer, output: &mut Buffer) -> Failure {
         let kind = if matches!(error, HandshakeError::Refused(_)) { Kind::Refused } else { Kind::Handshake };
-        let failure = Failure::new(Hop::Upgrade, kind, &error);
+        let mut failure = Failure::new(Hop::Upgrade, kind, &error);
+        if let HandshakeError::Request(error) = &error {
+            failure.status = Some(error.status());
+        }
         if let Self::Client(handshake) = self {
             input.consume(handshake.body_start());
         }

@@ -34,7 +34,7 @@ seconds and may be fractions, sizes are in bytes. spec/types_spec.lua compares t
 ---@field remote? string the client's address
 ---@field remote_port? integer
 ---@field target? string nil: the request could not be read
----@field status? integer nil: there is none, or it was answered before it was complete
+---@field status? integer of the response; nil: there is none, because TLS has failed
 ---@field why string
 
 ---A request, as on_request is given it.

@@ -210,7 +210,7 @@ function clients.listen(read)
     on_refuse = function(refused)
       self.refused = self.refused + 1
       local client, target = shown(refused.remote, refused.remote_port), refused.target or "-"
-      read.log:refused(client, target, refused.status or 0, refused.why)
+      read.log:refused(client, target, refused.status, refused.why)
     end,
   }
   for name, value in pairs(read.tls) do given[name] = value end

@@ -69,9 +69,9 @@ function Log:closed(connection)
     subprotocol, connection.bytes_in, connection.bytes_out, connection.seconds, connection.code, why)
 end
 
---- refused(client, endpoint, status, why): a request was answered with this status.
+--- refused(client, endpoint, status, why): a request was answered with this status, or not at all (nil).
 function Log:refused(client, endpoint, status, why)
-  self:info("refused: %s %s, %d: %s", client or "unix", without_query(endpoint), status, why)
+  self:info("refused: %s %s, %s: %s", client or "unix", without_query(endpoint), status or "no answer", why)
 end
 
 --- new(level [, output]): returns a log that writes what is at most this detailed: "error", "info" or "debug". Lines go

@@ -264,7 +264,8 @@ local function next_event(state)
     ask(state)
   else -- it cannot be read, or TLS has failed; the engine has queued the answer
     native.done(state.session)
-    state.owner:refused(ex.place, ex.request, nil, data)
+    local _, _, _, status = native.failure(state.session)
+    state.owner:refused(ex.place, ex.request, status, data)
     ex.stage, ex.goes_on, ex.why = "answering", false, data
     state.deadline = math.huge
     abort(state, ex.request)

@@ -99,7 +99,7 @@ function Owner:is_closing() return self.closing end
 function Owner:is_gone() return next(self.alive) == nil end
 
 --- refused(place, request, status, why): a request was refused; without one (nil) it could not be read. There is no
--- status if it was the engine that has answered, or TLS has failed.
+-- status if TLS has failed.
 function Owner:refused(place, request, status, why)
   self.refused_count = self.refused_count + 1
   local on_refuse = self.own.on_refuse

@@ -89,7 +89,8 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     // send_once(session, number, opcode, data): queues a message, unless one with this number, or a later one, was queued
     // by this function before; so whoever is interrupted can repeat it. Returns true; or nil and why it was not queued
     (c"send_once", send_once),
-    // failure(session): details of the failure event: the hop, the kind, the code of our close frame
+    // failure(session): details of the failure event: the hop, the kind, the code of our close frame, the status of our
+    // response
     (c"failure", failure_of),
     // response(session): client only: subprotocol, headers, status, reason
     (c"response", response),
@@ -228,7 +229,7 @@ fn failure_of(_: &Rc<Context>, arguments: &[Value]) -> Reply {
         session(arguments).and_then(|session| session.with(|inner| inner.failure.clone()).ok().flatten());
     let Some(failure) = failure else { return vec![] };
     let code = failure.close_code.map(CloseCode::get);
-    vec![failure.hop.as_str().into(), failure.kind.as_str().into(), code.into()]
+    vec![failure.hop.as_str().into(), failure.kind.as_str().into(), code.into(), failure.status.into()]
 }
 
 /// Headers as a table: names in lower case, values of repeated names joined by ", " (those of Cookie by "; ", RFC 9113
