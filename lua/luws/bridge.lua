@@ -4,7 +4,7 @@ or, in reverse, clients of TCP with a WebSocket server. Checks its options (brid
 bridge/clients or bridge/reverse.
 --]]
 
-local _, import = ...
+local native, import = ...
 local clients, reactor, reverse, settings = import("bridge/clients"), import("reactor").public,
   import("bridge/reverse"), import("bridge/settings")
 
@@ -42,9 +42,10 @@ function Bridge:step(seconds)
   return reactor.step(seconds)
 end
 
---- run(): steps until a signal has closed the bridge, and nothing is left of it. Returns true; or nil and why signals
--- cannot be watched.
+--- run(): steps until a signal has closed the bridge, and nothing is left of it. Raises the limit of the process's
+-- descriptors as far as it is allowed to. Returns true; or nil and why signals cannot be watched.
 function Bridge:run()
+  native.raise_descriptor_limit() -- if it cannot be, clients wait once there are too many
   local function reload()
     local ok, wrong = self.side:reload()
     if not ok then self.log:error("the certificates cannot be read again: %s", wrong) end

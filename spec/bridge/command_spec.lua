@@ -25,9 +25,11 @@ describe("luws bridge", function()
     running, paths = {}, {}
   end)
 
-  --- start(...): starts it with these words. Returns an object of which `connect` is as in serving, and `child`.
-  local function start(...)
-    local one = child.serve { "bin/luws", "bridge", ... }
+  --- start(word, ...), start{ word, ..., descriptors = }: starts it with these words. Returns an object of which
+  -- `connect` is as in serving, and `child`.
+  local function start(first, ...)
+    local words = type(first) == "table" and first or { first, ... }
+    local one = child.serve { descriptors = words.descriptors, "bin/luws", "bridge", unpack(words) }
     running[#running + 1] = one
     local scheme, host, port = one.line:match "^luws bridge: listening at (%a+)://(%S+):(%d+)$"
     return setmetatable({ child = one, scheme = scheme, host = host, port = port }, { __index = serving.methods })
@@ -71,6 +73,12 @@ describe("luws bridge", function()
       local over = ("\nluws bridge: closed: %s, 11 bytes in, 13 bytes out, %%d+%%.%%d s, code 1001\n$"):format(ends)
       assert.matches(over, said)
     end
+  end)
+
+  it("has as many descriptors as the system allows", function()
+    local listener = bridging.listen()
+    local b = start { "-l", "127.0.0.1", "-p", "0", "-c", "host=" .. listener.address, descriptors = 20 }
+    for _ = 1, 20 do assert.is_true(b:connect "/".conn.connected) end
   end)
 
   it("reads websocksy's files", function()

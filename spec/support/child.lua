@@ -21,7 +21,7 @@ Child.__index = Child
 local function spawn(arguments, before)
   local words = {}
   if arguments.memory then words[#words + 1] = ("ulimit -v %d;"):format(arguments.memory) end
-  if arguments.descriptors then words[#words + 1] = ("ulimit -n %d;"):format(arguments.descriptors) end
+  if arguments.descriptors then words[#words + 1] = ("ulimit -S -n %d;"):format(arguments.descriptors) end
   words[#words + 1] = arguments.environment
   words[#words + 1] = before
   words[#words + 1] = quote(INTERPRETER)
@@ -58,8 +58,8 @@ end
 
 --- start{ argument, ... }: starts an interpreter with these arguments; `input`, if given, is its program.
 -- `environment`: assignments for the shell; `memory`: how many KiB of memory the interpreter may have; `descriptors`:
--- how many of those. Returns a function that waits for the end, and returns the output (both streams) and the exit
--- status.
+-- how many of those, unless it asks for more. Returns a function that waits for the end, and returns the output (both
+-- streams) and the exit status.
 function child.start(arguments)
   local self = spawn(arguments)
   return function() return self:wait() end

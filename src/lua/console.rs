@@ -1,4 +1,5 @@
-//! What the command needs of the process around it: its standard streams, and signals as descriptors.
+//! What programs need of the process around them: its standard streams, signals as descriptors, how many descriptors it
+//! may have.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -9,7 +10,7 @@ use super::raw::SignalWatch;
 use super::value::{Handle, Reply, Value, failure};
 use super::{Context, Native};
 use crate::memory::{self, OutOfMemory};
-use crate::net::{console, describe};
+use crate::net::{console, describe, process};
 
 pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // input_read(max): at most so many bytes of the standard input, without waiting; "" at its end; nil and "timeout" if
@@ -17,6 +18,9 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"input_read", input_read),
     // is_terminal(number): whether the standard stream of that number (0 to 2) is one
     (c"is_terminal", is_terminal),
+    // raise_descriptor_limit(): lets the process have as many descriptors as it is allowed to; returns how many that are,
+    // or nil and the error
+    (c"raise_descriptor_limit", raise_descriptor_limit),
     // signal_watch(name): what watches "INT", "TERM" and so on; or nil, the error, and whether it is watched already
     (c"signal_watch", signal_watch),
     // signal_fd(watch): the descriptor that is readable once the signal has come, which is to be watched; -1 after the end
@@ -43,6 +47,13 @@ fn input_read(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 fn is_terminal(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let number = arguments.first().map_or(0, Value::size);
     vec![console::is_terminal(number as u8).into()]
+}
+
+fn raise_descriptor_limit(_: &Rc<Context>, _: &[Value]) -> Reply {
+    match process::raise_descriptor_limit() {
+        Ok(count) => vec![(count as f64).into()],
+        Err(error) => failure(describe(&error)),
+    }
 }
 
 fn signal_watch(_: &Rc<Context>, arguments: &[Value]) -> Reply {

@@ -1,8 +1,11 @@
-//! Which process this is. After a fork, a child has its parent's sockets as well, and must leave them alone.
+//! Which process this is, and how many descriptors it may have. After a fork, a child has its parent's sockets as well,
+//! and must leave them alone.
 
 use std::io;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// The number of this process; 0 if it must be asked for.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -59,6 +62,18 @@ pub extern "C" fn forked() {
 /// Promises that [`forked`] will be called.
 pub fn will_be_told() {
     IS_TOLD.store(true, Ordering::Relaxed);
+}
+
+/// Lets the process have as many descriptors as it is allowed to. Returns how many that are.
+///
+/// # Errors
+/// The system's.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let (now, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if now < most {
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    }
+    Ok(most)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 luws listen: a server to try clients with. It echoes, broadcasts, or greets.
 --]]
 
-local _, import = ...
+local native, import = ...
 local luws, opening, output = import("luws"), import("command/opening"), import("command/output")
 local server = import("server").public
 
@@ -73,6 +73,7 @@ function listen.run(values, port)
     output.fail(("cannot listen at port %d: %s"):format(number, why))
     return STATUS.unconnected
   end
+  native.raise_descriptor_limit() -- if it cannot be, clients wait once there are too many
   local host, actual = srv:address()
   output.say(("listening at ws://%s:%d/"):format(host:find ":" and "[" .. host .. "]" or host, actual), "green")
   opening.on_signal(function() srv:close { timeout = 2 } end)
