@@ -127,7 +127,7 @@ describe("a request is refused,", function()
       response.headers["X-Middle"] = "1"
       asked[#asked + 1] = done
       if request.query_table.no then done "no" end
-      if request.query_table.yes then done() end
+      if request.query_table.yes then done(false) end
     end)
     local response = e:get "transport=polling&no=1"
     assert.same({ 400, '{"code":3,"message":"Bad request"}', "1" },
@@ -191,7 +191,7 @@ describe("headers", function()
     { { origin = { "http://good" }, credentials = true }, "GET", { ["allow-credentials"] = "true" }, "Origin" },
     { { origin = true }, "GET", { ["allow-origin"] = "http://asker" }, "Origin" },
     { { origin = false }, "GET", {}, nil },
-    { { origin = function(origin, done) done(nil, origin == "http://asker") end }, "GET", {
+    { { origin = function(origin, done) done(false, origin == "http://asker") end }, "GET", {
       ["allow-origin"] = "http://asker" }, "Origin", true },
     { { exposedHeaders = { "A", "B" } }, "GET", { ["allow-origin"] = "*", ["expose-headers"] = "A,B" }, nil },
     { {}, "OPTIONS", { ["allow-origin"] = "*", ["allow-methods"] = "GET,HEAD,PUT,PATCH,POST,DELETE",
