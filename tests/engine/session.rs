@@ -70,6 +70,7 @@ fn a_refused_request_says_why() {
         hop: Hop::Upgrade,
         kind: Kind::Refused,
         close_code: None,
+        status: None,
         text: "HTTP/1.1 404 Not Found".into(),
     };
     assert_eq!(client.next_event(), Err(refused));
@@ -158,7 +159,7 @@ fn a_proxy_that_refuses_is_a_failure_of_its_hop() {
     let mut refused = client(Config::default()).through(sockproxy());
     refused.receive(b"ERR no\n");
     let (hop, kind) = (Hop::Proxy, Kind::Proxy);
-    let failure = Failure { hop, kind, close_code: None, text: "no".into() };
+    let failure = Failure { hop, kind, close_code: None, status: None, text: "no".into() };
     assert_eq!((refused.status().failed, refused.failure()), (true, Some(&failure)));
     assert_eq!(refused.next_event(), Err(failure));
     assert_eq!(refused.next_event(), Ok(None));
@@ -233,7 +234,7 @@ fn a_failure_says_its_hop_its_kind_and_the_close_code_that_was_sent() {
             // Nothing has been interpreted yet.
             assert!(!client.status().failed);
             let close_code = CloseCode::new(code).filter(|_| !closing);
-            let failure = Failure { hop, kind, close_code, text: text.into() };
+            let failure = Failure { hop, kind, close_code, status: None, text: text.into() };
             assert_eq!(client.next_event(), Err(failure.clone()));
             assert_eq!(client.next_event(), Ok(None));
             assert_eq!(client.failure(), Some(&failure));
@@ -248,7 +249,7 @@ fn a_failure_says_its_hop_its_kind_and_the_close_code_that_was_sent() {
     ] {
         let mut client = client(Config::default());
         client.receive(answer.as_bytes());
-        let failure = Failure { hop: Hop::Upgrade, kind, close_code: None, text: text.into() };
+        let failure = Failure { hop: Hop::Upgrade, kind, close_code: None, status: None, text: text.into() };
         assert_eq!(client.next_event(), Err(failure));
     }
 }
