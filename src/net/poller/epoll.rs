@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
@@ -16,6 +16,9 @@ use super::{Interest, MOST, Ready, Waker, Wakes};
 /// The tokens of the poller's own descriptors. No caller counts that far.
 const WAKE: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
+
+/// What epoll_wait(2) counts in.
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub struct Poller {
@@ -92,9 +95,16 @@ impl Poller {
     /// Waits for at most `timeout` (`None` for no limit) until something happens, and appends it to `into`. Returns
     /// whether the timer has ended.
     ///
+    /// epoll_wait(2) takes whole milliseconds, and timers would be late by what is rounded up. So a wait may end less
+    /// than a millisecond early; the next one, for what is left, is poll(2)'s, which takes nanoseconds here.
+    ///
     /// # Errors
     /// `Interrupted` if a signal came, and the system's errors.
     pub fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<Ready>) -> io::Result<bool> {
+        if let Some(left) = timeout.filter(|left| !left.is_zero() && *left < MILLISECOND) {
+            poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Timespec::try_from(left).ok().as_ref())?;
+        }
+        let timeout = timeout.map(|left| Duration::new(left.as_secs(), left.subsec_millis() * 1_000_000));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut space = [const { MaybeUninit::uninit() }; MOST];
         let (events, _) = epoll::wait(&self.epoll, &mut space, timeout.as_ref())?;

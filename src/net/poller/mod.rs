@@ -150,6 +150,25 @@ mod tests {
                     assert_eq!(wait(&mut poller, 0), []);
                 }
 
+                /// By how much the end of a wait for 1.2 ms is late.
+                fn lateness(poller: &mut Poller) -> Duration {
+                    let deadline = Instant::now() + Duration::from_micros(1200);
+                    loop {
+                        let left = deadline.saturating_duration_since(Instant::now());
+                        if left.is_zero() {
+                            return deadline.elapsed();
+                        }
+                        poller.wait(Some(left), &mut Vec::new()).unwrap();
+                    }
+                }
+
+                #[test]
+                fn waits_are_not_rounded_up_to_milliseconds() {
+                    let mut poller = Poller::new().unwrap();
+                    // A busy machine has some late, but rounding would have all.
+                    assert!((0..200).any(|_| lateness(&mut poller) < Duration::from_micros(500)));
+                }
+
                 #[test]
                 fn changes_are_told() {
                     let (mut near, mut far) = pair();
