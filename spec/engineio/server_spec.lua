@@ -288,6 +288,20 @@ describe("an upgrade", function()
     assert.same({ "message still" }, e:news())
   end)
 
+  it("may be ended before its probe is answered", function()
+    local e = engine.start()
+    local sid = e:handshake()
+    local ws = e:websocket("transport=websocket&sid=" .. sid)
+    ws:send(1, "2probe")
+    ws:send(1, "5")
+    ws:send(1, "4a")
+    till(function() return #e.seen == 2 end)
+    assert.same({ "upgrade websocket", "message a" }, e:news())
+    assert.equal(400, e:get("transport=polling&sid=" .. sid).status)
+    e.sockets[1]:send "b"
+    assert.same({ "3probe", "4b" }, ws:await(2))
+  end)
+
   it("that does not succeed leaves the session as it is", function()
     for _, case in ipairs {
       function(_, _, ws) ws:send(1, "4x") end, function(_, _, ws) ws:close() end, function() end,

@@ -167,7 +167,9 @@ describe("decoding", function()
       { "text in place of binary data", { text, text } },
       { "the binary values of a packet are too large", { text, a, a }, #text + 5 },
       { "unknown packet type", { "9" } }, { "invalid payload", { '2["disconnect"]' } },
-      { "invalid payload", { "2[]" } }, { "illegal attachments", { '51-["m",{"_placeholder":true,"num":1}]' } },
+      { "invalid payload", { "2[]" } }, { "invalid payload", { "2{}" } },
+      { "expected value at line 1 column 1", { '2abc["m"]' } },
+      { "illegal attachments", { '51-["m",{"_placeholder":true,"num":1}]' } },
       { "nested deeper than 512 levels at line 1 column 517", { '2["m",' .. ("["):rep(1000) } },
       { "invalid unicode code point at line 1 column 3", { '2["\255"]' } },
     } do
