@@ -66,6 +66,11 @@ describe("io(url, opts)", function()
       ["bad option 'retries' (it needs ackTimeout)"] = { "http://a.test", { retries = 1 } },
       ["bad option 'binaryType' ('binary' or 'string' expected, got blob)"] = { "http://a.test",
         { binaryType = "blob" } },
+      ["bad option 'parser' (luws.socketio has Socket.IO's own parser only)"] = { "http://a.test",
+        { forceNew = true, parser = {} } },
+      ["unknown option 'adapter'"] = { "http://a.test", { forceNew = true, adapter = {}, autoConnect = false } },
+      ["bad option 'perMessageDeflate' (boolean or table expected, got number)"] = { "http://a.test",
+        { forceNew = true, perMessageDeflate = 1, autoConnect = false } },
     } do
       local ok, why = pcall(io, case[1], case[2])
       assert.is_false(ok)

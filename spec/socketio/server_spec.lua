@@ -440,6 +440,11 @@ describe("io.server", function()
     assert.same({ e.server, 3000 }, { server.engine, server.port })
   end)
 
+  it("takes it that what is not there is turned off", function()
+    start { adapter = false, parser = false, serveClient = false, path = "/x", httpCompression = false }
+    assert.same({ path = "/x", httpCompression = false }, e.server.given)
+  end)
+
   it("raises an error for wrong options", function()
     for message, options in pairs {
       ["bad option 'connectTimeout' (number expected, got string)"] = { connectTimeout = "x" },
@@ -447,6 +452,9 @@ describe("io.server", function()
       ["bad option 'maxDisconnectionDuration' (number expected, got boolean)"] = {
         connectionStateRecovery = { maxDisconnectionDuration = true },
       },
+      ["bad option 'adapter' (luws.socketio keeps rooms in this process only)"] = { adapter = {} },
+      ["bad option 'parser' (luws.socketio has Socket.IO's own parser only)"] = { parser = {} },
+      ["bad option 'serveClient' (luws.socketio has no client for browsers to serve)"] = { serveClient = true },
     } do
       assert.has_error(function() io.server(options) end, message)
     end

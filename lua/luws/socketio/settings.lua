@@ -69,6 +69,25 @@ local rows = {
   },
 }
 
+-- JavaScript's options for what is not there.
+local ABSENT = {
+  client = { parser = "luws.socketio has Socket.IO's own parser only" },
+  server = {
+    adapter = "luws.socketio keeps rooms in this process only",
+    parser = "luws.socketio has Socket.IO's own parser only",
+    serveClient = "luws.socketio has no client for browsers to serve",
+  },
+  recovery = {},
+}
+
+--- refuse_absent(role, others): raises an error for an option for what is not there, unless it turns that off.
+local function refuse_absent(role, others)
+  for name, why in pairs(ABSENT[role]) do
+    if others[name] then error(("bad option '%s' (%s)"):format(name, why), 0) end
+    others[name] = nil
+  end
+end
+
 --- read(role, given): reads our options for "client", "server" or "recovery". Returns them, and a table of the
 -- others, which are the engine's. Raises an error for a wrong value.
 function settings.read(role, given)
@@ -88,6 +107,7 @@ function settings.read(role, given)
       own[name] = read
     end
   end
+  refuse_absent(role, others)
   if own.retries and not own.ackTimeout then error("bad option 'retries' (it needs ackTimeout)", 0) end
   return own, others
 end

@@ -7,7 +7,8 @@ Programs are told of everything in turns of the reactor.
 
 local native, import, world = ...
 local emitter, engines, failure = import("emitter"), import("engineio").public, import("socketio/failure")
-local parser, settings = import("socketio/parser"), import("socketio/settings")
+local engine_settings, settings = import("engineio/settings"), import("socketio/settings")
+local parser = import("socketio/parser")
 local sockets, waiting = import("socketio/client/socket"), import("socketio/waiting")
 local main_reactor = import("reactor").public
 
@@ -265,6 +266,7 @@ local MOST_SIZE = 64 * 1024 * 1024
 function managers.new(uri, opts)
   local own, engine_options = settings.read("client", opts)
   if engine_options.path == nil then engine_options.path = "/socket.io" end
+  engine_settings.client(engine_options) -- what is wrong is an error now, even if the engine is opened later
   local self = setmetatable({
     uri = uri,
     opts = opts or {},
