@@ -10,12 +10,11 @@
 -- Whoever waits steps the reactor, which may drive the server of the page, too. The browser is a child process that
 -- ends with the run (servers.lua).
 
+local http = require "luws.http"
 local json = require "luws.json"
 local luws = require "luws"
 local reactor = require "luws.reactor"
 local servers = require "spec.support.servers"
-
-local http = require "socket.http"
 
 local browser = {}
 
@@ -58,12 +57,11 @@ end
 -- has the errors that the page has reported.
 function browser.open(url)
   local devtools = ("http://127.0.0.1:%d/json"):format(servers.start "chromium".devtools)
-  local chunks = {}
-  local ok, status = http.request {
-    url = devtools .. "/new?about:blank", method = "PUT", sink = require("ltn12").sink.table(chunks),
-  }
-  assert(ok and status == 200, status)
-  local target = assert(json.decode(table.concat(chunks)))
+  local answer, why
+  http.request(devtools .. "/new?about:blank", { method = "PUT" }, function(...) answer, why = ... end)
+  step(function() return answer or why end, "a new tab")
+  assert(answer and answer.status == 200, why or answer and answer.status)
+  local target = assert(json.decode(answer.body))
   local tab = setmetatable({ answers = {}, complaints = {}, asked = 0 }, Tab)
   tab.conn = assert(luws.wsopen(target.webSocketDebuggerUrl, function(_, opcode, data)
     if opcode then receive(tab, data) end

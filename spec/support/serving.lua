@@ -25,10 +25,10 @@ local Serving = {}
 Serving.__index = Serving
 serving.methods = Serving -- for servers that were started otherwise
 
---- till(done [, wait]): steps until done() is true. Returns what it has returned. `wait` is for how long a step may
--- wait, for specs in which the other end moves only between the steps.
-function serving.till(done, wait)
-  local deadline = luws.gettime() + serving.PATIENCE
+--- till(done [, wait [, patience]]): steps until done() is true. Returns what it has returned. `wait` is for how long a
+-- step may wait, for specs in which the other end moves only between the steps.
+function serving.till(done, wait, patience)
+  local deadline = luws.gettime() + (patience or serving.PATIENCE)
   while true do
     local result = done()
     if result then return result end
@@ -137,7 +137,7 @@ function serving.run(...)
     output, status = file:read("*a"):match "^(.*)status (%d+)\n$"
     file:close()
     return status
-  end)
+  end, nil, 2 * serving.PATIENCE) -- it ends before, and what it has said is shown
   os.remove(path)
   return output, tonumber(status)
 end

@@ -27,7 +27,8 @@ end
 
 local function client_of(request) return shown(request.remote, request.remote_port) end
 
---- refusal(self, request, status, why): notes that a request is refused. Returns the response.
+--- refusal(self, request, status, why): notes that a request is refused; without a status, that nobody is there to be
+-- answered. Returns the response.
 local function refusal(self, request, status, why)
   self.refused = self.refused + 1
   self.settings.log:refused(client_of(request), request.target, status, why)
@@ -119,7 +120,7 @@ local function on_abort(self, request)
   local attempt = self:forget(request)
   if not attempt then return end
   attempt:close()
-  refusal(self, request, 0, "the client has gone")
+  refusal(self, request, nil, "the client has gone")
 end
 
 local function on_open(self, conn, request)
