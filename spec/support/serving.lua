@@ -19,6 +19,9 @@ local serving = {}
 --- Seconds for what takes less on any machine.
 serving.PATIENCE = 10
 
+-- How long another program may take that talks to a server, in seconds. On a busy machine some take ten times as long.
+local PROGRAM = 40
+
 local started, raws, clients = {}, {}, {}
 
 local Serving = {}
@@ -129,7 +132,7 @@ end
 function serving.run(...)
   local words, path = { ... }, os.tmpname()
   for i, word in ipairs(words) do words[i] = "'" .. tostring(word):gsub("'", "'\\''") .. "'" end
-  local command = ("timeout %d %s"):format(serving.PATIENCE, table.concat(words, " "))
+  local command = ("timeout %d %s"):format(PROGRAM, table.concat(words, " "))
   os.execute(("(%s; echo \"status $?\") >%s 2>&1 </dev/null &"):format(command, path))
   local output, status
   serving.till(function()
@@ -137,7 +140,7 @@ function serving.run(...)
     output, status = file:read("*a"):match "^(.*)status (%d+)\n$"
     file:close()
     return status
-  end, nil, 2 * serving.PATIENCE) -- it ends before, and what it has said is shown
+  end, nil, 2 * PROGRAM) -- it ends before, and what it has said is shown
   os.remove(path)
   return output, tonumber(status)
 end
