@@ -36,7 +36,8 @@ end
 local function open(port)
   local told = {}
   local conn = assert(luws.wsopen(("ws://127.0.0.1:%d/"):format(port), function(_, ...) told[#told + 1] = { ... } end,
-    { wait = false, reactor = reactor }))
+    { wait = false }))
+  reactor.add(conn)
   till(function() return conn.connected or conn.close_code end)
   return conn, told
 end
