@@ -9,6 +9,7 @@ local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
 local sockets = require "spec.support.sockets"
+local till = require "spec.support.stepping".till
 
 local SOON = { first = 0.01, most = 0.05 }
 local PATIENCE = 10
@@ -30,14 +31,6 @@ after_each(function()
   luws.wsclose(conn)
   conn = nil
 end)
-
-local function till(done)
-  local deadline = luws.gettime() + PATIENCE
-  while not done() do
-    assert(luws.gettime() < deadline, "it does not get there")
-    reactor.step(0.05)
-  end
-end
 
 describe("a lost connection over real sockets", function()
   local peer

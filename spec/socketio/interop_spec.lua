@@ -5,19 +5,14 @@
 local open = io.open
 
 local io = require "luws.socketio"
-local luws = require "luws"
 local servers = require "spec.support.servers"
 local socketio = require "spec.support.socketio"
+local stepping = require "spec.support.stepping"
 
 local PATIENCE = 20 -- seconds
 
-local function step(done)
-  local deadline = luws.gettime() + PATIENCE
-  while not done() do
-    assert(luws.gettime() < deadline, "it takes too long")
-    io.step(0.05)
-  end
-end
+--- step(done): steps until done() is true.
+local function step(done) stepping.till(done, nil, PATIENCE) end
 
 local TRANSPORTS = { { "polling", "websocket" }, { "websocket" }, { "polling" } }
 

@@ -15,6 +15,7 @@ local json = require "luws.json"
 local luws = require "luws"
 local reactor = require "luws.reactor"
 local servers = require "spec.support.servers"
+local stepping = require "spec.support.stepping"
 
 local browser = {}
 
@@ -30,15 +31,7 @@ local tabs = {}
 function browser.missing() return servers.missing "chromium" end
 
 --- step(done, what): steps until done() is true. Returns what it has returned.
-local function step(done, what)
-  local deadline = luws.gettime() + PATIENCE
-  while true do
-    local result = done()
-    if result then return result end
-    assert(luws.gettime() < deadline, "it takes too long: " .. what)
-    reactor.step(0.02)
-  end
-end
+local function step(done, what) return stepping.till(done, nil, PATIENCE, what) end
 
 --- receive(tab, data): takes an answer, or a complaint of the page.
 local function receive(tab, data)

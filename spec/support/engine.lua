@@ -13,29 +13,13 @@ local engineio = require "luws.engineio"
 local http = require "luws.http"
 local luws = require "luws"
 local reactor = require "luws.reactor"
+local stepping = require "spec.support.stepping"
 
 local engine = {}
 
-local PATIENCE = 10 -- seconds for what takes less on any machine
-
 local started, conns = {}, {}
 
---- till(done): steps until done() is true. Returns what it has returned.
-function engine.till(done)
-  local deadline = luws.gettime() + PATIENCE
-  while true do
-    local result = done()
-    if result then return result end
-    assert(luws.gettime() < deadline, "it takes too long")
-    reactor.step(0.02)
-  end
-end
-
---- rest(seconds): steps for that time.
-function engine.rest(seconds)
-  local deadline = luws.gettime() + seconds
-  repeat reactor.step(0.005) until luws.gettime() >= deadline
-end
+engine.till, engine.rest = stepping.till, stepping.rest
 
 local Engine = {}
 Engine.__index = Engine

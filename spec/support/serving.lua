@@ -13,11 +13,11 @@ local luws = require "luws"
 local reactor = require "luws.reactor"
 local server = require "luws.server"
 local socket = require "socket"
+local stepping = require "spec.support.stepping"
 
 local serving = {}
 
---- Seconds for what takes less on any machine.
-serving.PATIENCE = 10
+serving.PATIENCE = stepping.PATIENCE
 
 -- How long another program may take that talks to a server, in seconds. On a busy machine some take ten times as long.
 local PROGRAM = 40
@@ -28,23 +28,7 @@ local Serving = {}
 Serving.__index = Serving
 serving.methods = Serving -- for servers that were started otherwise
 
---- till(done [, wait [, patience]]): steps until done() is true. Returns what it has returned. `wait` is for how long a
--- step may wait, for specs in which the other end moves only between the steps.
-function serving.till(done, wait, patience)
-  local deadline = luws.gettime() + (patience or serving.PATIENCE)
-  while true do
-    local result = done()
-    if result then return result end
-    assert(luws.gettime() < deadline, "it takes too long")
-    reactor.step(wait or 0.02)
-  end
-end
-
---- rest(seconds): steps for that time.
-function serving.rest(seconds)
-  local deadline = luws.gettime() + seconds
-  repeat reactor.step(0.005) until luws.gettime() >= deadline
-end
+serving.till, serving.rest = stepping.till, stepping.rest
 
 --- start([options]): returns a server at a free port. Its field `events` has what its handlers were told: "open", {
 -- opcode, data }, "drain", { code, reason }. Handlers in the options are called as well.

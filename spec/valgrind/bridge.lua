@@ -6,19 +6,7 @@ local luws = require "luws"
 local reactor = require "luws.reactor"
 local server = require "luws.server"
 local socket = require "socket"
-
-local PATIENCE = 10
-
---- Steps the reactor until done() returns something, and returns that.
-local function till(done)
-  local deadline = luws.gettime() + PATIENCE
-  while true do
-    local result = done()
-    if result then return result end
-    assert(luws.gettime() < deadline, "that takes too long")
-    reactor.step(0.01)
-  end
-end
+local till = require "spec.support.stepping".till
 
 local function listen(options)
   options.listen, options.port, options.log = "127.0.0.1", 0, function() end

@@ -2,17 +2,9 @@
 
 local engineio = require "luws.engineio"
 local http = require "luws.http"
-local luws = require "luws"
 local reactor = require "luws.reactor"
 local server = require "luws.server"
-
-local function till(done)
-  local deadline = luws.gettime() + 30
-  while not done() do
-    assert(luws.gettime() < deadline)
-    reactor.step(1)
-  end
-end
+local till = require "spec.support.stepping".till
 
 local function over(engine, srv)
   engine:close()

@@ -11,6 +11,7 @@ luup = { log = function() end } -- luacheck: ignore (handlers raise errors on pu
 local coverage = require "spec.valgrind.coverage"
 coverage.begin()
 local luws = require "luws"
+require "spec.support.stepping".PATIENCE = 30 -- valgrind takes its time
 
 local began = luws.gettime()
 local done = 0

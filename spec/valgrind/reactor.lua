@@ -6,17 +6,9 @@ local reactor = require "luws.reactor"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
 local socket = require "socket"
+local till = require "spec.support.stepping".till
 
 local PATIENCE = 20 -- seconds
-
---- Steps until done() is true.
-local function till(done)
-  local deadline = luws.gettime() + PATIENCE
-  while not done() do
-    assert(luws.gettime() < deadline, "the reactor does not get there")
-    reactor.step(0.1)
-  end
-end
 
 --- Opens connections that echo, all at a time, and has all of them closed.
 local function many(scheme, options)

@@ -7,17 +7,7 @@ local reactor = require "luws.reactor"
 local server = require "luws.server"
 local servers = require "spec.support.servers"
 local socket = require "socket"
-
-local PATIENCE = 10
-
---- Steps the reactor until done() returns something.
-local function till(done)
-  local deadline = luws.gettime() + PATIENCE
-  while not done() do
-    assert(luws.gettime() < deadline, "that takes too long")
-    reactor.step(0.1)
-  end
-end
+local till = require "spec.support.stepping".till
 
 local function listen(options)
   options.port = 0

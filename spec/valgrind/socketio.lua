@@ -2,17 +2,9 @@
 -- right ones and wrong ones.
 
 local io = require "luws.socketio"
-local luws = require "luws"
+local till = require "spec.support.stepping".till
 
 local PATIENCE = 20 -- seconds
-
-local function till(done)
-  local deadline = luws.gettime() + PATIENCE
-  while not done() do
-    assert(luws.gettime() < deadline, "Socket.IO does not get there")
-    io.step(0.1)
-  end
-end
 
 local function talks(transport)
   local server = assert(io.server { port = 0, connectionStateRecovery = {} })
