@@ -7,11 +7,11 @@
 local luws = require "luws"
 local reactor = require "luws.reactor"
 local scripted = require "spec.support.scripted"
+local stepping = require "spec.support.stepping"
 
 local driven = {}
 
---- Seconds for what takes less on any machine.
-driven.PATIENCE = 10
+driven.PATIENCE = stepping.PATIENCE
 
 local conns, peers = {}, {}
 
