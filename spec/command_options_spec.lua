@@ -80,7 +80,7 @@ describe("luws connect", function()
     assert.equal(5, status)
   end)
 
-  it("goes through a proxy that it is told of, or that the environment names", function()
+  it("uses the proxy from its options, or from the environment", function()
     local proxy = "http://127.0.0.1:" .. servers.start("tinyproxy").open
     local url = servers.url("demo", "ws", "/echo")
     local output, said, status = command.run("a\n", "connect", "-w", "0.3", "--proxy", proxy, url)

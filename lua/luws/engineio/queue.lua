@@ -1,6 +1,6 @@
 --[[
-Packets that wait for a transport, in the order in which they are to be sent. Taking some from the front costs the same
-however many wait behind them.
+Packets that wait for a transport, in the order in which they are to be sent. What it costs to take some from the front
+does not depend on how many are left.
 --]]
 
 local _, import = ...

@@ -33,7 +33,7 @@ end
 -- Engine.IO 3 begins its payloads with a length.
 local REVISION_3 = "^%d+:0{"
 
---- words(response): returns what a person is told of a response that is an error.
+--- words(response): returns an error message for people, made from a response that is not 200.
 local function words(response)
   local answer = json.decode(response.body)
   if type(answer) ~= "table" or type(answer.message) ~= "string" then
