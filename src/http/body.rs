@@ -2,6 +2,7 @@
 //! connection ends. Knows nothing of what the bytes mean.
 
 use super::headers::Headers;
+use super::reply::has_body;
 
 /// A body, as far as it has been received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl Framing {
     /// such a body ends.
     #[must_use]
     pub fn of_response(status: u16, headers: &Headers) -> Option<Self> {
-        if matches!(status, 100..=199 | 204 | 304) {
+        if !has_body(status) {
             return Some(Self::Length(0));
         }
         if let Some(coding) = headers.list("Transfer-Encoding").last() {

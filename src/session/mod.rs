@@ -6,6 +6,8 @@
 
 use std::convert::Infallible;
 
+use rand::rngs::StdRng;
+
 use crate::http::{Outgoing, Response};
 use crate::memory::OutOfMemory;
 use crate::protocol::Role;
@@ -15,7 +17,7 @@ use crate::protocol::error::{ProtocolError, ReceiveError};
 use crate::protocol::frame::Opcode;
 use crate::protocol::handshake::{ClientHandshake, ServerHandshake, UpgradeRequest};
 use crate::proxy::Negotiation;
-use crate::tls::{Acceptor, Connector, Tls};
+use crate::tls::{Acceptor, Connector, Tls, TlsError};
 
 mod asking;
 mod event;
@@ -158,10 +160,8 @@ impl Session {
     ) -> Result<Self, Failure> {
         let mut rng = generator(config.seed, Hop::Upgrade)?;
         let (handshake, head) = ClientHandshake::new(request, config.deflate.as_ref(), &mut rng);
-        let tls =
-            tls.map(|(connector, host)| TlsHop::new(Tls::client(connector, host), Hop::Tls)).transpose()?;
-        let websocket = WebSocket::new(OpeningHandshake::Client(handshake), rng);
-        let mut session = Self::new(Role::Client, websocket, tls, config);
+        let tls = tls.map(|(connector, host)| Tls::client(connector, host));
+        let mut session = Self::new(Role::Client, OpeningHandshake::Client(handshake), rng, tls, config)?;
         let queued = session.websocket.output().extend(&head);
         queued.map_err(|error| out_of_memory(Hop::Upgrade, error))?;
         Ok(session)
@@ -173,9 +173,8 @@ impl Session {
     /// See [`client`](Self::client).
     pub fn server(tls: Option<&Acceptor>, config: Config) -> Result<Self, Failure> {
         let rng = generator(config.seed, Hop::Upgrade)?;
-        let tls = tls.map(|acceptor| TlsHop::new(Tls::server(acceptor), Hop::Tls)).transpose()?;
-        let websocket = WebSocket::new(OpeningHandshake::Server(ServerHandshake::default()), rng);
-        Ok(Self::new(Role::Server, websocket, tls, config))
+        let handshake = OpeningHandshake::Server(ServerHandshake::default());
+        Self::new(Role::Server, handshake, rng, tls.map(Tls::server), config)
     }
 
     /// A server that answers requests of all kinds, one after the other, until one of them becomes a WebSocket.
@@ -183,11 +182,9 @@ impl Session {
     /// # Errors
     /// See [`client`](Self::client).
     pub fn http_server(tls: Option<&Acceptor>, config: Config) -> Result<Self, Failure> {
-        let mut session = Self::server(tls, config)?;
-        if let WebSocket::Opening { handshake, .. } = &mut session.websocket {
-            *handshake = OpeningHandshake::Serving(Serving::default());
-        }
-        Ok(session)
+        let rng = generator(config.seed, Hop::Upgrade)?;
+        let handshake = OpeningHandshake::Serving(Serving::default());
+        Self::new(Role::Server, handshake, rng, tls.map(Tls::server), config)
     }
 
     /// A client that makes requests, over TLS if there is a connector and the name of the host: each is answered by an
@@ -203,29 +200,34 @@ impl Session {
         config: Config,
     ) -> Result<Self, Failure> {
         let rng = generator(config.seed, Hop::Upgrade)?;
-        let tls =
-            tls.map(|(connector, host)| TlsHop::new(Tls::client(connector, host), Hop::Tls)).transpose()?;
-        let websocket = WebSocket::new(OpeningHandshake::Asking(Asking::new(request, most)), rng);
-        let mut session = Self::new(Role::Client, websocket, tls, config);
+        let handshake = OpeningHandshake::Asking(Asking::new(request, most));
+        let tls = tls.map(|(connector, host)| Tls::client(connector, host));
+        let mut session = Self::new(Role::Client, handshake, rng, tls, config)?;
         let queued = asking::queue(request, body, session.websocket.output());
         queued.map_err(|error| out_of_memory(Hop::Upgrade, error))?;
         Ok(session)
     }
 
-    fn new(role: Role, websocket: WebSocket, tls: Option<TlsHop>, config: Config) -> Self {
-        let (transport, verdict) = (Transport::new(tls), Verdict::default());
-        Self {
+    fn new(
+        role: Role,
+        handshake: OpeningHandshake,
+        rng: StdRng,
+        tls: Option<Result<Tls, TlsError>>,
+        config: Config,
+    ) -> Result<Self, Failure> {
+        let tls = tls.map(|tls| TlsHop::new(tls, Hop::Tls)).transpose()?;
+        Ok(Self {
             role,
             config,
-            transport,
-            websocket,
-            verdict,
+            transport: Transport::new(tls),
+            websocket: WebSocket::new(handshake, rng),
+            verdict: Verdict::default(),
             waiting_pong: None,
             keepalive: None,
             wire_ended: false,
             sent: 0,
             unsent: Unsent::default(),
-        }
+        })
     }
 
     /// Adds a proxy, which is negotiated with before anything else is sent, including TLS. With several, each is

@@ -86,23 +86,17 @@ impl OpeningHandshake {
         let mut failure = Failure::new(Hop::Upgrade, kind, &error);
         if let HandshakeError::Request(error) = &error {
             failure.status = Some(error.status());
-        }
-        if let Self::Client(handshake) = self {
-            input.consume(handshake.body_start());
-        }
-        if let (Self::Serving(_), HandshakeError::Request(error)) = (&*self, &error) {
-            // It drops what still comes.
+            // Without memory for it, the peer sees only the end of the connection.
             let _ = output.extend(&handshake::refusal(error.status(), &failure.text));
-            return failure;
+        }
+        match self {
+            Self::Client(handshake) => input.consume(handshake.body_start()),
+            Self::Serving(_) => return failure, // it drops what still comes
+            _ => {}
         }
         *self = Self::Over(match error {
             HandshakeError::Refused(response) => *response,
-            HandshakeError::Response(_) => Response::default(),
-            HandshakeError::Request(error) => {
-                // Without memory for it, the peer sees only the end of the connection.
-                let _ = output.extend(&handshake::refusal(error.status(), &failure.text));
-                Response::default()
-            }
+            HandshakeError::Response(_) | HandshakeError::Request(_) => Response::default(),
         });
         failure
     }
