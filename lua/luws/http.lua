@@ -42,21 +42,16 @@ local function read(given)
       own[name] = value
     end
   end
-  local found, wrong = {}, nil
-  for _, row in ipairs(rows) do
-    local name, value = row[1], own[row[1]]
-    own[name] = nil
-    if value == nil then value = row[2] else value, wrong = row[3](value) end
-    if wrong then return nil, ("bad option '%s' (%s)"):format(name, wrong) end
-    found[name] = value
-  end
+  local found = {}
+  local wrong = options.read(rows, own, found)
+  if wrong then return nil, wrong end
+  for _, row in ipairs(rows) do own[row[1]] = nil end
   local stranger = next(own)
   if stranger ~= nil then
     local known = {}
     for name in pairs(SHARED) do known[name] = true end
     for _, row in ipairs(rows) do known[row[1]] = true end
-    local meant = type(stranger) == "string" and import("spelling")(stranger, known)
-    return nil, ("unknown option '%s'%s"):format(tostring(stranger), meant and " (" .. meant .. "?)" or "")
+    return nil, options.unknown(stranger, known)
   end
   found.method = found.method or found.body ~= "" and "POST" or "GET"
   shared.upgrade_headers, shared.upgrade_timeout = found.headers, found.timeout

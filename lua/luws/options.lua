@@ -86,12 +86,26 @@ end
 -- Supplies the defaults of options that the user's table does not have.
 local inherits_defaults = { __index = default }
 
---- Reads one option into `opening`. Returns what is wrong with it, or nil.
-local function add(opening, row, given)
+--- Reads one option into a table. Returns what is wrong with it, or nil.
+local function add(into, row, given)
   local name = row[1]
   local value, wrong = read(row, given)
   if wrong then return ("bad option '%s' (%s)"):format(name, wrong) end
-  opening[name] = value
+  into[name] = value
+end
+
+--- read(rows, given, into): reads the options of these rows into a table. Returns what is wrong with one, or nil.
+function options.read(rows, given, into)
+  for _, row in ipairs(rows) do
+    local wrong = add(into, row, given)
+    if wrong then return wrong end
+  end
+end
+
+--- unknown(name, known): returns what is wrong with an option that is none of the keys of `known`.
+function options.unknown(name, known)
+  local meant = type(name) == "string" and import("spelling")(name, known)
+  return ("unknown option '%s'%s"):format(guard.text(name) or type(name), meant and " (" .. meant .. "?)" or "")
 end
 
 -- Unknown names that may be misspelt options are checked once each; at most this many.

@@ -5,8 +5,7 @@ errors, before anything has happened.
 --]]
 
 local _, import = ...
-local guard, options, packets, spelling = import("guard"), import("options"), import("engineio/packets"),
-  import("spelling")
+local guard, options, packets = import("guard"), import("options"), import("engineio/packets")
 
 local settings = {}
 
@@ -125,8 +124,7 @@ local SHARED = {
 --- stranger(name, known): returns what is wrong with an option that is none of ours.
 local function stranger(name, known)
   if RENAMED[name] then return ("bad option '%s' (it is %s here)"):format(name, RENAMED[name]) end
-  local meant = type(name) == "string" and spelling(name, known)
-  return ("unknown option '%s'%s"):format(guard.text(name) or type(name), meant and " (" .. meant .. "?)" or "")
+  return options.unknown(name, known)
 end
 
 --- read(role, given, is_handed_on): reads the options of a "client" or of a "server". Returns them, and a table of
@@ -137,13 +135,9 @@ local function read(role, given, is_handed_on)
   end
   local own, others, known = {}, {}, {}
   for name, value in pairs(given or {}) do others[name] = value end
-  for _, row in ipairs(rows[role]) do
-    local name, value, wrong = row[1], others[row[1]], nil
-    others[name], known[name] = nil, true
-    if value == nil then value = row[2] else value, wrong = row[3](value) end
-    if wrong then error(("bad option '%s' (%s)"):format(name, wrong), 0) end
-    own[name] = value
-  end
+  local wrong = options.read(rows[role], others, own)
+  if wrong then error(wrong, 0) end
+  for _, row in ipairs(rows[role]) do others[row[1]], known[row[1]] = nil, true end
   for name in pairs(others) do
     local is_ours = type(name) == "string" and (name:find "^ssl_" or is_handed_on(name))
     if RENAMED[name] or not is_ours then error(stranger(name, known), 0) end

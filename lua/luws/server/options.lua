@@ -4,7 +4,7 @@ anything listens. Knows what they may be, not what they do.
 --]]
 
 local native, import = ...
-local options, request, spelling, tls = import("options"), import("request"), import("spelling"), import("tls")
+local options, request, tls = import("options"), import("request"), import("tls")
 
 local settings = {}
 
@@ -169,26 +169,11 @@ local function names_of(...)
   return names
 end
 
---- read(rows, given, into): reads the options of these rows. Returns what is wrong, or nil.
-local function read(rows, given, into)
-  for _, row in ipairs(rows) do
-    local name, value, wrong = row[1], given[row[1]], nil
-    if value == nil then
-      value = row[2]
-    else
-      value, wrong = row[3](value)
-    end
-    if wrong then return ("bad option '%s' (%s)"):format(name, wrong) end
-    into[name] = value
-  end
-end
-
 --- Returns what is wrong with the names in a table of options, or nil.
 local function unknown(given, known)
   for name in next, given do
     if not known[name] and not (known.ssl and type(name) == "string" and name:find "^ssl_") then
-      local meant = type(name) == "string" and spelling(name, known)
-      return ("unknown option '%s'%s"):format(tostring(name), meant and " (" .. meant .. "?)" or "")
+      return options.unknown(name, known)
     end
   end
 end
@@ -207,7 +192,7 @@ local function places(given)
   local known = names_of(place_rows)
   if listed == nil then
     local place = {}
-    local wrong = read(place_rows, given, place) or misplaced(place, "listen")
+    local wrong = options.read(place_rows, given, place) or misplaced(place, "listen")
     return not wrong and { place } or nil, wrong
   end
   for name in next, known do
@@ -216,7 +201,7 @@ local function places(given)
   for i, one in ipairs(listed) do
     local place, wrong = {}, nil
     if type(one) ~= "table" then wrong = "table expected, got " .. type(one) end
-    wrong = wrong or unknown(one, known) or read(place_rows, one, place) or misplaced(place, "it")
+    wrong = wrong or unknown(one, known) or options.read(place_rows, one, place) or misplaced(place, "it")
     if wrong then return nil, ("bad option 'listeners' (%d: %s)"):format(i, wrong) end
     found[i] = place
   end
@@ -242,7 +227,7 @@ end
 --- handlers(given): reads the options of a route. Returns a complete table, or nil and what is wrong.
 function settings.handlers(given)
   local handlers = {}
-  local wrong = unknown(given, names_of(handler_rows)) or read(handler_rows, given, handlers)
+  local wrong = unknown(given, names_of(handler_rows)) or options.read(handler_rows, given, handlers)
   if wrong then return nil, wrong end
   return handlers
 end
@@ -259,7 +244,7 @@ function settings.read(given)
   local wrong = unknown(given, names)
   if wrong then return nil, wrong end
   local found = { own = {}, handlers = {}, shared = {} }
-  wrong = read(server_rows, given, found.own) or read(handler_rows, given, found.handlers)
+  wrong = options.read(server_rows, given, found.own) or options.read(handler_rows, given, found.handlers)
   if wrong then return nil, wrong end
   for _, row in ipairs(shared_rows) do
     local value = given[row[1]]

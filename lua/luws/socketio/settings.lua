@@ -96,17 +96,9 @@ function settings.read(role, given)
   end
   local own, others = {}, {}
   for name, value in pairs(given or {}) do others[name] = value end
-  for _, row in ipairs(rows[role]) do
-    local name, value = row[1], others[row[1]]
-    others[name] = nil
-    if value == nil then
-      own[name] = row[2]
-    else
-      local read, wrong = row[3](value)
-      if wrong then error(("bad option '%s' (%s)"):format(name, wrong), 0) end
-      own[name] = read
-    end
-  end
+  local wrong = options.read(rows[role], others, own)
+  if wrong then error(wrong, 0) end
+  for _, row in ipairs(rows[role]) do others[row[1]] = nil end
   refuse_absent(role, others)
   if own.retries and not own.ackTimeout then error("bad option 'retries' (it needs ackTimeout)", 0) end
   return own, others
