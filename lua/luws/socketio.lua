@@ -6,7 +6,7 @@ names that the JavaScript libraries have. Checks what it is given; the work is d
 local _, import = ...
 local binary, json, reactor = import("binary"), import("json").public, import("reactor").public
 local managers, parser = import("socketio/client/manager"), import("socketio/parser")
-local queries, servers, waiting = import("socketio/query"), import("socketio/server"), import("socketio/waiting")
+local queries, servers, waiting = import("query"), import("socketio/server"), import("socketio/waiting")
 local worlds = import("worlds")
 
 local io = {

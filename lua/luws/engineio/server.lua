@@ -10,7 +10,7 @@ local emitter, guard, json, log = import("emitter"), import("guard"), import("js
 local luws_server, polling, websocket = import("server").public, import("engineio/server/polling"),
   import("engineio/server/websocket")
 local packets, packets3 = import("engineio/packets"), import("engineio/packets3")
-local reactor = import("reactor").public
+local queries, reactor = import("query"), import("reactor").public
 local settings, sockets = import("engineio/settings"), import("engineio/server/socket")
 
 local servers = {}
@@ -165,7 +165,7 @@ local function handlers(self)
     on_abort = function(request)
       local answer = request[ANSWER]
       if answer then answer.is_done = true end -- whatever the program still says
-      local session = self.clients[answers.query_of(request.query).sid]
+      local session = self.clients[queries.parse(request.query).sid]
       local transport = session and session.transport
       if transport and transport.aborted then transport:aborted(request) end
     end,

@@ -5,7 +5,7 @@ of TLS and of proxies. Knows no transport's rules.
 
 local _, import = ...
 local clock, connection, cookies = import("clock"), import("connection"), import("cookies").public
-local planning, tls = import("planning"), import("tls")
+local planning, queries, tls = import("planning"), import("query"), import("tls")
 
 local place = {}
 
@@ -15,20 +15,16 @@ local REVISION = "4"
 local Place = {}
 Place.__index = Place
 
-local function encode(value)
-  return (tostring(value):gsub("[^%w%-_.!~*'()]", function(c) return ("%%%02X"):format(c:byte()) end))
-end
-
 --- pairs_of(query): returns the parts of a query that a program gives as a text or as a table.
 local function pairs_of(query)
   local parts = {}
   if type(query) == "string" then
     for part in query:gsub("^%?", ""):gmatch "[^&]+" do
-      parts[#parts + 1] = part:gsub("[%c #]", encode)
+      parts[#parts + 1] = part:gsub("[%c #]", queries.escape)
     end
     return parts
   end
-  for name, value in pairs(query or {}) do parts[#parts + 1] = encode(name) .. "=" .. encode(value) end
+  for name, value in pairs(query or {}) do parts[#parts + 1] = queries.escape(name) .. "=" .. queries.escape(value) end
   table.sort(parts)
   return parts
 end
@@ -77,11 +73,11 @@ function Place:url(transport)
   local function add(name, value) parts[#parts + 1] = name .. "=" .. value end
   add("EIO", REVISION)
   add("transport", transport)
-  if self.sid then add("sid", encode(self.sid)) end
+  if self.sid then add("sid", queries.escape(self.sid)) end
   local is_polling = transport == "polling"
   local has_time = own.timestampRequests
   if has_time == nil then has_time = is_polling end
-  if has_time then add(encode(own.timestampParam), unique()) end
+  if has_time then add(queries.escape(own.timestampParam), unique()) end
   if own.forceBase64 and (not self.sid or not is_polling) then add("b64", "1") end
   local scheme = (is_polling and "http" or "ws") .. (self.is_secure and "s" or "")
   return ("%s://%s%s?%s"):format(scheme, self.authority, own.path, table.concat(parts, "&"))

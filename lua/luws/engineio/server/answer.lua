@@ -4,29 +4,16 @@ get it as their second argument. Knows HTTP, and nothing of sessions.
 --]]
 
 local _, import = ...
-local emitter, luws_server = import("emitter"), import("server").public
+local emitter, luws_server, queries = import("emitter"), import("server").public, import("query")
 
 local answers = {}
 
 local Answer = {}
 Answer.__index = Answer
 
---- query_of(text): returns a query as a table, decoded. Of a name that is there more than once, the last one counts.
-function answers.query_of(text)
-  local query = {}
-  local function decoded(part)
-    return (part:gsub("+", " "):gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
-  end
-  for part in (text or ""):gmatch "[^&]+" do
-    local name, value = part:match "^([^=]*)=?(.*)$"
-    query[decoded(name)] = decoded(value)
-  end
-  return query
-end
-
 --- new(engine, request): makes the answer to a request, which gets its query as a table.
 function answers.new(engine, request)
-  request.query_table = answers.query_of(request.query)
+  request.query_table = queries.parse(request.query)
   local upgrade = request.headers.upgrade
   return setmetatable({
     engine = engine, request = request,

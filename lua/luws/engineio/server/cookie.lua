@@ -3,7 +3,7 @@ The cookie that names a session for load balancers, as npm's module cookie write
 --]]
 
 local _, import = ...
-local options = import("options")
+local options, queries = import("options"), import("query")
 
 local cookie = {}
 
@@ -45,8 +45,7 @@ function cookie.read(given) return options.complete("cookie", rows, given) end
 
 --- line(read, id): returns the value of Set-Cookie for a session.
 function cookie.line(read, id)
-  local value = id:gsub("[^%w%-_.!~*'()]", function(c) return ("%%%02X"):format(c:byte()) end)
-  local parts = { read.name .. "=" .. value }
+  local parts = { read.name .. "=" .. queries.escape(id) }
   local function add(part) parts[#parts + 1] = part end
   if read.maxAge then add("Max-Age=" .. read.maxAge) end
   if read.domain then add("Domain=" .. read.domain) end

@@ -7,8 +7,8 @@ ready() when they take packets again, error(err), close(details).
 --]]
 
 local native, import = ...
-local answers, failure, json = import("engineio/server/answer"), import("engineio/failure"), import("json").public
-local packets, reactor = import("engineio/packets"), import("reactor").public
+local failure, json, packets = import("engineio/failure"), import("json").public, import("engineio/packets")
+local queries, reactor = import("query"), import("reactor").public
 
 local polling = {}
 
@@ -54,7 +54,7 @@ end
 
 --- form(body): returns what the form of a JSONP client has as its data, or nil. It has a newline as \n, and \n as \\n.
 local function form(body)
-  local data = answers.query_of(body).d
+  local data = queries.parse(body).d
   return data and (data:gsub("(\\?)\\n", function(slash) return slash ~= "" and "\\n" or "\n" end))
 end
 

@@ -3,7 +3,7 @@ One connection of a client to a Socket.IO server: an engine, and the sockets tha
 --]]
 
 local _, import = ...
-local failure, parser, queries = import("socketio/failure"), import("socketio/parser"), import("socketio/query")
+local failure, parser, queries = import("socketio/failure"), import("socketio/parser"), import("query")
 local views, waiting = import("socketio/view"), import("socketio/waiting")
 
 local clients = {}
