@@ -2,7 +2,7 @@
 Packets of Engine.IO 4, and payloads of several: values become what is sent, and back. A packet is a table with `kind`
 and `data`: nil, a string (text), or a binary value, which only a message has. Knows nothing of transports.
 
-Another revision of the protocol has the same functions (packets3).
+Another revision of the protocol has the same functions for frames and payloads (packets3).
 --]]
 
 local native, import = ...

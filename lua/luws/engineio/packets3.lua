@@ -6,7 +6,7 @@ its length before it: that of a text in UTF-16 units, or, if the payload is bina
 local native, import = ...
 local binary, packets = import("binary"), import("engineio/packets")
 
-local packets3 = { size = packets.size }
+local packets3 = {}
 
 local TEXT = 1
 
@@ -26,11 +26,7 @@ end
 
 --- parse(text): see packets.
 function packets3.parse(text)
-  if text:sub(1, 1) ~= "b" then
-    local kind = packets.kind_of(text:sub(1, 1))
-    if kind and #text > 1 then return kind, text:sub(2) end
-    return kind
-  end
+  if text:sub(1, 1) ~= "b" then return packets.parse(text) end
   local kind, bytes = packets.kind_of(text:sub(2, 2)), native.unbase64(text:sub(3))
   if kind and bytes then return kind, binary.new(bytes) end
   return nil

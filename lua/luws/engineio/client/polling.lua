@@ -18,10 +18,10 @@ Polling.__index = Polling
 local function ignored() end
 local NOBODY = { open = ignored, packet = ignored, drain = ignored, error = ignored, close = ignored }
 
---- new(place, on): makes the transport to a place.
-function polling.new(place, on)
+--- new(place): makes the transport to a place.
+function polling.new(place)
   return setmetatable({
-    place = place, on = on, reactor = place.shared.reactor or main_reactor,
+    place = place, on = nil, reactor = place.shared.reactor or main_reactor,
     state = "closed", -- opening, open, pausing, paused, closed
     writable = false, -- it takes packets now
     poll = nil, post = nil, -- the requests that are under way

@@ -16,10 +16,10 @@ local TEXT, BINARY = 1, 2
 -- More bytes than this are not queued in the connection: what comes then waits above it.
 local HIGH = 1024 * 1024
 
---- new(place, on): makes the transport to a place.
-function websocket.new(place, on)
+--- new(place): makes the transport to a place.
+function websocket.new(place)
   return setmetatable({
-    place = place, on = on, reactor = place.shared.reactor or main_reactor,
+    place = place, on = nil, reactor = place.shared.reactor or main_reactor,
     state = "closed", -- opening, open, closed
     writable = false, -- it takes packets now
     conn = nil,

@@ -22,14 +22,16 @@ local CLOSE_TIMEOUT = 30
 local BYTES = "application/octet-stream"
 
 local function ignored() end
-local NOBODY = { packet = ignored, ready = ignored, error = ignored, close = ignored }
+
+--- What a transport has as `on` while nobody listens to it.
+polling.NOBODY = { packet = ignored, ready = ignored, error = ignored, close = ignored }
 
 --- new(codec, request, own): makes the transport of a session that a request has begun. `codec` has the revision of the
 -- protocol; `own` are the engine's options.
 function polling.new(codec, request, own)
   local query = request.query_table
   return setmetatable({
-    codec = codec, own = own, on = NOBODY, takes_binary = query.b64 == nil and query.j == nil,
+    codec = codec, own = own, on = polling.NOBODY, takes_binary = query.b64 == nil and query.j == nil,
     jsonp = query.j and query.j:gsub("[^0-9]", "") or nil,
     writable = false, -- a GET waits
     held = nil, -- its answer
@@ -141,7 +143,7 @@ function Polling:close(f)
   local function finish()
     if self.timer then self.timer:cancel() end
     self.timer, self.on_closed = nil, nil
-    self.is_closed, self.on = true, NOBODY
+    self.is_closed, self.on = true, polling.NOBODY
     if f then f() end
   end
   if self.writable then
@@ -160,7 +162,7 @@ function Polling:discard() self.is_discarded = true end
 --- leave(kind): the session uses another transport from now on, or is over. A GET that waits gets a packet of this
 -- kind.
 function Polling:leave(kind)
-  self.on, self.on_closed = NOBODY, nil
+  self.on, self.on_closed = polling.NOBODY, nil
   if self.timer then self.timer:cancel() end
   if self.writable then self:send { { kind = kind } } end
   self.is_closed = true

@@ -4,6 +4,7 @@ A server's transport by a WebSocket. polling has what transports have in common.
 
 local _, import = ...
 local failure, luws = import("engineio/failure"), import("luws")
+local NOBODY = import("engineio/server/polling").NOBODY
 
 local websocket = {}
 
@@ -11,9 +12,6 @@ local WebSocket = { name = "websocket" }
 WebSocket.__index = WebSocket
 
 local TEXT, BINARY = 1, 2
-
-local function ignored() end
-local NOBODY = { packet = ignored, ready = ignored, error = ignored, close = ignored }
 
 --- new(codec, request, conn, own): makes the transport over a connection of luws.server.
 function websocket.new(codec, request, conn, own)
