@@ -16,16 +16,10 @@ local FIRST = { "row", "parent", "t", "conn", "out", "in", "call", "note", "ack"
 local IS_FIRST = {}
 for _, name in ipairs(FIRST) do IS_FIRST[name] = true end
 
---- Returns a text without bytes that are not ASCII, for one that is not UTF-8.
-local function plain(text)
-  if json.encode(text) then return text end
-  return (text:gsub("[\128-\255]", "?"))
-end
-
 --- encoded(value): returns the JSON of a value; strings that are not UTF-8 lose what is not ASCII.
 local function encoded(value)
   local text, why = json.encode(value)
-  if not text and type(value) == "string" then return json.encode(plain(value)) end
+  if not text and type(value) == "string" then return json.encode((value:gsub("[\128-\255]", "?"))) end
   return text, why
 end
 
