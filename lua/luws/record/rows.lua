@@ -165,25 +165,25 @@ function Path:add(number)
   end
 end
 
---- Returns the last stretch whose field is at most this value, or nil.
-local function stretch(path, field, value)
-  local low, high = 0, #path
+--- Returns the last table in a list whose field is at most this value, or nil. The list is in the order of that field.
+local function last_up_to(list, field, value)
+  local low, high = 0, #list
   while low < high do
     local middle = math.ceil((low + high) / 2)
-    if path[middle][field] <= value then low = middle else high = middle - 1 end
+    if list[middle][field] <= value then low = middle else high = middle - 1 end
   end
-  return path[low]
+  return list[low]
 end
 
 --- place_of(number): returns at which place a row is; nil if it is not in the path.
 function Path:place_of(number)
-  local part = stretch(self, "first", number)
+  local part = last_up_to(self, "first", number)
   return part and number <= part.last and part.before + number - part.first + 1 or nil
 end
 
 --- number_at(place): returns the number of the row at a place; nil if there is none.
 function Path:number_at(place)
-  local part = stretch(self, "before", place - 1)
+  local part = last_up_to(self, "before", place - 1)
   local number = part and part.first + place - part.before - 1
   return number and number >= part.first and number <= part.last and number or nil
 end
@@ -203,7 +203,7 @@ function rows.store(head, writer)
     first = 1, -- of the oldest row that is still in memory
     size = 0, -- about how many bytes the rows in memory take
     most = math.huge, -- the most that they may take
-    forks = {}, -- the rows whose parent is not the row before, in order: { number, parent }
+    forks = {}, -- the rows whose parent is not the row before, in order: { number =, parent = }
     branches = {}, -- { first = row, parent = row, last = row } of each; the first is the recording itself
     branch_of = {}, -- the number of the branch by its last row
     waiting = {}, -- rows that an outbox has taken, and that are not done, by the name of the connection and the id
@@ -247,7 +247,7 @@ function Store:put(row)
   local number, given = row.row, rawget(row, "parent")
   self[number], self.count = rows.new(row), number
   self.size = self.size + size_of(row)
-  if given then self.forks[#self.forks + 1] = { number, given } end
+  if given then self.forks[#self.forks + 1] = { number = number, parent = given } end
   local parent = given or number - 1
   local branch = self.branch_of[parent] or #self.branches + 1
   self.branches[branch] = self.branches[branch] or { first = number, parent = parent }
@@ -296,23 +296,13 @@ function Store:drop()
   if row then self.size = self.size - size_of(row) end
 end
 
---- Returns the place in the list of forks of the last one whose row is not after this one; 0 for none.
-local function fork_before(forks, number)
-  local low, high = 0, #forks
-  while low < high do
-    local middle = math.ceil((low + high) / 2)
-    if forks[middle][1] <= number then low = middle else high = middle - 1 end
-  end
-  return low
-end
-
 --- path_to(leaf): returns the Path to a row.
 function Store:path_to(leaf)
   local parts = {} -- from the last to the first
   while leaf > 0 do
-    local fork = self.forks[fork_before(self.forks, leaf)]
-    parts[#parts + 1] = { first = fork and fork[1] or 1, last = leaf }
-    leaf = fork and fork[2] or 0
+    local fork = last_up_to(self.forks, "number", leaf)
+    parts[#parts + 1] = { first = fork and fork.number or 1, last = leaf }
+    leaf = fork and fork.parent or 0
   end
   local path, before = {}, 0
   for i = #parts, 1, -1 do
