@@ -64,27 +64,24 @@ local function open(path, mode, flushes)
   return writer
 end
 
---- create(path, head, flushes): returns a writer for a new file with this head; or nil and why not. `flushes`: each
--- line leaves at once.
-function writers.create(path, head, flushes)
-  local writer, why = open(path, "wb", flushes)
+--- Returns a writer that has written this text; or nil and why not.
+local function begin(text, ...)
+  local writer, why = open(...)
   if not writer then return nil, why end
   local ok
-  ok, why = writer:write(lines.head_line(head))
+  ok, why = writer:write(text)
   if ok then return writer end
   writer:close()
   return nil, why
 end
 
+--- create(path, head, flushes): returns a writer for a new file with this head; or nil and why not. `flushes`: each
+-- line leaves at once.
+function writers.create(path, head, flushes) return begin(lines.head_line(head), path, "wb", flushes) end
+
 --- append(path, flushes, has_end): returns a writer that goes on with a file. `has_end`: its last line has its end.
 function writers.append(path, flushes, has_end)
-  local writer, why = open(path, "ab", flushes)
-  if not writer or has_end then return writer, why end
-  local ok
-  ok, why = writer:write "\n"
-  if ok then return writer end
-  writer:close()
-  return nil, why
+  return begin(has_end and "" or "\n", path, "ab", flushes)
 end
 
 --- Copies the first bytes of a file. Returns true; or nil and why not.
