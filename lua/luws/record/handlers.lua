@@ -51,15 +51,19 @@ end
 local function fields_of(effect)
   local fields = {}
   for key, value in next, effect do fields[key] = value end
+  if effect.call ~= nil then return fields end -- they are the program's
   local data = fields.text or fields.binary
   fields.text, fields.binary = nil, nil
-  if effect.call == nil and type(data) == "string" then
-    rows.put_data(fields, data, type(effect.binary) == "string")
-  elseif effect.call ~= nil then
-    fields.text, fields.binary = effect.text, effect.binary
-  end
+  if type(data) == "string" then rows.put_data(fields, data, type(effect.binary) == "string") end
   if effect.out == "close" then fields.code, fields.reason = fields.code or 1000, fields.reason or "" end
   return fields
+end
+
+--- Writes down why an effect could not be performed.
+local function failed(recording, effect, why)
+  local fields = fields_of(effect)
+  fields.error = why
+  recording:add(fields)
 end
 
 local perform = {}
@@ -67,20 +71,15 @@ local perform = {}
 local function transmit(recording, effect)
   local here = recording.ends[effect.conn]
   local ok, why = tap.send(here, number_of(effect), effect.text or effect.binary or "")
-  if ok or here and here.ref[1] and not here.is_object then return end -- the row is there
-  local fields = fields_of(effect)
-  fields.error = why
-  recording:add(fields)
+  local is_written = ok or here and here.ref[1] and not here.is_object
+  if not is_written then failed(recording, effect, why) end
 end
 
 perform.send, perform.ping, perform.pong = transmit, transmit, transmit
 
 function perform.close(recording, effect)
   local ok, why = tap.close(recording.ends[effect.conn], effect.code, effect.reason)
-  if ok then return end
-  local fields = fields_of(effect)
-  fields.error = why
-  recording:add(fields)
+  if not ok then failed(recording, effect, why) end
 end
 
 function perform.open(recording, effect)
@@ -89,9 +88,7 @@ function perform.open(recording, effect)
   options.subprotocols, options.wait = effect.protocols or options.subprotocols, false
   local target, why = native.parse_url(effect.url)
   if target then return tap.wsopen(recording, effect.conn, effect.url, nil, options) end
-  local fields = fields_of(effect)
-  fields.error = why
-  recording:add(fields)
+  failed(recording, effect, why)
 end
 
 --- Does what an effect says; or compares it, in a replay.
@@ -100,8 +97,9 @@ local function act(recording, effect)
   if player and player:is_beyond() then
     player:postpone(function() act(recording, effect) end)
   elseif player then
-    player:got(fields_of(effect))
-    if effect.call ~= nil then recording:tell(rows.new(fields_of(effect))) end
+    local fields = fields_of(effect)
+    player:got(fields)
+    if effect.call ~= nil then recording:tell(rows.new(fields)) end
   elseif effect.call ~= nil or effect.note ~= nil then
     recording:tell(recording:add(fields_of(effect)))
   else
