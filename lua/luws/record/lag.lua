@@ -54,10 +54,7 @@ function Lag:ping()
   self.number, self.missing = self.number + 1, self.missing + 1
   local payload = ("%d %.6f"):format(self.number, now)
   local here = recording.ends[self.conn]
-  recording.quiet = here
-  local called, ok, why = pcall(tap.send, here, PING, payload)
-  recording.quiet = nil
-  if not called then ok, why = nil, guard.text(ok) end
+  local ok, why = tap.send_quietly(recording, here, PING, payload)
   local fields = rows.put_data({ out = "ping", conn = self.conn, number = self.number, outside = true }, payload, false)
   fields.error = why
   recording:add(fields)

@@ -58,12 +58,9 @@ end
 
 --- Sends a message. Returns whether it is on its way.
 local function transmit(self, here, message)
-  local recording = self.recording
-  recording.quiet = here
-  local called, ok, why = pcall(tap.send, here, message.opcode, message.data)
-  recording.quiet = nil
+  local ok, why = tap.send_quietly(self.recording, here, message.opcode, message.data)
   -- After a time-out it is queued in luws, and leaves with what is sent next.
-  return called and (ok or why == "send error: timeout")
+  return ok or why == "send error: timeout"
 end
 
 --- Returns after how many seconds something is to be done next; infinity for never.

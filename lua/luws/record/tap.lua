@@ -347,6 +347,15 @@ function tap.send(here, opcode, bytes)
   end)
 end
 
+--- send_quietly(recording, here, opcode, bytes): the same, but the caller writes the row, and an error is a result.
+function tap.send_quietly(recording, here, opcode, bytes)
+  recording.quiet = here
+  local is_done, ok, why = pcall(tap.send, here, opcode, bytes)
+  recording.quiet = nil
+  if is_done then return ok, why end
+  return nil, guard.text(ok)
+end
+
 --- close(here, code, reason): closes it. Returns true, or nil and why not.
 function tap.close(here, code, reason)
   local conn = here and here.ref[1]
