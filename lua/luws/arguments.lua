@@ -21,17 +21,17 @@ function arguments.callable(name, index, value)
   error(("bad argument #%d to '%s' (function expected, got %s)"):format(index, name, type(value)), 3)
 end
 
-local function is_number(value, least) return type(value) == "number" and value >= least end
+local function is_count(value) return type(value) == "number" and value >= 0 end
 
 -- Kinds of options that are not types, with what is expected.
 local KINDS = {
   any = { "", function() return true end },
   ["function"] = { "function", guard.is_callable },
-  count = { "a number of at least 0", function(value) return is_number(value, 0) end },
-  positive = { "a number above 0", function(value) return is_number(value, 0) and value > 0 end },
+  count = { "a number of at least 0", is_count },
+  positive = { "a number above 0", function(value) return is_count(value) and value > 0 end },
   whole = {
     "a whole number of at least 0",
-    function(value) return is_number(value, 0) and value < math.huge and value % 1 == 0 end,
+    function(value) return is_count(value) and value < math.huge and value % 1 == 0 end,
   },
   reactor = {
     "a reactor or false",

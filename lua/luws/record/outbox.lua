@@ -10,6 +10,7 @@ it was taken (`first`), or once more; "ack" and "drop" with the id when it is do
 local _, import = ...
 local guard, log = import("guard"), import("log")
 local reactor = import("reactor").public
+local arguments = import("arguments")
 local rows, tap = import("record/rows"), import("record/tap")
 
 local outbox = {}
@@ -115,9 +116,7 @@ end
 
 --- send(data [, kind]): takes a message, "text" or "binary". Returns its id; or nil and why it is not taken.
 function Outbox:send(data, kind)
-  if type(data) ~= "string" then
-    error(("bad argument #1 to 'send' (string expected, got %s)"):format(type(data)), 2)
-  end
+  arguments.check("send", 1, data, "string")
   if kind ~= nil and kind ~= "text" and kind ~= "binary" then
     error(("bad argument #2 to 'send' ('text' or 'binary' expected, got '%s')"):format(tostring(kind)), 2)
   end
