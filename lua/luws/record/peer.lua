@@ -64,12 +64,11 @@ function peer.sessions(recording, url)
       elseif session then
         if dir == "out" then
           hear(session, row, taken[name])
-          if kind == "close" then present[name] = nil end
         else
           session.steps[#session.steps + 1] = { row = row, after = #session.heard, delay = row.t - session.t }
-          if kind == "close" then present[name] = nil end
         end
         session.t = row.t
+        if kind == "close" then present[name] = nil end
       end
     end
   end

@@ -147,8 +147,8 @@ function Recording:rows(filter)
   end
 end
 
---- place(self, name, n): returns the place of a row by its number; of the last row of a branch, if it is negative; or
--- nil and why there is none.
+--- place_of(self, n): returns the place of a row by its number, or of a branch's last row if that is negative, and the
+-- path in which it is; or nil and why there is none.
 local function place_of(self, n)
   if n == nil then return self.path:count(), self.path end
   if type(n) ~= "number" or n % 1 ~= 0 then return nil, "the number of a row expected, got " .. tostring(n) end
