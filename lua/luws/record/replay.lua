@@ -83,6 +83,8 @@ local function is_input(row)
   return rawget(row, "outside") and (rawget(row, "call") or rawget(row, "note")) ~= nil
 end
 
+function Player:row_at(place) return self.recording:row_at(place) end
+
 --- Returns whether a row was done by the handlers that are played.
 function Player:is_expected(row)
   if rawget(row, "outside") then return false end
@@ -242,42 +244,42 @@ end
 
 local play = {}
 
-function play.open(_, conn, row, handlers)
+function play.open(conn, row, handlers)
   set_open(conn, row)
   call("open_handler", handlers.open_handler, conn)
 end
 
-function play.message(_, conn, row, handlers)
+function play.message(conn, row, handlers)
   if not conn.connected then return end
   call("handler", conn.msghandler or handlers.handler, conn, row.binary and 2 or 1, row.data or "")
 end
 
-function play.ping(_, conn, row, handlers)
+function play.ping(conn, row, handlers)
   call("control_handler", handlers.control_handler, conn, PING, row.data or "")
 end
 
-function play.pong(_, conn, row, handlers)
+function play.pong(conn, row, handlers)
   call("control_handler", handlers.control_handler, conn, PONG, row.data or "")
 end
 
-function play.closing(_, conn, row, handlers)
+function play.closing(conn, row, handlers)
   local code = row.code or 1005
   local payload = code == 1005 and "" or data.close_payload(code, row.reason)
   call("control_handler", handlers.control_handler, conn, CLOSE, payload)
 end
 
-function play.error(_, conn, row, handlers)
+function play.error(conn, row, handlers)
   call("handler", conn.msghandler or handlers.handler, conn, false, row.error)
 end
 
-function play.close(_, conn, row, handlers)
+function play.close(conn, row, handlers)
   conn.connected, conn.closing = false, true
   conn.close_code, conn.close_reason, conn.was_clean = row.code, row.reason, row.clean
   if row.error then call("handler", conn.msghandler or handlers.handler, conn, false, row.error) end
 end
 
-function play.over(_, conn, _, handlers) call("close_handler", handlers.close_handler, conn) end
-function play.drain(_, conn, _, handlers) call("drain_handler", handlers.drain_handler, conn) end
+function play.over(conn, _, handlers) call("close_handler", handlers.close_handler, conn) end
+function play.drain(conn, _, handlers) call("drain_handler", handlers.drain_handler, conn) end
 
 --- come(row): gives handlers what came in.
 function Player:come(row)
@@ -286,7 +288,7 @@ function Player:come(row)
     local conn = self:conn(name)
     local f = play[kind]
     local handlers = self.handlers[name]
-    if f then f(self, conn, row, handlers or {}) end
+    if f then f(conn, row, handlers or {}) end
   end
   self.recording:tell(row)
 end
@@ -373,6 +375,7 @@ function replay.player(recording, last, options)
     awaited = {}, -- those of them whose handlers are to be called
     difference = nil, known = recording:count(),
     goes_on = options.live and true or false, later = {}, -- what handlers have done beyond the rows
+    memo = fold.memo(recording.fold), -- states of the rows that are played
     open = nil, -- open(name, url, f, options, conn) opens a connection for a stand-in
   }, Player)
   for name, given in pairs(options.handlers or {}) do self.handlers[name] = handlers_of(given) end
@@ -380,7 +383,6 @@ function replay.player(recording, last, options)
     sent = function(...) return self:sent(...) end,
     closed = function(...) return self:closed(...) end,
   }
-  function self.row_at(_, place) return recording:row_at(place) end
   if self.compare == "loose" then self:collect() end
   return self
 end

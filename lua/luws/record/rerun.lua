@@ -6,8 +6,7 @@ the end of the rows.
 local native, import = ...
 local guard = import("guard")
 local luws = import("luws")
-local fold, player, stand_ins, tap = import("record/fold"), import("record/replay").player, import("record/stand_in"),
-  import("record/tap")
+local player, stand_ins, tap = import("record/replay").player, import("record/stand_in"), import("record/tap")
 
 --- Returns the URL to which a connection was opened last, without what was hidden of it; nil if that is not known.
 local function url_of(recording, name)
@@ -94,7 +93,6 @@ return function(recording, last, options)
   local why = obstacle(recording, options.speed)
   if why then return nil, why end
   local playing = player(recording, last, options)
-  playing.memo = fold.memo(recording.fold)
   local random_state = recording.random_state
   recording.player, recording.random_state = playing, recording:first_random()
   local ok, played, count, difference = pcall(playing.run, playing)
