@@ -76,9 +76,6 @@ function link.check(faults, other)
   end
 end
 
-local Way = {}
-Way.__index = Way
-
 --- Ends both ways at once, as a reset does: what is under way is lost.
 local function reset(way)
   for _, each in ipairs { way, way.back } do
@@ -194,10 +191,10 @@ local function pass(way)
 end
 
 local function new_way(from, to, faults, setting)
-  local way = setmetatable({
+  local way = {
     from = from, to = to, faults = faults, clock = setting.clock, next = setting.random, who = setting.who,
     passed = 0, arrived = "", under_way = 0, free = 0, last = 0, reads = 0,
-  }, Way)
+  }
   size_read(way)
   size_write(way)
   function from.on_input() pass(way) end

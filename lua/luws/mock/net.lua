@@ -53,12 +53,6 @@ function Net:server_of(peer)
   return any
 end
 
---- opened(peer): a connection to a peer has been opened.
-function Net.opened(_, peer)
-  local opened = peer.server.opened
-  opened[#opened + 1] = peer
-end
-
 --- draw(value): returns the present value of a fault or a delay.
 function Net:draw(value) return link.draw(value, self.random) end
 

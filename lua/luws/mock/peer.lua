@@ -176,7 +176,7 @@ function Peer:accept(protocol, response)
     self:raw((response:gsub("{accept}", right:match "Sec%-WebSocket%-Accept: (%S+)")))
   end
   self.wire:write()
-  self.net:opened(self)
+  table.insert(self.server.opened, self)
   if self.server:drops_at "open" then return self:reset() end
   tell(self, "open", self.request)
 end
