@@ -126,6 +126,12 @@ local function api(host)
   }
 end
 
+--- Puts a module in the place of another one, until stop.
+local function replace(host, name, module)
+  host.before.replaced[name] = package.loaded[name] or false
+  package.loaded[name] = module
+end
+
 --- start(options): loads a plugin. Options: folder (with its files), plugin (its name: I_NAME1.xml is its
 -- implementation), service (for get and set), openLuup (whether the host is openLuup), net (a world). Fields: net,
 -- logged (text and level), failure and attributes (by device), delay (the last that was asked for).
@@ -139,20 +145,19 @@ function luup.start(options)
   }, Host)
   local modules = package.loaded
   host.before = {
-    path = package.path, luws = modules["luws"], luup = rawget(_G, "luup"),
-    scheduler = modules["openLuup.scheduler"], time = os.time, date = os.date, globals = {}, modules = {},
+    path = package.path, luup = rawget(_G, "luup"), time = os.time, date = os.date, globals = {}, modules = {},
+    replaced = {}, -- modules by their names
   }
   for name in pairs(_G) do host.before.globals[name] = true end
   for name in pairs(modules) do host.before.modules[name] = true end
-  for _, name in ipairs(OF_WORLDS) do host.before[name] = modules["luws." .. name] end
   rawset(_G, "luup", api(host))
-  modules["luws"] = net.luws
-  for _, name in ipairs(OF_WORLDS) do modules["luws." .. name] = net.module(name) end
+  replace(host, "luws", net.luws)
+  for _, name in ipairs(OF_WORLDS) do replace(host, "luws." .. name, net.module(name)) end
   net.has_no_loop = not host.openLuup
   if host.openLuup then
     -- The world drives its reactor itself, so the scheduler has nothing to call.
     net.descriptor = 0
-    modules["openLuup.scheduler"] = { socket_watch = function() end }
+    replace(host, "openLuup.scheduler", { socket_watch = function() end })
   end
   local time, date = os.time, os.date
   os.time = function(when) return when and time(when) or math.floor(net.clock.time()) end -- luacheck: ignore
@@ -196,9 +201,7 @@ function Host:stop()
     end
   end
   rawset(_G, "luup", before.luup)
-  modules["luws"] = before.luws
-  for _, name in ipairs(OF_WORLDS) do modules["luws." .. name] = before[name] end
-  modules["openLuup.scheduler"] = before.scheduler
+  for name, module in pairs(before.replaced) do modules[name] = module or nil end
 end
 
 return luup
