@@ -1,5 +1,6 @@
 -- Worlds without a network (luws.mock): servers, peers, time.
 
+local files = require "spec.support.files"
 local log = require "spec.support.log"
 local luws = require "luws"
 local mock = require "luws.mock"
@@ -7,13 +8,6 @@ local open = require "spec.support.mocked".open
 local servers = require "spec.support.servers"
 
 local URL = "ws://hub.test/events"
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
 
 describe("a world of luws.mock", function()
   local net
@@ -206,7 +200,7 @@ describe("a world of luws.mock", function()
     local conn = open(net, server)
     assert.is_nil(conn.tls)
     server = net:listen("wss://hub.test/", mock.echo {
-      tls = { servers.leaf "client-rsa.pem", read(servers.pki "client-rsa.key") },
+      tls = { servers.leaf "client-rsa.pem", files.read(servers.pki "client-rsa.key") },
     })
     log.start()
     local secure, peer, told = open(net, server)

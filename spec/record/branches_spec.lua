@@ -1,5 +1,6 @@
 -- Branches, states and folds of recordings.
 
+local files = require "spec.support.files"
 local json = require "luws.json"
 local record = require "luws.record"
 
@@ -43,8 +44,7 @@ describe("a branch", function()
     local other = rec:branch(1)
     other:note "c"
     rec:note "d"
-    local path = os.tmpname()
-    os.remove(path)
+    local path = files.unused()
     assert(rec:save(path))
     local loaded = assert(record.load(path))
     os.remove(path)

@@ -1,6 +1,7 @@
 -- Files of recordings: what is in them, and what becomes of them when a program is killed, a disk is full, or somebody
 -- has changed them.
 
+local files = require "spec.support.files"
 local log = require "spec.support.log"
 local record = require "luws.record"
 
@@ -12,29 +13,16 @@ local ROWS = '{"row":1,"t":0,"conn":"a","out":"open","url":"ws://hub/"}\n'
 describe("the file of a recording", function()
   local path
 
-  before_each(function()
-    path = os.tmpname()
-    os.remove(path)
-  end)
+  before_each(function() path = files.unused() end)
 
   after_each(function()
     os.remove(path)
     os.remove(path .. ".new")
   end)
 
-  local function write(text)
-    local file = assert(io.open(path, "wb"))
-    file:write(text)
-    file:close()
-    return path
-  end
+  local function write(text) files.write(path, text) end
 
-  local function text()
-    local file = assert(io.open(path, "rb"))
-    local all = file:read "*a"
-    file:close()
-    return all
-  end
+  local function text() return files.read(path) end
 
   --- Returns all rows of a recording as tables without metatables.
   local function rows_of(rec)
@@ -80,10 +68,8 @@ describe("the file of a recording", function()
     assert.same({ "in", "message", "\0\255", true }, { row.dir, row.kind, row.data, row.binary })
     local copy = path .. ".copy"
     assert.is_true(rec:save(copy))
-    local file = io.open(copy, "rb")
     assert.equal(HEAD .. ROWS .. '{"row":4,"t":2,"conn":"a","in":"message","base64":"AP8=","new":{"x":[],"y":null}}\n',
-      file:read "*a")
-    file:close()
+      files.read(copy))
     assert.same({ nil, "the file exists already" }, { rec:save(copy) })
     os.remove(copy)
   end)

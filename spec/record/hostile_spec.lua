@@ -1,5 +1,6 @@
 -- What a recording is given by files, programs and peers that are wrong, and two recordings of one thing.
 
+local files = require "spec.support.files"
 local log = require "spec.support.log"
 local luws = require "luws"
 local mock = require "luws.mock"
@@ -16,18 +17,14 @@ local function plain(err) return (tostring(err):gsub("^[%w/_.]+:%d+: ", "")) end
 describe("a file of a recording", function()
   local path
 
-  before_each(function()
-    path = os.tmpname()
-    os.remove(path)
-  end)
+  before_each(function() path = files.unused() end)
 
   after_each(function() os.remove(path) end)
 
-  local function write(text)
-    local file = assert(io.open(path, "wb"))
-    file:write(text)
-    file:close()
-    return path
+  --- Returns what record.load returns for a file with this text.
+  local function load(text, options)
+    files.write(path, text)
+    return record.load(path, options)
   end
 
   it("is refused if a row has fields that no row has", function()
@@ -44,14 +41,14 @@ describe("a file of a recording", function()
       ['"call":"x","note":1'] = "it has both 'call' and 'note'",
     } do
       assert.same({ nil, ("the record %s cannot be read: line 2: %s"):format(path, why) },
-        { record.load(write(HEAD .. '{"row":1,"t":0,' .. line .. "}\n")) })
+        { load(HEAD .. '{"row":1,"t":0,' .. line .. "}\n") })
     end
   end)
 
   it("with damaged lines has empty rows in their places, but not millions of them", function()
     local lines = log.capture(function()
-      local rec = record.load(write(HEAD .. '{"row":1,"t":0,"note":1}\n{"ro\n{"row":3,"t":1,"note":3}\n'
-        .. '{"row":3.5,"t":1}\n{"row":900000000,"t":1}\n{"row":4,"t":1,"text":4}\n{"row":5,"t":1,"note":5}\n'),
+      local rec = load(HEAD .. '{"row":1,"t":0,"note":1}\n{"ro\n{"row":3,"t":1,"note":3}\n'
+        .. '{"row":3.5,"t":1}\n{"row":900000000,"t":1}\n{"row":4,"t":1,"text":4}\n{"row":5,"t":1,"note":5}\n',
         { damaged = "skip" })
       assert.same({ 5, true, true, 5 }, { rec:count(), rec:row(2).lost, rec:row(4).lost, rec:row(5).note })
       assert.is_true((rec:replay()))
@@ -201,8 +198,7 @@ describe("a program that is wrong", function()
       { function(row) row.extra = "secret" error "no" end, { note = "(hidden)" }, 1 },
       { function() rec:write { note = "another" } error "too deep" end, nil, 1 },
     } do
-      local depth, path = 0, os.tmpname()
-      os.remove(path)
+      local depth, path = 0, files.unused()
       rec = record.new { file = path, clock = function() return 0 end, redact = function(row)
         depth = depth + 1
         if depth > 3 then return end

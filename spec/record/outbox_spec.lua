@@ -1,5 +1,6 @@
 -- The outbox of a recording: messages that are sent until they are acknowledged.
 
+local files = require "spec.support.files"
 local log = require "spec.support.log"
 local mock = require "luws.mock"
 local record = require "luws.record"
@@ -83,8 +84,7 @@ describe("an outbox", function()
   end)
 
   it("goes on after a restart with what the file says", function()
-    local path = os.tmpname()
-    os.remove(path)
+    local path = files.unused()
     rec = record.new { file = path, clock = net }
     box = rec:outbox(options())
     for _, text in ipairs { "one", "two", "three" } do box:send(text) end
@@ -172,8 +172,7 @@ describe("an outbox", function()
   end)
 
   it("knows what waits, and the ids, of rows that are not in memory any more", function()
-    local path = os.tmpname()
-    os.remove(path)
+    local path = files.unused()
     for round = 1, 2 do
       rec = assert(record.new { file = path, clock = net, memory = 2000 })
       box = rec:outbox(options())
@@ -189,8 +188,7 @@ describe("an outbox", function()
   end)
 
   it("sends nothing again that redact has changed", function()
-    local path = os.tmpname()
-    os.remove(path)
+    local path = files.unused()
     rec = record.new { file = path, clock = net, redact = function(row) row.text = row.text and "****" end }
     rec:outbox(options()):send "secret"
     rec:close()

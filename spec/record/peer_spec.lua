@@ -1,5 +1,6 @@
 -- A server of luws.mock that says what the peer of a recording has said.
 
+local files = require "spec.support.files"
 local luws = require "luws"
 local mock = require "luws.mock"
 local record = require "luws.record"
@@ -12,8 +13,7 @@ describe("a mock peer from a recording", function()
 
   --- Records a conversation with a server that asks, waits and closes.
   setup(function()
-    path = os.tmpname()
-    os.remove(path)
+    path = files.unused()
     local net = mock.net()
     local server = net:listen("ws://real.test/feed", { subprotocols = { "v2" } })
     net:listen("ws://real.test/other", mock.echo())

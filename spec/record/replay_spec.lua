@@ -1,5 +1,6 @@
 -- Replays: handlers do again what they did, or the first difference is named.
 
+local files = require "spec.support.files"
 local log = require "spec.support.log"
 local luws = require "luws"
 local mock = require "luws.mock"
@@ -12,8 +13,7 @@ describe("a replay", function()
   it("finds that a program does what it did, after a file, too", function()
     local rec = recorded()
     assert.same({ true, rec:count() }, { rec:replay { handlers = { a = program(rec) } } })
-    local path = os.tmpname()
-    os.remove(path)
+    local path = files.unused()
     assert(rec:save(path))
     local loaded = record.load(path)
     os.remove(path)

@@ -10,6 +10,20 @@ function files.read(path)
   return text
 end
 
+--- write(path, text): makes a file, or gives it another text.
+function files.write(path, text)
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+end
+
+--- unused(): returns a path at which there is nothing.
+function files.unused()
+  local path = os.tmpname()
+  os.remove(path)
+  return path
+end
+
 --- output(command): returns what a shell command prints.
 function files.output(command)
   local pipe = assert(io.popen(command))
