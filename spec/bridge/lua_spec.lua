@@ -72,7 +72,7 @@ describe("a framing that is a function", function()
     assert.same({ { 1, "\2ab" }, { 2, "\3!cd" }, { 1, "\1x" }, { 1, "\5long!" } }, client.told)
   end)
 
-  it("has a table of its own for each connection, and is told of the end", function()
+  it("has its own table for each connection, and is notified when the connection ends", function()
     local ends = {}
     local function framing(state, data, at_end)
       state.calls = (state.calls or 0) + 1

@@ -1,5 +1,5 @@
 --[[
-Errors of Socket.IO as a program is told of them: tables with a message, and with the data that a server has sent.
+The errors that luws.socketio reports to a program: tables with a message, and with any data that the server has sent.
 --]]
 
 local failure = {}

@@ -242,7 +242,7 @@ local function answer_for(socket, id)
   end
 end
 
--- Events before the server has let us in wait, at most this many, and with so many bytes.
+-- Limits for the events that are kept until the server has let us in: their number, and their size in bytes.
 local MOST_EARLY, MOST_EARLY_BYTES = 10000, 64 * 1024 * 1024
 
 --- event(socket, ...): an event has come.

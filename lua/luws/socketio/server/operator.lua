@@ -67,7 +67,7 @@ function Operator:compress(on)
   return changed(self, "flags", views.with(self.flags, "compress", on and true or false))
 end
 
---- opts(self): returns what an adapter is told of the receivers.
+--- opts_of(self): returns the adapter's options for this operator: who is to receive an event, and how it is sent.
 local function opts_of(self) return { rooms = self.rooms, except = self.excepted, flags = self.flags } end
 
 --- broadcast(self, flags, ack, name, ...): sends an event.

@@ -75,7 +75,7 @@ local meta = views.extend(Socket, {
   },
 })
 
---- error_packet(socket, data): sends why the client is not let in.
+--- refuse(data): sends why the client is not let in.
 function Socket:refuse(data) self.client:transmit({}, encode(parser.CONNECT_ERROR, self.nsp.name, nil, data)) end
 
 -- Rooms
