@@ -13,20 +13,26 @@ local unpack = guard.unpack
 --- pack(...): returns the arguments as a list with their number, n.
 function arguments.pack(...) return { n = select("#", ...), ... } end
 
+--- last(...): returns the last argument, or nil if there is none.
+function arguments.last(...)
+  local count = select("#", ...)
+  return count > 0 and select(count, ...) or nil
+end
+
 --- split(f, object, flags, name, ...): calls f(object, flags, ack, name, ...), where ack is the last argument if it
 -- is a function, and nil otherwise. Returns what f returns.
 function arguments.split(f, object, flags, name, ...)
-  local count = select("#", ...)
-  local last = count > 0 and select(count, ...) or nil
+  local last = arguments.last(...)
   if type(last) ~= "function" then return f(object, flags, nil, name, ...) end
-  return f(object, flags, last, name, unpack({ ... }, 1, count - 1))
+  return f(object, flags, last, name, unpack({ ... }, 1, select("#", ...) - 1))
 end
 
---- add(f, object, last, ...): calls f(object, ..., last). Returns what f returns.
-function arguments.add(f, object, last, ...)
+--- join(f, object, ack, ...): calls f(object, ..., ack), or f(object, ...) if ack is nil. Returns what f returns.
+function arguments.join(f, object, ack, ...)
+  if ack == nil then return f(object, ...) end
   local count = select("#", ...)
   local list = { ... }
-  list[count + 1] = last
+  list[count + 1] = ack
   return f(object, unpack(list, 1, count + 1))
 end
 

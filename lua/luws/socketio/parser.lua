@@ -21,6 +21,14 @@ local decode, encode = native.socketio_decode, native.socketio_encode
 -- binary values that are to follow it; or nil and which argument cannot be sent, and why. `id` may be nil.
 function parser.encode(kind, namespace, id, ...) return encode(BINARY, kind, namespace, id, ...) end
 
+local function checked(text, ...)
+  if not text then error((...), 0) end
+  return text, ...
+end
+
+--- encoded(kind, namespace, id, ...): the same, but raises an error for an argument that cannot be sent.
+function parser.encoded(...) return checked(parser.encode(...)) end
+
 local Decoder = {}
 Decoder.__index = Decoder
 

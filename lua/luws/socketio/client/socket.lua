@@ -14,7 +14,8 @@ local views, waiting = import("socketio/view"), import("socketio/waiting")
 
 local sockets = {}
 
-local emit, encode, unpack = emitter.emit, parser.encode, guard.unpack
+local emit, unpack = emitter.emit, guard.unpack
+local encode, encoded = parser.encode, parser.encoded
 local CONNECT, DISCONNECT, EVENT, ACK = parser.CONNECT, parser.DISCONNECT, parser.EVENT, parser.ACK
 local CONNECT_ERROR = parser.CONNECT_ERROR
 
@@ -26,15 +27,8 @@ anything.extend(Socket)
 
 local NO_FLAGS = {}
 
---- check(text, why): raises an error if an event could not be encoded.
-local function check(text, why)
-  if not text then error(why, 0) end
-end
-
-local function transmit(socket, flags, ...)
-  check(...)
-  socket.io:transmit(views.options(flags), ...)
-end
+--- transmit(socket, flags, text, ...): sends a packet that is encoded.
+local function transmit(socket, flags, ...) socket.io:transmit(views.options(flags), ...) end
 
 local FULL = "the send buffer is full"
 
@@ -57,16 +51,15 @@ local function dispatch(socket, flags, ack, name, ...)
   local manager = socket.io
   local can_send = socket.connected and manager:can_send()
   if flags.volatile and not (can_send and manager:is_writable()) then
-    check(encode(EVENT, socket.nsp, id, name, ...))
+    encoded(EVENT, socket.nsp, id, name, ...) -- only to raise the error
     if ack then register(socket, flags, id, ack) end
     return socket
   end
   if can_send then
-    transmit(socket, flags, encode(EVENT, socket.nsp, id, name, ...))
+    transmit(socket, flags, encoded(EVENT, socket.nsp, id, name, ...))
     anything.outgoing(socket, name, ...)
   else
-    local messages = { encode(EVENT, socket.nsp, id, name, ...) }
-    check(messages[1], messages[2])
+    local messages = { encoded(EVENT, socket.nsp, id, name, ...) }
     local entry = { id = id, data = arguments.pack(name, ...), messages = messages, flags = flags }
     if not bounded.add(socket.sendBuffer, entry) then return nil, FULL end
   end
@@ -78,9 +71,7 @@ end
 local function sends(socket, flags, ack, name, ...)
   local queue = socket.queue
   if not queue or flags.volatile then return dispatch(socket, flags, ack, name, ...) end
-  local messages = { encode(EVENT, socket.nsp, nil, name, ...) }
-  check(messages[1], messages[2])
-  if not queue:add(flags, ack, messages) then return nil, FULL end
+  if not queue:add(flags, ack, { encoded(EVENT, socket.nsp, nil, name, ...) }) then return nil, FULL end
   return socket
 end
 
@@ -225,8 +216,7 @@ local function deliver(socket, name, ...)
   anything.incoming(socket, name, ...)
   emit(socket, name, ...)
   if socket.pid then
-    local count = select("#", ...)
-    local last = count > 0 and select(count, ...) or nil
+    local last = arguments.last(...)
     if type(last) == "string" then socket.last_offset = last end
   end
 end
@@ -237,7 +227,7 @@ local function answer_for(socket, id)
   local generation, is_sent = socket.generation, false
   return function(...)
     if is_sent or socket.generation ~= generation or not socket.io:can_send() then return end
-    transmit(socket, NO_FLAGS, encode(ACK, socket.nsp, id, ...))
+    transmit(socket, NO_FLAGS, encoded(ACK, socket.nsp, id, ...))
     is_sent = true
   end
 end
@@ -288,8 +278,7 @@ local OLD_SERVER = "the server speaks Socket.IO v2.x, and this client v3.x and v
 --- received(kind, id, ...): a packet for this namespace has come.
 function Socket:received(kind, id, ...)
   if kind == EVENT then
-    if id == nil then return event(self, ...) end
-    return arguments.add(event, self, answer_for(self, id), ...)
+    return arguments.join(event, self, id and answer_for(self, id), ...)
   elseif kind == ACK then
     return self.acks:answer(id, ...)
   elseif kind == CONNECT then

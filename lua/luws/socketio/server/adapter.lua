@@ -107,9 +107,7 @@ end
 
 --- encoded(adapter, id, data): returns the messages of an event as a list. Raises an error if it cannot be sent.
 local function encoded(adapter, id, data)
-  local messages = { parser.encode(parser.EVENT, adapter.nsp.name, id, unpack(data, 1, data.n)) }
-  if not messages[1] then error(messages[2], 0) end
-  return messages
+  return { parser.encoded(parser.EVENT, adapter.nsp.name, id, unpack(data, 1, data.n)) }
 end
 
 --- write(sockets, messages, data, flags): writes an event to sockets.

@@ -11,7 +11,8 @@ local views, waiting = import("socketio/view"), import("socketio/waiting")
 
 local sockets = {}
 
-local emit, encode, unpack = emitter.emit, parser.encode, guard.unpack
+local emit, unpack = emitter.emit, guard.unpack
+local encode, encoded = parser.encode, parser.encoded
 local EVENT, ACK, CONNECT, DISCONNECT = parser.EVENT, parser.ACK, parser.CONNECT, parser.DISCONNECT
 
 local Socket = {}
@@ -19,15 +20,6 @@ emitter.extend(Socket)
 anything.extend(Socket)
 
 -- Sending
-
-local function check(text, why)
-  if not text then error(why, 0) end
-end
-
-local function transmit(socket, flags, ...)
-  check(...)
-  socket.client:transmit(flags, ...)
-end
 
 --- dispatch(socket, flags, ack, name, ...): sends an event.
 local function dispatch(socket, flags, ack, name, ...)
@@ -39,7 +31,7 @@ local function dispatch(socket, flags, ack, name, ...)
     return socket
   end
   local id = ack and nsp:next_id() or nil
-  transmit(socket, flags, encode(EVENT, nsp.name, id, name, ...))
+  socket.client:transmit(flags, encoded(EVENT, nsp.name, id, name, ...))
   anything.outgoing(socket, name, ...)
   if ack then socket.acks:add(id, ack, flags.timeout, flags.wants_error) end
   return socket
@@ -126,7 +118,7 @@ local function answer_for(socket, id)
   local is_sent = false
   return function(...)
     if is_sent or not socket.connected then return end
-    transmit(socket, {}, encode(ACK, socket.nsp.name, id, ...))
+    socket.client:transmit({}, encoded(ACK, socket.nsp.name, id, ...))
     is_sent = true
   end
 end
@@ -134,8 +126,7 @@ end
 --- received(kind, id, ...): a packet has come for this socket.
 function Socket:received(kind, id, ...)
   if kind == EVENT then
-    if id == nil then return event(self, ...) end
-    return arguments.add(event, self, answer_for(self, id), ...)
+    return arguments.join(event, self, id and answer_for(self, id), ...)
   elseif kind == ACK then
     return self.acks:answer(id, ...)
   elseif kind == DISCONNECT then
