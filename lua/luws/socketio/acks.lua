@@ -11,7 +11,8 @@ local acks = {}
 local Acks = {}
 Acks.__index = Acks
 
-local function call(f, ...)
+--- call(f, ...): calls a function with an answer or an error. An error that it raises goes to the log.
+function acks.call(f, ...)
   local ok, err = guard.free(f, ...)
   if not ok then log.handler_failed("a function for an acknowledgement raised an error", err) end
 end
@@ -27,7 +28,7 @@ function Acks:add(id, f, seconds, wants_error, on_timeout)
     if self.waiting[id] ~= entry then return end
     self.waiting[id] = nil
     if on_timeout then on_timeout(id) end
-    call(f, failure.new "operation has timed out")
+    acks.call(f, failure.new "operation has timed out")
   end)
 end
 
@@ -44,7 +45,7 @@ end
 function Acks:answer(id, ...)
   local entry = take(self, id)
   if not entry then return end
-  if entry.wants_error then call(entry.f, nil, ...) else call(entry.f, ...) end
+  if entry.wants_error then acks.call(entry.f, nil, ...) else acks.call(entry.f, ...) end
 end
 
 --- remove(id): nobody waits for this id any more.
@@ -63,7 +64,7 @@ function Acks:forget(except)
     if entry.wants_error then left[#left + 1] = entry end
   end
   return function()
-    for _, entry in ipairs(left) do call(entry.f, failure.new "socket has been disconnected") end
+    for _, entry in ipairs(left) do acks.call(entry.f, failure.new "socket has been disconnected") end
   end
 end
 

@@ -4,12 +4,12 @@ socket only as what connects and sends.
 --]]
 
 local _, import = ...
-local arguments, bounded = import("socketio/arguments"), import("socketio/client/bounded")
-local guard, log, parser = import("guard"), import("log"), import("socketio/parser")
+local acks, arguments = import("socketio/acks"), import("socketio/arguments")
+local bounded, parser = import("socketio/client/bounded"), import("socketio/parser")
 
 local retries = {}
 
-local unpack = guard.unpack
+local unpack = import("guard").unpack
 
 local Queue = {}
 Queue.__index = Queue
@@ -20,10 +20,7 @@ local function done(queue, entry, err, ...)
   entry.is_pending = false
   if err == nil or entry.tries > queue.retries then
     bounded.remove(queue.list, 1)
-    if entry.ack then
-      local ok, why = guard.free(entry.ack, err, ...)
-      if not ok then log.handler_failed("a function for an acknowledgement raised an error", why) end
-    end
+    if entry.ack then acks.call(entry.ack, err, ...) end
   end
   queue:drain()
 end

@@ -3,9 +3,9 @@ To whom and how something is sent: rooms, exceptions and flags, which are added 
 --]]
 
 local _, import = ...
-local arguments, failure, guard = import("socketio/arguments"), import("socketio/failure"), import("guard")
-local json, log, parser = import("json").public, import("log"), import("socketio/parser")
-local views = import("socketio/view")
+local acks, arguments = import("socketio/acks"), import("socketio/arguments")
+local failure, guard = import("socketio/failure"), import("guard")
+local json, parser, views = import("json").public, import("socketio/parser"), import("socketio/view")
 
 local operators = {}
 
@@ -83,8 +83,7 @@ local function broadcast(self, _, ack, name, ...)
   local expected, stop
   local function finish(err)
     if timer then timer:cancel() end
-    local ok, why = guard.free(ack, err, answers)
-    if not ok then log.handler_failed("a function for an acknowledgement raised an error", why) end
+    acks.call(ack, err, answers)
   end
   expected, stop = self.adapter:broadcastWithAck(packet, opts_of(self), function(answer)
     answers[#answers + 1] = answer == nil and json.null or answer
