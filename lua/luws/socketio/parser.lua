@@ -34,13 +34,13 @@ Decoder.__index = Decoder
 
 --- forget(decoder): waits for no binary value any more.
 local function forget(decoder)
-  decoder.text, decoder.wanted, decoder.list, decoder.size = nil, 0, nil, 0
+  decoder.text, decoder.wanted, decoder.list = nil, 0, nil
 end
 
 local function decoded(decoder, receive, owner, text, kind, namespace, id, attachments, ...)
   if not kind then return nil, namespace end
   if attachments > 0 and not decoder.list then
-    decoder.text, decoder.wanted, decoder.list, decoder.size = text, attachments, {}, #text
+    decoder.text, decoder.wanted, decoder.list = text, attachments, {}
     return true
   end
   forget(decoder)
@@ -65,16 +65,14 @@ end
 function Decoder:add(message, receive, owner)
   if type(message) ~= "string" then return add_binary(self, message, receive, owner) end
   if self.list then return nil, "text in place of binary data" end
+  self.size = #message
   return decoded(self, receive, owner, message, decode(message, ARRAY, OBJECT))
 end
 
---- is_waiting(): returns whether a packet has come whose binary values have not.
-function Decoder:is_waiting() return self.list ~= nil end
-
 --- decoder(most, as_strings): makes what reads the packets of a connection. A packet and its binary values may have
--- `most` bytes together. If `as_strings`, binary values become strings.
+-- `most` bytes together; the field `size` has how many the last one had. If `as_strings`, binary values become strings.
 function parser.decoder(most, as_strings)
-  local decoder = setmetatable({ most = most, as_strings = as_strings or false }, Decoder)
+  local decoder = setmetatable({ most = most, size = 0, as_strings = as_strings or false }, Decoder)
   forget(decoder)
   return decoder
 end

@@ -6,9 +6,9 @@ Programs are told of everything in turns of the reactor.
 --]]
 
 local native, import, world = ...
-local emitter, engines, failure = import("emitter"), import("engineio").public, import("socketio/failure")
+local arguments, emitter, engines = import("socketio/arguments"), import("emitter"), import("engineio").public
 local engine_settings, settings = import("engineio/settings"), import("socketio/settings")
-local parser = import("socketio/parser")
+local failure, parser = import("socketio/failure"), import("socketio/parser")
 local sockets, waiting = import("socketio/client/socket"), import("socketio/waiting")
 local main_reactor = import("reactor").public
 
@@ -85,7 +85,7 @@ end
 --- received(manager, kind, name, id, ...): a packet has come, for whatever namespace.
 local function received(manager, kind, name, id, ...)
   if manager:hasListeners "packet" then
-    emit(manager, "packet", { type = kind, nsp = name, id = id, data = { n = select("#", ...), ... } })
+    emit(manager, "packet", { type = kind, nsp = name, id = id, data = arguments.pack(...) })
   end
   local socket = manager.nsps[name]
   if not socket then return end
@@ -112,7 +112,7 @@ function Manager:broken(why) closed(self, "parse error", failure.new(why)) end
 local function listen(manager, engine, on_opened)
   local attempt = {}
   local decoder = parser.decoder(manager.most_size, manager.settings.binaryType == "string")
-  manager.attempt = attempt
+  manager.attempt, manager.decoder = attempt, decoder
   local function on(name, f)
     engine:on(name, function(...)
       if manager.attempt == attempt then f(...) end
@@ -128,7 +128,6 @@ local function listen(manager, engine, on_opened)
   end)
   on("ping", function() emit(manager, "ping") end)
   on("message", function(message)
-    manager.size = (decoder:is_waiting() and manager.size or 0) + #message
     local ok, why = decoder:add(message, received, manager)
     if not ok then manager:broken(why) end
   end)
@@ -281,7 +280,7 @@ function managers.new(uri, opts)
     sockets = {}, -- the same as a list
     timer = nil, -- of the attempt that is under way, or until the next one
     attempts = 0, -- how many there were since the engine was lost
-    size = 0, -- the bytes of the packet that has come last
+    decoder = nil, -- reads the packets of the engine
     is_reconnecting = false,
     is_closing = false, -- by the program: there is to be no other attempt
   }, Manager)

@@ -239,7 +239,7 @@ local MOST_EARLY, MOST_EARLY_BYTES = 10000, 64 * 1024 * 1024
 local function event(socket, ...)
   if socket.connected then return deliver(socket, ...) end
   local list = socket.receiveBuffer
-  local size = socket.io.size + (list[1] and socket.early_size or 0)
+  local size = socket.io.decoder.size + (list[1] and socket.early_size or 0)
   if #list >= MOST_EARLY or list[1] and size > MOST_EARLY_BYTES then
     return socket.io:broken "too many events before CONNECT"
   end
