@@ -19,22 +19,16 @@ Client.__index = Client
 --- is_open(): returns whether the client can be let in.
 function Client:is_open() return not self.is_over and self.conn.readyState == "open" end
 
---- transmit(flags, text, ...): sends a packet: its text and its binary values.
-function Client:transmit(flags, text, ...)
-  local conn = self.conn
-  if conn.readyState ~= "open" or flags.volatile and not conn.transport.writable then return end
-  local options = views.options(flags)
-  conn:send(text, options)
-  for i = 1, select("#", ...) do conn:send(select(i, ...), options) end
-end
-
---- write(flags, messages): the same with a list, which is sent to others, too.
+--- write(flags, messages): sends the messages of a packet, a list.
 function Client:write(flags, messages)
   local conn = self.conn
   if conn.readyState ~= "open" or flags.volatile and not conn.transport.writable then return end
   local options = views.options(flags)
   for _, message in ipairs(messages) do conn:send(message, options) end
 end
+
+--- transmit(flags, text, ...): sends a packet: its text and its binary values.
+function Client:transmit(flags, ...) self:write(flags, { ... }) end
 
 --- handshake(auth): returns what a socket has as its handshake.
 function Client:handshake(auth)
@@ -58,9 +52,13 @@ local function cancel_timer(client)
   client.timer = nil
 end
 
---- refused(client, name): the client is not let into a namespace.
-local function refused(client, name)
+--- refuse(client, name, err): tells the client that it is not let into a namespace, and why. Up to version 2, clients
+-- know no errors with a message.
+local function refuse(client, name, err)
   client.asked[name], client.count = nil, client.count - 1
+  local is_old = client.conn.protocol == 3
+  local why = is_old and (err.data or err.message) or { message = err.message, data = err.data }
+  client:transmit({}, parser.encoded(CONNECT_ERROR, name, nil, why))
 end
 
 --- enter(client, nsp, auth): has a namespace decide about the client.
@@ -69,7 +67,7 @@ local function enter(client, nsp, auth)
   nsp:add(client, auth, function(socket)
     client.asked[name], client.sockets[name] = nil, socket
     cancel_timer(client)
-  end, function() refused(client, name) end)
+  end, function(err) refuse(client, name, err) end)
 end
 
 --- connect(client, name, auth): the client wants to be in a namespace.
@@ -78,9 +76,7 @@ local function connect(client, name, auth)
   client.server:find(name, auth, function(nsp)
     if not client:is_open() then return nsp and nsp:tidy() end
     if nsp then return enter(client, nsp, auth) end
-    refused(client, name)
-    local err = client.conn.protocol == 3 and "Invalid namespace" or { message = "Invalid namespace" }
-    client:transmit({}, parser.encode(CONNECT_ERROR, name, nil, err))
+    refuse(client, name, failure.new "Invalid namespace")
   end)
 end
 

@@ -71,7 +71,7 @@ local function restored(nsp, auth)
 end
 
 --- add(client, auth, on_connected, on_refused): a client wants to be connected. Calls on_connected(socket) before it
--- is told so, or on_refused().
+-- is told so, or on_refused(err).
 function Namespace:add(client, auth, on_connected, on_refused)
   local session = restored(self, auth)
   local socket = sockets.new(self, client, client:handshake(auth), session)
@@ -82,12 +82,7 @@ function Namespace:add(client, auth, on_connected, on_refused)
     if not client:is_open() then return self:give_up(socket) end
     if err == nil then return let_in(self, socket, on_connected) end
     self:give_up(socket)
-    on_refused()
-    if client.conn.protocol == 3 then
-      socket:refuse(err.data or err.message)
-    else
-      socket:refuse { message = err.message, data = err.data }
-    end
+    on_refused(err)
   end)
 end
 

@@ -67,9 +67,6 @@ local meta = views.extend(Socket, {
   },
 })
 
---- refuse(data): sends why the client is not let in.
-function Socket:refuse(data) self.client:transmit({}, encode(parser.CONNECT_ERROR, self.nsp.name, nil, data)) end
-
 -- Rooms
 
 --- join(room), leave(room): at once.
