@@ -28,6 +28,7 @@ describe("io(url, opts)", function()
     for url, expected in pairs {
       ["http://a.test"] = { "http://a.test", "/" }, ["ws://a.test:80/"] = { "http://a.test:80", "/" },
       ["https://a.test/chat?a=1&b=%2F+x"] = { "https://a.test", "/chat", { a = "1", b = "/ x" } },
+      ["http://a.test?=x&b&c=d=e"] = { "http://a.test", "/", { [""] = "x", b = "", c = "d=e" } },
       ["wss://[::1]:3000/a/b#c"] = { "https://[::1]:3000", "/a/b" }, ["a.test/x"] = { "https://a.test", "/x" },
     } do
       local socket = io(url, { forceNew = true })
