@@ -11,14 +11,19 @@ local anything = {}
 -- The keys under which a socket has its lists, which are replaced when they change, as they may be in use.
 local INCOMING, OUTGOING = {}, {}
 
+local function copy(list)
+  local all = {}
+  for i, listener in ipairs(list or {}) do all[i] = listener end
+  return all
+end
+
 --- add(object, method, key, f, first): adds a function to a list, as its first or its last. Returns the object; so does
 -- the next one.
 local function add(object, method, key, f, first)
   if not guard.is_callable(f) then
     error(("bad argument #1 to '%s' (function expected, got %s)"):format(method, type(f)), 0)
   end
-  local list = {}
-  for i, listener in ipairs(rawget(object, key) or {}) do list[i] = listener end
+  local list = copy(rawget(object, key))
   table.insert(list, first and 1 or #list + 1, f)
   rawset(object, key, list)
   return object
@@ -32,12 +37,6 @@ local function remove(object, key, f)
   end
   rawset(object, key, list[1] and list or nil)
   return object
-end
-
-local function copy(list)
-  local all = {}
-  for i, listener in ipairs(list or {}) do all[i] = listener end
-  return all
 end
 
 local function call(list, name, ...)

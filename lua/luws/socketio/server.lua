@@ -3,8 +3,8 @@ A Socket.IO server: its namespaces, over a server of Engine.IO. What a program d
 with the namespace "/".
 --]]
 
-local native, import = ...
-local clients, clock, engines = import("socketio/server/client"), import("clock"), import("engineio").public
+local _, import = ...
+local clients, engines = import("socketio/server/client"), import("engineio").public
 local emitter, guard, log = import("emitter"), import("guard"), import("log")
 local namespaces, parser, settings = import("socketio/server/namespace"), import("socketio/parser"),
   import("socketio/settings")
@@ -114,9 +114,6 @@ function Server:close(f)
   end)
   if f then self.reactor.after(0, f) end
 end
-
---- now(): returns the time in seconds since the epoch; date(time): the same as text.
-Server.now, Server.date = clock.time, native.date
 
 -- What the namespace "/" has is the server's, too.
 function meta:__index(key)

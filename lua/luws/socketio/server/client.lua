@@ -2,9 +2,9 @@
 One connection of a client to a Socket.IO server: an engine, and the sockets that share it, one for each namespace.
 --]]
 
-local _, import = ...
-local failure, parser, queries = import("socketio/failure"), import("socketio/parser"), import("query")
-local views, waiting = import("socketio/view"), import("socketio/waiting")
+local native, import = ...
+local clock, failure, parser = import("clock"), import("socketio/failure"), import("socketio/parser")
+local queries, views, waiting = import("query"), import("socketio/view"), import("socketio/waiting")
 
 local clients = {}
 
@@ -32,11 +32,11 @@ function Client:transmit(flags, ...) self:write(flags, { ... }) end
 
 --- handshake(auth): returns what a socket has as its handshake.
 function Client:handshake(auth)
-  local request, issued = self.request, self.server.now()
+  local request, issued = self.request, clock.time()
   local headers = request.headers or {}
   return {
     headers = headers,
-    time = self.server.date(issued),
+    time = native.date(issued),
     address = self.conn.remoteAddress,
     xdomain = headers.origin ~= nil,
     secure = request.tls ~= nil and request.tls ~= false,

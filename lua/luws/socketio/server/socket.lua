@@ -44,6 +44,8 @@ end
 
 local function to(socket, flags, room) return everybody_else(socket, flags):to(room) end
 
+local function local_only(socket, flags) return everybody_else(socket, flags).localOnly end
+
 -- Fields that are computed.
 local fields = {}
 
@@ -62,8 +64,7 @@ local meta = views.extend(Socket, {
   },
   getters = {
     broadcast = everybody_else,
-    ["local"] = function(socket, flags) return everybody_else(socket, flags).localOnly end,
-    localOnly = function(socket, flags) return everybody_else(socket, flags).localOnly end,
+    ["local"] = local_only, localOnly = local_only,
   },
 })
 
