@@ -11,20 +11,13 @@ local rest, till = engine.rest, engine.till
 
 after_each(engine.over)
 
---- Returns the packets in a body.
-local function packets(body)
-  local list = {}
-  for packet in (body .. "\30"):gmatch "(.-)\30" do list[#list + 1] = packet end
-  return list
-end
-
 describe("a handshake", function()
   it("by polling has the session's name and what the client has to know", function()
     local e = engine.start { pingInterval = 300, pingTimeout = 200, maxHttpBufferSize = 5000, initialPacket = "hi" }
     local _, response = e:handshake()
     assert.same({ 200, "text/plain; charset=UTF-8", "no-store" },
       { response.status, response.headers["content-type"], response.headers["cache-control"] })
-    local list = packets(response.body)
+    local list = engine.packets(response.body)
     assert.same({ 2, "4hi" }, { #list, list[2] })
     local data = json.decode(list[1]:sub(2))
     assert.equal(20, #data.sid)

@@ -11,13 +11,6 @@ local rest, till = engine.rest, engine.till
 
 after_each(engine.over)
 
---- Returns the packets in a body.
-local function packets(body)
-  local list = {}
-  for packet in (body .. "\30"):gmatch "(.-)\30" do list[#list + 1] = packet end
-  return list
-end
-
 describe("a session by polling", function()
   it("brings packets together, and keeps a request until there are some", function()
     local e = engine.start()
@@ -37,7 +30,7 @@ describe("a session by polling", function()
     local sid = e:handshake()
     for i = 1, 20 do e.sockets[1]:send(tostring(i)) end
     local bodies = {}
-    for i = 1, 2 do bodies[i] = #packets(till((e:poll(sid))).body) end
+    for i = 1, 2 do bodies[i] = #engine.packets(till((e:poll(sid))).body) end
     assert.same({ 16, 4 }, bodies)
   end)
 
@@ -255,11 +248,16 @@ describe("the heartbeat", function()
 end)
 
 describe("an upgrade", function()
-  --- Returns an engine, the name of a session, and the WebSocket that probes.
-  local function probing(options)
+  --- Returns an engine, the name of a session, and a WebSocket for it.
+  local function trying(options)
     local e = engine.start(options)
     local sid = e:handshake()
-    local ws = e:websocket("transport=websocket&sid=" .. sid)
+    return e, sid, e:websocket("transport=websocket&sid=" .. sid)
+  end
+
+  --- Returns the same, and the WebSocket has probed.
+  local function probing(options)
+    local e, sid, ws = trying(options)
     ws:send(1, "2probe")
     assert.same({ "3probe" }, ws:await(1))
     return e, sid, ws
@@ -289,9 +287,7 @@ describe("an upgrade", function()
   end)
 
   it("may be ended before its probe is answered", function()
-    local e = engine.start()
-    local sid = e:handshake()
-    local ws = e:websocket("transport=websocket&sid=" .. sid)
+    local e, sid, ws = trying()
     ws:send(1, "2probe")
     ws:send(1, "5")
     ws:send(1, "4a")
@@ -319,9 +315,7 @@ describe("an upgrade", function()
   end)
 
   it("that does not begin with a probe is closed", function()
-    local e = engine.start()
-    local sid = e:handshake()
-    local ws = e:websocket("transport=websocket&sid=" .. sid)
+    local e, sid, ws = trying()
     ws:send(1, "4x")
     till(function() return ws.over end)
     assert.equal("ok", e:post(sid, "4y").body)

@@ -84,6 +84,13 @@ function Engine:handshake(more)
   return response.body:match '"sid":"([^"]+)"', response
 end
 
+--- packets(body): returns the packets in a body.
+function engine.packets(body)
+  local list = {}
+  for packet in (body .. "\30"):gmatch "(.-)\30" do list[#list + 1] = packet end
+  return list
+end
+
 local WebSocket = {}
 WebSocket.__index = WebSocket
 
