@@ -35,18 +35,12 @@ function public.listen(given)
     owner = owner, listeners = all, tls = read.tls, queue = queue, process = native.process(),
   }, meta)
   owner.server = self
-  for _, listener in ipairs(all) do
-    local ok
-    ok, why = listener:begin(function() return owner:has_room_to_accept() end,
-      function(...)
-        owner:accept(...)
-        shutdown.watch(self)
-      end)
-    if not ok then
-      for _, one in ipairs(all) do one:close() end
-      return nil, "the reactor cannot watch a listener: " .. why
-    end
-  end
+  local ok
+  ok, why = listeners.begin(all, function() return owner:has_room_to_accept() end, function(...)
+    owner:accept(...)
+    shutdown.watch(self)
+  end)
+  if not ok then return nil, why end
   return self
 end
 
@@ -92,12 +86,7 @@ end
 
 --- address(): returns host and port of the first listener; or its path, if it is a unix domain socket's. Nothing once
 -- the server is closed.
-function Server:address()
-  local first = self.listeners[1]
-  if not first or not first:is_open() then return nil end
-  if first.path then return first.path end
-  return first.host, first.port
-end
+function Server:address() return listeners.address(self.listeners) end
 
 --- addresses(): returns an array of all listeners, as tables with host and port, or path.
 function Server:addresses()

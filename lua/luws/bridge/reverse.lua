@@ -97,12 +97,7 @@ function Reverse:addresses()
 end
 
 --- address(): returns host and port of the first listener, or its path.
-function Reverse:address()
-  local first = self.listeners[1]
-  if not first:is_open() then return nil end
-  if first.path then return first.path end
-  return first.host, first.port
-end
+function Reverse:address() return listeners.address(self.listeners) end
 
 --- reload(): there are no certificates.
 function Reverse.reload() return true end
@@ -138,15 +133,10 @@ function reverse.listen(read)
     clients = {}, count = 0, -- records of those that are connected, or being connected
     relays = relays.set(read),
   }, Reverse)
-  for _, one in ipairs(all) do
-    local ok
-    ok, why = one:begin(function() return self.count < read.max_connections end,
-      function(...) accept(self, ...) end)
-    if not ok then
-      for _, other in ipairs(all) do other:close() end
-      return nil, "the reactor cannot watch a listener: " .. why
-    end
-  end
+  local ok
+  ok, why = listeners.begin(all, function() return self.count < read.max_connections end,
+    function(...) accept(self, ...) end)
+  if not ok then return nil, why end
   return self
 end
 

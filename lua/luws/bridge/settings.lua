@@ -16,7 +16,7 @@ local native, import = ...
 local access, config, logs, options = import("bridge/access"), import("bridge/config"), import("bridge/log"),
   import("bridge/options")
 local answer, from_lua = import("bridge/backends/answer"), import("bridge/backends/lua")
-local plugin = import("bridge/plugin")
+local listeners, plugin = import("server/listeners"), import("bridge/plugin")
 
 local settings = {}
 
@@ -77,9 +77,8 @@ end
 
 --- add_places(read): adds where to listen, and the options for TLS. What systemd passes on wins (sd_listen_fds(3)).
 local function add_places(read)
-  local pid, count = tonumber(os.getenv "LISTEN_PID"), tonumber(os.getenv "LISTEN_FDS")
   local path = read.listen:match "^%a+://(.*)$"
-  if pid == native.process() and count and count > 0 then
+  if (listeners.passed() or 0) > 0 then
     read.places = { { fd = "systemd" } }
   else
     read.places = { path and { unix = path, mode = "600" } or { host = read.listen, port = read.port } }

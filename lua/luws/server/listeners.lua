@@ -49,15 +49,19 @@ function System:close()
   native.listener_close(self.native)
 end
 
+--- passed(): returns how many descriptors systemd has passed on to this process; nil if it has not.
+function listeners.passed()
+  return tonumber(os.getenv "LISTEN_PID") == native.process() and tonumber(os.getenv "LISTEN_FDS") or nil
+end
+
 --- Returns the listeners of one place, as native objects; or nil and why there are none, with the name of the place.
 local function made(place)
   if place.unix then
     local listener, why = native.listen_unix(place.unix, place.backlog, place.mode)
     return listener and { listener }, why, place.unix
   elseif place.fd == "systemd" then
-    local pid, count = os.getenv "LISTEN_PID", tonumber(os.getenv "LISTEN_FDS")
-    local are_ours = tonumber(pid) == native.process() and count
-    if not are_ours then return nil, "systemd has passed none", "systemd's sockets" end
+    local count = listeners.passed()
+    if not count then return nil, "systemd has passed none", "systemd's sockets" end
     local found = {}
     for fd = FIRST, FIRST + count - 1 do
       local listener, why = native.listen_fd(fd)
@@ -134,20 +138,42 @@ local function accept_some(listener, now)
   return true
 end
 
---- begin(has_room, accepted): has the reactor accept connections, as long as has_room() says that there is room for one
--- more, and calls accepted(socket, address, port, secure) for each. Returns true; or nil and why that cannot be.
-function Listener:begin(has_room, accepted)
-  self.has_room, self.accepted = has_room, accepted
-  local item = turns.item(function(_, now) return accept_some(self, now) end)
+--- begin(listener, has_room, accepted): does the work of listeners.begin for one.
+local function begin(listener, has_room, accepted)
+  listener.has_room, listener.accepted = has_room, accepted
+  local item = turns.item(function(_, now) return accept_some(listener, now) end)
   turns.enter(item)
-  local ok, why = self.source:watch(item)
+  local ok, why = listener.source:watch(item)
   if not ok then
     item:leave()
     return nil, why
   end
-  self.item = item
+  listener.item = item
   item:notice()
   return true
+end
+
+--- begin(all, has_room, accepted): has the reactor accept connections at these listeners, as long as has_room() says
+-- that there is room for one more, and calls accepted(socket, address, port, secure) for each. Returns true; or nil and
+-- why that cannot be, and then nobody listens any more.
+function listeners.begin(all, has_room, accepted)
+  for _, listener in ipairs(all) do
+    local ok, why = begin(listener, has_room, accepted)
+    if not ok then
+      for _, one in ipairs(all) do one:close() end
+      return nil, "the reactor cannot watch a listener: " .. why
+    end
+  end
+  return true
+end
+
+--- address(all): returns host and port of the first listener; or its path, if it is a unix domain socket's. Nothing
+-- once it is closed.
+function listeners.address(all)
+  local first = all[1]
+  if not first or not first:is_open() then return nil end
+  if first.path then return first.path end
+  return first.host, first.port
 end
 
 --- close(): nobody listens here any more.
