@@ -7,6 +7,7 @@ bridge/clients or bridge/reverse.
 local native, import = ...
 local clients, reactor, reverse, settings = import("bridge/clients"), import("reactor").public,
   import("bridge/reverse"), import("bridge/settings")
+local shutdown = import("server/shutdown")
 
 local public = {}
 
@@ -46,28 +47,13 @@ end
 -- descriptors as far as it is allowed to. Returns true; or nil and why signals cannot be watched.
 function Bridge:run()
   native.raise_descriptor_limit() -- if it cannot be, clients wait once there are too many
-  local function reload()
+  local ok, why = shutdown.steps(function() return self:is_closed() end, function() self:close() end, function()
     local ok, wrong = self.side:reload()
     if not ok then self.log:error("the certificates cannot be read again: %s", wrong) end
-  end
-  local watches, why = {}, nil
-  for name, f in pairs { INT = function() self:close() end, TERM = function() self:close() end, HUP = reload } do
-    local ok, watch = pcall(reactor.watch_signal, name, f)
-    if ok then watches[#watches + 1] = watch else why = watch end
-  end
-  local ok, err = true, nil
-  if not why then
-    ok, err = pcall(function()
-      while not self:is_closed() do reactor.step() end
-    end)
-  end
-  for _, watch in ipairs(watches) do watch:cancel() end
-  if not ok then error(err, 0) end
-  if why then
-    self:close()
-    return nil, why
-  end
-  return true
+  end)
+  if ok then return true end
+  self:close()
+  return nil, why
 end
 
 --- close(): takes nobody any more, and closes all connections with code 1001. Steps do the rest, for 5 seconds at most.

@@ -97,9 +97,9 @@ function shutdown.close(self, given)
   return true
 end
 
---- heed(self): has signals close the server, or read its certificates again. Returns a function that ends that; or nil
--- and why that cannot be.
-local function heed(self)
+--- heed(close_all, reload): has signals call close_all() (INT, TERM) and reload() (HUP). Returns a function that ends
+-- that; or nil and why that cannot be.
+local function heed(close_all, reload)
   local watches = {}
   local function watch(name, f)
     local ok, result = pcall(reactor.watch_signal, name, f)
@@ -109,15 +109,26 @@ local function heed(self)
   local function ignore()
     for _, one in ipairs(watches) do one:cancel() end
   end
-  local function end_it() shutdown.close(self, {}) end
-  local function reload()
-    local ok, wrong = self:reload()
-    if not ok then log.error("the certificates cannot be read again: %s", wrong) end
-  end
-  local why = watch("INT", end_it) or watch("TERM", end_it) or watch("HUP", reload)
+  local why = watch("INT", close_all) or watch("TERM", close_all) or watch("HUP", reload)
   if not why then return ignore end
   ignore()
   return nil, why
+end
+
+--- steps(is_over [, close_all, reload]): steps until is_over() returns true. Meanwhile signals call close_all() (INT,
+-- TERM) and reload() (HUP), if these are given. Returns true; or nil and why signals cannot be watched.
+function shutdown.steps(is_over, close_all, reload)
+  local heedless, why
+  if close_all then
+    heedless, why = heed(close_all, reload)
+    if not heedless then return nil, why end
+  end
+  local ok, err = pcall(function()
+    while not is_over() do reactor.step() end
+  end)
+  if heedless then heedless() end
+  if not ok then error(err, 0) end
+  return true
 end
 
 --- run(self, given): steps until nothing is left of the server, or done() returns true. Returns true; or nil and what
@@ -125,17 +136,12 @@ end
 function shutdown.run(self, given)
   local read, wrong = options.complete("run", run_rows, given)
   if not read then return nil, wrong end
-  local heedless = nil
-  if read.signals then
-    heedless, wrong = heed(self)
-    if not heedless then return nil, wrong end
-  end
-  local ok, err = pcall(function()
-    while not self:is_closed() and not (read.done and read.done()) do reactor.step() end
+  local function is_over() return self:is_closed() or read.done and read.done() end
+  if not read.signals then return shutdown.steps(is_over) end
+  return shutdown.steps(is_over, function() shutdown.close(self, {}) end, function()
+    local ok, why = self:reload()
+    if not ok then log.error("the certificates cannot be read again: %s", why) end
   end)
-  if heedless then heedless() end
-  if not ok then error(err, 0) end
-  return true
 end
 
 return shutdown
