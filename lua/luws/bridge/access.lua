@@ -107,7 +107,7 @@ end
 function Access:allows(of, resolved)
   if not self.allowed then return true end
   -- An IPv4 address is what it is in either notation.
-  local host = resolved and (resolved:match "^::ffff:(%d+%.%d+%.%d+%.%d+)$" or resolved:lower())
+  local host = resolved and (address.unmapped(resolved) or resolved:lower())
   return any(self.allowed, of, host)
 end
 

@@ -3,6 +3,9 @@ Addresses of peers: reads them as they are written in options and files, and wri
 access. Looks no host up.
 --]]
 
+local _, import = ...
+local listeners = import("server/listeners")
+
 local address = {}
 
 -- The most bytes in the path of a unix domain socket: sun_path has room for one more, a zero.
@@ -85,8 +88,22 @@ end
 --- text(of [, host]): returns an address as text, with another host if one is given.
 function address.text(of, host)
   if of.path then return of.scheme .. "://" .. of.path end
-  host = host or of.host
-  return ("%s://%s:%d"):format(of.scheme, host:find(":", 1, true) and "[" .. host .. "]" or host, of.port)
+  return of.scheme .. "://" .. listeners.authority(host or of.host, of.port)
 end
+
+--- urls(places, scheme): returns where these listeners are (fields host and port, or path), as URLs of this scheme.
+function address.urls(places, scheme)
+  local found = {}
+  for i, place in ipairs(places) do
+    found[i] = place.path and "unix://" .. place.path or scheme .. "://" .. listeners.authority(place.host, place.port)
+  end
+  return found
+end
+
+--- client(host, port): returns the address of a client as text; nil for one of a unix domain socket.
+function address.client(host, port) return host and listeners.authority(host, port) end
+
+--- unmapped(host): returns the IPv4 address that an IPv6 address stands for (RFC 4291 section 2.5.5.2); nil for others.
+function address.unmapped(host) return host:match "^::ffff:(%d+%.%d+%.%d+%.%d+)$" end
 
 return address

@@ -19,13 +19,7 @@ local TEXTS = {
 local Clients = {}
 Clients.__index = Clients
 
---- shown(host, port): returns the address of a client as text; nil for one of a unix domain socket.
-local function shown(host, port)
-  if not host then return nil end
-  return ("%s:%s"):format(host:find(":", 1, true) and "[" .. host .. "]" or host, port or "?")
-end
-
-local function client_of(request) return shown(request.remote, request.remote_port) end
+local function client_of(request) return address.client(request.remote, request.remote_port) end
 
 --- refusal(self, request, status, why): notes that a request is refused; without a status, that nobody is there to be
 -- answered. Returns the response.
@@ -49,7 +43,7 @@ local function preface(self, request)
   local is_known = host and request.remote and request.remote_port
   if not is_known then return "PROXY UNKNOWN\r\n" end
   -- The server's address may be an IPv4 one in the form of IPv6.
-  host = host:match "^::ffff:(%d+%.%d+%.%d+%.%d+)$" or host
+  host = address.unmapped(host) or host
   local family = request.remote:find(":", 1, true) and "TCP6" or "TCP4"
   return ("PROXY %s %s %s %d %d\r\n"):format(family, request.remote, host, request.remote_port, port)
 end
@@ -166,11 +160,7 @@ end
 
 --- addresses(): returns where it listens, as URLs.
 function Clients:addresses()
-  local found, scheme = {}, self.settings.tls_cert and "wss" or "ws"
-  for i, place in ipairs(self.server:addresses()) do
-    found[i] = place.path and "unix://" .. place.path or ("%s://%s"):format(scheme, shown(place.host, place.port))
-  end
-  return found
+  return address.urls(self.server:addresses(), self.settings.tls_cert and "wss" or "ws")
 end
 
 --- address(): returns host and port of the first listener, or its path.
@@ -210,8 +200,7 @@ function clients.listen(read)
     on_close = function(conn, code) on_close(self, conn, code) end,
     on_refuse = function(refused)
       self.refused = self.refused + 1
-      local client, target = shown(refused.remote, refused.remote_port), refused.target or "-"
-      read.log:refused(client, target, refused.status, refused.why)
+      read.log:refused(client_of(refused), refused.target or "-", refused.status, refused.why)
     end,
   }
   for name, value in pairs(read.tls) do given[name] = value end

@@ -4,19 +4,14 @@ and joins both.
 --]]
 
 local _, import = ...
-local clock, listeners, luws, peers, quick = import("clock"), import("server/listeners"), import("luws"),
-  import("bridge/peers"), import("quick")
-local close, relays = import("close"), import("bridge/relay")
+local address, clock, close, listeners, luws = import("bridge/address"), import("clock"), import("close"),
+  import("server/listeners"), import("luws")
+local peers, quick, relays = import("bridge/peers"), import("quick"), import("bridge/relay")
 
 local reverse = {}
 
 local Reverse = {}
 Reverse.__index = Reverse
-
-local function shown(host, port)
-  if not host then return nil end
-  return ("%s:%d"):format(host:find(":", 1, true) and "[" .. host .. "]" or host, port)
-end
 
 --- finish(self, client, code): a client is gone.
 local function finish(self, client, code)
@@ -56,7 +51,7 @@ local function accept(self, socket, host, port)
     return
   end
   local client = {
-    link = peer, client = shown(host, port), endpoint = "-", peer = target.url, begun = clock.now(),
+    link = peer, client = address.client(host, port), endpoint = "-", peer = target.url, begun = clock.now(),
   }
   self.clients[client], self.count = true, self.count + 1
   local conn
@@ -88,13 +83,7 @@ function Reverse:stats()
 end
 
 --- addresses(): returns where it listens, as URLs.
-function Reverse:addresses()
-  local found = {}
-  for i, one in ipairs(self.listeners) do
-    found[i] = one.path and "unix://" .. one.path or "tcp://" .. shown(one.host, one.port)
-  end
-  return found
-end
+function Reverse:addresses() return address.urls(self.listeners, "tcp") end
 
 --- address(): returns host and port of the first listener, or its path.
 function Reverse:address() return listeners.address(self.listeners) end

@@ -4,7 +4,7 @@ luws listen: a server to try clients with. It echoes, broadcasts, or greets.
 
 local native, import = ...
 local luws, opening, output = import("luws"), import("command/opening"), import("command/output")
-local server = import("server").public
+local listeners, server = import("server/listeners"), import("server").public
 
 local STATUS = opening.STATUS
 
@@ -74,8 +74,7 @@ function listen.run(values, port)
     return STATUS.unconnected
   end
   native.raise_descriptor_limit() -- if it cannot be, clients wait once there are too many
-  local host, actual = srv:address()
-  output.say(("listening at ws://%s:%d/"):format(host:find ":" and "[" .. host .. "]" or host, actual), "green")
+  output.say(("listening at ws://%s/"):format(listeners.authority(srv:address())), "green")
   opening.on_signal(function() srv:close { timeout = 2 } end)
   opening.run(function() return srv:is_closed() end)
   return opening.signal_status() or STATUS.ended

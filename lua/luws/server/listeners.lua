@@ -49,6 +49,11 @@ function System:close()
   native.listener_close(self.native)
 end
 
+--- authority(host, port): returns both as text, as in a URL (RFC 3986 section 3.2).
+function listeners.authority(host, port)
+  return ("%s:%d"):format(host:find(":", 1, true) and "[" .. host .. "]" or host, port)
+end
+
 --- passed(): returns how many descriptors systemd has passed on to this process; nil if it has not.
 function listeners.passed()
   return tonumber(os.getenv "LISTEN_PID") == native.process() and tonumber(os.getenv "LISTEN_FDS") or nil
@@ -74,7 +79,7 @@ local function made(place)
     return listener and { listener }, why, "descriptor " .. place.fd
   end
   local found, why = native.listen_tcp(place.host, place.port, place.backlog, place.reuseport)
-  return found, why, ("%s:%d"):format(place.host:find ":" and "[" .. place.host .. "]" or place.host, place.port)
+  return found, why, listeners.authority(place.host, place.port)
 end
 
 --- Returns the listeners of one place; or nil and why there are none, with the name of the place.
