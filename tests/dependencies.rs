@@ -207,6 +207,7 @@ const DRIVER: &[&str] = &[
     "bridge/draft",
     "bridge/peers",
     "bridge/relay",
+    "bridge/tally",
     "bridge/clients",
     "bridge/reverse",
     "bridge",

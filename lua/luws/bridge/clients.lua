@@ -6,7 +6,7 @@ joins both. Says what is told to the log.
 local _, import = ...
 local address, guard, json, peers, relays = import("bridge/address"), import("guard"), import("json").public,
   import("bridge/peers"), import("bridge/relay")
-local clock, server = import("clock"), import("server").public
+local clock, server, tallies = import("clock"), import("server").public, import("bridge/tally")
 
 local clients = {}
 
@@ -21,11 +21,9 @@ Clients.__index = Clients
 
 local function client_of(request) return address.client(request.remote, request.remote_port) end
 
---- refusal(self, request, status, why): notes that a request is refused; without a status, that nobody is there to be
--- answered. Returns the response.
+--- refusal(self, request, status, why): notes that a request is refused. Returns the response.
 local function refusal(self, request, status, why)
-  self.refused = self.refused + 1
-  self.settings.log:refused(client_of(request), request.target, status, why)
+  self.tally:refused(client_of(request), request.target, status, why)
   return { status = status, body = (TEXTS[status] or "refused") .. "\n", is_last = true }
 end
 
@@ -76,7 +74,7 @@ local function on_request(self, request)
   local read = self.settings
   local response, why = read.access:refusal(request)
   if response then
-    refusal(self, request, response.status, why)
+    self.tally:refused(client_of(request), request.target, response.status, why)
     response.is_last = true
     return response
   end
@@ -114,48 +112,33 @@ local function on_abort(self, request)
   local attempt = self:forget(request)
   if not attempt then return end
   attempt:close()
-  refusal(self, request, nil, "the client has gone")
+  self.tally:refused(client_of(request), request.target, nil, "the client has gone")
 end
 
 local function on_open(self, conn, request)
   local pending = self.accepted[request]
   self.accepted[request] = nil
-  local found, read = pending.found, self.settings
+  local found = pending.found
   local record = {
     client = client_of(request), endpoint = request.target, peer = address.text(found.address),
     subprotocol = conn.subprotocol, begun = clock.now(),
   }
-  self.total = self.total + 1
   self.records[conn] = record
   record.relay = self.relays:join(conn, pending.peer, found.framing)
-  read.log:opened(record)
+  self.tally:opened(record)
 end
 
 local function on_close(self, conn, code)
   local record = self.records[conn]
   self.records[conn] = nil
-  if not record then return end
-  local relay = record.relay
-  relay:leave()
-  record.bytes_in, record.bytes_out = relay:counts()
-  record.code, record.why = conn.close_code_sent or code, relay.why
-  record.seconds = clock.now() - record.begun
-  self.bytes_in, self.bytes_out = self.bytes_in + record.bytes_in, self.bytes_out + record.bytes_out
-  self.settings.log:closed(record)
+  if record then self.tally:closed(record, conn.close_code_sent or code) end
 end
 
---- stats(): returns how many WebSockets are open and have been, how many requests were refused, and the bytes of data
--- from the clients and to them.
+--- stats(): as those of bridge/tally.
 function Clients:stats()
-  local bytes_in, bytes_out = self.bytes_in, self.bytes_out
-  for _, record in pairs(self.records) do
-    local from, to = record.relay:counts()
-    bytes_in, bytes_out = bytes_in + from, bytes_out + to
-  end
-  return {
-    connections = self.server:count(), total = self.total, refused = self.refused, bytes_in = bytes_in,
-    bytes_out = bytes_out,
-  }
+  local stats = self.tally:stats()
+  stats.connections = self.server:count() -- with those that on_open is still to be told of
+  return stats
 end
 
 --- addresses(): returns where it listens, as URLs.
@@ -183,7 +166,7 @@ function Clients:is_closed() return self.server:is_closed() and self.relays:is_e
 --- listen(settings): begins to take clients. Returns an object; or nil and why it cannot listen.
 function clients.listen(read)
   local self = setmetatable({
-    settings = read, server = nil, total = 0, refused = 0, bytes_in = 0, bytes_out = 0,
+    settings = read, server = nil, tally = tallies.new(read.log),
     attempts = {}, connecting = 0, -- peers that are being connected to, by the requests
     accepted = {}, -- requests whose peers are there, until they are WebSockets
     records = {}, -- what is known of the connections that are open
@@ -199,8 +182,7 @@ function clients.listen(read)
     on_open = function(conn, request) on_open(self, conn, request) end,
     on_close = function(conn, code) on_close(self, conn, code) end,
     on_refuse = function(refused)
-      self.refused = self.refused + 1
-      read.log:refused(client_of(refused), refused.target or "-", refused.status, refused.why)
+      self.tally:refused(client_of(refused), refused.target or "-", refused.status, refused.why)
     end,
   }
   for name, value in pairs(read.tls) do given[name] = value end

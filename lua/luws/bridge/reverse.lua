@@ -6,7 +6,8 @@ and joins both.
 local _, import = ...
 local address, clock, close, listeners, luws = import("bridge/address"), import("clock"), import("close"),
   import("server/listeners"), import("luws")
-local peers, quick, relays = import("bridge/peers"), import("quick"), import("bridge/relay")
+local peers, quick, relays, tallies = import("bridge/peers"), import("quick"), import("bridge/relay"),
+  import("bridge/tally")
 
 local reverse = {}
 
@@ -17,26 +18,18 @@ Reverse.__index = Reverse
 local function finish(self, client, code)
   if not self.clients[client] then return end
   self.clients[client], self.count = nil, self.count - 1
-  local relay = client.relay
-  if not relay then
-    self.refused = self.refused + 1
+  if client.relay then
+    self.tally:closed(client, code)
+  else
     client.link:close()
-    self.settings.log:refused(client.client, self.settings.target.url, 502, client.why or "closed")
-    return
+    self.tally:refused(client.client, self.settings.target.url, 502, client.why or "closed")
   end
-  relay:leave()
-  client.bytes_in, client.bytes_out = relay:counts()
-  client.code, client.why, client.seconds = code, relay.why, clock.now() - client.begun
-  self.bytes_in, self.bytes_out = self.bytes_in + client.bytes_in, self.bytes_out + client.bytes_out
-  self.settings.log:closed(client)
 end
 
 local function opened(self, client, conn)
-  local read = self.settings
   client.subprotocol = conn.subprotocol
-  self.total = self.total + 1
-  client.relay = self.relays:join(conn, client.link, read.target.framing)
-  read.log:opened(client)
+  client.relay = self.relays:join(conn, client.link, self.settings.target.framing)
+  self.tally:opened(client)
 end
 
 --- accept(self, socket, host, port): takes a client, and connects to the server for it.
@@ -68,19 +61,8 @@ local function accept(self, socket, host, port)
   finish(self, client)
 end
 
---- stats(): as those of bridge/clients.
-function Reverse:stats()
-  local bytes_in, bytes_out, open = self.bytes_in, self.bytes_out, 0
-  for client in pairs(self.clients) do
-    if client.relay then
-      local from, to = client.relay:counts()
-      bytes_in, bytes_out, open = bytes_in + from, bytes_out + to, open + 1
-    end
-  end
-  return {
-    connections = open, total = self.total, refused = self.refused, bytes_in = bytes_in, bytes_out = bytes_out,
-  }
-end
+--- stats(): those of bridge/tally.
+function Reverse:stats() return self.tally:stats() end
 
 --- addresses(): returns where it listens, as URLs.
 function Reverse:addresses() return address.urls(self.listeners, "tcp") end
@@ -118,7 +100,7 @@ function reverse.listen(read)
   local all, why = listeners.open(read.places)
   if not all then return nil, why end
   local self = setmetatable({
-    settings = read, listeners = all, total = 0, refused = 0, bytes_in = 0, bytes_out = 0, is_closing = false,
+    settings = read, listeners = all, tally = tallies.new(read.log), is_closing = false,
     clients = {}, count = 0, -- records of those that are connected, or being connected
     relays = relays.set(read),
   }, Reverse)
