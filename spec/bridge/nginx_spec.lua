@@ -21,7 +21,7 @@ end
 describe("behind nginx", function()
   local LARGE = ("0123456789"):rep(100000)
 
-  it("a bridge passes messages both ways, and the peer's end", function()
+  it("a bridge passes messages both ways, and closes the connection after the peer's last one", function()
     local server = bridging.listen()
     local b = bridging.start { host = server.address, framing = "newline", framing_config = "lf" }
     local client = through(b.port)
@@ -35,7 +35,7 @@ describe("behind nginx", function()
     assert.equal(1000, client.conn.close_code)
   end)
 
-  it("a bridge is told of the client's end", function()
+  it("a bridge learns when the client closes the connection", function()
     local server = bridging.listen()
     local b = bridging.start { host = server.address }
     local client = through(b.port)
