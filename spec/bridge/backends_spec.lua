@@ -3,12 +3,6 @@
 local files = require "spec.support.files"
 local world = require "spec.support.world"
 
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
 --- Returns a request as luws.server has it: path, offered subprotocols, headers.
 local function request(path, offered, headers)
   return { path = path, subprotocols = offered or {}, headers = headers or {} }
@@ -94,15 +88,15 @@ describe("a backend", function()
         { "100%-%x%", "100%-%x%", request "/" },
       } do
         local path = folder .. "/base/" .. case[2]
-        write(path, "tcp://found:1 * binary")
+        files.write(path, "tcp://found:1 * binary")
         assert.same({ "tcp://found:1", "binary" }, { ask(make(case[1]), case[3].path, nil, case[3].headers) }, case[1])
         os.remove(path)
       end
     end)
 
     it("never leaves the folder, nor takes what is no name", function()
-      write(folder .. "/secret", "tcp://secret:1")
-      write(folder .. "/base/folder/secret", "tcp://secret:1")
+      files.write(folder .. "/secret", "tcp://secret:1")
+      files.write(folder .. "/base/folder/secret", "tcp://secret:1")
       for _, case in ipairs {
         { "%endpoint%/secret", request "/.." },
         { "%endpoint%/secret", request "/../" },
@@ -136,14 +130,14 @@ describe("a backend", function()
         { { "two", "one" }, "tcp://first:1", "binary", "one" },
         { { "two" }, "tcp://second:2", "newline", "two" },
       } do
-        write(folder .. "/base/a", content)
+        files.write(folder .. "/base/a", content)
         assert.same({ case[2], case[3], case[4] }, { ask(make "a", "/", case[1]) })
       end
       local path = folder .. "/base/a"
       local _, status, why = ask(make "a", "/", { "Three" })
       assert.equal(500, status)
       assert.equal(path .. ":5: the port is missing (an IPv6 address before it needs brackets)", why)
-      write(path, content:gsub("[^\n]*broken[^\n]*\n", ""))
+      files.write(path, content:gsub("[^\n]*broken[^\n]*\n", ""))
       local found = make "a"(request("/", { "x", "Three" }))
       assert.same({ "separator", "a b", "Three" }, { found.framing.name, found.framing.config, found.subprotocol })
       assert.same({ nil, 404, "no file has a peer for it" }, { ask(make "a", "/", { "THREE" }) })
@@ -151,10 +145,10 @@ describe("a backend", function()
 
     it("goes on with the next file, and reads files for each request", function()
       local backend = make("%endpoint%", "all")
-      write(folder .. "/base/all", "tcp://all:1")
-      write(folder .. "/base/one", "")
+      files.write(folder .. "/base/all", "tcp://all:1")
+      files.write(folder .. "/base/one", "")
       assert.same({ "tcp://all:1", "auto", "x" }, { ask(backend, "/one", { "x", "y" }) })
-      write(folder .. "/base/one", "tcp://one:1 y")
+      files.write(folder .. "/base/one", "tcp://one:1 y")
       assert.same({ "tcp://one:1", "auto", "y" }, { ask(backend, "/one", { "x", "y" }) })
       assert.same({ "tcp://all:1", "auto", "x" }, { ask(backend, "/one", { "x" }) })
       assert.same({ "tcp://one:1", "auto" }, { ask(backend, "/one") })
@@ -165,11 +159,11 @@ describe("a backend", function()
     it("refuses a request rather than to take another file, if one cannot be read", function()
       local loop = folder .. "/base/loop"
       os.execute(("ln -s %s %s"):format(loop, loop))
-      write(folder .. "/base/all", "tcp://all:1")
+      files.write(folder .. "/base/all", "tcp://all:1")
       local found, status, why = ask(make("loop", "all"), "/")
       assert.same({ nil, 500 }, { found, status })
       assert.matches("/loop cannot be read: Too many levels of symbolic links$", why)
-      write(folder .. "/base/large", ("\n"):rep(1024 * 1024 + 1))
+      files.write(folder .. "/base/large", ("\n"):rep(1024 * 1024 + 1))
       found, status, why = ask(make("large", "all"), "/")
       assert.same({ nil, 500, folder .. "/base/large cannot be read: it has more than 1048576 bytes" },
         { found, status, why })
@@ -218,7 +212,7 @@ describe("a backend", function()
 
     it("is a file that returns a function, and is given its options", function()
       local path = folder .. "/backend.lua"
-      write(path, "local own = ...\nreturn function() return { host = own.host } end")
+      files.write(path, "local own = ...\nreturn function() return { host = own.host } end")
       assert.equal("tcp://a:1", (ask(assert(lua.make(path, { host = "a:1" })), "/")))
       for _, case in ipairs {
         { "return 5", path .. " returns a number, not a function" },
@@ -227,7 +221,7 @@ describe("a backend", function()
         { "return return", path .. ":1: " },
         { nil, "cannot open " .. path },
       } do
-        if case[1] then write(path, case[1]) else os.remove(path) end
+        if case[1] then files.write(path, case[1]) else os.remove(path) end
         local made, option, why = lua.make(path, {})
         assert.same({ nil, "backend" }, { made, option })
         assert.truthy(why:find(case[2], 1, true), why)

@@ -18,11 +18,7 @@ describe("the options of a bridge", function()
 
   teardown(function() os.remove(path) end)
 
-  local function write(text)
-    local file = assert(io.open(path, "wb"))
-    file:write(text)
-    file:close()
-  end
+  local function write(text) files.write(path, text) end
 
   --- from_file(text): returns the settings in a file with this text, and remarks; or nil and what is wrong, without the
   -- name of the file.

@@ -5,12 +5,10 @@ local luws = require "luws"
 local serving = require "spec.support.serving"
 local socket = require "socket"
 
-local request, till, upgrade = serving.request, serving.till, serving.upgrade
+local request, status_of, till, upgrade = serving.request, serving.status, serving.till, serving.upgrade
 
 after_each(serving.over)
 after_each(child.over)
-
-local function status_of(reply) return tonumber(reply:match "^HTTP/1.1 (%d+)") end
 
 describe("a server that is closed", function()
   it("says goodbye to its connections, refuses requests that have begun, and is gone when all have answered", function()

@@ -6,12 +6,10 @@ local reactor = require "luws.reactor"
 local serving = require "spec.support.serving"
 local socket = require "socket"
 
-local request, till, upgrade = serving.request, serving.till, serving.upgrade
+local request, status, till, upgrade = serving.request, serving.status, serving.till, serving.upgrade
 
 after_each(serving.over)
 after_each(child.over)
-
-local function status(reply) return tonumber(reply:match "^HTTP/1.1 (%d+)") end
 
 describe("a server does not wait for", function()
   it("a request longer than upgrade_timeout, however its bytes drip", function()

@@ -51,7 +51,7 @@ end
 --- refused(...): sends a request with these lines after the upgrade's. Returns the status, and all of the response.
 function Bridging:refused(path, ...)
   local all = self:raw(serving.upgrade(path, ...))
-  return tonumber(all:match "^HTTP/1.1 (%d+)"), all
+  return serving.status(all), all
 end
 
 --- frame(opcode, payload [, is_part]): returns a client's frame. Its masking key is 0.

@@ -10,11 +10,12 @@ function files.read(path)
   return text
 end
 
---- write(path, text): makes a file, or gives it another text.
+--- write(path, text): makes a file, or gives it another text. Returns its path.
 function files.write(path, text)
   local file = assert(io.open(path, "wb"))
   file:write(text)
   file:close()
+  return path
 end
 
 --- unused(): returns a path at which there is nothing.

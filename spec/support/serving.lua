@@ -111,6 +111,9 @@ function serving.upgrade(path, ...)
     "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", ...)
 end
 
+--- status(reply): returns the status of a response, as a number.
+function serving.status(reply) return tonumber(reply:match "^HTTP/1.1 (%d+)") end
+
 --- run(...): runs a program with these arguments, and steps until it has ended. Returns its output (both streams), and
 -- its exit status.
 function serving.run(...)

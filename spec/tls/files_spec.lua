@@ -3,6 +3,7 @@
 -- client identity are tested in certificates_spec.lua and identity_spec.lua.
 
 local child = require "spec.support.child"
+local files = require "spec.support.files"
 local luws = require "luws"
 local mime = require "mime"
 local servers = require "spec.support.servers"
@@ -26,21 +27,10 @@ end)
 
 after_each(function() shell("rm -r " .. folder) end)
 
-local function read(name)
-  local file = assert(io.open(name:find "^/" and name or servers.pki(name), "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local function read(name) return files.read(name:find "^/" and name or servers.pki(name)) end
 
 --- Makes a file of that name in the folder, and returns its path.
-local function write(name, text)
-  local path = folder .. "/" .. name
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-  return path
-end
+local function write(name, text) return files.write(folder .. "/" .. name, text) end
 
 --- Returns the PEM block with that tag from a file of the test certificates, as DER.
 local function der(name, tag)
@@ -84,8 +74,8 @@ describe("a damaged certificate is named:", function()
     it("one of several files of authorities, " .. how, function()
       local good, other = wss.paths("ca.pem", "other-ca.pem")
       local bad = write("bad.pem", read "ca.pem" .. pem("CERTIFICATE", damage(der("ca.pem", "CERTIFICATE"))))
-      for _, files in ipairs { { good, bad, other }, { bad, good }, { other, good, bad } } do
-        refused({ ssl_cafile = files }, "cafile", bad, "not valid")
+      for _, paths in ipairs { { good, bad, other }, { bad, good }, { other, good, bad } } do
+        refused({ ssl_cafile = paths }, "cafile", bad, "not valid")
       end
       refused({ ssl_cafile = { good, other }, ssl_certificate = bad, ssl_key = servers.pki "client.key" },
         "certificate", bad, "not valid")
