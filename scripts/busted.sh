@@ -70,10 +70,11 @@ start() {
   # A job that is started with job control has a process group of its own, which Ctrl-C does not reach: Lua would turn
   # it into an error in the spec.
   set -m
-  # busted is a Lua program, so each interpreter can run it.
+  # busted is a Lua program, so each interpreter can run it. Under nohup the programs that specs start would rightly
+  # go on ignoring what is to end them.
   # shellcheck disable=SC2086
   LUWS_SPEC_LUA=$lua LUWS_SPEC_FOLDER=$work/$name in_environment "$version" \
-    "$lua" "$(command -v busted)" --output=spec/support/report.lua ${SPECS:-spec} \
+    env --default-signal=HUP "$lua" "$(command -v busted)" --output=spec/support/report.lua ${SPECS:-spec} \
     </dev/null >"build/specs/$name.log" 2>&1 &
   set +m
   jobs[$lua]=$!
