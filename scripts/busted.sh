@@ -2,32 +2,38 @@
 # busted.sh INTERPRETER...: runs the specs under each of the interpreters, in parallel. `make test` builds what they
 # need.
 #
+# Each interpreter has a few workers, which are processes of busted. All of them are given the same files, and each runs
+# those that it is the first to come to (spec/support/report.lua).
+#
 # SPECS names what to run (spec): SPECS=spec/open_spec.lua runs one file.
 #
 # On a terminal a line shows their progress. Each ends with its total, and with what failed and what was skipped.
-# Output of the specs and the module goes to build/specs/INTERPRETER.log, below the name of the test. What each test
-# took, the longest first, is in build/specs/INTERPRETER.times: seconds, seconds of CPU, where it is, its name.
+# Output of the specs and the module goes to build/specs/INTERPRETER.WORKER.log, below the name of the test. What each
+# test and each file took, the longest first, is in build/specs/INTERPRETER.times: seconds, seconds of CPU, where it is,
+# its name.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
 
 work=$(mktemp -d)
-declare -A jobs=() names=() began=() # by interpreter: its process group, what to call it, the second it began
-declare -a running=()
+declare -A names=() began=() status=() # by interpreter: what to call it, the second it began, how its workers ended
+declare -A reported=()                 # by interpreter: whether it has been said how it ended
+declare -A jobs=()                     # by worker, which is INTERPRETER:NUMBER: its process group
+declare -a running=() files=()
 
 # shellcheck disable=SC2317 # called by the trap
-# Nothing outlives this: each interpreter has a process group of its own, with the servers that its specs start.
+# Nothing outlives this: each worker has a process group of its own, with the servers that its specs start.
 clean_up() {
-  local lua
+  local worker
   trap '' INT TERM HUP
-  for lua in "${running[@]}"; do kill -TERM -- "-${jobs[$lua]}" 2>/dev/null || true; done
-  for lua in "${running[@]}"; do
+  for worker in "${running[@]}"; do kill -TERM -- "-${jobs[$worker]}" 2>/dev/null || true; done
+  for worker in "${running[@]}"; do
     for _ in {1..40}; do
-      kill -0 -- "-${jobs[$lua]}" 2>/dev/null || break
+      kill -0 -- "-${jobs[$worker]}" 2>/dev/null || break
       sleep 0.05
     done
-    kill -KILL -- "-${jobs[$lua]}" 2>/dev/null || true
-    wait "${jobs[$lua]}" 2>/dev/null || true
+    kill -KILL -- "-${jobs[$worker]}" 2>/dev/null || true
+    wait "${jobs[$worker]}" 2>/dev/null || true
   done
   rm -rf "$work"
 }
@@ -44,6 +50,8 @@ prepare() {
   [[ -e $module ]] || fail "$module is not built; to build it: make build LUA=$lua"
   [[ -e build/luws-demo-server ]] || fail "build/luws-demo-server is not built; 'make test-lua' builds it"
   names[$lua]=${lua##*/}
+  mkdir -p "$work/${lua##*/}/claims" build/specs
+  rm -f "build/specs/${lua##*/}".*log
   local part
   for part in busted:lua-busted lfs:lua-filesystem term:lua-term system:lua-system socket:lua-socket ssl:lua-sec; do
     in_environment "$version" "$lua" -e "require '${part%:*}'" >/dev/null 2>&1 ||
@@ -63,23 +71,29 @@ in_environment() {
     "$@"
 }
 
+# claimed LUA: how many files its workers have begun.
+claimed() {
+  find "$work/${names[$1]}/claims" -mindepth 1 | wc -l
+}
+
+# start WORKER
 start() {
-  local lua=$1 name=${names[$1]} version
+  local lua=${1%:*} number=${1##*:} version folder
+  folder=$work/${names[$lua]}
   version=$(lua_version "$lua")
-  mkdir -p "$work/$name"
+  mkdir -p "$folder/$number"
   # A job that is started with job control has a process group of its own, which Ctrl-C does not reach: Lua would turn
   # it into an error in the spec.
   set -m
   # busted is a Lua program, so each interpreter can run it. Under nohup the programs that specs start would rightly
   # go on ignoring what is to end them.
-  # shellcheck disable=SC2086
-  LUWS_SPEC_LUA=$lua LUWS_SPEC_FOLDER=$work/$name in_environment "$version" \
-    env --default-signal=HUP "$lua" "$(command -v busted)" --output=spec/support/report.lua ${SPECS:-spec} \
-    </dev/null >"build/specs/$name.log" 2>&1 &
+  LUWS_SPEC_LUA=$lua LUWS_SPEC_FOLDER=$folder/$number LUWS_SPEC_CLAIMS=$folder/claims in_environment "$version" \
+    env --default-signal=HUP "$lua" "$(command -v busted)" --output=spec/support/report.lua "${files[@]}" \
+    </dev/null >"build/specs/${names[$lua]}.$number.log" 2>&1 &
   set +m
-  jobs[$lua]=$!
-  began[$lua]=$SECONDS
-  running+=("$lua")
+  jobs[$1]=$!
+  began[$lua]=${began[$lua]-$SECONDS}
+  running+=("$1")
 }
 
 clear_line() {
@@ -88,33 +102,44 @@ clear_line() {
 
 show_line() {
   [[ -t 1 ]] || return 0
-  local lua line='' begun ended failed
-  for lua in "${running[@]}"; do
-    begun=0 ended=0 failed=0
-    read -r begun ended failed 2>/dev/null <"$work/${names[$lua]}/progress" || true
-    line+="${line:+; }${names[$lua]}: file ${begun:-0} of $count, ${ended:-0} tests"
-    [[ ${failed:-0} == 0 ]] || line+=", $failed failed"
+  local lua line=''
+  for lua in "${!began[@]}"; do
+    [[ -z ${reported[$lua]-} ]] || continue
+    line+="${line:+; }${names[$lua]}: file $(claimed "$lua") of ${#files[@]}"
+    line+=$(find "$work/${names[$lua]}" -name progress -exec cat {} + | awk '
+      { ended += $1; failed += $2 } END { printf ", %d tests", ended; if (failed) printf ", %d failed", failed }')
   done
   printf '\r\033[K%.*s' "$(($(tput cols 2>/dev/null || echo 80) - 1))" "$line"
 }
 
-# finish LUA STATUS: reports on an interpreter that has ended.
+# finish WORKER STATUS: notes how a worker has ended, and says so if it did not get to its end.
 finish() {
-  local lua=$1 ended=$2 name=${names[$1]} folder=$work/${names[$1]} total
-  if [[ -e $folder/totals ]]; then
-    total=$(<"$folder/totals")
-  else
-    total="ended with status $ended in the middle of $(grep '^== ' "build/specs/$name.log" | tail -n 1 | cut -c 4-)"
-    [[ $ended != 0 ]] || ended=1
+  local lua=${1%:*} number=${1##*:} code=$2 name=${names[${1%:*}]}
+  if [[ ! -e $work/$name/$number/totals ]]; then
+    [[ $code != 0 ]] || code=1
+    local log=build/specs/$name.$number.log
+    {
+      echo "ended with status $2 in the middle of $(grep '^== ' "$log" | tail -n 1 | cut -c 4-)"
+      tail -n 20 "$log"
+    } >>"$work/$name/$number/failures"
   fi
+  [[ $code == 0 ]] || status[$lua]=$code
+}
+
+# report LUA: says how its specs have ended, once all of its workers have.
+report() {
+  local lua=$1 name=${names[$1]} folder=$work/${names[$1]}
   clear_line
-  echo "specs on $name: $total, in $((SECONDS - began[$lua])) s"
-  [[ ! -e $folder/times ]] || sort -rn "$folder/times" >"build/specs/$name.times"
-  [[ ! -e $folder/skipped ]] || sed 's/^/  skipped: /' "$folder/skipped"
-  if [[ $ended != 0 ]]; then
+  echo "specs on $name: $(find "$folder" -name totals -exec cat {} + | awk '
+    { passed += $1; failed += $3; skipped += $5 }
+    END { printf "%d passed, %d failed, %d skipped", passed, failed, skipped }'), in $((SECONDS - began[$lua])) s"
+  find "$folder" -name times -exec cat {} + | sort -rn >"build/specs/$name.times"
+  find "$folder" -name skipped -exec sed 's/^/  skipped: /' {} +
+  reported[$lua]=1
+  if [[ ${status[$lua]:-0} != 0 ]]; then
     failed+=("$name")
-    if [[ -e $folder/failures ]]; then cat "$folder/failures"; else tail -n 20 "build/specs/$name.log"; fi
-    echo "  what was printed meanwhile: build/specs/$name.log"
+    find "$folder" -name failures -exec cat {} +
+    echo "  what was printed meanwhile: build/specs/$name.*.log"
   fi
 }
 
@@ -123,34 +148,41 @@ for path in ${SPECS:-}; do
   [[ -e $path ]] || fail "SPECS names $path, which is not there"
 done
 for lua in "$@"; do prepare "$lua"; done
-mkdir -p build/specs
+# The largest first, so that those that are left at the end are short.
 # shellcheck disable=SC2086
-count=$(find ${SPECS:-spec} -name '*_spec.lua' | wc -l)
+mapfile -t files < <(find ${SPECS:-spec} -name '*_spec.lua' -exec ls -S {} +)
+((${#files[@]})) || fail "there are no specs in $SPECS"
 # Specs that run at the same time must not each make the certificates.
 bash spec/support/pki.sh build/pki
 
 failed=()
-waiting=("$@")
 # They wait for half of the time.
-most=$(($(nproc 2>/dev/null || echo 2) * 3 / 2))
+most=$(($(nproc 2>/dev/null || echo 2) * 5 / 2))
+waiting=()
+for number in 1 2 3; do
+  for lua in "$@"; do ((number > ${#files[@]})) || waiting+=("$lua:$number"); done
+done
 while ((${#waiting[@]} + ${#running[@]})); do
   while ((${#waiting[@]} && ${#running[@]} < most)); do
-    start "${waiting[0]}"
+    [[ $(claimed "${waiting[0]%:*}") == "${#files[@]}" ]] || start "${waiting[0]}"
     waiting=("${waiting[@]:1}")
   done
   show_line
   sleep 0.3
   still=()
   done_now=()
-  for lua in "${running[@]}"; do
-    if kill -0 "${jobs[$lua]}" 2>/dev/null; then still+=("$lua"); else done_now+=("$lua"); fi
+  for worker in "${running[@]}"; do
+    if kill -0 "${jobs[$worker]}" 2>/dev/null; then still+=("$worker"); else done_now+=("$worker"); fi
   done
   running=("${still[@]}")
-  for lua in "${done_now[@]}"; do
+  for worker in "${done_now[@]}"; do
     code=0
-    wait "${jobs[$lua]}" || code=$?
-    kill -TERM -- "-${jobs[$lua]}" 2>/dev/null || true # processes it may have left
-    finish "$lua" "$code"
+    wait "${jobs[$worker]}" || code=$?
+    kill -TERM -- "-${jobs[$worker]}" 2>/dev/null || true # processes it may have left
+    finish "$worker" "$code"
+  done
+  for lua in "${!began[@]}"; do
+    [[ -n ${reported[$lua]-} || " ${running[*]} ${waiting[*]} " == *" $lua:"* ]] || report "$lua"
   done
 done
 ((${#failed[@]} == 0)) || fail "specs failed on ${failed[*]}, see above"

@@ -327,7 +327,20 @@ SPEC
   expect "$said" "*skipped: spec/one_spec.lua:2: is not for here (no such thing)*"
   expect "$said" "*spec/one_spec.lua:3: fails*Expected objects to be equal*"
   [[ $said != *noise* ]] || fail_test "it shows the noise"
-  grep -A 1 "one_spec.lua:1: passes" build/specs/lua5.1.log | grep -q noise || fail_test "the log has no noise"
+  grep -A 1 "one_spec.lua:1: passes" build/specs/lua5.1.1.log | grep -q noise || fail_test "the log has no noise"
+}
+
+test_busted_has_each_file_run_once_and_adds_up_what_its_workers_say() {
+  specs <<<'it("passes", function() os.execute("echo one >>ran; sleep 0.3") end)'
+  local number said
+  for number in 2 3 4 5; do cp spec/one_spec.lua "spec/${number}_spec.lua"; done
+  echo 'it("fails", function() error "so it does" end)' >>spec/3_spec.lua
+  said=$(failing scripts/busted.sh lua5.1 luajit)
+  expect "$(wc -l <ran)" 10
+  expect "$said" "*specs on lua5.1: 5 passed, 1 failed, 0 skipped, in *spec/3_spec.lua:2: fails*so it does*"
+  expect "$said" "*specs on luajit: 5 passed, 1 failed, 0 skipped, in *"
+  expect "$(grep -c "the whole file" build/specs/lua5.1.times)" 5
+  (($(grep -l passes build/specs/lua5.1.*.log | wc -l) > 1)) || fail_test "one worker has run all"
 }
 
 test_busted_says_where_an_interpreter_died() {
@@ -349,7 +362,7 @@ SPEC
   local group=$! status=0 server servers
   set +m
   local patience=100
-  until servers=$(cat tmp/*/*/tmp_1 2>/dev/null) && [[ $(wc -l <<<"$servers") == 2 && -n $servers ]]; do
+  until servers=$(cat tmp/*/*/*/tmp_1 2>/dev/null) && [[ $(wc -l <<<"$servers") == 2 && -n $servers ]]; do
     ((patience--)) || fail_test "it does not begin: $(<"$work/said")"
     sleep 0.1
   done

@@ -1,19 +1,26 @@
 -- What scripts/busted.sh shows of a run of the specs: an output handler for busted, which writes to the files of a
 -- folder (LUWS_SPEC_FOLDER) and not to standard output. What specs print goes there, below the names of the tests.
 --
---   progress   one line, after each test: spec files begun, tests ended, tests failed
+--   progress   one line, after each test: tests ended, tests failed
 --   failures   each failure as it comes
 --   skipped    each pending test with its reason
 --   totals     one line, at the end of the run
---   times      for each test: seconds that passed, seconds of CPU, its spec file and line, its name
+--   times      for each test: seconds that passed, seconds of CPU, its spec file and line, its name; for each file: the
+--              same of all that it does, with the CPU of its children that have ended
+--
+-- Several workers may be given the same files, and a folder in which they note who runs which (LUWS_SPEC_CLAIMS): each
+-- file is run by the first worker that comes to it.
 --
 -- It knows busted's events, and nothing of the specs.
 
 local busted = require "busted"
 local gettime = require("socket").gettime
+local lfs = require "lfs"
 local pretty = require "pl.pretty"
 
 local FOLDER = assert(os.getenv "LUWS_SPEC_FOLDER", "LUWS_SPEC_FOLDER is not set; run scripts/busted.sh") .. "/"
+local CLAIMS = assert(os.getenv "LUWS_SPEC_CLAIMS", "LUWS_SPEC_CLAIMS is not set; run scripts/busted.sh") .. "/"
+local TICKS = 100 -- in a second, in Linux's /proc
 
 -- Temporary files go into the folder, whose end is also theirs: specs may be ended in the middle.
 local made = 0
@@ -40,6 +47,24 @@ local function where(trace)
   return trace and trace.short_src and ("%s:%d: "):format(trace.short_src, trace.currentline or 0) or ""
 end
 
+--- claim(element): is this worker the first that comes to this file? If not, the file has no tests here.
+local function claim(element)
+  if lfs.mkdir(CLAIMS .. element.name:gsub("/", "%%")) then return true end
+  getmetatable(element.run).__call = function() end
+  return false
+end
+
+--- with_children(): returns the seconds of CPU that this process and its children have taken.
+local function with_children()
+  local file = io.open "/proc/self/stat"
+  if not file then return os.clock() end
+  local sum, numbers = 0, file:read("*a"):match "%) %a (.*)"
+  file:close()
+  local user, system, users, systems = numbers:match("^" .. ("%S+ "):rep(10) .. "(%d+) (%d+) (%d+) (%d+)")
+  for _, ticks in ipairs { user, system, users, systems } do sum = sum + ticks end
+  return sum / TICKS
+end
+
 --- Lets go of what the parts of a file hold once it has ended. busted keeps them to the end of the run, with all that
 -- their functions refer to, and each turn of the collector would go through that.
 local function forget(element)
@@ -54,11 +79,12 @@ end
 
 return function(options)
   local handler = require "busted.outputHandlers.base"()
-  local files, tests = 0, 0
+  local tests = 0
   local began, cpu
+  local of_file -- when it began, and what CPU had been taken then
 
   local function failed() return handler.failuresCount + handler.errorsCount end
-  local function progress() write("progress", "w", ("%d %d %d\n"):format(files, tests, failed())) end
+  local function progress() write("progress", "w", ("%d %d\n"):format(tests, failed())) end
 
   --- Notes a failure, or an error outside of tests.
   local function failure(element, _, message, trace)
@@ -69,12 +95,17 @@ return function(options)
     return nil, true
   end
 
-  busted.subscribe({ "file", "start" }, function()
-    files = files + 1
-    progress()
+  --- took(seconds, cpu_seconds, what): notes what a test or a file took.
+  local function took(seconds, cpu_seconds, what)
+    write("times", "a", ("%.3f\t%.3f\t%s\n"):format(seconds, cpu_seconds, what))
+  end
+
+  busted.subscribe({ "file", "start" }, function(element)
+    of_file = claim(element) and { gettime(), with_children() }
     return nil, true
   end)
   busted.subscribe({ "file", "end" }, function(element)
+    if of_file then took(gettime() - of_file[1], with_children() - of_file[2], element.name .. ": the whole file") end
     forget(element)
     return nil, true
   end)
@@ -86,8 +117,7 @@ return function(options)
   end)
   busted.subscribe({ "test", "end" }, function(element)
     tests = tests + 1
-    write("times", "a", ("%.3f\t%.3f\t%s%s\n"):format(gettime() - began, os.clock() - cpu, where(element.trace),
-      handler.getFullName(element)))
+    took(gettime() - began, os.clock() - cpu, where(element.trace) .. handler.getFullName(element))
     progress()
     return nil, true
   end)
