@@ -8,6 +8,7 @@
 #
 #   Authorities   ca                  the one to trust
 #                 other-ca            another one, unrelated to ca
+#                 system              one that the specs have in place of the system's; it has signed nothing
 #                 intermediate        signed by ca
 #                 ca-text             ca with text around it, in lines as Windows writes them
 #                 trusted/            a folder with ca under a name such as OpenSSL's c_rehash gives, other-ca, and a
@@ -139,9 +140,10 @@ request() {
 }
 
 # Authorities
-for name in ca other-ca intermediate; do key $name; done
+for name in ca other-ca system intermediate; do key $name; done
 own ca ca "/CN=luws test CA" authority
 own other-ca other-ca "/CN=luws other CA" authority
+own system system "/CN=luws system CA" authority
 request intermediate "/CN=luws intermediate CA"
 issue intermediate ca authority_below
 
@@ -212,7 +214,7 @@ cp ca.pem "trusted/$(openssl x509 -hash -noout -in ca.pem).0"
 cp other-ca.pem trusted/
 echo "The certificates that are trusted here." >trusted/README
 
-rm {ca,other-ca,intermediate}.key
+rm {ca,other-ca,system,intermediate}.key
 rm -rf "$dir/trusted"
 mv ./*.pem ./*.key ./*.p12 trusted "$dir/"
 echo "$stamp" >"$dir/stamp" # written last, so that an interrupted run is repeated

@@ -133,7 +133,7 @@ it("files that have not changed are not read again", function()
         end
       end
     ]],
-    BUNDLE,
+    BUNDLE, environment = ("SSL_CERT_FILE='%s'"):format(BUNDLE),
   }
   local read = {}
   for number in output:gmatch "%d+" do read[#read + 1] = tonumber(number) end
