@@ -91,11 +91,14 @@ function serving.read(raw, done)
   return all, ended
 end
 
---- raw(bytes [, done]): sends any bytes, and returns what comes back: up to the end, or until done(all) is true.
+--- raw(bytes [, done]): sends any bytes, and returns what comes back: up to the end, or until done(all) is true. Where
+-- the server has ended its side, this one is closed, too: it would linger.
 function Serving:raw(bytes, done)
   local raw = self:dial()
   raw:send(bytes)
-  return serving.read(raw, done)
+  local all, ended = serving.read(raw, done)
+  if ended then raw:close() end
+  return all, ended
 end
 
 --- request(lines): returns the bytes of a request with these lines, and with a Host.
