@@ -403,7 +403,8 @@ impl Inflater {
             none => none.insert(memory::made(INFLATE_MEMORY, || Decompress::new(false))?),
         };
         let mut rest = piece;
-        while !rest.is_empty() {
+        let mut is_inflated = rest.is_empty();
+        while !is_inflated {
             make_room(data, limit)?;
             let before = decompress.total_in();
             let status = decompress.decompress_vec(rest, data, FlushDecompress::Sync);
@@ -412,21 +413,14 @@ impl Inflater {
             }
             rest = &rest[(decompress.total_in() - before) as usize..];
             self.ended = matches!(status, Ok(Status::StreamEnd));
-            let stuck = !rest.is_empty() && data.len() < data.capacity();
+            // Where all input was taken and the room is used up, more output may be waiting, or a fault.
+            let has_room = data.len() < data.capacity();
+            is_inflated = rest.is_empty() && (self.ended || has_room);
             match status {
                 // Section 7.2.3.4 allows such a block; a new stream follows it.
                 Ok(Status::StreamEnd) => decompress.reset(false),
-                Ok(_) if !stuck => {}
+                Ok(_) if is_inflated || !has_room => {}
                 _ => return Err(ProtocolError::NotDeflate.into()),
-            }
-            // All input was taken, but its output may not have fitted.
-            while rest.is_empty() && !self.ended && data.len() == data.capacity() {
-                make_room(data, limit)?;
-                // Without input it may report that it made no progress, which is what we want to know.
-                let _ = decompress.decompress_vec(&[], data, FlushDecompress::Sync);
-                if data.len() > limit {
-                    return Err(ReceiveError::TooBig { limit, length: None });
-                }
             }
         }
         Ok(())

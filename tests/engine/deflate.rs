@@ -3,7 +3,7 @@
 
 use luws::protocol::connection::Config;
 use luws::protocol::deflate::{Inflater, Options};
-use luws::protocol::error::ReceiveError;
+use luws::protocol::error::{ProtocolError, ReceiveError};
 use luws::protocol::extensions;
 use luws::protocol::frame::{Opcode, RSV1};
 use luws::session::Session;
@@ -200,4 +200,29 @@ fn a_bomb_stops_at_the_limit() {
     transfer(&mut sender, &mut receiver, usize::MAX);
     assert_eq!(next(&mut receiver).len(), "binary ".len() + 2 * limit);
     assert_eq!(next(&mut receiver), "error message too big (over 100000 bytes; see max_payload_size)");
+}
+
+/// What is found in a piece does not depend on the room that is left for its output.
+#[test]
+fn faults_and_ends_are_found_at_once() {
+    let block = [0x0a, 0x0d, 0x57, 0x57, 0x57, 0x57, 0xb6, 0x57, 0x1a, 0x10, 0xff, 0x60];
+    // "Hello" in a block marked as the last (RFC 7692 section 7.2.3.4)
+    let last = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    for room in 0..20 {
+        let fault = Err(ProtocolError::NotDeflate.into());
+        let inflated = b"UW'''#?\"".to_vec();
+        assert_eq!(inflate(&block[..11], room), (Ok(()), inflated.clone()), "room for {room}");
+        assert_eq!(inflate(&block, room), (fault, inflated), "a distance too far back, room for {room}");
+        let hello = (Ok(()), b"HelloHello".to_vec());
+        assert_eq!(inflate(&[last, last].concat(), room), hello, "room for {room}");
+    }
+}
+
+/// Inflates a piece into a vector that has room for so many bytes, and can grow.
+fn inflate(piece: &[u8], room: usize) -> (Result<(), ReceiveError>, Vec<u8>) {
+    let offers = extensions::parse(&options("").offer()).unwrap();
+    let (parameters, _) = options("").accept(&offers).unwrap();
+    let mut data = Vec::with_capacity(room);
+    let result = Inflater::new(&parameters).push(piece, &mut data, usize::MAX);
+    (result, data)
 }
