@@ -98,7 +98,7 @@ impl Lookup {
     /// Whether this lookup has not begun, because as many others as may be are at work.
     #[must_use]
     pub fn is_queued(&self) -> bool {
-        self.name.answer.get().is_none() && !self.name.has_begun()
+        self.name.answer.get().is_none() && !self.name.has_begun() && self.resolver.is_busy()
     }
 }
 
@@ -192,6 +192,12 @@ impl Resolver {
 
     fn lock(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether each of the threads has a name to look up. One that was just started has none yet.
+    fn is_busy(&self) -> bool {
+        let work = self.lock();
+        work.names.iter().filter(|name| name.has_begun()).count() >= work.threads
     }
 
     /// Returns a name that is being looked up, or will be. Its answer is an error if no thread can be had.
