@@ -22,6 +22,7 @@ seconds and may be fractions, sizes are in bytes. spec/types_spec.lua compares t
 ---@field status? integer default: 200
 ---@field headers? table<string, string|number|(string|number)[]> an array has the values of a header that is repeated
 ---@field body? string|number
+---@field is_last? boolean the connection ends after it
 
 ---Options of Request:accept.
 ---@class luws.AcceptOptions

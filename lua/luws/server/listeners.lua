@@ -54,6 +54,17 @@ function listeners.authority(host, port)
   return ("%s:%d"):format(host:find(":", 1, true) and "[" .. host .. "]" or host, port)
 end
 
+--- canonical(host): returns an IP address in the one way in which those of peers are written: an IPv4 address in the
+-- notation of IPv6 as what it is. Returns nil for what is none, such as a name.
+function listeners.canonical(host)
+  local literal, zone = host:match "^([^%%/]+)(%%?[^/]*)$"
+  if not literal then return nil end
+  local target = native.parse_url(("ws://%s/"):format(literal:find(":", 1, true) and "[" .. literal .. "]" or literal))
+  local found = target and target.host or ""
+  return found:match "^::ffff:(%d+%.%d+%.%d+%.%d+)$" or found:match "^%d+%.%d+%.%d+%.%d+$"
+    or found:find(":", 1, true) and found .. zone or nil
+end
+
 --- passed(): returns how many descriptors systemd has passed on to this process; nil if it has not.
 function listeners.passed()
   return tonumber(os.getenv "LISTEN_PID") == native.process() and tonumber(os.getenv "LISTEN_FDS") or nil

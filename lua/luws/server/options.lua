@@ -4,7 +4,7 @@ anything listens. Knows what they may be, not what they do.
 --]]
 
 local native, import = ...
-local options, request, tls = import("options"), import("request"), import("tls")
+local listeners, options, request, tls = import("server/listeners"), import("options"), import("request"), import("tls")
 
 local settings = {}
 
@@ -100,6 +100,22 @@ local function origins(value)
   return list, wrong
 end
 
+--- proxy(text): reads whom to believe who its clients are. Returns the address as those of peers are written.
+function settings.proxy(text)
+  local address = text == "unix" and text or listeners.canonical(text)
+  return address, not address and "an IP address or 'unix' expected" or nil
+end
+
+--- Reads the option trusted_proxies: an array of what is above.
+local function proxies(value)
+  local list, wrong = list_of("address")(value)
+  for i, text in ipairs(list or {}) do
+    list[i], wrong = settings.proxy(text)
+    if wrong then return nil, ("%s, got '%s'"):format(wrong, text) end
+  end
+  return list, wrong
+end
+
 local function given_fd(value)
   if value == "systemd" then return value end
   local number, wrong = options.whole(0)(value)
@@ -149,7 +165,7 @@ local server_rows = {
   { "max_connections", 10000, options.whole(1) },
   { "slow", "close", slow }, -- what becomes of a member of a room that does not take what is sent
   { "on_refuse", nil, OPTIONAL }, -- on_refuse(refusal): a request was refused by the server itself
-  { "trusted_proxies", nil, list_of("address") }, -- whose X-Forwarded-For is believed; "unix" for all unix sockets
+  { "trusted_proxies", nil, proxies }, -- whose X-Forwarded-For is believed; "unix" for all unix sockets
 }
 
 -- Options of wsopen, with other defaults for what a server gets from anybody.
