@@ -25,6 +25,14 @@ describe("the rules of access", function()
       { "tcp://127.0.0.1:80*", "tcp://localhost:8080", "127.0.0.1", true },
       { "tcp://[::1]:*", "tcp://[::1]:5", "::1", true },
       { "tcp://[2001:DB8::*]:*", "tcp://x:5", "2001:db8::7", true },
+      -- however addresses and ports are written
+      { "tcp://[2001:0db8:0:*]:*", "tcp://x:5", "2001:db8:0:1:2:3:4:5", true },
+      { "tcp://[0:0:0:0:0:0:0:1]:*", "tcp://localhost:5", "::1", true },
+      { "tcp://[::ffff:127.0.0.1]:*", "tcp://localhost:5", "127.0.0.1", true },
+      { "tcp://127.1:*", "tcp://localhost:5", "127.0.0.1", true },
+      { "tcp://localhost:http", "tcp://localhost:80", "127.0.0.1", true },
+      { "udp://127.0.0.1:domain", "udp://127.0.0.1:53", "127.0.0.1", true },
+      { "tcp://127.0.0.1:080", "tcp://127.0.0.1:80", "127.0.0.1", true },
       { "tcp://10.*:*", "tcp://10.evil.example:80", "192.0.2.1", false }, -- a name is nobody's address
       { "tcp://10.*:*", "tcp://10.evil.example:80", "10.1.2.3", true },
       { "tcp://10.0.0.1:*", "tcp://10.0.0.100:80", "10.0.0.100", false },
@@ -50,11 +58,18 @@ describe("the rules of access", function()
   it("say which patterns could never do what they seem to", function()
     local host = "a * in the host stands for a part of an address, not of a name"
     local port = "a port (or *) is missing, or an IPv6 address has no brackets"
+    local number = "a port from 1 to 65535 or the name of a service expected, or with a *"
     for _, case in ipairs {
       { access.rule, "127.0.0.1:*", "a pattern such as tcp://127.0.0.1:* or unix:///run/* expected" },
       { access.rule, "tcp://127.0.0.1", port },
       { access.rule, "tcp://::1:5", port },
       { access.rule, "tcp://*.example:80", host },
+      { access.rule, "tcpp://127.0.0.1:80", "no peer has this scheme" },
+      { access.rule, "tcp://127.0.0.1:0", number },
+      { access.rule, "tcp://127.0.0.1:65536", number },
+      { access.rule, "tcp://127.0.0.1:no-such", number },
+      { access.rule, "tcp://127.0.0.1:x*", number },
+      { access.origin, "https://b\195\188cher.example", "browsers write such a name in ASCII (xn--)" },
       { access.origin, "https://example.com/", "an origin such as https://example.com expected, without a path" },
       { access.origin, "example.com", "an origin such as https://example.com expected, without a path" },
       { access.origin, "*", "an origin such as https://example.com expected, without a path" },
@@ -79,6 +94,9 @@ describe("the rules of access", function()
       { "https://*.example", "https://evil.com/.example", false },
       { "https://a.example", "https://a-example", false },
       { "*://localhost:*", "http://localhost:3000", true },
+      { "https://example.com:443", "https://example.com", true }, -- as browsers write it
+      { "http://example.com:80", "http://example.com", true },
+      { "https://example.com:80", "https://example.com", false },
       { "null", "null", true },
       { "https://example.com", "null", false },
       { "https://example.com", "", false },

@@ -1,5 +1,6 @@
 -- Addresses of peers, as options and files have them.
 
+local unpack = require "spec.support.compat".unpack
 local world = require "spec.support.world"
 
 describe("the address of a peer", function()
@@ -63,6 +64,26 @@ describe("the address of a peer", function()
       { "unix://" .. ("x"):rep(108), "the path is longer than 107 bytes" },
     } do
       assert.same({ nil, case[2] }, { address.parse(case[1]) }, case[1])
+    end
+  end)
+
+  it("is followed, for peers that want to know it, by that of the client", function()
+    for _, case in ipairs {
+      -- the client's address and port, where it has connected to, and the line
+      { "192.0.2.1", 5, "10.0.0.1", 80, "TCP4 192.0.2.1 10.0.0.1 5 80" },
+      { "192.0.2.1", 5, "::ffff:10.0.0.1", 80, "TCP4 192.0.2.1 10.0.0.1 5 80" },
+      { "192.0.2.1", nil, "10.0.0.1", 80, "TCP4 192.0.2.1 10.0.0.1 0 80" }, -- a proxy says no port
+      { "2001:DB8::1", 5, "::1", 80, "TCP6 2001:db8::1 ::1 5 80" },
+      { "2001:db8::1", 5, "10.0.0.1", 80, "TCP6 2001:db8::1 ::ffff:10.0.0.1 5 80" }, -- both of one family
+      { "192.0.2.1", 5, "::1", 80, "TCP6 ::ffff:192.0.2.1 ::1 5 80" },
+      { "fe80::1%eth0", 5, "fe80::2%eth0", 80, "TCP6 fe80::1 fe80::2 5 80" },
+      { "unknown", nil, "10.0.0.1", 80, "UNKNOWN" },
+      { "_x\r\nGET", nil, "10.0.0.1", 80, "UNKNOWN" },
+      { nil, nil, "10.0.0.1", 80, "UNKNOWN" },
+      { nil, nil, nil, nil, "UNKNOWN" },
+    } do
+      local client, client_port, host, port, line = unpack(case, 1, 5)
+      assert.equal("PROXY " .. line .. "\r\n", address.preface(client, client_port, host, port))
     end
   end)
 end)

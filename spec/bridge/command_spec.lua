@@ -167,6 +167,30 @@ expression = %%endpoint%%
     assert.is_falsy(b:connect("/", options).conn.connected)
   end)
 
+  it("reads its certificates again on HUP, and keeps the old ones if they are bad", function()
+    local place = temporary(files.read(servers.pki "server.pem"))
+    local b = start("-l", "127.0.0.1", "-p", "0", "-c", "host=h:1", "--tls-cert", place,
+      "--tls-key", servers.pki "server.key")
+    --- Returns the fingerprint of the certificate that it shows to a client that wants another one.
+    local function fingerprint()
+      local url = ("wss://127.0.0.1:%d/"):format(b.port)
+      local _, why = luws.wsopen(url, nil, { ssl_fingerprint = ("00"):rep(32) })
+      return assert(why:match "fingerprint mismatch: it is ([%x:]+)", why)
+    end
+    local function hang_up() os.execute("kill -HUP " .. b.child.pid) end
+    local first = fingerprint()
+    files.write(place, files.read(servers.pki "renewed.pem"))
+    hang_up()
+    till(function() return fingerprint() ~= first end)
+    local second = fingerprint()
+    files.write(place, files.read(servers.pki "rekeyed.pem"))
+    hang_up()
+    assert.equal(second, fingerprint())
+    local said, status = b.child:stop()
+    assert.equal(0, status)
+    assert.matches("luws bridge: the certificates cannot be read again: [^\n]*not the key of the certificate", said)
+  end)
+
   it("says on a terminal where it listens, and ends by Ctrl-C", function()
     local window = terminal.start(command.line("bridge", "-l", "127.0.0.1", "-p", "0", "-c", "host=h:1"))
     window:till "luws bridge: listening at ws://127.0.0.1:"
@@ -224,7 +248,15 @@ expression = %%endpoint%%
     { { "--allow", "10.0.0.1" }, "option '--allow': a pattern such as tcp://127.0.0.1:* or unix:///run/* expected" },
     { { "--auth", "hush" }, "option '--auth': USER:PASSWORD expected\n" },
     { { "--tls-cert", "build/pki/server.pem" }, "option '--tls-cert': the private key (tls-key) is missing" },
-    { { "--tls-cert", "Makefile", "--tls-key", "Makefile", "-p", "0" }, "ssl_certificate" },
+    { { "--tls-cert", "Makefile", "--tls-key", "Makefile" },
+      "option '--tls-cert': no PEM certificate in it (Makefile)" },
+    { { "--tls-cert", "build/pki/server.pem", "--tls-key", "build/pki/rsa.key" },
+      "option '--tls-key': not the key of the certificate (build/pki/rsa.key)" },
+    { { "--tls-cert", "build/pki/server.pem", "--tls-key", "build/pki/server.key", "--tls-client-ca", "Makefile" },
+      "option '--tls-client-ca': no PEM certificate in it (Makefile)" },
+    { { "--tls-peer-ca", "Makefile" }, "option '--tls-peer-ca': no PEM certificate in it (Makefile)" },
+    { { "--trusted-proxies", "proxy.example" },
+      "option '--trusted-proxies': an IP address or 'unix' expected, got 'proxy.example'" },
     { { "--reverse" }, "option '--reverse': the server (the backend's option url) is missing" },
   } do
     it("refuses " .. table.concat(case[1], " "), function()

@@ -145,25 +145,46 @@ describe("a datagram peer", function()
 end)
 
 describe("a peer over TLS", function()
-  --- echo(name): starts a server with the certificate of this name, which echoes. Returns the address of the peer.
-  local function echo(name)
-    local PKI = servers.ca_file():match "^(.*/)"
+  --- start(certificate, options): returns a bridge with these options to a server of HTTP over TLS.
+  local function start(certificate, options)
     local s = serving.start {
-      ssl_certificate = PKI .. name .. ".pem", ssl_key = PKI .. "server.key", on_request = function(request)
-        return { body = request.path }
-      end,
+      ssl_certificate = servers.pki(certificate .. ".pem"), ssl_key = servers.pki "server.key",
+      on_request = function(request) return { body = request.path } end,
     }
-    return s
+    local given = { host = ("tls://localhost:%d"):format(s.port) }
+    for name, value in pairs(options) do given[name] = value end
+    return bridging.start(given)
   end
 
-  it("is verified, and refused if its certificate is not trusted", function()
-    local s = echo "server"
-    local b = bridging.start { host = ("tls://localhost:%d"):format(s.port) }
-    local status, all = b:refused "/"
-    assert.equal(502, status)
-    assert.is_truthy(all:find("\r\n\r\nthe peer cannot be reached\n", 1, true))
-    assert.is_true(b:said "502: tls://localhost:%d+: .*certificate")
+  local ours = { tls_peer_ca = servers.ca_file() }
+
+  it("is verified, and talks to the client", function()
+    local client = start("server", ours):connect "/"
+    assert.is_true(client.conn.connected)
+    luws.wssend(client.conn, 1, serving.request("GET /question HTTP/1.1", "Connection: close"))
+    till(function() return client.conn.close_code end)
+    local all = ""
+    for _, message in ipairs(client.told) do all = all .. (message[2] or "") end
+    assert.matches("^HTTP/1.1 200 OK\r\n.*\r\n\r\n/question", all)
   end)
+
+  -- its certificate, the options, and why it is refused
+  for _, case in ipairs {
+    { "server", {}, "self%-signed certificate in certificate chain" }, -- the system does not know our authority
+    { "unknown", ours, "unable to get local issuer certificate" },
+    { "self-signed", ours, "self%-signed certificate" },
+    { "expired", ours, "certificate has expired" },
+    { "wrong-host", ours, "hostname mismatch" },
+    { "wrong-purpose", ours, "unsuitable certificate purpose" },
+  } do
+    it(("is refused for its certificate: %s (%s)"):format(case[1], case[3]:gsub("%%", "")), function()
+      local b = start(case[1], case[2])
+      local status, all = b:refused "/"
+      assert.equal(502, status)
+      assert.is_truthy(all:find("\r\n\r\nthe peer cannot be reached\n", 1, true))
+      assert.is_true(b:said("502: tls://localhost:%d+: certificate verify failed %(" .. case[3] .. "%)$"))
+    end)
+  end
 
   it("that does not finish the handshake is given up after connect_timeout, with 504", function()
     local server = bridging.listen()

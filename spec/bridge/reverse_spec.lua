@@ -2,6 +2,7 @@
 
 local bridging = require "spec.support.bridging"
 local luws = require "luws"
+local servers = require "spec.support.servers"
 local serving = require "spec.support.serving"
 local socket = require "socket"
 
@@ -32,6 +33,17 @@ describe("a bridge in reverse", function()
     till(function() return #s.events == 5 end)
     assert.same({ { 1, "thr" }, { 1000, "" } }, { s.events[4], s.events[5] })
     till(function() return b:said "11 bytes in, 11 bytes out, .* code 1000$" end)
+  end)
+
+  it("verifies a server over TLS", function()
+    for authority, status in pairs { [servers.ca_file()] = "^open: ", [false] = "502: .*certificate verify failed" } do
+      local s = serving.start { ssl_certificate = servers.pki "server.pem", ssl_key = servers.pki "server.key" }
+      local b = bridging.start {
+        reverse = true, url = ("wss://localhost:%d/"):format(s.port), tls_peer_ca = authority or nil,
+      }
+      b:dial()
+      till(function() return b:said(status) end)
+    end
   end)
 
   it("ends the client when the server closes, after what it has sent", function()

@@ -3,7 +3,7 @@
 local files = require "spec.support.files"
 local world = require "spec.support.world"
 
-local CERTIFICATE = "build/pki/server.pem"
+local CERTIFICATE, KEY = "build/pki/server.pem", "build/pki/server.key"
 
 describe("the options of a bridge", function()
   local address, drafts, options, settings
@@ -74,13 +74,13 @@ describe("the options of a bridge", function()
     local read = assert(settings.read {
       port = 0, listen = "unix:///run/bridge", host = "h", peer_port = 5, framing = "newline", framing_config = "lf",
       origin = "https://a.example", allow = { "tcp://127.0.0.1:*" }, auth = "user:password", status = "/status",
-      tls_cert = CERTIFICATE, tls_key = CERTIFICATE, tls_client_ca = CERTIFICATE,
+      tls_cert = CERTIFICATE, tls_key = KEY, tls_client_ca = CERTIFICATE,
       log = function(level, line) lines[#lines + 1] = level .. line end,
     })
     assert.equal("tcp://h:5", peer_of(read))
     assert.same({ { unix = "/run/bridge", mode = "600" } }, read.places)
     assert.same({
-      ssl_certificate = CERTIFICATE, ssl_key = CERTIFICATE, ssl_cafile = CERTIFICATE,
+      ssl_certificate = CERTIFICATE, ssl_key = KEY, ssl_cafile = CERTIFICATE,
       ssl_verify = { "peer", "fail_if_no_peer_cert" },
     }, read.tls)
     assert.equal(401, read.access:refusal({ headers = {} }).status)
@@ -129,6 +129,9 @@ describe("the options of a bridge", function()
     { { tls_cert = CERTIFICATE }, "bad option 'tls_cert' (the private key (tls-key) is missing)" },
     { { tls_key = CERTIFICATE }, "bad option 'tls_key' (the certificate (tls-cert) is missing)" },
     { { tls_client_ca = CERTIFICATE }, "bad option 'tls_client_ca' (the certificate (tls-cert) is missing)" },
+    { { tls_cert = CERTIFICATE, tls_key = CERTIFICATE }, "bad option 'tls_key' (no " },
+    { { trusted_proxies = "localhost" },
+      "bad option 'trusted_proxies' (an IP address or 'unix' expected, got 'localhost')" },
     { { reverse = true }, "bad option 'reverse' (the server (the backend's option url) is missing)" },
     { { url = "ws://h/" }, "bad option 'url' (it has no meaning without reverse)" },
     { { reverse = true, url = "ws://h/", allow = "tcp://a:1" }, "bad option 'allow' (it has no meaning with reverse)" },

@@ -145,6 +145,14 @@ describe("a bridge", function()
     local line = ("PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n"):format(port, b.port)
     assert.equal(line .. "x", server:accept():read(#line + 1))
   end)
+
+  it("believes a proxy that it trusts who the client is, in its log, too", function()
+    local b, server = started { proxy_protocol = true, trusted_proxies = "127.0.0.1" }
+    b:open("/", "X-Forwarded-For: 192.0.2.9, 127.0.0.1")
+    local line = ("PROXY TCP4 192.0.2.9 127.0.0.1 0 %d\r\n"):format(b.port)
+    assert.equal(line, server:accept():read(#line))
+    till(function() return b:said "^open: 192.0.2.9 / %->" end)
+  end)
 end)
 
 describe("the end of a client", function()

@@ -86,6 +86,8 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"http_date", http_date),
     // acceptor(options): what accepts a server's TLS connections; or nil and what is wrong with the options
     (c"acceptor", tls::acceptor),
+    // check_tls(options): nil, or what is wrong with these options of TLS clients
+    (c"check_tls", check_tls),
     // base64(data): its text; or nil and the error. unbase64(text): the data; or nil if it is not base64
     (c"base64", base64),
     (c"unbase64", unbase64),
@@ -259,6 +261,13 @@ fn parse_url(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let url = bytes(arguments, 0);
     let in_terms_of_http = |why| if why == UrlError::Scheme { UrlError::HttpScheme } else { why };
     target(if is_http { Target::parse_http(url).map_err(in_terms_of_http) } else { Target::parse(url) })
+}
+
+fn check_tls(context: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let empty = Table::default();
+    let table = arguments.first().and_then(Value::table).unwrap_or(&empty);
+    let made = tls::wanted(context, table, true).and_then(|wanted| context.connector(wanted.options, table));
+    vec![made.err().map(tls::Fault::text).into()]
 }
 
 fn follow(_: &Rc<Context>, arguments: &[Value]) -> Reply {

@@ -38,6 +38,8 @@ seconds and may be fractions, sizes are in bytes. spec/types_spec.lua compares t
 ---@field tls_cert? string Default: none
 ---@field tls_key? string Default: none
 ---@field tls_client_ca? string Default: none
+---@field tls_peer_ca? string Default: the system's
+---@field trusted_proxies? string|string[] Default: none
 ---@field compress? boolean Default: false
 ---@field status? string a path. Default: none
 ---@field proxy_protocol? boolean Default: false

@@ -4,7 +4,7 @@ what a request says, and by the address of a peer as it was resolved; does nothi
 --]]
 
 local native, import = ...
-local address = import("bridge/address")
+local address, listeners = import("bridge/address"), import("server/listeners")
 
 local access = {}
 
@@ -15,14 +15,44 @@ local function wildcard(text)
   return function(value) return value:find(pattern) ~= nil end
 end
 
+-- The ports that the origins of browsers do not name.
+local PORTS = { http = ":80", https = ":443" }
+
 --- origin(text): reads a pattern for the origins of pages (RFC 6454 section 6.2). Returns a function that says whether
 -- it takes one; or nil and what is wrong.
 function access.origin(text)
-  if text == "null" or text:find "^[%w*.+-]+://[^%s/?#@]+$" then
-    local takes = wildcard(text:lower())
-    return function(origin) return takes(origin:lower()) end
+  local scheme, rest = text:lower():match "^([%w*.+-]+)://([^%s/?#@]+)$"
+  if not scheme and text ~= "null" then
+    return nil, "an origin such as https://example.com expected, without a path"
+  elseif text:find "[\128-\255]" then
+    return nil, "browsers write such a name in ASCII (xn--)"
   end
-  return nil, "an origin such as https://example.com expected, without a path"
+  -- The port of the scheme is left out there.
+  local takes = wildcard(scheme and scheme .. "://" .. rest:gsub((PORTS[scheme] or "$") .. "$", "") or text)
+  return function(origin) return takes(origin:lower()) end
+end
+
+--- is_possible(scheme): returns whether a pattern takes a scheme that peers can have.
+local function is_possible(scheme)
+  local takes = wildcard(scheme)
+  for name in pairs(address.SCHEMES) do
+    if takes(name) then return true end
+  end
+  return false
+end
+
+--- host_of(text): returns the host of a pattern as it is compared: an address as those of peers are written. With a *
+-- in it that can be done for the numbers only: 0db8 is db8.
+local function host_of(text)
+  if text:find("*", 1, true) then return (text:gsub("%f[%x]0+(%x)", "%1")) end
+  return listeners.canonical(text) or text
+end
+
+--- port_of(text, protocol): returns the port of a pattern as it is compared, as text; or nil and what is wrong with it.
+local function port_of(text, protocol)
+  if text:find "^[%d*]*%*[%d*]*$" then return text end
+  local number, wrong = address.port(text, 1, protocol)
+  return number and tostring(number), wrong and ("%s, or with a *"):format(wrong)
 end
 
 --- rule(text): reads a pattern for the addresses of peers. Returns a function of an address, and of the host as it was
@@ -34,18 +64,24 @@ function access.rule(text)
   local scheme, rest = text:match "^([%w*-]+)://(.+)$"
   if not scheme or text:find "%c" then return nil, "a pattern such as tcp://127.0.0.1:* or unix:///run/* expected" end
   scheme = scheme:lower()
+  if not is_possible(scheme) then return nil, "no peer has this scheme" end
   if scheme:find "^unix" then
     local takes = wildcard(scheme .. "://" .. rest)
     return function(of) return of.path ~= nil and takes(address.text(of)) end
   end
   rest = rest:lower()
-  local host = rest:match "^%[(.*)%]:[^:%]]+$" or rest:match "^([^:]+):[^:]+$"
+  local host, port = rest:match "^%[(.*)%]:([^:%]]+)$"
+  if not host then host, port = rest:match "^([^:]+):([^:]+)$" end
   if not host then return nil, "a port (or *) is missing, or an IPv6 address has no brackets" end
   local has_wildcard = host:find("*", 1, true) ~= nil
   if has_wildcard and host:find "[^%x.:*]" then
     return nil, "a * in the host stands for a part of an address, not of a name"
   end
-  local takes = wildcard(scheme .. "://" .. rest)
+  local wrong
+  port, wrong = port_of(port, address.SCHEMES[scheme] or "tcp")
+  if not port then return nil, wrong end
+  host = host_of(host)
+  local takes = wildcard(("%s://%s:%s"):format(scheme, host:find(":", 1, true) and "[" .. host .. "]" or host, port))
   return function(of, resolved)
     if of.path then return false end
     return takes(address.text(of, resolved)) or not has_wildcard and takes(address.text(of):lower())
@@ -107,7 +143,7 @@ end
 function Access:allows(of, resolved)
   if not self.allowed then return true end
   -- An IPv4 address is what it is in either notation.
-  local host = resolved and (address.unmapped(resolved) or resolved:lower())
+  local host = resolved and (listeners.canonical(resolved) or resolved:lower())
   return any(self.allowed, of, host)
 end
 

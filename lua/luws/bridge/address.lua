@@ -16,8 +16,8 @@ local LONGEST_HOST = 255
 
 local MOST_PORT = 65535
 
--- The schemes, and the protocol for which /etc/services has the names of their ports; false: they have a path.
-local SCHEMES = { tcp = "tcp", udp = "udp", tls = "tcp", unix = false, ["unix-dgram"] = false }
+--- The schemes, and the protocol for which /etc/services has the names of their ports; false: they have a path.
+address.SCHEMES = { tcp = "tcp", udp = "udp", tls = "tcp", unix = false, ["unix-dgram"] = false }
 
 --- Returns the port of a service by its name or one of its other names, or nil.
 local function service(name, protocol)
@@ -69,7 +69,7 @@ function address.parse(text, port, default)
   local scheme, rest = text:match "^([^:/]*)://(.*)$"
   if not scheme then scheme, rest = "tcp", text end
   scheme = scheme:lower()
-  local protocol = SCHEMES[scheme]
+  local protocol = address.SCHEMES[scheme]
   if protocol == nil then return nil, ("unknown scheme '%s' (tcp, udp, tls, unix, unix-dgram)"):format(scheme) end
   if not protocol then
     if rest == "" then return nil, "the path is missing" end
@@ -100,10 +100,22 @@ function address.urls(places, scheme)
   return found
 end
 
---- client(host, port): returns the address of a client as text; nil for one of a unix domain socket.
-function address.client(host, port) return host and listeners.authority(host, port) end
+--- client(host, port): returns the address of a client as text; nil for one of a unix domain socket. What a proxy says
+-- of its clients has no port.
+function address.client(host, port) return port and listeners.authority(host, port) or host end
 
---- unmapped(host): returns the IPv4 address that an IPv6 address stands for (RFC 4291 section 2.5.5.2); nil for others.
-function address.unmapped(host) return host:match "^::ffff:(%d+%.%d+%.%d+%.%d+)$" end
+--- preface(client, client_port, host, port): returns the line by which a peer is told who the client is, and where it
+-- has connected to (the PROXY protocol, version 1). nil for what is not known.
+function address.preface(client, client_port, host, port)
+  client, host = client and listeners.canonical(client), host and listeners.canonical(host)
+  if not client or not host then return "PROXY UNKNOWN\r\n" end
+  local is_new = (client .. host):find(":", 1, true) ~= nil
+  local function shown(one)
+    if is_new and not one:find(":", 1, true) then return "::ffff:" .. one end -- both are of one family
+    return (one:gsub("%%.*$", ""))
+  end
+  local family = is_new and "TCP6" or "TCP4"
+  return ("PROXY %s %s %s %d %d\r\n"):format(family, shown(client), shown(host), client_port or 0, port)
+end
 
 return address

@@ -37,13 +37,7 @@ end
 -- that is wanted.
 local function preface(self, request)
   if not self.settings.proxy_protocol then return nil end
-  local host, port = request.socket:getsockname()
-  local is_known = host and request.remote and request.remote_port
-  if not is_known then return "PROXY UNKNOWN\r\n" end
-  -- The server's address may be an IPv4 one in the form of IPv6.
-  host = address.unmapped(host) or host
-  local family = request.remote:find(":", 1, true) and "TCP6" or "TCP4"
-  return ("PROXY %s %s %s %d %d\r\n"):format(family, request.remote, host, request.remote_port, port)
+  return address.preface(request.remote, request.remote_port, request.socket:getsockname())
 end
 
 --- options_of(self, found, request): returns the options of the native function relay_stream for a peer that a backend
@@ -53,6 +47,7 @@ local function options_of(self, found, request)
   return {
     framing = found.framing.name and found.framing or nil, max_segment = read.max_segment,
     max_message = read.max_message, buffer = read.buffer, preface = preface(self, request),
+    tls = found.address.scheme == "tls" and { verify = "peer", cafile = read.tls_peer_ca } or nil,
   }
 end
 
@@ -174,6 +169,7 @@ function clients.listen(read)
   }, Clients)
   local given = {
     listeners = read.places, methods = { "GET" }, max_connections = read.max_connections,
+    trusted_proxies = read.trusted_proxies,
     max_payload_size = read.max_message, max_buffered = 0, deflate = read.compress,
     upgrade_timeout = read.handshake_timeout, answer_timeout = read.connect_timeout + 1,
     ping_interval = read.ping, ping_timeout = read.pong_timeout,

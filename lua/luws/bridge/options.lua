@@ -6,6 +6,7 @@ made. Knows what they may be, each by itself; what they do, and which of them go
 local _, import = ...
 local access, address, kinds = import("bridge/access"), import("bridge/address"), import("bridge/kinds")
 local guard, logs, meant, plugin = import("guard"), import("bridge/log"), import("spelling"), import("bridge/plugin")
+local server_options = import("server/options")
 
 local options = {}
 
@@ -90,6 +91,10 @@ options.CORE = {
   { "tls-cert", value = "FILE", read = kinds.file, help = "wss only, with this certificate (PEM)" },
   { "tls-key", value = "FILE", read = kinds.file, help = "and this private key (PEM)" },
   { "tls-client-ca", value = "FILE", read = kinds.file, help = "only clients with a certificate of these authorities" },
+  { "tls-peer-ca", value = "FILE", read = kinds.file,
+    help = "trusts these authorities for tls:// peers, instead of the system's" },
+  { "trusted-proxies", value = "ADDRESS", many = true, read = kinds.list(kinds.through(server_options.proxy)),
+    help = "believes this proxy who its clients are; 'unix': all of unix sockets; repeatable" },
   { "compress", default = false, read = kinds.flag, help = "takes compression, if the client offers it" },
   { "status", value = "PATH", read = kinds.matching("^/[^?#%s]*$", "a path that begins with / expected"),
     help = "answers GET of this path with counts (JSON)" },

@@ -159,7 +159,6 @@ function peers.connect(address, allows, options, seconds, done)
     return self
   end
   options.host = address.host
-  options.tls = address.scheme == "tls" and { verify = "peer" } or nil
   self.dial, self.step = native.dial(address.host, address.port), resolved
   native.dial_hold(self.dial)
   return self

@@ -49,9 +49,10 @@ local function accept(self, socket, host, port)
   self.clients[client], self.count = true, self.count + 1
   local conn
   conn, wrong = luws.wsopen(target.url, function(_, _, why) client.why = why end, {
-    wait = false, subprotocols = target.subprotocol, ssl_verify = "peer", max_payload_size = read.max_message,
-    max_buffered = 0, connect_timeout = read.connect_timeout, upgrade_timeout = read.handshake_timeout,
-    deflate = read.compress, ping_interval = read.ping, ping_timeout = read.pong_timeout,
+    wait = false, subprotocols = target.subprotocol, ssl_verify = "peer", ssl_cafile = read.tls_peer_ca,
+    max_payload_size = read.max_message, max_buffered = 0, deflate = read.compress,
+    connect_timeout = read.connect_timeout, upgrade_timeout = read.handshake_timeout,
+    ping_interval = read.ping, ping_timeout = read.pong_timeout,
     open_handler = function(opened_one) opened(self, client, opened_one) end,
     close_handler = function(ended) finish(self, client, ended.close_code_sent or ended.close_code or 1006) end,
   })

@@ -13,8 +13,8 @@ Settings are a table with
 --]]
 
 local native, import = ...
-local access, config, logs, options = import("bridge/access"), import("bridge/config"), import("bridge/log"),
-  import("bridge/options")
+local access, blame, config = import("bridge/access"), import("blame"), import("bridge/config")
+local logs, options = import("bridge/log"), import("bridge/options")
 local answer, from_lua = import("bridge/backends/answer"), import("bridge/backends/lua")
 local listeners, plugin = import("server/listeners"), import("bridge/plugin")
 
@@ -25,8 +25,8 @@ local MAKERS = { defaultpeer = import("bridge/backends/default").make, file = im
 
 -- What has no meaning if there are no requests, or no other peer than the one of the option url.
 local NOT_REVERSED = {
-  "allow", "origin", "auth", "auth_file", "tls_cert", "tls_key", "tls_client_ca", "status", "proxy_protocol", "peer",
-  "host", "peer_port",
+  "allow", "origin", "auth", "auth_file", "tls_cert", "tls_key", "tls_client_ca", "trusted_proxies", "status",
+  "proxy_protocol", "peer", "host", "peer_port",
 }
 
 -- The metatable of settings.
@@ -75,7 +75,7 @@ local function add_access(read)
   read.access = access.new { credentials = credentials, origins = read.origin, allowed = read.allow }
 end
 
---- add_places(read): adds where to listen, and the options for TLS. What systemd passes on wins (sd_listen_fds(3)).
+--- add_places(read): adds where to listen. What systemd passes on wins (sd_listen_fds(3)).
 local function add_places(read)
   local path = read.listen:match "^%a+://(.*)$"
   if (listeners.passed() or 0) > 0 then
@@ -83,12 +83,30 @@ local function add_places(read)
   else
     read.places = { path and { unix = path, mode = "600" } or { host = read.listen, port = read.port } }
   end
+end
+
+-- What LuaSec calls the options for TLS.
+local TLS = { ssl_certificate = "tls_cert", ssl_key = "tls_key", ssl_cafile = "tls_client_ca" }
+
+--- add_tls(read): adds luws.server's options for TLS. Reads the files, so that one that is wrong is found here.
+local function add_tls(read)
   if read.tls_cert and not read.tls_key then return "tls_cert", "the private key (tls-key) is missing" end
   for _, name in ipairs { "tls_key", "tls_client_ca" } do
     if read[name] and not read.tls_cert then return name, "the certificate (tls-cert) is missing" end
   end
-  read.tls = { ssl_certificate = read.tls_cert, ssl_key = read.tls_key, ssl_cafile = read.tls_client_ca }
-  if read.tls_client_ca then read.tls.ssl_verify = { "peer", "fail_if_no_peer_cert" } end
+  local verify = read.tls_client_ca and { "peer", "fail_if_no_peer_cert" } or nil
+  read.tls = { ssl_verify = verify }
+  for theirs, own in pairs(TLS) do read.tls[theirs] = read[own] end
+  if read.tls_cert then
+    local acceptor, wrong =
+      native.acceptor { certificate = read.tls_cert, key = read.tls_key, cafile = read.tls_client_ca, verify = verify }
+    if not acceptor then
+      local name, why = blame(wrong)
+      return TLS[name] or "tls_cert", why or wrong
+    end
+  end
+  local wrong = read.tls_peer_ca and native.check_tls { verify = "peer", cafile = read.tls_peer_ca }
+  if wrong then return "tls_peer_ca", select(2, blame(wrong)) or wrong end
 end
 
 --- add_target(read, own, is_given): adds the server to which clients of TCP are connected. `is_given(name)` says
@@ -136,8 +154,9 @@ function settings.check(core, given, is_text)
   local rows = options.BACKENDS[read.backend]
   if not rows then own = given else name, wrong = read_rows(rows, given, is_text, own) end
   if not name then name, wrong = add_access(read) end
-  if not name then name, wrong = add_places(read) end
+  if not name then name, wrong = add_tls(read) end
   if name then return nil, name, wrong end
+  add_places(read)
   read.log = logs.new(read.log_level, read.log)
   read.pong_timeout = read.pong_timeout or read.ping
   if read.reverse then

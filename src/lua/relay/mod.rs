@@ -116,11 +116,8 @@ fn made(context: &Rc<Context>, link: Link, most: usize, options: &Table) -> Repl
 }
 
 fn secured(context: &Rc<Context>, given: &Table, options: &Table) -> Result<Tls, String> {
-    let fault = |fault| match fault {
-        tls::Fault::Parameters(why) | tls::Fault::Proxy(why) | tls::Fault::Tls(why) => why,
-    };
-    let wanted = tls::wanted(context, given, true).map_err(fault)?;
-    let connector = context.connector(wanted.options, given).map_err(fault)?;
+    let wanted = tls::wanted(context, given, true).map_err(tls::Fault::text)?;
+    let connector = context.connector(wanted.options, given).map_err(tls::Fault::text)?;
     let host = options.get("host").text().unwrap_or_default();
     Tls::client(&connector, &host).map_err(|error| error.to_string())
 }

@@ -19,6 +19,15 @@ pub(in crate::lua) enum Fault {
     Tls(String),
 }
 
+impl Fault {
+    /// What is wrong, where it does not matter to whom.
+    pub(in crate::lua) fn text(self) -> String {
+        match self {
+            Self::Parameters(why) | Self::Proxy(why) | Self::Tls(why) => why,
+        }
+    }
+}
+
 impl From<String> for Fault {
     fn from(why: String) -> Self {
         Self::Parameters(why)
