@@ -191,6 +191,24 @@ describe("a connection", function()
     end
   end)
 
+  it("that is kept is ended as soon as the server ends it, or answers what nobody has asked", function()
+    for what, f in pairs {
+      ["the end"] = function(seen) seen:vanish() end,
+      ["an answer"] = function(seen) seen.peer.line:send "HTTP/1.1 408 Request Timeout\r\n\r\n" end,
+      ["a byte"] = function(seen) seen.peer.line:send "\0" end,
+    } do
+      request(URL)
+      local seen = server:next()
+      seen:respond()
+      ended()
+      server:pass(0.5)
+      assert.is_falsy(seen:is_gone(), what)
+      f(seen)
+      server:pass(0.1)
+      assert.is_truthy(seen:is_gone(), what)
+    end
+  end)
+
   it("that is kept is not a reason for the reactor to run", function()
     request(URL)
     server:next():respond()
@@ -276,7 +294,7 @@ end)
 
 describe("over real sockets", function()
   local real, reactor = require "luws.http", require "luws.reactor"
-  local luws_server = require "luws.server"
+  local luws, luws_server = require "luws", require "luws.server"
 
   it("verifies the server's certificate unless that is turned off", function()
     local output = wss.openssl "x509 -in @server.pem -noout -sha256 -fingerprint"
@@ -300,5 +318,30 @@ describe("over real sockets", function()
     end
     srv:close { timeout = 0 }
     reactor.run(1)
+  end)
+
+  it("a kept connection is used again, and does not hold up the end of a server", function()
+    for scheme, more in pairs {
+      http = {}, https = { ssl_certificate = servers.pki "server.pem", ssl_key = servers.pki "server.key" },
+    } do
+      local opened, result = 0, nil
+      more.port = 0
+      more.on_request = function(seen) return { body = tostring(seen.remote_port) } end
+      local srv = assert(luws_server.listen(more))
+      local url, remotes = ("%s://127.0.0.1:%d/"):format(scheme, select(2, srv:address())), {}
+      for _ = 1, 3 do
+        result = nil
+        assert(real.request(url, { ssl_verify = "none" }, function(response, why) result = response or why end))
+        while not result do reactor.step(5) end
+        if not remotes[result.body] then opened = opened + 1 end
+        remotes[result.body] = true
+        reactor.step(0.01) -- tickets of TLS 1.3
+      end
+      assert.equal(1, opened, scheme)
+      local began = luws.gettime()
+      srv:close()
+      reactor.run(5)
+      assert.is_true(luws.gettime() - began < 1, scheme)
+    end
   end)
 end)

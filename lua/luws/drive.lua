@@ -233,4 +233,19 @@ function drive.leave(state)
   connection.settle(state)
 end
 
+--- set_aside(state, time, f): has the reactor watch a connection that nobody uses, until `leave`. That is no reason for
+-- the reactor to go on. f(now, has_ended) is called when something has come, and at this time; it returns whether there
+-- may be more. has_ended: whether the connection is known to end, which is told once.
+function drive.set_aside(state, time, f)
+  drive.leave(state)
+  local item = turns.item(function(_, now, happened)
+    return f(now, happened >= ENDED), limited(state, now, time)
+  end, turns.ASIDE)
+  state.item = item
+  turns.enter(item, time)
+  state.attempts = {}
+  watch_descriptors(item, state)
+  state.attempts = nil
+end
+
 return drive

@@ -85,7 +85,8 @@ impl Session {
     #[must_use]
     pub fn can_ask(&self) -> bool {
         let keeps_alive = self.websocket.asking().is_some_and(Asking::keeps_alive);
-        keeps_alive && self.outgoing_len() == 0 && self.incoming_len() == 0 && !self.wire_ended
+        let has_ended = self.wire_ended || self.status().ended;
+        keeps_alive && self.outgoing_len() == 0 && self.incoming_len() == 0 && !has_ended
     }
 
     /// Makes another request. Returns false if that cannot be; see [`can_ask`](Self::can_ask).

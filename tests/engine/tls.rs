@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
+use luws::http::{Outgoing, Reply};
 use luws::protocol::connection::Config;
 use luws::protocol::frame::Opcode;
 use luws::proxy::sockproxy::{self, SockProxy};
@@ -168,6 +169,29 @@ fn nothing_is_lost_at_the_end_of_the_wire() {
             assert_eq!((status.ended, status.failed), (goodbye, false));
         }
     }
+}
+
+#[test]
+fn no_request_follows_a_close_notify() {
+    let connector = TlsOptions { verify: Verify::Nothing, ..TlsOptions::default() }.connector().unwrap();
+    let request = Outgoing::new("GET", "localhost", "/").unwrap();
+    let mut client =
+        Session::http_client(&request, b"", 0, Some((&connector, "localhost")), config()).unwrap();
+    let mut server = Session::http_server(Some(&acceptor()), config()).unwrap();
+    for _ in 0..5 {
+        transfer(&mut client, &mut server, usize::MAX);
+        transfer(&mut server, &mut client, usize::MAX);
+    }
+    assert!(server.next_event().unwrap().is_some());
+    server.take_body(0).unwrap();
+    assert!(server.next_event().unwrap().is_some());
+    server.reply(&Reply { status: 204, headers: &[], length: 0, keeps_alive: true }, b"");
+    transfer(&mut server, &mut client, usize::MAX);
+    assert!(client.next_event().unwrap().is_some());
+    assert!(client.can_ask());
+    server.shutdown();
+    transfer(&mut server, &mut client, usize::MAX);
+    assert!(!client.can_ask());
 }
 
 #[test]

@@ -4,8 +4,7 @@ two plans alike; does not know what is asked.
 --]]
 
 local native, import = ...
-local clock, connection, drive, open, turns = import("clock"), import("connection"), import("drive"), import("open"),
-  import("turns")
+local clock, connection, drive, open = import("clock"), import("connection"), import("drive"), import("open")
 
 local pool = {}
 
@@ -15,7 +14,7 @@ local IDLE = 3
 -- The most connections that are kept.
 local MOST = 8
 
--- Those that are kept, the oldest first, each with the item that ends it.
+-- Those that are kept, the oldest first.
 local kept = {}
 
 --- equal(a, b): returns whether two values are the same, tables by what is in them.
@@ -40,17 +39,18 @@ local function is_alike(state, other)
     and state.opening.connect == other.opening.connect
 end
 
---- is_alive(state): returns whether nothing has come on a connection that is kept.
+--- is_alive(state): returns whether nothing has come on a connection that is kept: neither its end nor an answer that
+-- nobody has asked for (RFC 9112 section 9.2). And whether there may be more to read.
 local function is_alive(state)
-  connection.read(state, 1)
-  return not state.ended and native.can_ask(state.session)
+  local _, more = connection.read(state, 1)
+  return not state.ended and native.can_ask(state.session), more
 end
 
 local function remove(entry)
   for i, other in ipairs(kept) do
     if other == entry then table.remove(kept, i) end
   end
-  entry.item:leave()
+  drive.leave(entry.state)
 end
 
 local function finish(entry)
@@ -75,17 +75,22 @@ end
 --- leave(state): takes over a connection that was used; ends it if no other request can be made on it. The reactor must
 -- not be in a turn of it.
 function pool.leave(state)
-  drive.leave(state)
   -- A user's socket may need its own handling at the end.
   if state.opening.connect or not native.can_ask(state.session) then
+    drive.leave(state)
     open.cancel(state)
     return
   end
   if #kept >= MOST then finish(kept[1]) end
   local entry = { state = state }
-  entry.item = turns.item(function() finish(entry) end, turns.ASIDE)
   kept[#kept + 1] = entry
-  turns.enter(entry.item, clock.now() + IDLE)
+  local ends = clock.now() + IDLE
+  -- A server waits for the end of what it has ended, so that is noticed at once.
+  drive.set_aside(state, ends, function(now, has_ended)
+    local still_alive, more = is_alive(state)
+    if still_alive and not has_ended and now < ends then return more end
+    finish(entry)
+  end)
 end
 
 return pool
