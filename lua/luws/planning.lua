@@ -4,7 +4,7 @@ response whether there is another one, and where. A plan is what the attempts ha
 --]]
 
 local native, import = ...
-local options, request = import("options"), import("request")
+local connection, options, request = import("connection"), import("options"), import("request")
 
 -- Parts that few programs need (the options of TLS, reconnecting, proxies, redirects, authentication, cookies) are
 -- loaded for a connection that asks for them.
@@ -105,6 +105,19 @@ function planning.prepare(state, target, given, ask)
   plan.proxy, why = route_to(target, opening)
   check_strength(state)
   return why
+end
+
+--- check(target, given [, ask]): returns what is wrong with the options for opening a connection, or nil: also what
+-- shows only when a session is made of them, such as a file that is not there. Nothing is opened.
+function planning.check(target, given, ask)
+  local state = connection.new(nil)
+  local wrong = planning.prepare(state, target, given, ask)
+  if wrong then return wrong end
+  local parameters, route = state.plan.parameters, state.plan.proxy
+  parameters.proxy = route and not route.looks_up and route or nil
+  local session, why, hop = native.session(parameters)
+  if session then native.free(session) end
+  return not session and not hop and why or nil -- a hop is for the attempt to fail at
 end
 
 --- keep_cookies(state, headers): keeps those of a response to the upgrade, whatever its status.

@@ -105,3 +105,20 @@ describe("connecting again by a listener", function()
     end
   end)
 end)
+
+it("goes on with its attempts if an option is wrong by then, as after the loss of a file", function()
+  local interface = e.world.import("engineio").public
+  local connect = interface.connect
+  local socket, engine = connected()
+  local told = note(socket, {}, "connect", "connect_error", "disconnect")
+  function interface.connect() error("bad option 'ssl_cafile': No such file or directory (ca.pem)", 0) end
+  engine:lose "transport close"
+  e:turn(1.1)
+  assert.same({ { "disconnect", "transport close" },
+    { "connect_error", "bad option 'ssl_cafile': No such file or directory (ca.pem)" } }, told)
+  interface.connect = connect
+  e:turn(10)
+  e:last():open():say '0{"sid":"s2"}'
+  e:turn()
+  assert.same({ { "connect" }, "s2" }, { told[#told], socket.id })
+end)

@@ -70,6 +70,8 @@ describe("io(url, opts)", function()
       ["bad option 'parser' (luws.socketio has Socket.IO's own parser only)"] = { "http://a.test",
         { forceNew = true, parser = {} } },
       ["unknown option 'adapter'"] = { "http://a.test", { forceNew = true, adapter = {}, autoConnect = false } },
+      ["bad option 'ssl_cafile': No such file or directory (/nowhere)"] = { "https://a.test",
+        { ssl_cafile = "/nowhere", autoConnect = false } },
       ["bad option 'perMessageDeflate' (boolean or table expected, got number)"] = { "http://a.test",
         { forceNew = true, perMessageDeflate = 1, autoConnect = false } },
     } do

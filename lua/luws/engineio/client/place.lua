@@ -4,7 +4,7 @@ of TLS and of proxies. Knows no transport's rules.
 --]]
 
 local _, import = ...
-local clock, connection, cookies = import("clock"), import("connection"), import("cookies").public
+local clock, cookies = import("clock"), import("cookies").public
 local planning, queries, tls = import("planning"), import("query"), import("tls")
 
 local place = {}
@@ -37,15 +37,16 @@ local function unique()
   return ("%x%06x"):format(math.floor(clock.time() * 1000) % 2 ^ 31, requests)
 end
 
---- check(self, target): raises an error if requests cannot be made with these options.
+--- check(self, target): raises an error if requests cannot be made with these options, by one of the transports.
 local function check(self, target)
-  local own, first = self.own, self.own.transports[1]
-  if not first then return end
-  local wrong = planning.prepare(connection.new(nil), target, self:options {
-    upgrade_headers = self:headers(), subprotocols = first == "websocket" and own.protocols or nil,
-  }, first == "polling" and { method = "GET", body = "", max_body = 0, has_lost_body = false } or nil)
-  if not wrong then return end
-  error(wrong:gsub("'[%w_]*headers'", "'extraHeaders'"):gsub("'subprotocols'", "'protocols'"), 0)
+  local ask = { method = "GET", body = "", max_body = 0, has_lost_body = false }
+  for _, name in ipairs(self.own.transports) do
+    local is_polling = name == "polling"
+    local wrong = planning.check(target, self:options {
+      upgrade_headers = self:headers(), subprotocols = not is_polling and self.own.protocols or nil,
+    }, is_polling and ask or nil)
+    if wrong then error(wrong:gsub("'[%w_]*headers'", "'extraHeaders'"):gsub("'subprotocols'", "'protocols'"), 0) end
+  end
 end
 
 --- new(url, own, shared): returns the place at a URL, http(s) or ws(s); without a scheme it is http. `own` and `shared`

@@ -284,6 +284,12 @@ function Socket:close()
   return self
 end
 
+--- check(url, given): raises an error for a wrong URL or a wrong option.
+function sockets.check(url, given)
+  local own, shared = settings.client(given)
+  places.new(url, own, shared)
+end
+
 --- connect(url, given): opens a session. Returns its socket; raises an error for a wrong URL or a wrong option.
 function sockets.connect(url, given)
   local own, shared = settings.client(given)

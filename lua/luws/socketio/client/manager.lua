@@ -7,7 +7,7 @@ Programs are told of everything in turns of the reactor.
 
 local native, import, world = ...
 local arguments, emitter, engines = import("socketio/arguments"), import("emitter"), import("engineio").public
-local engine_settings, settings = import("engineio/settings"), import("socketio/settings")
+local engine_sockets, settings = import("engineio/client/socket"), import("socketio/settings")
 local failure, parser = import("socketio/failure"), import("socketio/parser")
 local sockets, waiting = import("socketio/client/socket"), import("socketio/waiting")
 local main_reactor = import("reactor").public
@@ -142,8 +142,16 @@ end
 
 --- start(manager, f): begins to open the engine, which is closed.
 local function start(manager, f)
-  local engine = engines.connect(manager.uri, manager.engine_options)
-  manager.engine, manager.state, manager.is_closing = engine, "opening", false
+  manager.state, manager.is_closing = "opening", false
+  local ok, engine = pcall(engines.connect, manager.uri, manager.engine_options)
+  if not ok then -- the options were right before: a file may be gone, for instance
+    manager.timer = manager.reactor.after(0, function()
+      manager.timer = nil
+      failed(manager, failure.of(engine), f)
+    end)
+    return
+  end
+  manager.engine = engine
   listen(manager, engine, f)
   local timeout = manager.settings.timeout
   if timeout then
@@ -265,7 +273,7 @@ local MOST_SIZE = 64 * 1024 * 1024
 function managers.new(uri, opts)
   local own, engine_options = settings.read("client", opts)
   if engine_options.path == nil then engine_options.path = "/socket.io" end
-  engine_settings.client(engine_options) -- what is wrong is an error now, even if the engine is opened later
+  engine_sockets.check(uri, engine_options) -- what is wrong is an error now, even if the engine is opened later
   local self = setmetatable({
     uri = uri,
     opts = opts or {},
