@@ -324,13 +324,13 @@ describe("over real sockets", function()
     for scheme, more in pairs {
       http = {}, https = { ssl_certificate = servers.pki "server.pem", ssl_key = servers.pki "server.key" },
     } do
-      local opened, result = 0, nil
+      local opened = 0
       more.port = 0
       more.on_request = function(seen) return { body = tostring(seen.remote_port) } end
       local srv = assert(luws_server.listen(more))
       local url, remotes = ("%s://127.0.0.1:%d/"):format(scheme, select(2, srv:address())), {}
       for _ = 1, 3 do
-        result = nil
+        local result
         assert(real.request(url, { ssl_verify = "none" }, function(response, why) result = response or why end))
         while not result do reactor.step(5) end
         if not remotes[result.body] then opened = opened + 1 end

@@ -118,6 +118,7 @@ const DRIVER: &[&str] = &[
     "engineio/failure",
     "engineio/packets",
     "engineio/packets3",
+    "engineio/payload",
     "engineio/queue",
     "engineio/settings",
     "engineio/client/place",

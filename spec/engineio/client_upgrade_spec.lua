@@ -52,6 +52,18 @@ describe("an upgrade", function()
     assert.is_nil(s.server.requests[1])
   end)
 
+  it("comes after all that the last answer has brought, however much", function()
+    local get, ws = probing()
+    ws:send(1, "3probe")
+    s:pass()
+    s:news()
+    get:respond(("4x\30"):rep(999) .. "4x")
+    s:pass()
+    local told = s:news()
+    assert.same({ 1001, "message x", "upgrade websocket" }, { #told, told[1000], told[1001] })
+    assert.same({ "2probe", "5" }, texts(ws))
+  end)
+
   it("that fails leaves the session on polling, whenever that is", function()
     for _, case in ipairs {
       { function(ws) ws:send(1, "3") end, "unexpected packet" },

@@ -14,9 +14,11 @@ local function shown(value) return type(value) == "userdata" and { tostring(valu
 --- Returns the packets of a body, as { kind, data }, and whether all of it was read.
 local function read(revision, body, media_type)
   local found = {}
-  local function note(kind, data) found[#found + 1] = { kind, shown(data) } end
-  local ok = revisions[revision].each(body, note, media_type)
-  return found, ok
+  for kind, data in revisions[revision].each(body, media_type) do
+    if kind == "error" then return found, false end
+    found[#found + 1] = { kind, shown(data) }
+  end
+  return found, true
 end
 
 local MIME, BYTES = "text/plain; charset=UTF-8", "application/octet-stream"
@@ -97,14 +99,11 @@ describe("a payload", function()
     assert.same({ { a }, true }, { read(3, "0:2:4a") }) -- as npm's
   end)
 
-  it("is told until the function has enough", function()
-    for revision, body in pairs { [4] = "4a\0304b", [3] = "2:4a2:4b" } do
-      local count = 0
-      assert.is_true(revisions[revision].each(body, function()
-        count = count + 1
-        return false
-      end))
-      assert.equal(1, count)
+  it("is over after its end, and after what is no packet", function()
+    for _, case in ipairs { { 4, "4a" }, { 4, "4a\30x\0304a" }, { 4, "" }, { 3, "2:4a" }, { 3, "2:4ax" }, { 3, "" } } do
+      local next_packet = revisions[case[1]].each(case[2])
+      repeat local kind = next_packet() until not kind or kind == "error"
+      for _ = 1, 3 do assert.is_nil(next_packet()) end
     end
   end)
 
@@ -117,9 +116,10 @@ describe("a payload", function()
       [6] = (2 * n + 1) .. ":4" .. ("\240\159\152\128"):rep(n),
     } do
       local count = 0
-      assert.is_true(revisions[math.min(revision, 3) == 3 and revision ~= 4 and 3 or 4].each(body, function()
+      for kind in revisions[revision == 4 and 4 or 3].each(body) do
+        assert.not_equal("error", kind)
         count = count + 1
-      end))
+      end
       assert.equal(({ [3] = n, [4] = n + 1 })[revision] or 1, count)
     end
     assert.is_true(os.clock() - began < 5)

@@ -245,6 +245,31 @@ describe("a server answers", function()
     assert.equal("POST:ab", parse(serving.read(raw)).body)
   end)
 
+  it("before its body has come, if on_head says so", function()
+    local heads = {}
+    local s = serving.start {
+      methods = { "GET", "POST" }, max_body = 5,
+      on_head = function(one)
+        heads[#heads + 1] = { one.path, one.body }
+        if one.path == "/no" then return { status = 401, body = "no" } end
+        if one.path == "/raise" then error "on purpose" end
+      end,
+      on_request = function(one) return { body = one.path } end,
+      on_abort = function(one) heads[#heads + 1] = { "aborted " .. one.path } end,
+    }
+    local raw = s:dial()
+    raw:send(request("POST /no HTTP/1.1", "Content-Length: 5", "Expect: 100-continue"))
+    local response, rest = parse(serving.read(raw))
+    assert.same({ 401, "no", "close", "" }, { response.status, response.body, response.headers.connection, rest })
+    log.capture(function()
+      assert.equal(500, parse(s:raw(request "GET /raise HTTP/1.1")).status)
+    end)
+    local head = request("POST /yes HTTP/1.1", "Connection: close", "Content-Length: 1")
+    assert.equal("/yes", parse(s:raw(head .. "x")).body)
+    assert.equal(413, parse(s:raw(request("POST /long HTTP/1.1", "Content-Length: 6"))).status)
+    assert.same({ { "/no" }, { "/raise" }, { "/yes" }, { "/long" }, { "aborted /long" } }, heads)
+  end)
+
   it("later, if on_request says so", function()
     local asked
     local s = serving.start {

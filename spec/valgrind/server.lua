@@ -107,7 +107,7 @@ end
 local function requests()
   local later
   local srv, port = listen {
-    max_body = 100, answer_timeout = 5, on_abort = print,
+    max_body = 100, answer_timeout = 5, on_abort = print, on_head = function() end,
     methods = { "GET", "HEAD", "POST" },
     on_request = function(request)
       if request.path == "/file" then return server.file("docs", "server.md") end

@@ -76,6 +76,7 @@ function request:refuse(response) end
 ---What handles requests and connections.
 ---@class luws.Handlers
 ---@field on_request? fun(request: luws.Request): luws.ServerResponse|any returns nil to go on, or server.later
+---@field on_head? fun(request: luws.Request): luws.ServerResponse? before its body is read; nil to go on
 ---@field on_abort? fun(request: luws.Request) it will not be answered by the program
 ---@field on_open? fun(conn: luws.ServedConnection, request: luws.Request)
 ---@field on_message? fun(conn: luws.ServedConnection, opcode: integer, data: string)

@@ -90,17 +90,23 @@ end
 --- The most packets in a payload: python-engineio drops the whole of one that has more.
 packets.MOST = 16
 
---- each(body, f): calls f(kind, data) for each packet of a body, until it returns false. Returns false if the body has
--- something that is no packet; what comes before it was told.
-function packets.each(body, f)
-  if native.check_text(TEXT, body) then return false end
-  local first = 1
-  while true do
+--- each(body): returns a function that returns kind and data of the next packet of a body each time it is called: nil
+-- after the last one, and the kind "error", once, for something that is no packet.
+function packets.each(body)
+  local first, is_over = 1, false
+  local function broken()
+    is_over = true
+    return "error"
+  end
+  local is_text = not native.check_text(TEXT, body)
+  return function()
+    if is_over then return nil end
+    if not is_text then return broken() end
     local separator = body:find(SEPARATOR, first, true)
     local kind, data = packets.parse(body:sub(first, separator and separator - 1))
-    if not kind then return false end
-    if f(kind, data) == false or not separator then return true end
-    first = separator + 1
+    if not kind then return broken() end
+    first, is_over = separator and separator + 1, not separator
+    return kind, data
   end
 end
 

@@ -91,47 +91,52 @@ function packets3.payload(list, takes_binary)
   return table.concat(parts), has_binary and BINARY_MIME or packets.MIME
 end
 
---- each_binary(body, f): each, for a binary payload.
-local function each_binary(body, f)
-  local place = 1
-  while place <= #body do
-    local mark, digits, first = body:match("^([%z\1])([%z\1-\9]+)\255()", place)
-    if not digits or #digits > MOST_DIGITS then return false end
-    local count = tonumber((digits:gsub(".", function(digit) return tostring(digit:byte()) end)))
-    local data = body:sub(first, first + count - 1)
-    if #data < count then return false end
-    local kind, value
-    if mark == "\1" then
-      kind, value = packets3.parse_bytes(data)
-    elseif not native.check_text(TEXT, data) then
-      kind, value = packets3.parse(data)
-    end
-    if not kind then return false end
-    if f(kind, value) == false then return true end
-    place = first + count
-  end
-  return true
+--- next_binary(body, place): returns kind and data of the packet of a binary payload that begins at this place, and the
+-- place after it; nil if it is none.
+local function next_binary(body, place)
+  local mark, digits, first = body:match("^([%z\1])([%z\1-\9]+)\255()", place)
+  if not digits or #digits > MOST_DIGITS then return nil end
+  local count = tonumber((digits:gsub(".", function(digit) return tostring(digit:byte()) end)))
+  local bytes = body:sub(first, first + count - 1)
+  local is_text = mark ~= "\1"
+  if #bytes < count or is_text and native.check_text(TEXT, bytes) then return nil end
+  local kind, data = (is_text and packets3.parse or packets3.parse_bytes)(bytes)
+  return kind, data, first + count
 end
 
---- each(body, f, media_type): see packets.
-function packets3.each(body, f, media_type)
-  if body == "" then return false end
-  if media_type == BINARY_MIME then return each_binary(body, f) end
-  if native.check_text(TEXT, body) then return false end
-  local place = 1
-  while place <= #body do
-    local digits, first = body:match("^(%d+):()", place)
-    if not digits or #digits > MOST_DIGITS then return false end
-    local stop = after(body, first, tonumber(digits))
-    if not stop then return false end
-    if stop > first then
-      local kind, data = packets3.parse(body:sub(first, stop - 1))
-      if not kind then return false end
-      if f(kind, data) == false then return true end
-    end
-    place = stop
+--- next_text(body, place): the same for a payload that is text.
+local function next_text(body, place)
+  local digits, first = body:match("^(%d+):()", place)
+  local stop = digits and #digits <= MOST_DIGITS and after(body, first, tonumber(digits))
+  if not stop then return nil end
+  local kind, data = packets3.parse(body:sub(first, stop - 1))
+  return kind, data, stop
+end
+
+--- skipped(body, place): returns the place after those that have nothing in them, which npm's engine.io passes over.
+local function skipped(body, place)
+  while body:find("^0+:", place) do place = body:find(":", place, true) + 1 end
+  return place
+end
+
+--- each(body, media_type): see packets.
+function packets3.each(body, media_type)
+  local is_bytes = media_type == BINARY_MIME
+  local is_good, place = body ~= "" and (is_bytes or not native.check_text(TEXT, body)), 1
+  local function broken()
+    place = nil
+    return "error"
   end
-  return true
+  return function()
+    if not place then return nil end
+    if not is_good then return broken() end
+    if not is_bytes then place = skipped(body, place) end
+    if place > #body then return nil end
+    local kind, data
+    kind, data, place = (is_bytes and next_binary or next_text)(body, place)
+    if not kind then return broken() end
+    return kind, data
+  end
 end
 
 return packets3

@@ -113,6 +113,14 @@ local function go_on(self, answer)
   answer:accept()
 end
 
+--- announce(self, answer): tells a session that packets are coming for it. Returns whether they may.
+local function announce(self, answer)
+  local request = answer.request
+  local session = request.method == "POST" and self.clients[request.query_table.sid]
+  local transport = session and not checks.of_session(session, answer) and session.transport
+  return not (transport and transport.expect) or transport:expect(answer)
+end
+
 --- run(self, answer, i): has the middlewares from this one on deal with a request, and then the checks.
 local function run(self, answer, i)
   local middleware, is_done = self.middlewares[i], false
@@ -156,9 +164,15 @@ end
 local function handlers(self)
   return {
     methods = METHODS, max_body = self.own.maxHttpBufferSize, answer_timeout = math.huge,
-    on_request = function(request)
+    on_head = function(request)
       local answer = answers.new(self, request)
       request[ANSWER] = answer
+      if announce(self, answer) then return end
+      answer:finish(400)
+      return answer:returned()
+    end,
+    on_request = function(request)
+      local answer = request[ANSWER]
       run(self, answer, 1)
       return answer:returned()
     end,

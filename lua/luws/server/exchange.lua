@@ -237,6 +237,12 @@ local function begin_request(state)
   ex.request, ex.ends = requests.new(state, ex.place, owner.trusted)
   native.done(state.session)
   ex.handlers = owner:handlers_for(ex.request.path)
+  local on_head = ex.handlers.on_head
+  if on_head then
+    local goes_on, response = called(state, "on_head", on_head, ex.request)
+    if not goes_on then return end
+    if response ~= nil and response ~= true then return answer(state, response) end
+  end
   local ok, status, text = native.take_body(state.session, ex.handlers.max_body)
   if not ok then
     local request = ex.request
@@ -308,11 +314,12 @@ local function timed_out(state)
     return abort(state, request)
   end
   if not (ex.has_begun or ex.request) then return finish(state, "timeout") end
-  -- Of a request that is not complete there is no method.
-  ex.request = ex.request or { method = "GET", target = "" }
+  local request = ex.request
+  ex.request = request or { method = "GET", target = "" } -- without a complete head there is no method
   local response = responses.refusal(408, "the request was not complete in time")
   response.is_last = true
   answer(state, response)
+  abort(state, request)
 end
 
 --- read(state): reads, unless the peer is to wait. Returns how many bytes have come, and whether there may be more.

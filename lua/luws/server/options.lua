@@ -133,6 +133,7 @@ local OPTIONAL = options.callable
 
 --- What handles requests and connections; a route (Server:route) has these, too.
 local handler_rows = {
+  { "on_head", nil, OPTIONAL }, -- on_head(request): its body is to come; returns a response, or nil to go on
   { "on_request", nil, OPTIONAL }, -- on_request(request): returns a response, server.later, or nil to go on
   { "on_abort", nil, OPTIONAL }, -- on_abort(request): it will not be answered by the program
   { "on_open", nil, OPTIONAL }, -- on_open(conn, request)

@@ -8,7 +8,8 @@ drain(), error(err), close(details), always from a turn of the reactor.
 
 local _, import = ...
 local failure, http, json = import("engineio/failure"), import("http").public, import("json").public
-local packets, main_reactor = import("engineio/packets"), import("reactor").public
+local packets, payload = import("engineio/packets"), import("engineio/payload")
+local main_reactor = import("reactor").public
 
 local polling = {}
 
@@ -25,6 +26,7 @@ function polling.new(place)
     state = "closed", -- opening, open, pausing, paused, closed
     writable = false, -- it takes packets now
     poll = nil, post = nil, -- the requests that are under way
+    is_taking = false, -- the packets of an answer are being told
     on_paused = nil, -- what is to be called once it is paused
     patience = nil, -- how long the end waits for the server
   }, Polling)
@@ -67,38 +69,45 @@ local function request(self, kind, options, f)
   self[kind] = self.reactor.after(0, function() ended(nil, why) end)
 end
 
---- rest(self): goes on pausing: that is over when no request is under way.
+--- rest(self): goes on pausing: that is over when no request is under way, and all that has come was told.
 local function rest(self)
-  if self.state ~= "pausing" or self.poll or self.post then return end
+  if self.state ~= "pausing" or self.poll or self.post or self.is_taking then return end
   self.state = "paused"
   self.on_paused()
 end
 
 local poll
 
---- take(self, body): tells of the packets in an answer.
-local function take(self, body)
-  local ok = packets.each(body, function(kind, data)
-    if self.state == "opening" and kind == "open" then
-      self.state, self.writable = "open", true
-      self.on.open()
-    end
-    if kind == "close" then
-      local on = self.on
-      self:discard()
-      on.close { description = "transport closed by the server" }
-      return false
-    end
-    self.on.packet(kind, data)
-    return self.state ~= "closed"
-  end)
-  if self.state == "closed" then return end
-  if not ok then
+--- told(self, kind, data, body): a packet has come, in this body. Returns false after the last that counts.
+local function told(self, kind, data, body)
+  if self.state == "closed" then return false end
+  if self.state == "opening" and kind == "open" then
+    self.state, self.writable = "open", true
+    self.on.open()
+  end
+  if kind == "close" then
+    local on = self.on
+    self:discard()
+    on.close { description = "transport closed by the server" }
+    return false
+  end
+  if kind == "error" then
     local hint = body:find(REVISION_3) and "it is one of Engine.IO 3, as Socket.IO 1 and 2 have; this client speaks "
       .. "Engine.IO 4" or "the server's answer has something in it that is no packet"
-    return fail(self, failure.new("server error", hint))
+    fail(self, failure.new("server error", hint))
+    return false
   end
-  if self.state == "open" then poll(self) else rest(self) end
+  self.on.packet(kind, data)
+end
+
+--- take(self, body): tells of the packets in an answer.
+local function take(self, body)
+  self.is_taking = true
+  local function tell(kind, data) return told(self, kind, data, body) end
+  payload.each(self.reactor, packets.each(body), tell, function()
+    self.is_taking = false
+    if self.state == "open" then poll(self) else rest(self) end
+  end)
 end
 
 function poll(self)
@@ -137,7 +146,7 @@ end
 function Polling:resume()
   if self.state ~= "pausing" and self.state ~= "paused" then return end
   self.state = "open"
-  if not self.poll then poll(self) end
+  if not self.poll and not self.is_taking then poll(self) end
 end
 
 --- discard(): ends all of it at once, without a word to the server.

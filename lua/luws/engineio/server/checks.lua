@@ -19,7 +19,7 @@ checks.MESSAGES = {
 function checks.revision(request) return request.query_table.EIO == "4" and 4 or 3 end
 
 --- of_session(session, answer): checks a request of a session. Returns the number of the error and its context, or nil.
-local function of_session(session, answer)
+function checks.of_session(session, answer)
   local request = answer.request
   local transport, previous = request.query_table.transport, session.transport.name
   if not answer.is_upgrade and previous ~= transport then
@@ -61,7 +61,7 @@ function checks.verify(engine, answer, f)
   if query.sid and query.sid ~= "" then
     local session = engine.clients[query.sid]
     if not session then return f(checks.UNKNOWN_SID, { sid = query.sid }) end
-    return f(of_session(session, answer))
+    return f(checks.of_session(session, answer))
   end
   if request.method ~= "GET" then return f(checks.BAD_METHOD, { method = request.method }) end
   if query.transport == "websocket" and not answer.is_upgrade then

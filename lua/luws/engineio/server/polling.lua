@@ -8,7 +8,7 @@ ready() when they take packets again, error(err), close(details).
 
 local native, import = ...
 local failure, json, packets = import("engineio/failure"), import("json").public, import("engineio/packets")
-local queries, reactor = import("query"), import("reactor").public
+local payload, queries, reactor = import("engineio/payload"), import("query"), import("reactor").public
 
 local polling = {}
 
@@ -35,6 +35,8 @@ function polling.new(codec, request, own)
     jsonp = query.j and query.j:gsub("[^0-9]", "") or nil,
     writable = false, -- a GET waits
     held = nil, -- its answer
+    posting = nil, -- the answer to the last POST
+    is_taking = false, -- the packets of that are being told
     on_closed = nil, timer = nil, -- the end of the session waits for a GET
     is_closed = false, is_discarded = false,
   }, Polling)
@@ -69,17 +71,29 @@ local function post(self, answer)
     return answer:finish(400)
   end
   if self.jsonp then body = form(body) or "" end
-  local ok = self.codec.each(body, function(kind, data)
+  self.is_taking = true
+  payload.each(reactor, self.codec.each(body, media_type), function(kind, data)
+    if self.is_closed then return false end
     if kind == "close" then
       self.on.close()
-      return false
+    else
+      self.on.packet(kind, data)
     end
-    self.on.packet(kind, data)
-    return not self.is_closed
-  end, media_type)
-  if not ok and not self.is_closed then self.on.packet("error") end
-  answer.headers["Content-Type"] = "text/html"
-  self:finish(answer, "ok")
+  end, function()
+    self.is_taking = false
+    answer.headers["Content-Type"] = "text/html"
+    self:finish(answer, "ok")
+  end)
+end
+
+--- expect(answer): a request is coming that has packets. Returns false if it may not come now.
+function Polling:expect(answer)
+  if self.posting and not self.posting.is_done then
+    fail(self, "overlap from client")
+    return false
+  end
+  self.posting = answer
+  return true
 end
 
 --- take(answer): a request of the session has come.
@@ -96,11 +110,13 @@ function Polling:aborted(request)
     self.held, self.writable = nil, false
     return fail(self, "poll connection closed prematurely")
   end
-  if request.method == "POST" then fail(self, "the data of a request have not come, or are too large") end
+  if request.method ~= "POST" or self.is_taking then return end
+  fail(self, "the data of a request have not come, or are too large")
 end
 
 --- finish(answer, body): answers a request of the session.
 function Polling:finish(answer, body)
+  if answer.is_done then return end
   local headers, request = answer.headers, answer.request
   local agent, accepted = request.headers["user-agent"] or "", request.headers["accept-encoding"] or ""
   if agent:find(";MSIE", 1, true) or agent:find("Trident/", 1, true) then headers["X-XSS-Protection"] = "0" end
