@@ -48,8 +48,11 @@ pub fn framing(data: &[u8]) {
         for (opcode, message) in messages {
             assert!(!message.is_empty() && message.len() <= LIMIT);
             assert!(*opcode != Opcode::Text || std::str::from_utf8(message).is_ok());
-            let is_json = RULES[which].0 == "json" && *opcode == Opcode::Text;
-            assert!(!is_json || Document::parse(message).is_ok(), "{message:?}");
+            if RULES[which].0 == "json" && *opcode == Opcode::Text {
+                // A number is JSON however large it is, but not one of Lua's.
+                let is_too_large = |error: String| error.starts_with("number out of range");
+                assert!(Document::parse(message).map_or_else(is_too_large, |_| true), "{message:?}");
+            }
         }
     }
     assert!(which >= SAME || whole == pieces);
