@@ -72,7 +72,8 @@ fn without_words(text: &str, secret: &str) -> String {
     let is_between = |c: char| c.is_whitespace() || "\"()".contains(c);
     let (mut rest, mut left) = (text, String::new());
     while let Some(at) = rest.find(secret).filter(|_| !secret.is_empty()) {
-        let start = rest[..at].rfind(is_between).map_or(0, |before| before + 1);
+        let before = rest[..at].char_indices().rfind(|(_, c)| is_between(*c));
+        let start = before.map_or(0, |(place, c)| place + c.len_utf8());
         let end = at + secret.len();
         let end = rest[end..].find(is_between).map_or(rest.len(), |after| end + after);
         left = left + &rest[..start] + HIDDEN;
@@ -114,6 +115,7 @@ mod tests {
             ("abc", "it is abc. Or xabcy (abc) \"abc\"", "it is *** Or *** (***) \"***\""),
             ("a", "a b ab c", "*** b *** c"),
             ("a b", "x a b y", "x *** y"),
+            ("abc", "x\u{a0}abc\u{3000}y", "x\u{a0}***\u{3000}y"), // spaces of several bytes
             ("\u{e4}", "x \\xc3\\xa4", "x ***"),
             ("", "x", "x"),
         ] {
