@@ -42,7 +42,13 @@ pub enum SocksError {
     Reply5(u8),
     /// The answer has an address of an unknown type.
     AddressType(u8),
+    /// The name of the server has over 255 bytes.
     LongName,
+    /// The user or the password has over 255 bytes.
+    LongCredentials,
+    /// SOCKS4 ends a user at a NUL, and what comes after it would be read as the name of a server.
+    NulInUser,
+    /// SOCKS4 has no IPv6 addresses.
     NoIpv6,
 }
 
@@ -141,6 +147,8 @@ impl fmt::Display for SocksError {
             Self::Reply5(code) => write!(f, "{} (reply {code})", meaning(&SOCKS5_REPLIES, *code)),
             Self::AddressType(kind) => write!(f, "unexpected address type {kind}"),
             Self::LongName => f.write_str("host name longer than 255 bytes"),
+            Self::LongCredentials => f.write_str("user or password longer than 255 bytes"),
+            Self::NulInUser => f.write_str("user with a NUL in it"),
             Self::NoIpv6 => f.write_str("no IPv6 addresses"),
         }
     }

@@ -12,6 +12,7 @@ use std::fmt;
 
 use super::{Negotiation, Progress, ProxyError, SocksError};
 
+/// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     Socks4,
@@ -19,6 +20,7 @@ pub enum Version {
 }
 
 impl Version {
+    /// The name of the version, for messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -64,7 +66,7 @@ pub struct Options {
     pub version: Version,
     pub host: Host,
     pub port: u16,
-    /// The user and the password, of at most 255 bytes each. SOCKS4 has no password.
+    /// The user and the password, of at most [`LONGEST`] bytes each. SOCKS4 has no password, and no NUL in the user.
     pub credentials: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -74,7 +76,7 @@ impl fmt::Debug for Options {
     }
 }
 
-/// The longest name, user or password.
+/// The longest name, user or password, in bytes.
 pub const LONGEST: usize = 255;
 
 const NO_AUTHENTICATION: u8 = 0x00;
@@ -116,9 +118,14 @@ impl Socks {
     /// # Errors
     /// [`ProxyError::Socks`]
     pub fn new(options: Options) -> Result<Self, ProxyError> {
-        let wrong = match &options.host {
-            Host::Name(name) if name.len() > LONGEST => SocksError::LongName,
-            Host::V6(_) if options.version == Version::Socks4 => SocksError::NoIpv6,
+        let is_socks4 = options.version == Version::Socks4;
+        let wrong = match (&options.host, &options.credentials) {
+            (Host::Name(name), _) if name.len() > LONGEST => SocksError::LongName,
+            (Host::V6(_), _) if is_socks4 => SocksError::NoIpv6,
+            (_, Some((user, password))) if user.len().max(password.len()) > LONGEST => {
+                SocksError::LongCredentials
+            }
+            (_, Some((user, _))) if is_socks4 && user.contains(&0) => SocksError::NulInUser,
             _ => return Ok(Self { options, step: Step::Start }),
         };
         Err(ProxyError::Socks(options.version.name(), wrong))
@@ -408,15 +415,22 @@ mod tests {
     #[test]
     fn what_the_protocol_cannot_express_fails_before_anything_is_sent() {
         use Version::{Socks4, Socks5};
-        for (version, host, why) in [
-            (Socks4, "::1", "SOCKS4: no IPv6 addresses"),
-            (Socks5, &*"x".repeat(256), "SOCKS5: host name longer than 255 bytes"),
-            (Socks4, &*"x".repeat(256), "SOCKS4: host name longer than 255 bytes"),
+        let long = "x".repeat(LONGEST + 1);
+        for (version, host, user, why) in [
+            (Socks4, "::1", None, "SOCKS4: no IPv6 addresses"),
+            (Socks5, &*long, None, "SOCKS5: host name longer than 255 bytes"),
+            (Socks4, &long, None, "SOCKS4: host name longer than 255 bytes"),
+            (Socks5, "h", Some((&*long, "")), "SOCKS5: user or password longer than 255 bytes"),
+            (Socks5, "h", Some(("", &*long)), "SOCKS5: user or password longer than 255 bytes"),
+            (Socks4, "h", Some((&long, "")), "SOCKS4: user or password longer than 255 bytes"),
+            (Socks4, "h", Some(("me\0other.test", "")), "SOCKS4: user with a NUL in it"),
         ] {
-            let result = Socks::new(options(version, host, None)).map(|_| ());
+            let result = Socks::new(options(version, host, user)).map(|_| ());
             assert_eq!(result.map_err(|error| error.to_string()), Err(why.to_owned()));
         }
-        assert!(Socks::new(options(Socks5, &"x".repeat(255), None)).is_ok());
+        let most = &long[..LONGEST];
+        assert!(Socks::new(options(Socks5, most, Some((most, most)))).is_ok());
+        assert!(Socks::new(options(Socks5, "h", Some(("a\0b", "c\0d")))).is_ok());
     }
 
     #[test]
