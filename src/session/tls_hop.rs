@@ -1,13 +1,9 @@
-//! A TLS hop of a session, to the server or to a proxy: remembers whether the handshake was ever complete, and limits what a peer can make TLS
-//! queue. Knows nothing of what the plaintext means.
+//! A TLS hop of a session, to the server or to a proxy: remembers whether the handshake was ever complete, and which hop
+//! its failures are blamed on. Knows nothing of what the plaintext means.
 
 use super::failure::{Failure, Hop, Kind};
 use crate::protocol::buffer::Buffer;
 use crate::tls::{Tls, TlsError};
-
-/// The most bytes that TLS may queue by itself while the peer does not read: a peer can ask for answers (key updates)
-/// without end.
-const ANSWERS_BACKLOG: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct TlsHop {
@@ -16,8 +12,6 @@ pub(super) struct TlsHop {
     hop: Hop,
     /// The handshake was complete at some time, whatever came after it.
     was_open: bool,
-    /// Bytes that TLS has queued in reply to what it received, since the queue was last empty.
-    answers: usize,
 }
 
 fn failure(hop: Hop, error: &TlsError) -> Failure {
@@ -36,7 +30,7 @@ fn failure(hop: Hop, error: &TlsError) -> Failure {
 impl TlsHop {
     pub(super) fn new(tls: Result<Tls, TlsError>, hop: Hop) -> Result<Self, Failure> {
         let tls = tls.map_err(|error| failure(hop, &error))?;
-        Ok(Self { tls, hop, was_open: false, answers: 0 })
+        Ok(Self { tls, hop, was_open: false })
     }
 
     pub(super) fn hop(&self) -> Hop {
@@ -62,20 +56,8 @@ impl TlsHop {
     /// # Errors
     /// TLS has failed.
     pub(super) fn decrypt(&mut self, plain: &mut Buffer, max: usize) -> Result<(), Failure> {
-        let (before, was_open) = (self.tls.outgoing_len(), self.was_open);
         let result = self.tls.decrypt(plain, max);
         self.was_open |= self.tls.is_open();
-        if before == 0 {
-            self.answers = 0;
-        }
-        if was_open {
-            // The handshake's own answers are limited, and it has a deadline.
-            self.answers += self.tls.outgoing_len().saturating_sub(before);
-        }
-        if self.answers > ANSWERS_BACKLOG && result.is_ok() {
-            self.tls.abort();
-            return Err(failure(self.hop, &TlsError::TooManyAnswers));
-        }
         result.map_err(|error| failure(self.hop, &error))
     }
 

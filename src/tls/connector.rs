@@ -9,7 +9,7 @@ use super::options::{TlsOptions, Verify};
 
 /// The connector of a client, with its options. Copies are cheap.
 ///
-/// See [`TlsOptions`](super::TlsOptions) for an example.
+/// See [`TlsOptions`] for an example.
 #[derive(Clone, Debug)]
 pub struct Connector {
     pub(super) library: Rc<dyn Connect>,

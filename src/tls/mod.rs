@@ -76,6 +76,8 @@ pub struct Tls {
     found: Option<Vec<u8>>,
     /// What a server has said first.
     hello: Hello,
+    /// Bytes that the library has queued by itself in reply to what it received, since the queue was last empty.
+    answers: usize,
 }
 
 /// What is known of the peer after the handshake.
@@ -89,6 +91,10 @@ pub struct Peer {
     /// The version and the cipher that the server has chosen.
     pub agreement: Option<Agreement>,
 }
+
+/// The most bytes that the library may queue by itself while the peer does not read: a peer can ask for answers (key
+/// updates) without end.
+const ANSWERS_BACKLOG: usize = 64 * 1024;
 
 /// Plaintext is taken from the library in pieces of this size, the maximum of a record.
 const RECORD: usize = 16 * 1024;
@@ -116,6 +122,7 @@ impl Tls {
             fingerprints,
             found: None,
             hello: Hello::default(),
+            answers: 0,
         })
     }
 
@@ -134,6 +141,7 @@ impl Tls {
             fingerprints: Rc::new([]),
             found: None,
             hello: Hello::default(),
+            answers: 0,
         })
     }
 
@@ -238,7 +246,19 @@ impl Tls {
     /// # Errors
     /// The connection has failed; `plain` has what came before.
     pub fn decrypt(&mut self, plain: &mut Buffer, max: usize) -> Result<(), TlsError> {
+        let (before, was_open) = (self.outgoing_len(), self.is_open());
         let result = self.try_decrypt(plain, max);
+        if before == 0 {
+            self.answers = 0;
+        }
+        if was_open {
+            // The handshake's own answers are limited, and it has a deadline.
+            self.answers += self.outgoing_len().saturating_sub(before);
+        }
+        if self.answers > ANSWERS_BACKLOG && result.is_ok() {
+            self.abort();
+            return Err(TlsError::TooManyAnswers);
+        }
         if matches!(self.state, State::Failed | State::Ended(_)) {
             self.pipe.0.borrow_mut().incoming.clear();
         }

@@ -24,8 +24,8 @@ pub enum Verify {
     ChainAndHost,
 }
 
-/// What a client or a server offers and puts up with, in OpenSSL's words, as far as it is not the library's own choice. Strings have
-/// no NUL in them.
+/// What a client or a server offers and puts up with, in OpenSSL's words, as far as it is not the library's own choice.
+/// Strings have no NUL in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Crypto {
     /// The cipher list for TLS 1.2 and older. It may set the security level (`@SECLEVEL=0`).
