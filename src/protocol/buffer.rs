@@ -132,7 +132,8 @@ impl Buffer {
     }
 
     /// Gives its storage away as the spare one, whether it was borrowed or has grown, unless the queue fills much of it.
-    /// What is in the queue is moved to storage of its own. So a peer that sends little and then waits holds little.
+    /// What is in the queue is moved to storage of its own. So a peer that sends little and then waits holds little. If
+    /// there is no memory for that, it keeps what it has.
     pub fn give_back(&mut self, spare: &mut Vec<u8>) {
         if self.storage.len() <= IDLE || self.len() > IDLE.max(self.storage.len() / 2) {
             return;
@@ -141,7 +142,8 @@ impl Buffer {
         let own = if self.is_empty() && spare.len() <= IDLE {
             std::mem::take(spare)
         } else {
-            self.as_slice().to_vec()
+            let Ok(copy) = memory::copy(self.as_slice()) else { return };
+            copy
         };
         let end = self.len();
         let storage = std::mem::replace(self, Self { storage: own, start: 0, end }).storage;

@@ -14,6 +14,7 @@ use super::incoming::{Incoming, PendingEvent};
 use super::message::Assembler;
 use super::outgoing::{Outgoing, Sharing};
 use super::role::Role;
+use crate::memory;
 
 pub use super::config::Config;
 pub use super::event::Event;
@@ -312,8 +313,11 @@ impl Connection {
         }
         let before = self.output_len();
         self.send(message.opcode, message.data, true)?;
-        if let Some(sharing) = sharing {
-            message.frames.push((sharing, self.outgoing.queue().as_slice()[before..].to_vec()));
+        // Without memory for a copy, the next one makes its own.
+        if let Some(sharing) = sharing
+            && let Ok(frames) = memory::copy(&self.outgoing.queue().as_slice()[before..])
+        {
+            message.frames.push((sharing, frames));
         }
         Ok(())
     }

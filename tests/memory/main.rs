@@ -10,13 +10,15 @@ mod certificate;
 use std::convert::Infallible;
 use std::panic;
 
-use luws::fuzzing::{open, request};
+use luws::fuzzing::{collect, open, request};
+use luws::http::coding::gzip;
+use luws::memory::OutOfMemory;
 use luws::protocol::close_code::CloseCode;
-use luws::protocol::connection::{Config, Event};
+use luws::protocol::connection::{Config, Event, SharedMessage};
 use luws::protocol::deflate::Options;
 use luws::protocol::error::SendError;
 use luws::protocol::frame::Opcode;
-use luws::session::{self, Kind, Session};
+use luws::session::{self, Kind, Session, Storage};
 use luws::tls::{TlsOptions, Verify};
 
 use allocator::{choose, counted, was_refused};
@@ -194,15 +196,19 @@ fn converse(way: Way, number: usize) -> bool {
     was_refused()
 }
 
-#[test]
-fn a_refused_allocation_is_an_error_and_nothing_else() {
-    // zlib-rs panics for want of memory. That is caught, and need not be printed each time.
+/// zlib-rs panics for want of memory. That is caught, and need not be printed each time.
+fn hide_panics_of_zlib() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         if !info.location().is_some_and(|place| place.file().contains("zlib-rs")) {
             usual(info);
         }
     }));
+}
+
+#[test]
+fn a_refused_allocation_is_an_error_and_nothing_else() {
+    hide_panics_of_zlib();
     let ways = [
         Way::USUAL,
         Way { piece: usize::MAX, ..Way::USUAL },
@@ -218,4 +224,47 @@ fn a_refused_allocation_is_an_error_and_nothing_else() {
         let refused = (0..1000).take_while(|number| converse(way, *number)).count();
         assert!((5..1000).contains(&refused), "{way:?}: {refused}");
     }
+}
+
+#[test]
+fn a_queue_that_finds_no_smaller_storage_keeps_what_it_has() {
+    let (mut ours, mut other) = Way::USUAL.pair();
+    let mut spare = Storage { input: vec![0; 65_536], ..Storage::default() };
+    ours.session.borrow_input(&mut spare);
+    other.session.send(Opcode::Binary, &[7; 10_000], true).unwrap();
+    ours.session.receive(&collect(&mut other.session));
+    choose(0);
+    counted(true, || ours.session.give_back(&mut spare));
+    assert!(was_refused());
+    ours.take_all();
+    assert_eq!(ours.received, [vec![7; 10_000]]);
+}
+
+#[test]
+fn members_for_whom_no_frames_could_be_kept_make_their_own() {
+    let data = text(10_000);
+    let refused = (0..100).take_while(|number| {
+        let [mut first, mut second] = [(); 2].map(|()| Way::USUAL.pair().1.session);
+        let mut message = SharedMessage::new(Opcode::Text, &data);
+        choose(*number);
+        // The queue makes do with less room than it would have liked.
+        assert_eq!(counted(true, || first.send_shared(&mut message)), Ok(()));
+        second.send_shared(&mut message).unwrap();
+        assert_eq!(collect(&mut first), collect(&mut second));
+        was_refused()
+    });
+    assert!((2..100).contains(&refused.count()));
+}
+
+#[test]
+fn a_refused_allocation_is_an_error_of_gzip() {
+    hide_panics_of_zlib();
+    let data = text(200_000);
+    let refused = (0..100).take_while(|number| {
+        choose(*number);
+        let compressed = counted(true, || gzip(&data));
+        assert!(compressed.is_ok() || compressed == Err(OutOfMemory));
+        was_refused()
+    });
+    assert!((5..100).contains(&refused.count()));
 }
