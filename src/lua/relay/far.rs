@@ -13,7 +13,7 @@ use crate::relay::FramingError;
 use crate::relay::framing::Framer;
 use crate::relay::peer::Peer;
 
-/// How many bytes are read from a stream at a time; and from datagram sockets, each of whose datagrams must fit.
+/// How many bytes are read from a stream at a time; and from datagram sockets, whose longer datagrams are cut off there.
 const READ: usize = 64 * 1024;
 const READ_DATAGRAM: usize = 256 * 1024;
 
@@ -113,6 +113,12 @@ impl Link {
             Self::Datagram { socket, .. } => socket.fd(),
             Self::Closed => -1,
         }
+    }
+
+    /// The most bytes of a datagram that is surely whole: one that fills the space for it may have been cut off. A stream
+    /// has no such limit.
+    pub(super) fn longest(&self) -> usize {
+        if let Self::Datagram { .. } = self { READ_DATAGRAM - 1 } else { usize::MAX }
     }
 }
 

@@ -102,7 +102,7 @@ fn made(context: &Rc<Context>, link: Link, most: usize, options: &Table) -> Repl
     let limits = Limits {
         buffer: size("buffer"),
         max_message: size("max_message").min(most),
-        max_segment: size("max_segment"),
+        max_segment: size("max_segment").min(link.longest()),
     };
     let asks = matches!(rule, Rule::Owners);
     let peer = Peer::new(Framer::new(rule, limits.max_segment), tls, preface);
