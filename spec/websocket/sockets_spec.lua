@@ -111,9 +111,17 @@ for _, route in ipairs(ROUTES) do
 end
 
 describe("a WebSocket object", function()
-  it("verifies its server unless it is told not to", function()
-    for _, options in ipairs { {}, { ssl_verify = "none" }, { ssl = { verify = "none" } } } do
-      local ws, message = WebSocket(servers.url("demo", "wss", "/echo"), nil, options), nil
+  it("verifies its server unless it is told how to trust it", function()
+    local luws, url = require "luws", servers.url("demo", "wss", "/echo")
+    local conn = assert(luws.wsopen(url))
+    luws.wsclose(conn)
+    local fingerprint = conn.tls.fingerprint -- of a certificate that no authority of the system has signed
+    local told = {
+      {}, { ssl_verify = "none" }, { ssl = { verify = "none" } }, { ssl_fingerprint = fingerprint },
+      { ssl = { fingerprint = fingerprint } },
+    }
+    for _, options in ipairs(told) do
+      local ws, message = WebSocket(url, nil, options), nil
       function ws.onerror(event) message = event.message end
       run(function() return ws.readyState ~= 0 end)
       if next(options) then

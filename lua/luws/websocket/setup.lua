@@ -4,13 +4,12 @@ error at the caller of the constructor, before anything touches the network. `le
 --]]
 
 local native, import = ...
-local events = import("websocket/events")
+local events, tls = import("websocket/events"), import("tls")
 
 local setup = {}
 
 -- Unlike wsopen, the object is on the safe side where browsers are, and takes what they take.
 local DEFAULTS = {
-  ssl_verify = "peer",
   deflate = true,
   max_payload_size = 64 * 1024 * 1024, -- bytes
   connecting_limit = 1, -- RFC 6455 section 4.1
@@ -64,9 +63,7 @@ function setup.options(level, given)
   for name, value in pairs(DEFAULTS) do
     if options[name] == nil then options[name] = value end
   end
-  if type(options.ssl) == "table" and options.ssl.verify ~= nil and (given or {}).ssl_verify == nil then
-    options.ssl_verify = nil
-  end
+  tls.verify_by_default(options)
   local own = { base = text_of(level, options, "base"), close_timeout = options.close_timeout or CLOSE_TIMEOUT }
   if type(own.close_timeout) == "number" then options.close_timeout = math.min(LINGER, own.close_timeout) end
   local origin = text_of(level, options, "origin")
