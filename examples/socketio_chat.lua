@@ -44,7 +44,7 @@ chat:on("connection", function(socket)
   chat:emit("said", name, "is here, with " .. #chat:fetchSockets() - 1 .. " others")
   socket:on("say", function(text, ack)
     if type(text) == "string" then socket.broadcast:emit("said", name, text) end
-    ack(os.date "%H:%M")
+    if ack then ack(os.date "%H:%M") end
   end)
   socket:on("disconnect", function() chat:emit("said", name, "has left") end)
 end)

@@ -19,7 +19,7 @@ socket:on("said", function(who, what) print(who .. ": " .. what) end)
 socket:on("disconnect", function(reason) print("disconnected: " .. reason) end)
 
 socket:on("connect_error", function(err)
-  print("cannot connect: " .. err.message)
+  print("cannot connect: " .. tostring(err)) -- err.message has JavaScript's words, such as "xhr poll error"
   if not socket.active then os.exit(1) end -- it was refused; otherwise it goes on trying
 end)
 
@@ -29,7 +29,7 @@ socket:timeout(10000):emit("say", text, function(err, time)
     print("nobody answers: " .. err.message)
     os.exit(1)
   end
-  print("said at " .. time:gsub("%d", "0"))
+  print("said at " .. time)
   socket:disconnect()
 end)
 

@@ -6,16 +6,17 @@ options and methods with JavaScript's names are in milliseconds, sizes are in by
 names with the module.
 --]]
 
----What went wrong. `tostring` gives the message.
+---What went wrong. `tostring` gives the message and the description.
 ---@class luws.SocketIoError
 ---@field message string
+---@field description? string why, if there is no connection
 ---@field data any what the server has sent along
 
 ---Options of a client. What is not listed here is an option of luws.engineio.
 ---@class luws.SocketIoOptions
 ---@field autoConnect? boolean connect at once. Default: true
 ---@field reconnection? boolean connect again when the connection is lost. Default: true
----@field reconnectionAttempts? number before it gives up. as many as it takes by default. Default: none
+---@field reconnectionAttempts? number attempts before it gives up; as many as it takes if not given. Default: none
 ---@field reconnectionDelay? number milliseconds before the first attempt; it doubles each time. Default: 1000
 ---@field reconnectionDelayMax? number milliseconds. Default: 5000
 ---@field randomizationFactor? number from 0 to 1: how far chance changes the delay. Default: 0.5
