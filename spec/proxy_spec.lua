@@ -353,7 +353,7 @@ describe("The option proxy", function()
       { 1, "proxy' (boolean or string or table expected, got number)" },
       { "", "proxy' (the URL has no host)" },
       { "ftp://me:secret@p",
-        "proxy' (the URL begins with none of http, https, socks4, socks4a, socks5, socks5h and ://)" },
+        "proxy' (the scheme of the URL is not http, https, socks4, socks4a, socks5 or socks5h)" },
       { "http://me:secret@p/path", "proxy' (the URL of a proxy has no path, no query and no fragment)" },
       { "http://me:secret@p?q", "proxy' (the URL of a proxy has no path, no query and no fragment)" },
       { "http://me:secret@p\n", "proxy' (the URL has a control character in it)" },
@@ -483,8 +483,8 @@ describe("The option proxy", function()
 
     it("names the variable that is wrong, without its value", function()
       local conn, why = env.with({ all_proxy = "ftp://me:secret@p" }, w.luws.wsopen, URL, nil, { proxy = true })
-      assert.same({ false, "bad option 'proxy' (the variable all_proxy: the URL begins with none of http, https, "
-        .. "socks4, socks4a, socks5, socks5h and ://)" }, { conn, why })
+      assert.same({ false, "bad option 'proxy' (the variable all_proxy: the scheme of the URL is not http, https, "
+        .. "socks4, socks4a, socks5 or socks5h)" }, { conn, why })
     end)
 
     it("does not touch a proxy that is named, whatever no_proxy says", function()

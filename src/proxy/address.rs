@@ -94,9 +94,7 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotText => "the URL is not UTF-8",
-            Self::Scheme => {
-                "the URL begins with none of http, https, socks4, socks4a, socks5, socks5h and ://"
-            }
+            Self::Scheme => "the scheme of the URL is not http, https, socks4, socks4a, socks5 or socks5h",
             Self::ControlCharacter => "the URL has a control character in it",
             Self::NoHost => "the URL has no host",
             Self::HostName => "the URL's host is not a valid host name",
