@@ -1,5 +1,5 @@
 --[[
-luws: a WebSocket client (RFC 6455) for Lua programs that poll, with the functions of LuWS.
+luws: a WebSocket client (RFC 6455) with the functions of LuWS.
 
   wsopen(url, handler, options)   returns a connection, or false and why not
   wssend(conn, opcode, data)      returns true, or false and why not

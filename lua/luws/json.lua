@@ -1,7 +1,7 @@
 --[[
-JSON (RFC 8259) as Lua values and back, for programs. Arrays and empty objects keep their kind by
-their metatables, and null is a value of its own, so what was decoded is encoded as it was. The work is done in
-src/json.rs and src/lua/raw/json/; no metamethod is called there.
+JSON (RFC 8259) as Lua values and back, for programs. Arrays and empty objects keep their kind by their metatables, and
+null is a value of its own, so what was decoded is encoded as it was. The work is done in src/json.rs and
+src/lua/raw/json/; no metamethod is called there.
 --]]
 
 local native = ...

@@ -40,9 +40,9 @@ function instance_of(world)
   world.ADOPT, world.HOME = {}, HOME
 
   --- instance(name [, other]): returns another module table, with its own debug_mode. Its log messages begin with
-  -- `name`. The stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns such a table. `other` is not
-  -- for programs: a world in memory in which to make the instance. It receives a clock if it has none, what its wires
-  -- are made of, and the parts of its last instance.
+  -- `name`. The stub that a plugin author copies (L_MyPlugin_LuWS.lua) returns such a table. `other` is not for
+  -- programs: a world in memory in which to make the instance. It receives a clock if it has none, what its wires are
+  -- made of, and the parts of its last instance.
   local function instance(name, other)
     if other then
       other.native, other.memory = native, source("wires/memory")(native)

@@ -1,8 +1,8 @@
 --[[
 Opens connections as planned (planning), step by step: dial (or call the user's connect), then whatever comes before
 frames (proxy, TLS, upgrade), each under its deadline. Where the plan is to make a plain request, its response is what
-comes last. Every step does what can be done without waiting
-(connection.advance). Calls no handlers, and does not know the user's connection table.
+comes last. Every step does what can be done without waiting (connection.advance). Calls no handlers, and does not know
+the user's connection table.
 --]]
 
 local native, import = ...
@@ -69,8 +69,8 @@ end
 
 --- fail(state, hop, text, kind, response): ends an attempt that has failed. If only an optional proxy failed, makes
 -- another attempt without it. If there was no descriptor, makes another attempt after a collection: connections that
--- nobody holds keep theirs until then. A user's own `connect` is called once only for each server, unless a
--- proxy is to be asked again. An attempt that user code has ended meanwhile, by wsclose, cannot fail.
+-- nobody holds keep theirs until then. A user's own `connect` is called once only for each server, unless a proxy is to
+-- be asked again. An attempt that user code has ended meanwhile, by wsclose, cannot fail.
 local function fail(state, hop, text, kind, response)
   if state.phase ~= "connecting" then return false, false, NOTHING_TO_WAIT_FOR end
   local plan = state.plan

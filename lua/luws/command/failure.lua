@@ -14,8 +14,8 @@ local SECRET = { ["set-cookie"] = true, authorization = true, ["proxy-authorizat
 -- No certificate has this fingerprint.
 local NONE = ("00"):rep(32)
 
---- Returns the SHA-256 fingerprints of the server's certificate and of its key, or nothing.
--- It asks for a certificate that does not exist, so nothing of the request is sent to a server that is not trusted.
+--- Returns the SHA-256 fingerprints of the server's certificate and of its key, or nothing. It asks for a certificate
+-- that does not exist, so nothing of the request is sent to a server that is not trusted.
 local function certificate_of(url, values)
   local options = opening.options(values)
   options.ssl_verify, options.ssl_cafile, options.ssl_fingerprint, options.redirects = "none", nil, NONE, nil
