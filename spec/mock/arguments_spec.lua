@@ -36,6 +36,7 @@ describe("a world of luws.mock", function()
         "listen: bad option 'delay' (a number of at least 0 expected, got string)" },
       { function() net:listen(URL, { max_payload_size = 1.5 }) end,
         "listen: bad option 'max_payload_size' (a whole number of at least 0 expected, got 1.5)" },
+      { function() net:listen(URL) end, "bad argument #1 to 'listen' (" .. URL .. " is in use)" },
       { function() net:listen(5) end, "bad argument #1 to 'listen' (string expected, got number)" },
       { function() net:listen(URL, 5) end, "bad argument #2 to 'listen' (table expected, got number)" },
       { function() server:on("data", print) end, "bad argument #1 to 'on' (unknown: 'data')" },

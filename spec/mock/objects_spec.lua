@@ -31,6 +31,23 @@ describe("mock.WebSocket", function()
     net:finish()
   end)
 
+  it("can be made again once it is closed, by its onclose, and not before", function()
+    local net, received = mock.net(), {}
+    local function connect(number)
+      local ws = mock.WebSocket("ws://example.com", 0.1, net)
+      function ws.onopen() ws.peer:send("hello " .. number) end
+      function ws.onmessage(event) received[#received + 1] = event.data end
+      function ws.onclose() connect(number + 1) end
+      return ws
+    end
+    local first = connect(1)
+    assert.error_matches(function() connect(2) end, "bad argument #1 to 'listen' (ws://example.com is in use)", 1, true)
+    net:advance(0.3)
+    first:remoteClose(1001)
+    net:advance(1)
+    assert.same({ "hello 1", "hello 2" }, received)
+  end)
+
   it("is open without an onopen, and tells of its own close", function()
     local ws = mock.WebSocket("ws://example.com")
     local other = mock.WebSocket("ws://other.example.com", 0.5, ws.net)

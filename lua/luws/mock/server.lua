@@ -156,18 +156,27 @@ function Server:meet()
   return near
 end
 
+--- in_use(net, target, path): returns who listens there already: a server of luws.server, or one of these at the same
+-- path. Nobody would ever come to another one.
+local function in_use(net, target, path)
+  if not net.places:is_taken(target.host, target.port) then return nil end
+  for _, other in ipairs(net.places:at(target.host, target.port)) do
+    if getmetatable(other) ~= Server then return other.who end
+    if other.path == path then return other.url end
+  end
+end
+
 --- new(net, url, options): makes a server at a URL. Wrong ones are an error at the caller of who calls this.
 function servers.new(net, url, options)
   local target, why = native.parse_url(url)
   if not target then error(("bad argument #1 to 'listen' (%s)"):format(why), 3) end
   local tls, wrong = options.tls, options.faults and wrong_faults(options.faults)
   if wrong then error("listen: " .. wrong, 3) end
-  local first = net.places:at(target.host, target.port)[1]
-  if first and getmetatable(first) ~= Server and net.places:is_taken(target.host, target.port) then
-    error(("bad argument #1 to 'listen' (%s is in use)"):format(first.who), 3)
-  end
+  local path = target.resource:match "^[^?]*"
+  local taken = in_use(net, target, path)
+  if taken then error(("bad argument #1 to 'listen' (%s is in use)"):format(taken), 3) end
   local self = setmetatable({
-    net = net, url = url, path = target.resource:match "^[^?]*", host = target.host, port = target.port,
+    net = net, url = url, path = path, host = target.host, port = target.port,
     listeners = {}, opened = {}, attempts = 0, faults = options.faults or net.faults,
     subprotocols = options.subprotocols, respond = options.respond, deflate = options.deflate,
     max_payload_size = options.max_payload_size, delay = options.delay, close_delay = options.close_delay,

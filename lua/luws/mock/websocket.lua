@@ -30,10 +30,11 @@ function WebSocket.__index(self, name)
   return WebSocket[name]
 end
 
---- Ends the object, once.
+--- Ends the object, once. From now on, another one may connect to the same URL.
 local function closed(self, code, reason, clean)
   if self.state == websockets.CLOSED then return end
   self.state = websockets.CLOSED
+  self.server:close()
   call(self, "onclose", { type = "close", code = code, reason = reason, wasClean = clean })
 end
 
@@ -80,8 +81,8 @@ function WebSocket:remoteClose(code, reason)
   return true
 end
 
---- new(url [, delay [, net]]): makes an object, which connects. `delay` is in seconds (1). Without a world, it has one
--- of its own: its field net.
+--- new(url [, delay [, net]]): makes an object, which connects to a server of its own. `delay` is in seconds (1).
+-- Without a world, it has one of its own: its field net. In a world it is the only one with this URL until it is closed.
 function websockets.new(url, delay, net)
   arguments.check("WebSocket", 1, url, "string")
   if delay ~= nil then arguments.check("WebSocket", 2, delay, "number") end
