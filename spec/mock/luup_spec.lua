@@ -1,5 +1,6 @@
 -- Luup plugins in worlds of luws.mock (the example plugin has more: spec/plugin_spec.lua).
 
+local files = require "spec.support.files"
 local luws = require "luws"
 local mock = require "luws.mock"
 
@@ -46,6 +47,32 @@ describe("mock.luup", function()
       assert.is_true(os.clock() - began < 1)
     end)
   end
+
+  it("runs a plugin whose implementation names its files and its functions", function()
+    local folder = files.unused()
+    assert(os.execute("mkdir " .. folder))
+    for name, text in pairs {
+      ["I_Old1.xml"] = "<implementation><files>L_Old1.lua L_Old2.lua</files><functions>function start(device)\n"
+        .. "  if limit &gt; 1 then luup.call_delay('old_poll', 5, device) end\n  return true\nend</functions>"
+        .. "<startup>start</startup></implementation>",
+      ["L_Old1.lua"] = "local luws = require 'luws'\nlocal limit = 2\nfunction old_open()\n"
+        .. "  return luws.wsopen('ws://hub.test/events', function(_, _, data) heard = data end)\nend\n",
+      ["L_Old2.lua"] = "function old_poll(device)\n  conn = conn or old_open()\n  luws.wsreceive(conn)\n"
+        .. "  luup.variable_set('urn:old', 'Heard', heard or '', tonumber(device))\n"
+        .. "  luup.call_delay('old_poll', 1, device)\nend\n",
+    } do
+      files.write(folder .. "/" .. name, text)
+    end
+    host = mock.luup { folder = folder, plugin = "Old", service = "urn:old" }
+    local server = host.net:listen(URL)
+    assert.is_true(host:startup(7))
+    host.net:advance(5)
+    server:accept():send "news"
+    host.net:advance(2)
+    assert.equal("news", host:get(7, "Heard"))
+    assert.is_nil(rawget(_G, "old_poll"))
+    os.execute("rm -r " .. folder)
+  end)
 
   it("puts everything back", function()
     local time, date, path, before = os.time, os.date, package.path, rawget(_G, "luup")

@@ -44,11 +44,21 @@ local function plain(text)
   return (text:gsub("&lt;", "<"):gsub("&gt;", ">"):gsub("&quot;", '"'):gsub("&apos;", "'"):gsub("&amp;", "&"))
 end
 
---- Loads the implementation file. Returns the startup function, and the actions by their names.
-local function implementation(xml)
-  local environment = setmetatable({}, { __index = _G })
-  local functions = xml:match "<functions>(.-)</functions>"
-  if functions then compile(plain(functions), "functions", environment)() end
+--- Runs the Lua code of an implementation file: that of the files that it names, and its own after that. They share
+-- their local variables. Places in it are told as lines of the first file.
+local function run_code(xml, folder, environment)
+  local parts, first = {}, nil
+  for name in plain(xml:match "<files>(.-)</files>" or ""):gmatch "[^%s,;]+" do
+    parts[#parts + 1] = read(folder .. name)
+    first = first or name
+  end
+  parts[#parts + 1] = plain(xml:match "<functions>(.-)</functions>" or "")
+  compile(table.concat(parts, "\n"), first or "functions", environment)()
+end
+
+--- Loads the implementation file. Returns the name of the startup function, and the actions by their names.
+local function implementation(xml, folder, environment)
+  run_code(xml, folder, environment)
   local actions = {}
   for action in xml:gmatch "<action>(.-)</action>" do
     local name, kind, code = action:match "<name>(.-)</name>.-<(%l+)>(.-)</%l+>"
@@ -56,7 +66,7 @@ local function implementation(xml)
       actions[name] = compile("local lul_device, lul_settings = ... " .. plain(code), name, environment)
     end
   end
-  return environment[xml:match "<startup>%s*(.-)%s*</startup>"], actions
+  return xml:match "<startup>%s*(.-)%s*</startup>", actions
 end
 
 local function check_seconds(seconds)
@@ -88,8 +98,9 @@ local function api(host)
     end, who)
   end
 
+  -- The functions of the implementation are global for the plugin only.
   local function global(name)
-    local f = type(name) == "string" and rawget(_G, name)
+    local f = type(name) == "string" and host.environment[name]
     if type(f) ~= "function" then error("luup: the name of a global function expected, got " .. tostring(name), 3) end
     return f
   end
@@ -142,6 +153,7 @@ function luup.start(options)
   local host = setmetatable({
     net = net, openLuup = options.openLuup, service = options.service, plugin = options.plugin, variables = {},
     watchers = {}, logged = {}, failure = {}, attributes = {}, is_over = false,
+    environment = setmetatable({}, { __index = _G }), -- the globals of the implementation
   }, Host)
   local modules = package.loaded
   host.before = {
@@ -165,7 +177,8 @@ function luup.start(options)
   local folder = (options.folder or "."):gsub("/?$", "/")
   package.path = folder .. "?.lua;" .. package.path
   local ok, err = pcall(function()
-    host.start, host.actions = implementation(read(folder .. "I_" .. options.plugin .. "1.xml"))
+    local xml = read(folder .. "I_" .. options.plugin .. "1.xml")
+    host.start, host.actions = implementation(xml, folder, host.environment)
   end)
   if ok then return host end
   host:stop()
@@ -174,8 +187,11 @@ end
 
 --- startup(device): starts the plugin's device of that number. Returns what its function returns.
 function Host:startup(device)
-  if not self.start then error(("luup: I_%s1.xml names no startup function"):format(self.plugin), 2) end
-  return self.start(device)
+  local name = self.start
+  if not name then error(("luup: I_%s1.xml names no startup function"):format(self.plugin), 2) end
+  local start = self.environment[name]
+  if type(start) ~= "function" then error(("luup: there is no startup function '%s'"):format(name), 2) end
+  return start(device)
 end
 
 --- action(device, name [, settings]): calls an action. Returns what it returns.

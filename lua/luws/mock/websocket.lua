@@ -82,7 +82,7 @@ function WebSocket:remoteClose(code, reason)
 end
 
 --- new(url [, delay [, net]]): makes an object, which connects to a server of its own. `delay` is in seconds (1).
--- Without a world, it has one of its own: its field net. In a world it is the only one with this URL until it is closed.
+-- Without a world, it has one of its own: its field net. In a world no other has this URL until it is closed.
 function websockets.new(url, delay, net)
   arguments.check("WebSocket", 1, url, "string")
   if delay ~= nil then arguments.check("WebSocket", 2, delay, "number") end
