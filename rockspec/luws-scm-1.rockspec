@@ -6,10 +6,11 @@ source = {
   url = "git+file://.",
 }
 description = {
-  summary = "A WebSocket client (RFC 6455) with the interface of LuWS",
+  summary = "WebSockets (RFC 6455), client and server, with the interface of LuWS",
   detailed = [[
-    wsopen, wssend, wsreceive, wsclose: a WebSocket client for Lua programs that poll, ws and wss,
-    as a native module. A drop-in for LuWS, the WebSocket client for Luup plugins (openLuup).
+    A WebSocket client and server as one native module: ws and wss, in a plain loop or in any event loop, with proxies,
+    compression, reconnecting, the WebSocket object of browsers and Socket.IO. A drop-in for LuWS, the WebSocket client
+    for Luup plugins (openLuup).
   ]],
   license = "MIT",
   labels = { "websocket", "network", "ssl", "luup" },

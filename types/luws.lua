@@ -442,7 +442,7 @@ function Connection:receive() end
 ---@return 1
 function Connection:close(code, reason) end
 
----A WebSocket client with the functions of LuWS.
+---WebSockets, with the functions of LuWS.
 ---@class luws
 ---@field _VERSION integer of the form yyddd, larger than LuWS's
 ---@field debug_mode boolean true logs a line for each frame; may be switched at any time

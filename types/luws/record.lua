@@ -303,7 +303,7 @@ function heartbeat:ping() end
 ---Sends a ping, or gives up.
 function heartbeat:turn() end
 
----The peer's clock says so many seconds now. Returns by how much it is ahead.
+---Takes what the peer's clock shows now, in seconds. Returns by how much it is ahead.
 ---@param seconds number
 ---@return number
 function heartbeat:heard(seconds) end

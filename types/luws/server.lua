@@ -28,7 +28,7 @@ seconds and may be fractions, sizes are in bytes. spec/types_spec.lua compares t
 ---@class luws.AcceptOptions
 ---@field subprotocol? string one of those that are offered
 ---@field headers? table<string, string|number|(string|number)[]> of the response
----@field on_fail? fun() it does not become a connection that on_open is told of
+---@field on_fail? fun() called if it does not become an open connection after all
 
 ---A request that the server itself has refused.
 ---@class luws.Refusal
