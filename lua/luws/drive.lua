@@ -119,6 +119,7 @@ local function turn_of_held(item, now)
   local state = item.state
   local due = receive.held(state.conn, state, now)
   if state.phase == "closed" then return true end
+  native.take_back(state.session) -- what waits is to be in no more storage than it needs
   item:wants_room(native.sendable(state.session) > 0)
   return not connection.is_held(state), limited(state, now, due)
 end

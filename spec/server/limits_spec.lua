@@ -159,6 +159,17 @@ describe("a server has room", function()
   end)
 end)
 
+it("a server accepts at most 64 connections in a turn, and the others in the next ones", function()
+  local s = serving.start()
+  for _ = 1, 150 do s:dial() end
+  local counts = {}
+  for turn = 1, 3 do
+    s.srv:step(0)
+    counts[turn] = s.srv:stats().accepted
+  end
+  assert.same({ 64, 128, 150 }, counts)
+end)
+
 it("a server without descriptors waits for one, and does not spin", function()
   local program = [[
     local server, reactor = require "luws.server", require "luws.reactor"
@@ -192,7 +203,7 @@ describe("a peer that sends little, and then waits,", function()
     local server, reactor, socket = require "luws.server", require "luws.reactor", require "socket"
     local BYTES, COUNT, arrived, raws = %q, 200, 0, {}
     local srv = assert(server.listen {
-      port = 0, ping_interval = 0,
+      port = 0, ping_interval = 0, on_message = function(conn) conn:pause() end,
       on_request = function(request)
         arrived = arrived + 1
         if request.path == "/later" then return server.later end
@@ -216,6 +227,8 @@ describe("a peer that sends little, and then waits,", function()
   for _, case in ipairs {
     { "a part of a head", part .. ("x"):rep(2000), 0 },
     { "requests after one that is answered later", request(later, "X: " .. ("x"):rep(2000)):rep(3), 400 },
+    { "messages for a connection that is paused",
+      upgrade "/" .. ("\130\254\3\232\0\0\0\0" .. ("x"):rep(1000)):rep(5), 400 },
     { "a part of a message", upgrade "/" .. "\130\255\0\0\0\0\0\15\66\64\0\0\0\0" .. ("x"):rep(2000), 400 },
   } do
     it("holds little memory: " .. case[1], function()

@@ -364,7 +364,12 @@ impl LuaSession {
 
     /// Returns unneeded storage to the pool.
     fn take_back(&self) -> bool {
-        self.with(|inner| self.context.storage.borrow_mut().take_back(&mut inner.session)).is_ok()
+        self.with(|inner| {
+            let mut storage = self.context.storage.borrow_mut();
+            storage.take_back(&mut inner.session);
+            storage.take_back_output(&mut inner.session);
+        })
+        .is_ok()
     }
 
     /// Notes an interruption, for the next call to report.
