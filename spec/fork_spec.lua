@@ -184,3 +184,106 @@ it("a child's reactor is dead and says so, and the parent's goes on", function()
     .. "opened by polling\nafter\t1\n", output)
   assert.equal(0, status)
 end)
+
+describe("a forked child of a server", function()
+  local SERVER = [[
+    io.stdout:setvbuf "no"
+    local luws, server, reactor = require "luws", require "luws.server", require "luws.reactor"
+    local path = os.tmpname()
+    os.remove(path)
+    local codes, heard = {}, nil
+    local srv = assert(server.listen {
+      listeners = { { port = 0 }, { unix = path } },
+      on_message = function(conn, opcode, data) luws.wssend(conn, opcode, data) end,
+      on_close = function(_, code) codes[#codes + 1] = code end,
+    })
+    local _, port = srv:address()
+    local function till(done)
+      local deadline = luws.gettime() + 5
+      repeat reactor.step(0.1) until done() or luws.gettime() > deadline
+    end
+    local function open()
+      local conn = luws.wsopen("ws://127.0.0.1:" .. port, function(_, _, data) heard = data end, { wait = false,
+        reactor = reactor })
+      till(function() return conn.connected end)
+      return conn
+    end
+    local function echo(conn, text)
+      luws.wssend(conn, 1, text)
+      till(function() return heard == text end)
+      return heard
+    end
+    local first = open()
+    assert(echo(first, "before") == "before")
+    local pid = odd.fork()
+    if pid == 0 then
+      %s
+      return
+    end
+    assert(odd.wait(pid) == 0)
+    print(echo(first, "after"), echo(open(), "new"), os.execute("test -S " .. path) and srv:count())
+    srv:close()
+    srv:run()
+    print(table.concat(codes, " "))
+  ]]
+  local DEAD = "reactor: this process is a fork, and the reactor is its parent's"
+
+  for _, case in ipairs {
+    { "only ends", "" },
+    { "ends without its Lua state", "odd.exit(0)" },
+    { "lets it be collected", "srv = nil collectgarbage() collectgarbage()" },
+    { "closes it", "srv:close { timeout = 0 } print(pcall(srv.run, srv))", "false\t" .. DEAD .. "\n" },
+    { "closes its connections", "for conn in srv:connections() do luws.wsclose(conn, 4000) end" },
+    { "sends to its connections",
+      "print(srv:broadcast(nil, 1, 'x')) for conn in srv:connections() do print(luws.wssend(conn, 1, 'x')) end",
+      "1\nfalse\tsend error: the connection belongs to another process\n" },
+    { "steps it", "print(pcall(srv.step, srv, 0))", "false\t" .. DEAD .. "\n" },
+    { "listens itself", "print(server.listen { port = 0 })",
+      "nil\tthe reactor cannot watch a listener: " .. DEAD:gsub("reactor: ", "", 1) .. "\n" },
+  } do
+    it(case[1] .. ", and the parent's server goes on", function()
+      local output, status = odd_host.run { input = SERVER:format(case[2]) }
+      assert.equal((case[3] or "") .. "after\tnew\t2\n1001 1001\n", output)
+      assert.equal(0, status)
+    end)
+  end
+
+  it("and one that forks before it uses the reactor can serve from all of them", function()
+    local output, status = odd_host.run {
+      input = [[
+        io.stdout:setvbuf "no"
+        local socket, server = require "socket", require "luws.server"
+        local bound = assert(socket.bind("127.0.0.1", 0))
+        local _, port = bound:getsockname()
+        local function serve(name)
+          local srv
+          srv = assert(server.listen {
+            fd = bound:getfd(),
+            on_request = function()
+              srv:close()
+              return { body = name }
+            end,
+          })
+          srv:run()
+        end
+        local pids = {}
+        for i = 1, 2 do
+          pids[i] = odd.fork()
+          if pids[i] == 0 then
+            serve("child")
+            return odd.exit(0)
+          end
+        end
+        for i = 1, 2 do
+          local client = assert(socket.connect("127.0.0.1", port))
+          client:send "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+          client:settimeout(5)
+          print((client:receive "*l"))
+        end
+        print(odd.wait(pids[1]), odd.wait(pids[2]))
+      ]],
+    }
+    assert.equal(("HTTP/1.1 503 Service Unavailable\n"):rep(2) .. "0\t0\n", output)
+    assert.equal(0, status)
+  end)
+end)
