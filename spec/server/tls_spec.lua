@@ -1,7 +1,9 @@
 -- A server over TLS: certificates by name, clients' certificates, and reading them again.
 
 local child = require "spec.support.child"
+local files = require "spec.support.files"
 local luws = require "luws"
+local mock = require "luws.mock"
 local server = require "luws.server"
 local serving = require "spec.support.serving"
 local servers = require "spec.support.servers"
@@ -87,11 +89,7 @@ describe("a server over TLS", function()
 
   --- Copies a certificate to a place.
   local function put(name, place)
-    local from = assert(io.open(PKI .. name .. ".pem", "rb"))
-    local to = assert(io.open(place, "wb"))
-    to:write((from:read "*a"))
-    from:close()
-    to:close()
+    files.write(place, files.read(PKI .. name .. ".pem"))
   end
 
   it("reads its certificates again, and keeps the old ones if they are bad", function()
@@ -113,6 +111,58 @@ describe("a server over TLS", function()
     luws.wssend(first.conn, 1, "still here")
     till(function() return first.told[1] end)
     os.remove(place)
+  end)
+
+  it("keeps the old ones whatever is broken, for clients in the middle of their hello, too", function()
+    local certificate, key, cafile = os.tmpname(), os.tmpname(), os.tmpname()
+    local function put_all(name)
+      put(name, certificate)
+      files.write(key, files.read(PKI .. "server.key"))
+      put("ca", cafile)
+    end
+    put_all "server"
+    local net = mock.net { faults = { delay = 0.1 } } -- so that a handshake takes some tenths of a second
+    local srv = assert(server.listen {
+      port = 443, reactor = net.reactor, ssl_certificate = certificate, ssl_key = key, ssl_cafile = cafile,
+      ssl_verify = "peer", ssl_certificates = { ["*.luws.example"] = { ssl_certificate = certificate, ssl_key = key } },
+    })
+    local whole = files.read(certificate)
+    local conns, seen = {}, {}
+    local function load()
+      for _ = 1, 5 do
+        conns[#conns + 1] = luws.wsopen("wss://localhost/", nil, net:options { wait = false, ssl_verify = "none" })
+        net:advance(0.07)
+      end
+    end
+    load()
+    for _, case in ipairs {
+      { certificate, "" }, { certificate, whole:sub(1, #whole / 2) }, { certificate, "garbage" },
+      { certificate, files.read(key) }, { key, "" }, { key, whole }, { key, files.read(PKI .. "rsa.key") },
+      { cafile, "" }, { cafile, "garbage" }, { certificate, nil }, { key, nil }, { cafile, nil },
+    } do
+      if case[2] then files.write(case[1], case[2]) else os.remove(case[1]) end
+      load()
+      local ok, why = srv:reload()
+      assert.is_nil(ok, case[2])
+      assert.is_truthy(why:find "^bad option 'ssl_", why)
+      load()
+      put_all "server"
+    end
+    put_all "renewed"
+    assert.is_true(srv:reload())
+    load()
+    net:advance(5)
+    for _, conn in ipairs(conns) do
+      assert.is_true(conn.connected)
+      seen[conn.tls.fingerprint] = (seen[conn.tls.fingerprint] or 0) + 1
+      luws.wsclose(conn)
+    end
+    local count = 0
+    for _ in pairs(seen) do count = count + 1 end
+    assert.same({ 2, #conns }, { count, srv:stats().accepted })
+    srv:close()
+    net:settle()
+    for _, path in ipairs { certificate, key, cafile } do os.remove(path) end
   end)
 
   it("reads them on HUP, too, and says in the log why it keeps the old ones", function()
