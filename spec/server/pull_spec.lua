@@ -171,4 +171,41 @@ describe("server.spawn runs a coroutine for each connection,", function()
     assert(coroutine.resume(waiting))
     till(function() return seen == 500 end)
   end)
+
+  it("the only one that can wait for its messages", function()
+    local inner, waiting, seen = nil, nil, {}
+    local s = serving.start {
+      on_open = server.spawn(function(conn)
+        inner = conn
+        waiting = coroutine.running()
+        coroutine.yield()
+        -- A coroutine within it can, as libraries have it for protected calls.
+        local within = coroutine.create(function() return conn:message() end)
+        local _, opcode, data = coroutine.resume(within)
+        while coroutine.status(within) ~= "dead" do
+          coroutine.yield()
+          _, opcode, data = coroutine.resume(within)
+        end
+        seen = { opcode, data }
+      end),
+    }
+    local client = s:connect()
+    till(function() return inner end)
+    for _ = 1, 2 do
+      assert.error_matches(function() inner:message() end, "only the function of server.spawn can wait", 1, true)
+      local ok, why = coroutine.resume(coroutine.create(function() return inner:message() end))
+      assert.is_false(ok)
+      assert.is_truthy(why:find("only the function of server.spawn can wait", 1, true), why)
+      if waiting then assert(coroutine.resume(waiting)) end
+      waiting = nil
+      luws.wssend(client.conn, 1, "hi")
+      till(function() return client.conn.close_code end)
+      assert.same({ 1000, { 1, "hi" } }, { client.conn.close_code, seen })
+    end
+  end)
+
+  it("which has to be a function", function()
+    assert.error_matches(function() server.spawn(3) end, "bad argument #1 to 'spawn' (function expected, got number)",
+      1, true)
+  end)
 end)

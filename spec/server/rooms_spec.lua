@@ -111,8 +111,10 @@ describe("a broadcast", function()
       { { nil, 9, "x" }, "bad argument #2 to 'broadcast' (opcode 1 or 2 expected)" },
       { { nil, 1, {} }, "bad argument #3 to 'broadcast' (string expected, got table)" },
       { { nil, 1, "\255" }, "send error: a text message must be valid UTF-8" },
+      { { nil, 1, "x", 1 }, "bad argument #4 to 'broadcast' (connection expected, got number)" },
+      { { nil, 1, "x", {} }, "bad argument #4 to 'broadcast' (connection expected, got table)" },
     } do
-      local result, why = s.srv:broadcast(case[1][1], case[1][2], case[1][3])
+      local result, why = s.srv:broadcast(case[1][1], case[1][2], case[1][3], case[1][4])
       assert.is_nil(result)
       assert.is_truthy(why:find(case[2], 1, true), why)
     end

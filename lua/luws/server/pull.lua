@@ -123,9 +123,15 @@ end
 -- PUC Lua 5.1 cannot yield in the iterator of a for loop.
 local CANNOT = "Lua 5.1 cannot wait in a for loop; write: local opcode, data = conn:message()"
 
+-- What waits for a message is the connection's coroutine, and one of others would take its place.
+local ELSEWHERE = "only the function of server.spawn can wait for messages of its connection"
+
 --- spawn(f): returns a handler for on_open, which runs f(conn, request) as a coroutine. In it, conn:message() waits for
 -- the next message, and returns its opcode and its data; nil at the end. conn:messages() iterates over them.
 function pull.spawn(f)
+  if not guard.is_callable(f) then
+    error(("bad argument #1 to 'spawn' (function expected, got %s)"):format(type(f)), 2)
+  end
   return function(conn, request)
     local state, queue, is_waiting, is_over = quick.state_of(conn), new_queue(), false, false
     local thread = coroutine.create(function() return f(conn, request) end)
@@ -154,6 +160,8 @@ function pull.spawn(f)
     state.exchange.handlers = handlers
 
     local function next_message()
+      local status = coroutine.status(thread)
+      if status == "suspended" or status == "dead" then error(ELSEWHERE, 2) end
       local message = queue:pop()
       while not message do
         queue:release()

@@ -112,11 +112,14 @@ function Rooms:broadcast(key, opcode, data, except)
   if type(data) ~= "string" then
     return nil, ("bad argument #3 to 'broadcast' (string expected, got %s)"):format(type(data))
   end
+  local excepted = except ~= nil and quick.state_of(except) or nil
+  if except ~= nil and not excepted then
+    return nil, ("bad argument #4 to 'broadcast' (connection expected, got %s)"):format(type(except))
+  end
   local why = native.check_text(opcode, data)
   if why then return nil, "send error: " .. why end
   local room = key == nil and self.all or self.by_key[key]
   if not room then return 0 end
-  local excepted = except ~= nil and quick.state_of(except) or nil
   local count, full = native.broadcast(room, opcode, data, excepted and excepted.number)
   if not count then return nil, "send error: " .. full end
   if count > 0 then
