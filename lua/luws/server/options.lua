@@ -16,10 +16,10 @@ local function list_of(what)
     if type(value) == "string" then value = { value } end
     if type(value) ~= "table" then return nil, ("%s or array of them expected, got %s"):format(what, type(value)) end
     local list = {}
-    for key, element in next, value do
-      if type(key) ~= "number" or type(element) ~= "string" then return nil, ("array of %ss expected"):format(what) end
-    end
     for i, element in ipairs(value) do list[i] = element end
+    for key, element in next, value do
+      if list[key] == nil or type(element) ~= "string" then return nil, ("array of %ss expected"):format(what) end
+    end
     return list
   end
 end
@@ -116,6 +116,13 @@ local function proxies(value)
   return list, wrong
 end
 
+--- Reads a host, or a path.
+local function named(value)
+  if type(value) ~= "string" then return nil, "string expected, got " .. type(value) end
+  if value == "" or value:find("\0", 1, true) then return nil, "a string that is not empty expected, without NUL" end
+  return value
+end
+
 local function given_fd(value)
   if value == "systemd" then return value end
   local number, wrong = options.whole(0)(value)
@@ -151,9 +158,9 @@ local handler_rows = {
 
 --- Where to listen. Each of the option listeners has these, too.
 local place_rows = {
-  { "host", "127.0.0.1", options.of_type("string") },
+  { "host", "127.0.0.1", named },
   { "port", nil, options.whole(0, 65535) }, -- 0: any that is free
-  { "unix", nil, options.of_type("string") }, -- the path of a unix domain socket
+  { "unix", nil, named }, -- the path of a unix domain socket
   { "mode", nil, mode }, -- permissions of its file
   { "fd", nil, given_fd }, -- a descriptor that listens already; "systemd": those of socket activation
   { "backlog", 1024, options.whole(1) }, -- connections that may wait to be accepted
@@ -221,6 +228,9 @@ local function places(given)
     wrong = wrong or unknown(one, known) or options.read(place_rows, one, place) or misplaced(place, "it")
     if wrong then return nil, ("bad option 'listeners' (%d: %s)"):format(i, wrong) end
     found[i] = place
+  end
+  for key in next, listed do
+    if found[key] == nil then return nil, "bad option 'listeners' (array of tables expected)" end
   end
   if not found[1] then return nil, "bad option 'listeners' (at least one expected)" end
   return found
