@@ -155,6 +155,15 @@ function options.complete(option, rows, given)
   return result
 end
 
+--- argument(name, rows, given): reads the argument of a function that is a table of options, or nil. Returns a complete
+-- table, or nil and what is wrong.
+function options.argument(name, rows, given)
+  if given ~= nil and type(given) ~= "table" then
+    return nil, ("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(given))
+  end
+  return options.complete(name, rows, given)
+end
+
 --- has_none(given, prefix): returns whether no name in a table begins with the prefix. Returns false for a table with a
 -- metatable, which may inherit such a name.
 function options.has_none(given, prefix)

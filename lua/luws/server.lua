@@ -58,11 +58,11 @@ function Server:next(seconds)
   return self.queue:next(self, seconds)
 end
 
---- run([options]): steps until the server is closed, and nothing is left of it. Options: signals, until.
-function Server:run(given) return shutdown.run(self, given or {}) end
+--- run([options]): steps until the server is closed, and nothing is left of it. Options: signals, done.
+function Server:run(given) return shutdown.run(self, given) end
 
 --- close([options]): shuts the server down. Options: code, reason, timeout.
-function Server:close(given) return shutdown.close(self, given or {}) end
+function Server:close(given) return shutdown.close(self, given) end
 
 --- is_closed(): returns whether nothing is left of the server.
 function Server:is_closed() return self.owner.closing and self.owner:is_gone() end

@@ -67,6 +67,8 @@ describe("a server that is closed", function()
     assert.same({ nil, "bad option 'close' (code: whole number from 1000 to 4999 expected, got 3)" },
       { s.srv:close { code = 3 } })
     assert.same({ nil, "bad option 'run' (x: unknown)" }, { s.srv:run { x = 1 } })
+    assert.same({ nil, "bad argument #1 to 'close' (table expected, got number)" }, { s.srv:close(1) })
+    assert.same({ nil, "bad argument #1 to 'run' (table expected, got string)" }, { s.srv:run "signals" })
     luws.wssend(client.conn, 1, "x")
     s.srv:run()
     assert.equal(1001, client.conn.close_code)

@@ -13,6 +13,8 @@ describe("server.file", function()
     folder = os.tmpname()
     os.remove(folder)
     os.execute(("mkdir -p '%s/sub'"):format(folder))
+    os.execute(("ln -s /etc/passwd '%s/out'; ln -s large.bin '%s/sub/in'; ln -s ../index.html '%s/sub/in.html';"
+      .. "ln -s .. '%s/up'; mkfifo '%s/fifo'"):gsub("%%s", folder))
     for name, text in pairs {
       ["index.html"] = "<p>hi", ["sub/a b.txt"] = "text", ["large.bin"] = ("0123456789"):rep(500000),
       ["empty.css"] = "",
@@ -30,14 +32,24 @@ describe("server.file", function()
       { "/index.html", 200, "text/html; charset=utf-8", "<p>hi" },
       { "/sub/a%20b.txt", 200, "text/plain; charset=utf-8", "text" },
       { "/empty.css", 200, "text/css; charset=utf-8", "" },
-      { "/sub", 404, "text/plain; charset=utf-8", "not found\n" },
-      { "/../../etc/passwd", 404, "text/plain; charset=utf-8", "not found\n" },
-      { "/%2e%2e/%2e%2e/etc/passwd", 404, "text/plain; charset=utf-8", "not found\n" },
+      { "/sub/in.html", 200, "text/html; charset=utf-8", "<p>hi" }, -- a link that stays inside
+      { "//index.html", 200, "text/html; charset=utf-8", "<p>hi" },
+      { "http://h/index.html?x", 200, "text/html; charset=utf-8", "<p>hi" },
     } do
       local reply = s:raw(request("GET " .. case[1] .. " HTTP/1.1", "Connection: close"))
       local head, body = reply:match "^(.-\r\n)\r\n(.*)$"
       assert.same({ case[2], case[3], case[4], tostring(#case[4]) }, { tonumber(head:match " (%d+)"),
         head:match "Content%-Type: ([^\r]*)", body, head:match "Content%-Length: (%d+)" })
+    end
+    for _, target in ipairs {
+      "/", "/sub", "/sub/", "/nothing", "/index.html/", "/index.html%00", "/index.html%00.css", "/%69ndex.html%2f",
+      "/../../etc/passwd", "/sub/../index.html", "/%2e%2e/%2e%2e/etc/passwd", "/sub/%2e./index.html",
+      "/..%2findex.html",
+      "/etc/passwd", "//etc/passwd", "/%2fetc/passwd", "http://h//etc/passwd", "/out", "/up/index.html", "/fifo", "*",
+      "/%2569ndex.html", "/%", "/%zz", "/%ff", "/" .. ("a/"):rep(3000), "/" .. ("a"):rep(300),
+    } do
+      local reply = s:raw(request("GET " .. target .. " HTTP/1.1", "Connection: close"))
+      assert.same({ 404, "not found\n" }, { serving.status(reply), reply:match "\r\n\r\n(.*)$" }, target)
     end
     local reply = s:raw(request("HEAD /index.html HTTP/1.1", "Connection: close"))
     assert.same({ "5", "" }, { reply:match "Content%-Length: (%d+)", reply:match "\r\n\r\n(.*)$" })

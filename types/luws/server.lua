@@ -59,7 +59,7 @@ local request = {}
 ---Goes on with a request that was left for later.
 ---@param options? luws.AcceptOptions
 ---@return true? ok
----@return string? message "the request is over"
+---@return string? message "the request is over", or which option is wrong; then it still waits
 function request:accept(options) end
 
 ---Within on_request: why this cannot become a WebSocket.
@@ -257,7 +257,7 @@ function server:dirty() end
 ---@field later any what on_request returns if the request is answered later
 local servers = {}
 
----The response that is a file below a folder, by the path of a request; 404 if there is none.
+---The response that is a file below a folder, by the path of a request; 404 if there is none. It can be sent again.
 ---@param folder string
 ---@param path string
 ---@return luws.ServerResponse

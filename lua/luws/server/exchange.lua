@@ -11,8 +11,8 @@ one. Every wait has a deadline. What the handlers say is checked in responses; w
 local native, import = ...
 local clock, close, connection, guard, log = import("clock"), import("close"), import("connection"), import("guard"),
   import("log")
-local requests, responses = import("server/request"), import("server/responses")
-local settings = import("server/options")
+local files, requests, responses, upgrades = import("server/files"), import("server/request"),
+  import("server/responses"), import("server/upgrade")
 
 local exchange = {}
 
@@ -24,18 +24,14 @@ local READ = 16384
 -- How long a connection is kept for the next request (in seconds), and how many requests it is kept for.
 local KEEP_ALIVE, MOST_REQUESTS = 5, 100
 
--- How much of a file is queued at a time, in bytes.
-local PIECE = 65536
+-- The options of an upgrade that request:accept was not called for.
+local PLAIN = upgrades.options()
 
--- The metatable of responses that are files: no others may have the field `file`.
-local FILE = {}
+local function not_found() return responses.refusal(404, "not found") end
 
 --- file(folder, path): returns the response that is a file below the folder; 404 if there is none, or it is outside.
 function exchange.file(folder, path)
-  local where, length, media_type = native.find_file(tostring(folder), tostring(path))
-  local file = where and io.open(where, "rb")
-  if not file then return responses.refusal(404, "not found") end
-  return setmetatable({ file = file, length = length, headers = { ["Content-Type"] = media_type } }, FILE)
+  return files.response(folder, path) or not_found()
 end
 
 --- later: what on_request returns if the request is to be answered by request:accept or request:refuse.
@@ -43,9 +39,11 @@ end
 exchange.LATER = native.later or setmetatable({}, { __tostring = function() return "luws.server.later" end })
 native.later = exchange.LATER
 
---- abort(state, request): tells the program of a request that it is not going to answer any more; nil for none.
+--- abort(state, request): tells the program of a request that it is not going to answer any more; nil for none. It was
+-- told already if the connection has ended over that.
 local function abort(state, request)
   local ex = state.exchange
+  if state.phase ~= "connecting" then return end
   local on_abort = request and ex.handlers and ex.handlers.on_abort
   ex.request = nil
   if not on_abort then return end
@@ -83,19 +81,26 @@ local function answer(state, response)
     log.error("the response to a request for %s is not valid: %s", log.bytes(request.target), headers)
     return answer(state, responses.refusal(500, "internal server error"))
   end
-  local file = getmetatable(response) == FILE and response.file
-  local length = file and response.length or #body
+  local file, length = nil, #body
+  if files.is_file(response) then
+    file, length = files.open(response)
+    if not file and not length then return answer(state, not_found()) end
+    if not file then
+      log.error("a file cannot be sent: %s", length)
+      return answer(state, responses.refusal(500, "internal server error"))
+    end
+  end
   ex.count = ex.count + 1
   local keeps = not (ex.ends or owner:is_closing() or ex.count >= MOST_REQUESTS or response.is_last)
   local is_head = request.method == "HEAD"
   local ok, goes_on = native.reply(state.session, status, headers, is_head and "" or body, length, keeps)
-  if not ok then
-    finish(state, goes_on)
-    return
+  if file and (is_head or not ok) then
+    file:close()
+    file = nil
   end
+  if not ok then return finish(state, goes_on) end
   if response.is_refusal then owner:refused(ex.place, request, status, (body:gsub("\n$", ""))) end
-  if file and is_head then file:close() else ex.file, ex.left = file or nil, length end
-  ex.stage, ex.goes_on, ex.request = "answering", goes_on, nil
+  ex.stage, ex.goes_on, ex.file, ex.request = "answering", goes_on, file, nil
   native.take_back(state.session)
   state.deadline = math.huge -- the peer has to take it (stuck)
 end
@@ -113,78 +118,17 @@ local function called(state, what, f, ...)
   return ok, result
 end
 
---- Returns whether a list has this value.
-local function lists(list, value)
-  for _, element in ipairs(list) do
-    if element == value then return true end
-  end
-  return false
-end
-
---- chosen(state, handlers, given): returns the subprotocol for a request; or nil and whether the request was refused.
-local function chosen(state, handlers, given)
-  local request = state.exchange.request
-  if given.subprotocol ~= nil then return given.subprotocol end
-  if handlers.select_subprotocol then
-    local ok, name = called(state, "select_subprotocol", handlers.select_subprotocol, request, request.subprotocols)
-    if not ok then return nil, true end
-    return name or nil
-  end
-  for _, offered in ipairs(request.subprotocols) do
-    for _, own in ipairs(handlers.subprotocols or {}) do
-      if own == offered then return own end
-    end
-  end
-end
-
---- added(state, handlers, given): returns the headers that are added to the 101, as an array; or nil if the request was
--- refused.
-local function added(state, handlers, given)
-  local headers, wrong = handlers.response_headers or {}, nil
-  if type(headers) == "function" then
-    local ok, result = called(state, "response_headers", headers, state.exchange.request)
-    if not ok then return nil end
-    headers, wrong = settings.headers(type(result) == "table" and result or {})
-  end
-  local all = {}
-  for _, header in ipairs(headers or {}) do all[#all + 1] = header end
-  if not wrong and given.headers ~= nil then
-    headers, wrong = settings.headers(type(given.headers) == "table" and given.headers or {})
-    for _, header in ipairs(headers or {}) do all[#all + 1] = header end
-  end
-  if not wrong then return all end
-  log.error("the headers of a response are not valid: %s", wrong)
-  refuse(state, 500, "internal server error")
-end
-
---- problem(state): returns nil if the request may become a WebSocket; otherwise the status with which it is refused,
--- and why.
-local function problem(state)
-  local ex, owner = state.exchange, state.owner
-  local origins, origin = ex.handlers.origins, ex.request.origin
-  local status, text = native.upgrade_problem(state.session)
-  if status then return status, text end
-  if origins and not (origin and lists(origins, origin:lower())) then return 403, "this origin may not connect" end
-  if not owner:has_room() then return 503, "too many connections" end
-end
-
---- upgrade(state, given): opens the WebSocket that a request asks for, or refuses it. `given` are options of
+--- upgrade(state, given): opens the WebSocket that a request asks for, or refuses it. `given` are the options of
 -- request:accept.
 local function upgrade(state, given)
-  local ex, owner, session = state.exchange, state.owner, state.session
-  local request, handlers = ex.request, ex.handlers
-  local status, text = problem(state)
+  local ex = state.exchange
+  local status, text = upgrades.problem(state)
   if status then return refuse(state, status, text) end
-  local subprotocol, is_refused = chosen(state, handlers, given)
-  if is_refused then return end
-  if subprotocol ~= nil and not lists(request.subprotocols, tostring(subprotocol)) then
-    log.error("the subprotocol %s was not offered by the client", log.bytes(tostring(subprotocol)))
-    return refuse(state, 500, "internal server error")
-  end
-  local headers = added(state, handlers, given)
-  if not headers then return end
-  if owner:is_closing() then return refuse(state, 503, "the server is shutting down") end
-  local ok, why = native.open(session, subprotocol, headers)
+  local is_open, headers, subprotocol = upgrades.terms(ex, given, function(...) return called(state, ...) end)
+  if not is_open then return end
+  if not headers then return refuse(state, 500, "internal server error") end
+  if state.owner:is_closing() then return refuse(state, 503, "the server is shutting down") end
+  local ok, why = native.open(state.session, subprotocol, headers)
   if not ok then return finish(state, why) end
   ex.subprotocol = subprotocol
   connection.opened(state)
@@ -192,7 +136,7 @@ end
 
 --- go_on(state, response): does what a handler has decided: nil opens the WebSocket.
 local function go_on(state, response)
-  if response == nil or response == true then return upgrade(state, {}) end
+  if response == nil or response == true then return upgrade(state, PLAIN) end
   answer(state, response)
 end
 
@@ -203,18 +147,22 @@ local function wait_for_answer(state)
   ex.stage = "asked"
   native.take_back(state.session)
   state.deadline = clock.now() + ex.handlers.answer_timeout
-  -- What is answered outside of a turn is done in the next one.
-  local function answering(f)
-    return function(given)
-      if ex.request ~= request or state.phase ~= "connecting" or ex.decided then return nil, "the request is over" end
-      ex.decided = function() f(state, given) end
-      ex.on_fail = f == upgrade and given.on_fail or nil
-      request.answer, request.asked = nil, nil
-      if state.item then state.item:notice() end
-      return true
-    end
+  -- What is decided outside of a turn is done in the next one.
+  local function decide(f, given, on_fail)
+    if ex.request ~= request or state.phase ~= "connecting" or ex.decided then return nil, "the request is over" end
+    ex.decided, ex.on_fail = function() f(state, given) end, on_fail
+    request.answer, request.asked = nil, nil
+    if state.item then state.item:notice() end
+    return true
   end
-  request.answer = { accept = answering(upgrade), respond = answering(answer) }
+  request.answer = {
+    accept = function(given)
+      local read, wrong = upgrades.options(given)
+      if not read then return nil, wrong end
+      return decide(upgrade, read, read.on_fail)
+    end,
+    respond = function(response) return decide(answer, response) end,
+  }
 end
 
 --- ask(state): asks the handlers about a request that is complete.
@@ -223,7 +171,7 @@ local function ask(state)
   local request = ex.request
   local on_request = ex.handlers.on_request
   if not on_request then return go_on(state, nil) end
-  request.asked = function() return problem(state) end
+  request.asked = function() return upgrades.problem(state) end
   local ok, response = called(state, "on_request", on_request, request)
   if ok and response == exchange.LATER then return wait_for_answer(state) end
   request.asked = nil
@@ -283,16 +231,16 @@ end
 local function is_answered(state, written)
   local ex = state.exchange
   if not written then return false end
-  if not ex.file then return true end
-  local piece = ex.left > 0 and ex.file:read(math.min(PIECE, ex.left)) or nil
+  local file = ex.file
+  if not file then return true end
+  local piece = file:read()
   if piece then
-    ex.left = ex.left - #piece
     native.send_body(state.session, piece)
     return false
   end
-  ex.file:close()
+  file:close()
   ex.file = nil
-  if ex.left > 0 then ex.goes_on = false end -- it has become shorter: only the end of the connection can tell
+  if file.left > 0 then ex.goes_on = false end -- it has become shorter: only the end of the connection can tell
   return true
 end
 
@@ -304,22 +252,24 @@ local function next_request(state, now)
   state.deadline = now + KEEP_ALIVE
 end
 
+--- give_up_request(state, status, text): refuses a request that is not complete, or not answered yet.
+local function give_up_request(state, status, text)
+  local ex = state.exchange
+  local request = ex.request
+  ex.request = request or { method = "GET", target = "" } -- the head is not complete
+  refuse(state, status, text)
+  abort(state, request)
+end
+
 --- timed_out(state): gives up a request that the client or the program has not completed in time.
 local function timed_out(state)
   local ex = state.exchange
   if ex.stage == "asked" then
-    local request = ex.request
-    log.warning("a request for %s was not answered in time", log.bytes(request.target))
-    refuse(state, 503, "the request was not answered in time")
-    return abort(state, request)
+    log.warning("a request for %s was not answered in time", log.bytes(ex.request.target))
+    return give_up_request(state, 503, "the request was not answered in time")
   end
   if not (ex.has_begun or ex.request) then return finish(state, "timeout") end
-  local request = ex.request
-  ex.request = request or { method = "GET", target = "" } -- without a complete head there is no method
-  local response = responses.refusal(408, "the request was not complete in time")
-  response.is_last = true
-  answer(state, response)
-  abort(state, request)
+  give_up_request(state, 408, "the request was not complete in time")
 end
 
 --- read(state): reads, unless the peer is to wait. Returns how many bytes have come, and whether there may be more.
@@ -389,7 +339,7 @@ end
 function exchange.begin(state, place)
   state.exchange = {
     place = place, stage = "head", has_begun = false, count = 0, request = nil, handlers = nil, ends = false,
-    decided = nil, on_fail = nil, goes_on = true, file = nil, left = 0, why = nil, subprotocol = nil,
+    decided = nil, on_fail = nil, goes_on = true, file = nil, why = nil, subprotocol = nil,
   }
   state.step = exchange.step
   state.deadline = clock.now() + state.opening.upgrade_timeout
@@ -401,8 +351,7 @@ function exchange.shut_down(state)
   if ex.stage == "answering" or ex.decided then return end -- it ends after the response
   local is_waiting = ex.stage == "head" and not ex.request and not ex.has_begun and native.incoming(state.session) == 0
   if is_waiting then return finish(state, "closed") end
-  ex.request = ex.request or { method = "GET", target = "" }
-  refuse(state, 503, "the server is shutting down")
+  give_up_request(state, 503, "the server is shutting down")
   if state.item then state.item:notice() end
 end
 

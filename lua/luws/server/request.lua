@@ -3,7 +3,8 @@ A request as handlers see it, and what they can read from its headers. Nothing i
 were sent.
 --]]
 
-local native = ...
+local native, import = ...
+local listeners = import("server/listeners")
 
 local request = {}
 
@@ -33,7 +34,7 @@ end
 -- subprotocol, headers, on_fail (called if it does not become a WebSocket after all). Returns true; or nil and why not.
 function Request:accept(given)
   if not self.answer then return nil, "the request is over" end
-  return self.answer.accept(given or {})
+  return self.answer.accept(given)
 end
 
 --- refuse(response): answers a request that on_request has left for later. Returns true; or nil and why not.
@@ -58,14 +59,16 @@ local function split(target)
 end
 
 --- foreign(forwarded, trusted): returns the last address in X-Forwarded-For that is not one of the trusted proxies; nil
--- if there is none.
+-- if there is none. What is not an address was not told by a proxy that says who it was.
 local function foreign(forwarded, trusted)
-  local addresses = {}
-  for address in (forwarded or ""):gmatch "[^,%s]+" do
-    addresses[#addresses + 1] = address:match "^%[(.-)%]" or address:match "^(%d+%.%d+%.%d+%.%d+)" or address
+  local told = {}
+  for element in (forwarded or ""):gmatch "[^,%s]+" do
+    -- Some add the port.
+    told[#told + 1] = element:match "^%[(.-)%]" or element:match "^(%d+%.%d+%.%d+%.%d+):%d+$" or element
   end
-  for i = #addresses, 1, -1 do
-    if not trusted[addresses[i]] then return addresses[i] end
+  for i = #told, 1, -1 do
+    local address = listeners.canonical(told[i])
+    if not address or not trusted[address] then return address end
   end
 end
 

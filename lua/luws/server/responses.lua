@@ -4,11 +4,14 @@ may say, and what every response has.
 --]]
 
 local native, import = ...
-local clock, settings = import("clock"), import("server/options")
+local clock, files, settings = import("clock"), import("server/files"), import("server/options")
 
 local responses = {}
 
 local TEXT = "text/plain; charset=utf-8"
+
+-- The statuses of responses that end with their head (RFC 9110 section 6.4.1): a body would be read as the next one.
+local BODILESS = { [204] = true, [304] = true }
 
 -- The date that responses have, and its second.
 local date, second = nil, nil
@@ -50,14 +53,14 @@ function responses.prepare(response)
   if body == nil then body = "" end
   if type(body) == "number" then body = tostring(body) end
   if type(body) ~= "string" then return nil, "the body of a response is a string, not a " .. type(body) end
+  local has_body = body ~= "" or files.is_file(response)
+  if has_body and BODILESS[status] then return nil, ("a response of status %d has no body"):format(status) end
   local given = response.headers == nil and {} or response.headers
   if type(given) ~= "table" then return nil, "the headers of a response are a table" end
   local headers, wrong = settings.headers(given)
   if not headers then return nil, wrong end
   for _, header in ipairs(response.upgrade or {}) do headers[#headers + 1] = header end
-  if (body ~= "" or response.file) and not has(headers, "content-type") then
-    headers[#headers + 1] = { "Content-Type", TEXT }
-  end
+  if has_body and not has(headers, "content-type") then headers[#headers + 1] = { "Content-Type", TEXT } end
   if not has(headers, "date") then headers[#headers + 1] = { "Date", now() } end
   return status, headers, body
 end

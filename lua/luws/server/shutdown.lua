@@ -85,7 +85,7 @@ end
 --- close(self, given): closes a server. Returns true; or nil and what is wrong with the options. Closing it again can
 -- only make the time for it shorter.
 function shutdown.close(self, given)
-  local read, wrong = options.complete("close", close_rows, given)
+  local read, wrong = options.argument("close", close_rows, given)
   if not read then return nil, wrong end
   local owner, deadline = self.owner, clock.now() + read.timeout
   if not owner.closing then begin(self, read.code, read.reason) end
@@ -134,11 +134,11 @@ end
 --- run(self, given): steps until nothing is left of the server, or done() returns true. Returns true; or nil and what
 -- is wrong with the options.
 function shutdown.run(self, given)
-  local read, wrong = options.complete("run", run_rows, given)
+  local read, wrong = options.argument("run", run_rows, given)
   if not read then return nil, wrong end
   local function is_over() return self:is_closed() or read.done and read.done() end
   if not read.signals then return shutdown.steps(is_over) end
-  return shutdown.steps(is_over, function() shutdown.close(self, {}) end, function()
+  return shutdown.steps(is_over, function() shutdown.close(self) end, function()
     local ok, why = self:reload()
     if not ok then log.error("the certificates cannot be read again: %s", why) end
   end)
