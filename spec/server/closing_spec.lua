@@ -80,7 +80,7 @@ describe("run with signals", function()
     local luws, server = require "luws", require "luws.server"
     local srv = assert(server.listen {
       port = 0, on_open = function(conn)
-        os.execute("P=$PPID; kill -HUP $P; (sleep 0.01; kill -%s $P) &") -- during os.execute, INT is ignored
+        io.popen("kill -HUP $PPID; kill -%s $PPID"):close() -- during os.execute, INT would be ignored
         luws.wssend(conn, 1, "last")
       end,
     })
