@@ -45,7 +45,7 @@ describe("server.file", function()
       "/", "/sub", "/sub/", "/nothing", "/index.html/", "/index.html%00", "/index.html%00.css", "/%69ndex.html%2f",
       "/../../etc/passwd", "/sub/../index.html", "/%2e%2e/%2e%2e/etc/passwd", "/sub/%2e./index.html",
       "/..%2findex.html",
-      "/etc/passwd", "//etc/passwd", "/%2fetc/passwd", "http://h//etc/passwd", "/out", "/up/index.html", "/fifo", "*",
+      "/etc/passwd", "//etc/passwd", "/%2fetc/passwd", "http://h//etc/passwd", "/out", "/up/index.html", "/fifo",
       "/%2569ndex.html", "/%", "/%zz", "/%ff", "/" .. ("a/"):rep(3000), "/" .. ("a"):rep(300),
     } do
       local reply = s:raw(request("GET " .. target .. " HTTP/1.1", "Connection: close"))

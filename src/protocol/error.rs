@@ -234,6 +234,9 @@ pub enum InvalidRequest {
     Method,
     HttpVersion,
     NoHost,
+    /// The value of Host is no host.
+    Host,
+    Target,
     /// The bytes after the head would not be frames, or the body is not one that is taken.
     Body(BodyError),
     NotUpgrade,
@@ -254,7 +257,13 @@ impl InvalidRequest {
             Self::HttpVersion => 505,
             Self::NotUpgrade | Self::Version => 426,
             Self::Body(error) => error.status(),
-            Self::Http(_) | Self::NoHost | Self::Key | Self::Duplicate(_) | Self::Extensions(_) => 400,
+            Self::Http(_)
+            | Self::NoHost
+            | Self::Host
+            | Self::Target
+            | Self::Key
+            | Self::Duplicate(_)
+            | Self::Extensions(_) => 400,
         }
     }
 }
@@ -266,6 +275,8 @@ impl fmt::Display for InvalidRequest {
             Self::Method => f.write_str("the method is not GET"),
             Self::HttpVersion => f.write_str("the HTTP version is not 1.1"),
             Self::NoHost => f.write_str("no Host header"),
+            Self::Host => f.write_str("the Host header is not a host"),
+            Self::Target => f.write_str("the target is neither a path nor a URL"),
             Self::Body(error) => error.fmt(f),
             Self::NotUpgrade => f.write_str("not a WebSocket upgrade"),
             Self::Version => f.write_str("Sec-WebSocket-Version is not 13"),

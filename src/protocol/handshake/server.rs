@@ -128,10 +128,30 @@ pub fn check_http(request: &http::Request) -> Result<Upload, InvalidRequest> {
     if request.version != 1 {
         return Err(InvalidRequest::HttpVersion);
     }
-    if request.headers.single("Host")?.is_none() {
-        return Err(InvalidRequest::NoHost);
+    let host = request.headers.single("Host")?.ok_or(InvalidRequest::NoHost)?;
+    if !host.iter().all(|byte| is_of_host(*byte)) {
+        return Err(InvalidRequest::Host);
+    }
+    if !is_target(&request.method, &request.target) {
+        return Err(InvalidRequest::Target);
     }
     Ok(Upload::of(&request.headers)?)
+}
+
+/// Whether a byte may be in a host with its port (RFC 3986 section 3.2.2).
+fn is_of_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
+}
+
+/// Whether a target has one of the forms of RFC 9112 section 3.2, of which two are for one method each.
+fn is_target(method: &str, target: &str) -> bool {
+    let is_scheme =
+        |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    match method {
+        "CONNECT" => target.bytes().all(is_of_host),
+        "OPTIONS" if target == "*" => true,
+        _ => target.starts_with('/') || target.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme)),
+    }
 }
 
 /// The headers that go with the refusal of a request, beside those of its body.
