@@ -15,8 +15,9 @@ local function check(name, index, value, kind)
   error(("bad argument #%d to '%s' (%s expected, got %s)"):format(index, name, kind, type(value)), 0)
 end
 
---- Returns a number of seconds that an API function was given, at least 0.
-local function seconds_of(name, index, value)
+--- seconds_of(name, index, value): returns a number of seconds that a function of the API was given, at least 0. Raises
+-- an error for what is none.
+function reactor.seconds_of(name, index, value)
   check(name, index, value, "number")
   if value ~= value then error(("bad argument #%d to '%s' (a number expected, got NaN)"):format(index, name), 0) end
   return math.max(0, value)
@@ -29,12 +30,12 @@ reactor.public = public
 -- with it. Returns how much it did: 0 if nothing happened, or if there is nothing to wait for.
 function public.step(seconds)
   if seconds == 0 then return turns.step(0) end
-  return turns.step(seconds == nil and math.huge or seconds_of("step", 1, seconds))
+  return turns.step(seconds == nil and math.huge or reactor.seconds_of("step", 1, seconds))
 end
 
 --- run([seconds]): steps until stop() is called, the time is over, or nothing is left to drive.
 function public.run(seconds)
-  turns.run(clock.now() + (seconds == nil and math.huge or seconds_of("run", 1, seconds)))
+  turns.run(clock.now() + (seconds == nil and math.huge or reactor.seconds_of("run", 1, seconds)))
 end
 
 --- stop(): ends the present run() once its turns are over.
@@ -61,7 +62,7 @@ end
 
 --- after(seconds, f): calls f() after that time. Returns an object whose method cancel() prevents it.
 function public.after(seconds, f)
-  seconds = seconds_of("after", 1, seconds)
+  seconds = reactor.seconds_of("after", 1, seconds)
   if not guard.is_callable(f) then check("after", 2, f, "function") end
   local time = clock.now() + seconds
   if time == math.huge then return setmetatable({}, Handle) end -- it never comes

@@ -93,6 +93,20 @@ describe("a server without handlers", function()
   end)
 end)
 
+it("next takes seconds, and no other values", function()
+  local s = serving.start()
+  for _, case in ipairs {
+    { "x", "bad argument #1 to 'next' (number expected, got string)" },
+    { 0 / 0, "bad argument #1 to 'next' (a number expected, got NaN)" },
+  } do
+    local srv = assert(server.listen { port = 0 })
+    assert.error_matches(function() srv:next(case[1]) end, case[2], 1, true)
+    assert.same({ nil, "timeout" }, { srv:next(-1) })
+    srv:close()
+  end
+  assert.same({ nil, "the server has handlers" }, { s.srv:next "x" })
+end)
+
 describe("server.spawn runs a coroutine for each connection,", function()
   it("which gets the messages in order, and ends the connection when it returns", function()
     local ended = 0

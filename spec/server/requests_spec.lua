@@ -372,6 +372,8 @@ describe("a server answers", function()
     } do
       assert.equal(case[2], parse(s:raw(request("GET " .. case[1] .. " HTTP/1.1", "Connection: close"))).body, case[1])
     end
+    s.srv:route("/a", says "another")
+    assert.equal("another", parse(s:raw(request("GET /a HTTP/1.1", "Connection: close"))).body)
     local told = {}
     s.srv:route("/ws", {
       on_open = function() told[#told + 1] = "open" end, on_message = function(_, _, data) told[#told + 1] = data end,

@@ -107,6 +107,8 @@ describe("a broadcast", function()
 
   it("refuses what cannot be sent", function()
     local s = crowd(1)
+    assert.same({ false, false, 0 }, { s.srv:join(s.conns[1], 0 / 0), s.srv:leave(s.conns[1], 0 / 0),
+      #s.srv:members(0 / 0) })
     for _, case in ipairs {
       { { nil, 9, "x" }, "bad argument #2 to 'broadcast' (opcode 1 or 2 expected)" },
       { { nil, 1, {} }, "bad argument #3 to 'broadcast' (string expected, got table)" },

@@ -111,8 +111,15 @@ function Owner:refused(place, request, status, why)
   if not ok then log.handler_failed("the on_refuse of a server raised an error", err) end
 end
 
---- add_route(prefix, handlers): these handlers are asked about requests whose path begins with the prefix.
+--- add_route(prefix, handlers): these handlers are asked about requests whose path is that of the prefix or below it,
+-- in place of those that were given for it before.
 function Owner:add_route(prefix, handlers)
+  for _, route in ipairs(self.routes) do
+    if route.prefix == prefix then
+      route.handlers = handlers
+      return
+    end
+  end
   table.insert(self.routes, { prefix = prefix, handlers = handlers })
   table.sort(self.routes, function(a, b) return #a.prefix > #b.prefix end)
 end

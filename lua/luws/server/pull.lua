@@ -8,6 +8,7 @@ local _, import = ...
 local close, guard, log, methods = import("close"), import("guard"), import("log"), import("publish").methods
 local clock, exchange, quick, reactor = import("clock"), import("server/exchange"), import("quick"),
   import("reactor").public
+local seconds_of = import("reactor").seconds_of
 
 local pull = {}
 
@@ -93,7 +94,7 @@ end
 --- next(server, seconds): does the work of Server:next.
 function Queue:next(server, seconds)
   self.is_asked = true
-  local deadline = clock.now() + (seconds or math.huge)
+  local deadline = clock.now() + (seconds == nil and math.huge or seconds_of("next", 1, seconds))
   local event = self:pop()
   while not event do
     self:release()

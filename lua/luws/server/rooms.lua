@@ -43,7 +43,7 @@ end
 --- join(conn, key): Returns whether the connection was not in that room before.
 function Rooms:join(conn, key)
   local state = quick.state_of(conn)
-  if key == nil or not state or self.by_number[state.number] ~= conn then return false end
+  if key == nil or key ~= key or not state or self.by_number[state.number] ~= conn then return false end
   local room = self.by_key[key]
   if not room then
     room = native.room()
