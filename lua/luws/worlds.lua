@@ -40,12 +40,23 @@ function worlds.serves(reactor) return (world_of(reactor) or world).serve end
 --- set_home(metatable, api): notes whose connections those with this metatable are.
 function worlds.set_home(metatable, api) metatable[world.HOME] = { world = world, api = api } end
 
+--- Returns where a connection lives: its world and its API; nil if it is none.
+local function home_of(conn)
+  local meta = type(conn) == "table" and guard.metatable_of(conn)
+  return type(meta) == "table" and rawget(meta, world.HOME) or nil
+end
+
 --- of(conn): returns the API to which a connection belongs, if that is another instance's, of whatever world. A
 -- server's connections belong to the instance that has made the server.
 function worlds.of(conn)
-  local meta = type(conn) == "table" and guard.metatable_of(conn)
-  local home = type(meta) == "table" and rawget(meta, world.HOME)
+  local home = home_of(conn)
   return home and home.api ~= log.settings and home.api or nil
+end
+
+--- part(conn, name): returns this part of the driver in the world in which a connection lives, if that is not ours.
+function worlds.part(conn, name)
+  local home = home_of(conn)
+  return home and home.world ~= world and home.world.import(name) or nil
 end
 
 return worlds

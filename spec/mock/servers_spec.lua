@@ -130,6 +130,19 @@ describe("a server of luws.server in a world of luws.mock", function()
     net:settle()
   end)
 
+  it("runs coroutines of server.spawn, which is the function of the real world's module", function()
+    listen {
+      on_open = server.spawn(function(conn)
+        local _, name = conn:message()
+        luws.wssend(conn, 1, "Hello " .. name)
+      end),
+    }
+    local conn, heard = open "ws://localhost:8080/"
+    luws.wssend(conn, 1, "Lua")
+    net:settle()
+    assert.same({ "Hello Lua", 1000, { "close 1000 " } }, { heard[1], conn.close_code, told })
+  end)
+
   it("is at the host and the port that it names", function()
     listen { host = "hub.test", port = 80 }
     listen { host = "::", port = 81 }

@@ -1,6 +1,7 @@
 -- What becomes of connections of all kinds when their server is closed, in worlds of luws.mock: what each client gets,
 -- what the program is told, and when nothing is left.
 
+local log = require "spec.support.log"
 local luws = require "luws"
 local mock = require "luws.mock"
 local server = require "luws.server"
@@ -110,4 +111,120 @@ it("a server that nobody holds goes on, for its reactor has it", function()
   end
   assert.same({ 1000, 4000 }, closed)
   assert.is_nil((net.connect("localhost", 80)))
+end)
+
+describe("a server can be closed by any handler: by", function()
+  -- The handlers, each called for one of the clients below.
+  local NAMES = {
+    "on_request", "on_abort", "on_refuse", "on_fail", "select_subprotocol", "response_headers", "on_open", "on_message",
+    "on_drain", "on_close", "control_handler", "slow", "sink", "spawn",
+  }
+  local CLOSINGS = {
+    function(srv) srv:close() end,
+    function(srv) srv:close { timeout = 0 } end,
+    function(srv)
+      srv:close { timeout = 0 }
+      error "on purpose"
+    end,
+  }
+
+  --- Lets clients of all kinds talk to a server, whose handler `name` closes it. Returns the server, how often its
+  -- handlers were told that a connection was open, and over, and whether the handler was called.
+  local function play(net, name, closing)
+    local srv
+    local opened, closed, is_called = 0, 0, false
+    local function pass(seconds) pcall(net.advance, net, seconds or 0) end -- it raises the errors of handlers
+    local function act()
+      is_called = true
+      closing(srv)
+    end
+    local function acts(of) return name == of and act or nil end
+    local function on_open(conn)
+      opened = opened + 1
+      srv:join(conn, "room")
+      if name == "on_open" then act() end
+    end
+    local spawned = server.spawn(function(conn)
+      conn:message()
+      act()
+    end)
+    srv = assert(server.listen {
+      port = 80, reactor = net.reactor, max_buffered = 4000, slow = acts "slow" or "drop", ping_interval = 0,
+      answer_timeout = 1, on_abort = acts "on_abort", on_refuse = acts "on_refuse",
+      select_subprotocol = acts "select_subprotocol", on_message = acts "on_message", on_drain = acts "on_drain",
+      control_handler = acts "control_handler",
+      sink = acts "sink" and function()
+        act()
+        return function() return 1 end
+      end,
+      response_headers = acts "response_headers" and function()
+        act()
+        return {}
+      end,
+      on_request = function(asked)
+        if name == "on_request" then act() end
+        if asked.path ~= "/later" then return nil end
+        if name == "on_fail" then
+          net.reactor.after(0.1, function() asked:accept { on_fail = act } end)
+        end
+        return server.later
+      end,
+      on_open = function(conn, asked)
+        on_open(conn)
+        if name == "spawn" then spawned(conn, asked) end
+      end,
+      on_close = function()
+        closed = closed + 1
+        if name == "on_close" then act() end
+      end,
+    })
+    local conns = {}
+    local function dial(path)
+      local conn = luws.wsopen("ws://localhost" .. path, nil, net:options { wait = false, close_timeout = 1 })
+      conns[#conns + 1] = conn
+      pass()
+      return conn
+    end
+    dial "/"
+    dial "/later"
+    local raw = net.connect("localhost", 80)
+    if raw then raw:send(name == "on_fail" and request "GET /later HTTP/1.1" or "not HTTP\r\n\r\n") end
+    pass(2) -- answer_timeout
+    for _, conn in ipairs(conns) do
+      luws.wssend(conn, 9, "ping")
+      luws.wssend(conn, 1, "message")
+    end
+    pass()
+    local deaf = net.connect("localhost", 80)
+    if deaf then
+      deaf:send(upgrade "/")
+      pass()
+      deaf.line.capacity = deaf.line:waiting() + 100
+      for _ = 1, 5 do srv:broadcast("room", 2, LARGE:sub(1, 1500)) end
+      pass()
+      deaf.line.capacity = 100000
+      deaf:settimeout(1)
+      deaf:receive(3000)
+      pass()
+      deaf:close()
+    end
+    for _, conn in ipairs(conns) do luws.wsclose(conn) end
+    pass(2)
+    srv:close { timeout = 1 }
+    return srv, opened, function() return closed end, is_called
+  end
+
+  for _, name in ipairs(NAMES) do
+    it(name, function()
+      for _, closing in ipairs(CLOSINGS) do
+        local net = mock.net()
+        local srv, opened, closed, is_called
+        log.capture(function()
+          srv, opened, closed, is_called = play(net, name, closing)
+          pcall(net.advance, net, 6)
+        end)
+        assert.same({ true, true, 0, opened }, { is_called, srv:is_closed(), srv:count(), closed() })
+      end
+    end)
+  end
 end)

@@ -8,7 +8,7 @@ local _, import = ...
 local close, guard, log, methods = import("close"), import("guard"), import("log"), import("publish").methods
 local clock, exchange, quick, reactor = import("clock"), import("server/exchange"), import("quick"),
   import("reactor").public
-local seconds_of = import("reactor").seconds_of
+local seconds_of, worlds = import("reactor").seconds_of, import("worlds")
 
 local pull = {}
 
@@ -134,6 +134,8 @@ function pull.spawn(f)
     error(("bad argument #1 to 'spawn' (function expected, got %s)"):format(type(f)), 2)
   end
   return function(conn, request)
+    local elsewhere = worlds.part(conn, "server/pull")
+    if elsewhere then return elsewhere.spawn(f)(conn, request) end
     local state, queue, is_waiting, is_over = quick.state_of(conn), new_queue(), false, false
     local thread = coroutine.create(function() return f(conn, request) end)
     local given = state.exchange.handlers
