@@ -211,6 +211,12 @@ describe("a server can be closed by any handler: by", function()
     for _, conn in ipairs(conns) do luws.wsclose(conn) end
     pass(2)
     srv:close { timeout = 1 }
+    if raw then
+      raw:settimeout(0)
+      local data, _, part = raw:receive "*a"
+      local _, count = (data or part):gsub("HTTP/1.1", "")
+      assert.equal(1, count)
+    end
     return srv, opened, function() return closed end, is_called
   end
 

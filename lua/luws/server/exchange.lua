@@ -39,13 +39,10 @@ end
 exchange.LATER = native.later or setmetatable({}, { __tostring = function() return "luws.server.later" end })
 native.later = exchange.LATER
 
---- abort(state, request): tells the program of a request that it is not going to answer any more; nil for none. It was
--- told already if the connection has ended over that.
+--- abort(state, request): tells the program of a request that it is not going to answer any more; nil for none.
 local function abort(state, request)
-  local ex = state.exchange
-  if state.phase ~= "connecting" then return end
-  local on_abort = request and ex.handlers and ex.handlers.on_abort
-  ex.request = nil
+  local handlers = state.exchange.handlers
+  local on_abort = request and handlers and handlers.on_abort
   if not on_abort then return end
   local ok, err = guard.free(on_abort, request)
   if not ok then log.handler_failed("on_abort of a server raised an error", err) end
@@ -64,11 +61,22 @@ end
 --- finish(state, why): ends a connection that has not become a WebSocket. What is queued has been sent; what the peer
 -- still sends is read for a while, for unread bytes would destroy the response on its way.
 local function finish(state, why)
-  local file = state.exchange.file
+  local ex = state.exchange
+  local file, request = ex.file, ex.request
   if file then file:close() end
-  state.exchange.file = nil
-  abort(state, state.exchange.request)
+  ex.file, ex.request = nil, nil
   close.finish(state, why, nil, true)
+  abort(state, request)
+end
+
+--- open(response): opens the file of a response. Returns what reads it, and its length; or nil and the response that
+-- takes its place.
+local function open(response)
+  local file, length = files.open(response)
+  if file then return file, length end
+  if not length then return nil, not_found() end
+  log.error("a file cannot be sent: %s", length)
+  return nil, responses.refusal(500, "internal server error")
 end
 
 --- answer(state, response): sends a response to the present request. One that a handler has got wrong becomes a 500.
@@ -76,6 +84,7 @@ local function answer(state, response)
   local ex = state.exchange
   local request, owner = ex.request, state.owner
   exchange.give_up(state)
+  if ex.request ~= request then return end -- the program has closed the server, which has answered
   local status, headers, body = responses.prepare(response)
   if not status then
     log.error("the response to a request for %s is not valid: %s", log.bytes(request.target), headers)
@@ -83,14 +92,10 @@ local function answer(state, response)
   end
   local file, length = nil, #body
   if files.is_file(response) then
-    file, length = files.open(response)
-    if not file and not length then return answer(state, not_found()) end
-    if not file then
-      log.error("a file cannot be sent: %s", length)
-      return answer(state, responses.refusal(500, "internal server error"))
-    end
+    file, length = open(response)
+    if not file then return answer(state, length) end
   end
-  ex.count = ex.count + 1
+  ex.count, ex.request = ex.count + 1, nil
   local keeps = not (ex.ends or owner:is_closing() or ex.count >= MOST_REQUESTS or response.is_last)
   local is_head = request.method == "HEAD"
   local ok, goes_on = native.reply(state.session, status, headers, is_head and "" or body, length, keeps)
@@ -99,10 +104,11 @@ local function answer(state, response)
     file = nil
   end
   if not ok then return finish(state, goes_on) end
-  if response.is_refusal then owner:refused(ex.place, request, status, (body:gsub("\n$", ""))) end
-  ex.stage, ex.goes_on, ex.file, ex.request = "answering", goes_on, file, nil
+  ex.stage, ex.goes_on, ex.file = "answering", goes_on, file
   native.take_back(state.session)
   state.deadline = math.huge -- the peer has to take it (stuck)
+  -- Last, for it may close the server.
+  if response.is_refusal then owner:refused(ex.place, request, status, (body:gsub("\n$", ""))) end
 end
 
 local function refuse(state, status, text) answer(state, responses.refusal(status, text)) end
@@ -219,10 +225,11 @@ local function next_event(state)
   else -- it cannot be read, or TLS has failed; the engine has queued the answer
     native.done(state.session)
     local _, _, _, status = native.failure(state.session)
-    state.owner:refused(ex.place, ex.request, status, data)
-    ex.stage, ex.goes_on, ex.why = "answering", false, data
+    local request = ex.request
+    ex.stage, ex.goes_on, ex.why, ex.request = "answering", false, data, nil
     state.deadline = math.huge
-    abort(state, ex.request)
+    state.owner:refused(ex.place, request, status, data)
+    abort(state, request)
   end
   return true
 end
