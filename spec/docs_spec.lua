@@ -7,8 +7,8 @@ local scripted = require "spec.support.scripted"
 -- Texts in that file that a client never reports.
 local OF_SERVERS = {
   "unmasked frame from a client", "the method is not GET", "the HTTP version is not 1.1", "no Host header",
-  "the request has a body", "not a WebSocket upgrade", "Sec-WebSocket-Version is not 13",
-  "Sec-WebSocket-Key is not 16 bytes in base64",
+  "the Host header is not a host", "the target is neither a path nor a URL", "the request has a body",
+  "not a WebSocket upgrade", "Sec-WebSocket-Version is not 13", "Sec-WebSocket-Key is not 16 bytes in base64",
 }
 
 -- Texts in that file for errors that luws prevents earlier.

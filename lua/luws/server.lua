@@ -6,16 +6,16 @@ it is given; the work is done in server/*. The reactor that drives connections o
 local native, import = ...
 import("calls") -- whose functions take the connections
 local listeners, owners, settings = import("server/listeners"), import("server/owner"), import("server/options")
-local exchange, reactor, shutdown = import("server/exchange"), import("reactor").public, import("server/shutdown")
-local pull, worlds = import("server/pull"), import("worlds")
+local pull, responses, shutdown = import("server/pull"), import("server/responses"), import("server/shutdown")
+local reactor, worlds = import("reactor").public, import("worlds")
 
 local Server = {}
 local meta = { __index = Server }
 
 local public = {
-  later = exchange.LATER,
+  later = responses.LATER,
   --- file(folder, path): the response that is a file below the folder, by the path of a request; 404 if there is none.
-  file = exchange.file,
+  file = responses.file,
   --- spawn(f): an on_open that runs f(conn, request) as a coroutine.
   spawn = pull.spawn,
 }

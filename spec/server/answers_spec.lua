@@ -119,6 +119,28 @@ it("a response that has no body is not given one, which would be read as the nex
   end
 end)
 
+it("server.later is no response: from on_head, or given to refuse, it becomes a 500", function()
+  local asked
+  listen {
+    on_head = function(one) return one.path == "/head" and server.later or nil end,
+    on_request = function(one)
+      asked = one
+      return server.later
+    end,
+  }
+  local texts = log.capture(function()
+    assert.equal(500, status(ask "GET /head HTTP/1.1"))
+    local raw = dial(request "GET / HTTP/1.1")
+    asked:refuse(server.later)
+    net:run()
+    assert.equal(500, status(read(raw)))
+  end)
+  for i, target in ipairs { "/head", "/" } do
+    assert.equal(('luws: the response to a request for "%s" is not valid: only on_request can return server.later')
+      :format(target), texts[i])
+  end
+end)
+
 describe("a connection is kept for another request", function()
   it("for 5 seconds, which count from the response, and not from a part of the next request", function()
     listen { on_request = function() return { body = "." } end, upgrade_timeout = 3 }

@@ -27,18 +27,6 @@ local KEEP_ALIVE, MOST_REQUESTS = 5, 100
 -- The options of an upgrade that request:accept was not called for.
 local PLAIN = upgrades.options()
 
-local function not_found() return responses.refusal(404, "not found") end
-
---- file(folder, path): returns the response that is a file below the folder; 404 if there is none, or it is outside.
-function exchange.file(folder, path)
-  return files.response(folder, path) or not_found()
-end
-
---- later: what on_request returns if the request is to be answered by request:accept or request:refuse.
--- It is the same in all worlds, for a program has it from the module of one of them.
-exchange.LATER = native.later or setmetatable({}, { __tostring = function() return "luws.server.later" end })
-native.later = exchange.LATER
-
 --- abort(state, request): tells the program of a request that it is not going to answer any more; nil for none.
 local function abort(state, request)
   local handlers = state.exchange.handlers
@@ -74,7 +62,7 @@ end
 local function open(response)
   local file, length = files.open(response)
   if file then return file, length end
-  if not length then return nil, not_found() end
+  if not length then return nil, responses.not_found() end
   log.error("a file cannot be sent: %s", length)
   return nil, responses.refusal(500, "internal server error")
 end
@@ -179,7 +167,7 @@ local function ask(state)
   if not on_request then return go_on(state, nil) end
   request.asked = function() return upgrades.problem(state) end
   local ok, response = called(state, "on_request", on_request, request)
-  if ok and response == exchange.LATER then return wait_for_answer(state) end
+  if ok and response == responses.LATER then return wait_for_answer(state) end
   request.asked = nil
   if not ok then return end
   go_on(state, response)

@@ -6,9 +6,8 @@ connections are paused meanwhile.
 
 local _, import = ...
 local close, guard, log, methods = import("close"), import("guard"), import("log"), import("publish").methods
-local clock, exchange, quick, reactor = import("clock"), import("server/exchange"), import("quick"),
-  import("reactor").public
-local seconds_of, worlds = import("reactor").seconds_of, import("worlds")
+local clock, quick, responses, worlds = import("clock"), import("quick"), import("server/responses"), import("worlds")
+local reactor, seconds_of = import("reactor").public, import("reactor").seconds_of
 
 local pull = {}
 
@@ -70,7 +69,7 @@ function pull.queue(handlers)
   function handlers.on_request(request)
     if not queue.is_asked then return nil end
     queue:push { "request", request }
-    return exchange.LATER
+    return responses.LATER
   end
   function handlers.on_open(conn, request)
     if not queue.is_asked then return end

@@ -10,6 +10,11 @@ local responses = {}
 
 local TEXT = "text/plain; charset=utf-8"
 
+-- What on_request returns if the request is to be answered by request:accept or request:refuse. It is the same in all
+-- worlds, for a program has it from the module of one of them.
+responses.LATER = native.later or setmetatable({}, { __tostring = function() return "luws.server.later" end })
+native.later = responses.LATER
+
 -- The statuses of responses that end with their head (RFC 9110 section 6.4.1): a body would be read as the next one.
 local BODILESS = { [204] = true, [304] = true }
 
@@ -34,6 +39,12 @@ function responses.refusal(status, text)
   return response
 end
 
+--- not_found(): returns the response for what there is not.
+function responses.not_found() return responses.refusal(404, "not found") end
+
+--- file(folder, path): returns the response that is a file below the folder; 404 if there is none, or it is outside.
+function responses.file(folder, path) return files.response(folder, path) or responses.not_found() end
+
 --- has(headers, name): returns whether an array of { name, value } has this header.
 local function has(headers, name)
   for _, header in ipairs(headers) do
@@ -46,6 +57,7 @@ end
 -- response, which is a table with the fields status, headers and body; or nil and what is wrong with it.
 function responses.prepare(response)
   if type(response) ~= "table" then return nil, "a response is a table, not a " .. type(response) end
+  if response == responses.LATER then return nil, "only on_request can return server.later" end
   local status, body = response.status or 200, response.body
   if type(status) ~= "number" or status % 1 ~= 0 or status < 200 or status > 599 then
     return nil, "the status of a response is a whole number from 200 to 599"
