@@ -1,5 +1,6 @@
 -- Files that a server answers with.
 
+local child = require "spec.support.child"
 local server = require "luws.server"
 local serving = require "spec.support.serving"
 
@@ -64,6 +65,36 @@ describe("server.file", function()
     assert.equal("5000000", all:match "Content%-Length: (%d+)")
     assert.equal(("0123456789"):rep(500000), body:sub(1, 5000000))
     assert.is_truthy(body:sub(5000001):find "^HTTP/1.1 200 .*<p>hi$")
+  end)
+
+  it("answers 500 if no descriptor is left for the file, and says so in the log", function()
+    local said = child.run { folder, descriptors = 40, input = [[
+      local server, reactor, socket = require "luws.server", require "luws.reactor", require "socket"
+      local srv = assert(server.listen {
+        port = 0, on_request = function(request) return server.file(arg[1], request.path) end,
+      })
+      local raw, held = assert(socket.connect(srv:address())), {}
+      raw:settimeout(0)
+      while srv:stats().accepted == 0 do reactor.step() end
+      local function status()
+        raw:send "GET /index.html HTTP/1.1\r\nHost: h\r\n\r\n"
+        local all = ""
+        repeat
+          reactor.step(0.01)
+          local data, _, part = raw:receive "*a"
+          all = all .. (data or part)
+        until all:find "\r\n\r\n.+"
+        return all:match "^HTTP/1.1 (%d+)"
+      end
+      for file in function() return io.open "/dev/null" end do held[#held + 1] = file end
+      print(status())
+      held = nil
+      collectgarbage()
+      print(status())
+      os.exit(0)
+    ]] }
+    assert.is_truthy(said:find("luws: a file cannot be sent: .*/index.html: Too many open files"), said)
+    assert.same({ "500", "200" }, { said:match "(500)\n200\n$", said:match "(%d+)\n$" })
   end)
 
   it("ends with the connection of a peer that goes away", function()
