@@ -117,6 +117,18 @@ end
 --- status(reply): returns the status of a response, as a number.
 function serving.status(reply) return tonumber(reply:match "^HTTP/1.1 (%d+)") end
 
+--- parse(text): returns a response as a table with status, headers (by names in lower case) and body; and what comes
+-- after it.
+function serving.parse(text)
+  local head, rest = text:match "^(.-\r\n)\r\n(.*)$"
+  assert(head, text)
+  local response = { status = tonumber(head:match "^HTTP/1%.1 (%d+)"), headers = {} }
+  for name, value in head:gmatch "\r\n([^:]+): ([^\r]*)" do response.headers[name:lower()] = value end
+  local length = tonumber(response.headers["content-length"]) or #rest
+  response.body = rest:sub(1, length)
+  return response, rest:sub(length + 1)
+end
+
 --- run(...): runs a program with these arguments, and steps until it has ended. Returns its output (both streams), and
 -- its exit status.
 function serving.run(...)
