@@ -32,6 +32,7 @@
 
 local socket = require "socket"
 local servers = require "spec.support.servers"
+local unpack = require "spec.support.compat".unpack
 
 local scripted = {}
 
@@ -55,24 +56,17 @@ local USUAL_HEADERS = {
   { "Sec-WebSocket-Accept", "{accept}" },
 }
 
-local HEX, BYTE = {}, {} -- byte -> two digits, and back
-for code = 0, 255 do
-  local digits = ("%02x"):format(code)
-  HEX[string.char(code)], BYTE[digits] = digits, string.char(code)
-end
+local HEX = {} -- byte -> two digits
+for code = 0, 255 do HEX[string.char(code)] = ("%02x"):format(code) end
 
 local function hex(bytes)
   return (bytes:gsub(".", HEX))
 end
 
-local function unhex(digits)
-  return digits == "-" and "" or (digits:gsub("%x%x", BYTE))
-end
-
 -- The control port
 
--- Sends one request. Returns the answer as a list of { name, rest of the line }. If the server refuses a request, the
--- spec is wrong, so this raises an error.
+-- Sends one request. Returns the lines of the answer, each a list of words. If the server refuses a request, the spec
+-- is wrong, so this raises an error.
 local function ask(request, patience, level)
   local control = assert(socket.tcp())
   control:settimeout(patience + PATIENCE)
@@ -81,13 +75,16 @@ local function ask(request, patience, level)
   control:shutdown "send"
   local answer = assert(control:receive "*a")
   control:close()
-  local lines = {}
-  for name, rest in answer:gmatch "(%S+) ?([^\n]*)\n" do
-    if name == "refusal" then
-      error("scripted peer: " .. unhex(rest), level + 1)
+  local lines, head, data = {}, answer:match "^(.-\n)\n(.*)$"
+  for line in head:gmatch "[^\n]+" do
+    local words = {}
+    for word in line:gmatch "%S+" do
+      local from, to = word:match "^(%d+):(%d+)$"
+      words[#words + 1] = from and data:sub(from + 1, tonumber(to)) or word
     end
-    lines[#lines + 1] = { name, rest }
+    lines[#lines + 1] = words
   end
+  if lines[1][1] == "refusal" then error("scripted peer: " .. lines[1][2], level + 1) end
   return lines
 end
 
@@ -171,24 +168,23 @@ local function parse_record(lines)
   local seen = { heads = {}, frames = {}, raw = "", rest = "", sent = 0, eof = false, reset = false, ended = false }
   local connections = tonumber(lines[1][2])
   for i = 2, #lines do
-    local name, rest = lines[i][1], lines[i][2]
+    local name, value, more = lines[i][1], lines[i][2], lines[i][3]
     if name == "step" then
-      local number, step = rest:match "^(%d+) (%S+)$"
-      seen.step, seen.step_name = tonumber(number), step
+      seen.step, seen.step_name = tonumber(value), more
     elseif name == "frame" then
-      local fin, rsv, opcode, masked, key, payload = rest:match "^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$"
+      local _, fin, rsv, opcode, masked, key, payload = unpack(lines[i])
       seen.frames[#seen.frames + 1] = {
-        fin = fin == "1", rsv = tonumber(rsv), opcode = tonumber(opcode), masked = masked == "1",
-        key = unhex(key), payload = unhex(payload),
+        fin = fin == "1", rsv = tonumber(rsv), opcode = tonumber(opcode), masked = masked == "1", key = key,
+        payload = payload,
       }
     elseif name == "head" then
-      seen.heads[#seen.heads + 1] = unhex(rest)
+      seen.heads[#seen.heads + 1] = value
     elseif name == "sent" or name == "eof" or name == "reset" then
-      seen[name] = tonumber(rest)
+      seen[name] = tonumber(value)
     elseif name == "ended" or name == "close_notify" then
-      seen[name] = rest == "1"
+      seen[name] = value == "1"
     else
-      seen[name] = unhex(rest)
+      seen[name] = value
     end
   end
   seen.head = seen.heads[#seen.heads]

@@ -337,23 +337,23 @@ class Player(threading.Thread):
         self.sock.close()
 
     def report(self):
-        """Returns the record as the lines of an answer."""
-        yield f"step {self.step[0]} {self.step[1]}"
-        yield f"ended {int(self.ended)}"
-        yield f"sent {self.sent}"
-        yield f"raw {self.raw.hex()}"
-        yield from (f"head {head.hex()}" for head in self.heads)
+        """Returns the record as the lines of an answer, each a tuple of words."""
+        yield ("step", *self.step)
+        yield ("ended", int(self.ended))
+        yield ("sent", self.sent)
+        yield ("raw", self.raw)
+        yield from (("head", head) for head in self.heads)
         at = self.frames_from
         while at is not None and (parsed := parse_frame(self.raw, at)):
-            (fin, rsv, opcode, masked, key, payload), at = parsed
-            yield f"frame {fin} {rsv} {opcode} {masked} {key.hex() or '-'} {payload.hex() or '-'}"
+            words, at = parsed
+            yield ("frame", *words)
         if at is not None:
-            yield f"rest {self.raw[at:].hex()}"
+            yield ("rest", self.raw[at:])
         for name in ("eof", "reset"):
             if (value := getattr(self, name)) is not None:
-                yield f"{name} {value:.6f}"
+                yield (name, f"{value:.6f}")
         if self.close_notify is not None:
-            yield f"close_notify {int(self.close_notify)}"
+            yield ("close_notify", int(self.close_notify))
         for name in ("sni", "alpn", "version", "cipher", "client", "error"):
             if value := getattr(self, name):
-                yield f"{name} {value.encode().hex()}"
+                yield (name, value.encode())

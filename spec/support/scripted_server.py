@@ -7,8 +7,9 @@ Lua side.
 
 Started once per run: `scripted_server.py --ready FILE [--cert PEM --key PEM]`. It writes `control PORT` to FILE and
 ends at the end of its standard input, which the run holds open. The folder of PEM has the certificates, by name. A
-request is one connection to the control port: its lines, then the end of the stream; the answer's lines, then the end
-of the stream. Bytes are in hexadecimal.
+request is one connection to the control port: its lines, then the end of the stream; the answer's lines, an empty line
+and the bytes that the answer has, then the end of the stream. Bytes of requests are in hexadecimal; in an answer's
+lines, START:END says which of its bytes are meant.
 
     script [tls=LINE] [address=A] [deadline=SECONDS] [receive_buffer=BYTES]  + a line for each step  -> port PORT
     result PORT CONNECTION SECONDS [STEP]    the record once the script has ended (or reached STEP), or after SECONDS
@@ -73,7 +74,7 @@ class Script:
 
         with self.changed:
             self.changed.wait_for(reached, seconds)
-            yield f"connections {len(self.players)}"
+            yield ("connections", len(self.players))
             if len(self.players) >= connection:
                 yield from self.players[connection - 1].report()
 
@@ -143,20 +144,20 @@ def parse_step(line):
 
 
 def answer(request):
-    """Returns the lines of the answer to a request."""
+    """Returns the lines of the answer to a request, each a tuple of words."""
     first, *rest = request.split("\n")
     verb, *words = first.split(" ")
     if verb == "script":
         script = Script([parse_step(line) for line in rest if line], **parse_options(Script, words))
         port = script.listener.getsockname()[1]
         PORTS[port] = script
-        return [f"port {port}"]
+        return [("port", port)]
     if verb in ("refused", "silent"):
         # A socket that is bound but not listening refuses, and nobody else can get the port meanwhile.
         sockets = silent(words[0]) if verb == "silent" else [bound(words[0])]
         port = sockets[0].getsockname()[1]
         PORTS[port] = sockets
-        return [f"port {port}"]
+        return [("port", port)]
     holder = PORTS.get(int(words[0])) if words else None
     if holder is None:
         raise Refusal(f"nothing to do for {first!r}")
@@ -164,22 +165,37 @@ def answer(request):
         del PORTS[int(words[0])]
         for closable in holder if isinstance(holder, list) else [holder]:
             closable.close()
-        return ["closed"]
+        return [("closed",)]
     if verb == "go":
         holder.tickets.release()
-        return ["gone"]
+        return [("gone",)]
     step = int(words[3]) if len(words) > 3 else None
     return holder.result(int(words[1]), float(words[2]), step)
+
+
+def encoded(lines):
+    """Returns the bytes of an answer."""
+    text, data = [], bytearray()
+    for words in lines:
+        for word in words:
+            if isinstance(word, (bytes, bytearray)):
+                text.append(f"{len(data)}:{len(data) + len(word)}")
+                data += word
+            else:
+                text.append(str(word))
+            text.append(" ")
+        text[-1] = "\n"
+    return "".join(text).encode() + b"\n" + data
 
 
 def serve_request(sock):
     with sock:
         try:
             request = b"".join(iter(lambda: sock.recv(1 << 16), b""))
-            lines = list(answer(request.decode()))
+            reply = encoded(answer(request.decode()))
         except (Refusal, ValueError, OSError) as error:
-            lines = [f"refusal {str(error).encode().hex()}"]
-        sock.sendall("".join(line + "\n" for line in lines).encode())
+            reply = encoded([("refusal", str(error).encode())])
+        sock.sendall(reply)
 
 
 def serve_control(listener):
