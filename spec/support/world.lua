@@ -97,15 +97,18 @@ local function note_frames(peer)
   end
 end
 
---- fill(peer, data, is_control): assigns arrived data to the frames that it belongs to.
+--- fill(peer, data, is_control): assigns arrived data to the frames that it belongs to. Those up to peer.complete have
+-- all of theirs.
 local function fill(peer, data, is_control)
   note_frames(peer)
-  for _, frame in ipairs(peer.frames) do
+  for i = peer.complete + 1, #peer.frames do
+    local frame = peer.frames[i]
     local missing = frame.length - #frame.payload
     if missing > 0 and frame.opcode >= 8 == is_control then
       frame.payload = frame.payload .. data:sub(1, missing)
       data = data:sub(missing + 1)
     end
+    if i == peer.complete + 1 and frame.length == #frame.payload then peer.complete = i end
   end
 end
 
@@ -307,8 +310,9 @@ World.__index = World
 function World:peer(options)
   options = options or {}
   local peer = setmetatable({
-    world = self, events = {}, frames = {}, pieces = {}, subprotocol = options.subprotocol, plain = options.plain,
-    hangs_up = options.hangs_up, proxy = options.proxy == true and SOCKPROXY or options.proxy or nil, asked = {},
+    world = self, events = {}, frames = {}, complete = 0, pieces = {}, subprotocol = options.subprotocol,
+    plain = options.plain, hangs_up = options.hangs_up,
+    proxy = options.proxy == true and SOCKPROXY or options.proxy or nil, asked = {},
   }, Peer)
   if not options.plain then
     peer.session, peer.number = native.session {
