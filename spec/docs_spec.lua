@@ -19,8 +19,9 @@ local PREVENTED = {
 
 local MOST_COLUMNS, README_LINES = 120, 120
 
--- How long the server echoes before it closes, and how long a block may take, in seconds.
-local ECHOES, PATIENCE = 1, 8
+-- How long the server echoes before it closes, and how long a block may take, in seconds. Blocks wait most of the time,
+-- so a few run at a time.
+local ECHOES, PATIENCE, AT_A_TIME = 1, 8, 6
 
 local function read(path)
   local file = io.open(path, "rb")
@@ -336,7 +337,9 @@ describe("the reference", function()
 end)
 
 describe("a block of Lua in the documentation", function()
-  local folder, peers, running
+  local root = output "pwd":match "[^\n]+"
+  local folder, peers, environment
+  local runnable, running, begun = {}, {}, 0
 
   local function blocks()
     local list = {}
@@ -345,15 +348,28 @@ describe("a block of Lua in the documentation", function()
         if block.language == "lua" then
           block.at = at(page, block.line)
           list[#list + 1] = block
+          if block.mark ~= "syntax" then runnable[#runnable + 1] = block end
         end
       end
     end
     return list
   end
 
-  -- They wait most of the time, so they run together.
+  --- Starts the next block, if there is one.
+  local function start()
+    begun = begun + 1
+    local block = runnable[begun]
+    if not block then return end
+    local path = ("%s/%d.lua"):format(folder, begun)
+    local file = assert(io.open(path, "w"))
+    file:write(("\n"):rep(block.line), block.text) -- so that errors name the line of the page
+    file:close()
+    running[block] = child.start {
+      root .. "/spec/support/block.lua", path, root, peers[1].url, peers[2].url, block.mark, environment = environment,
+    }
+  end
+
   setup(function()
-    local root = output "pwd":match "[^\n]+"
     folder = os.tmpname()
     os.remove(folder)
     assert(output(("mkdir '%s' && echo made"):format(folder)) == "made\n")
@@ -365,21 +381,8 @@ describe("a block of Lua in the documentation", function()
       local path = (";" .. os.getenv(name)):gsub(";%./", ";" .. root .. "/"):sub(2)
       return ("%s='%s'"):format(name, path)
     end
-    local environment = ("cd '%s' && %s %s timeout %d"):format(folder, absolute "LUA_PATH", absolute "LUA_CPATH",
-      PATIENCE)
-    running = {}
-    for i, block in ipairs(blocks()) do
-      if block.mark ~= "syntax" then
-        local path = ("%s/%d.lua"):format(folder, i)
-        local file = assert(io.open(path, "w"))
-        file:write(("\n"):rep(block.line), block.text) -- so that errors name the line of the page
-        file:close()
-        running[block] = child.start {
-          root .. "/spec/support/block.lua", path, root, peers[1].url, peers[2].url, block.mark,
-          environment = environment,
-        }
-      end
-    end
+    environment = ("cd '%s' && %s %s timeout %d"):format(folder, absolute "LUA_PATH", absolute "LUA_CPATH", PATIENCE)
+    for _ = 1, AT_A_TIME do start() end
   end)
 
   teardown(function()
@@ -393,9 +396,9 @@ describe("a block of Lua in the documentation", function()
       assert.is_truthy((loadstring or load)(block.text, "=" .. block.at)) -- luacheck: ignore
       assert.is_true(block.mark == nil or block.mark == "syntax" or block.mark == "openluup", "an unknown mark")
       if block.mark == "syntax" then return end
-      local finish = running[block]
+      local said, status = running[block]()
       running[block] = nil
-      local said, status = finish()
+      start()
       assert(status == 0, ("it ended with status %s and said:\n%s"):format(tostring(status), said))
     end)
   end

@@ -35,16 +35,40 @@ describe("the fast path of wsreceive and wssend", function()
     return bytes
   end
 
+  --- Receives until a wsreceive leaves nothing to the next one. Returns what it says, with the bytes of all.
+  local function receive()
+    local all = 0
+    while true do
+      local more, bytes = real.wsreceive(s.conn)
+      if more == nil then return more, bytes end
+      all = all + bytes
+      if not more then return more, all end
+    end
+  end
+
+  local SILENCE = 60
+
+  --- Checks that the connection knows that its peer was not silent at that time. Its receive_timeout is SILENCE.
+  local function assert_heard(at)
+    assert.is_true(real.gettime() + s.conn:timeout() >= at + SILENCE - 0.001)
+  end
+
+  --- Lets some time pass. Returns the time.
+  local function later()
+    real.sleep(0.02)
+    return real.gettime()
+  end
+
   it("does not hide the end if control_handler leaves answering the close frame to the user", function()
     s:open({ { "wait" }, { "send", "\136\2\3\232" }, { "hold" } }, {
       control_handler = function(_, opcode) return opcode ~= 8 end,
     })
     settle()
     go()
-    assert.same({ false, 4 }, { real.wsreceive(s.conn) })
+    assert.same({ false, 4 }, { receive() })
     settle()
     assert.same({ true }, { real.wssend(s.conn, 8, "\3\232") })
-    assert.same({ nil, "closed" }, { real.wsreceive(s.conn) })
+    assert.same({ nil, "closed" }, { receive() })
     assert.same({ { false, "receiver error: closed" } }, s.told)
   end)
 
@@ -78,7 +102,7 @@ describe("the fast path of wsreceive and wssend", function()
     })
     settle()
     go()
-    assert.same({ nil, "closed" }, { real.wsreceive(s.conn) })
+    assert.same({ nil, "closed" }, { receive() })
     assert.same({ { 1, "a" }, { 1, "b" }, { 1, "cd" }, { 2, "e" }, { false, "receiver error: closed" } }, s.told)
     assert.same({ { 9, "p", 1 }, { 10, "", 2 }, { 8, "\3\232", 4 } }, control)
     local replies = s.peer:result().frames
@@ -90,11 +114,11 @@ describe("the fast path of wsreceive and wssend", function()
     settle()
     s.conn.lastMessage, s.conn.lastPing = 0, 0
     go()
-    assert.same({ false, 3 }, { real.wsreceive(s.conn) })
+    assert.same({ false, 3 }, { receive() })
     assert.equal(0, s.conn.lastMessage)
     assert.is_true(math.abs(s.conn.lastPing - real.gettime()) < 5)
     go()
-    assert.same({ false, 3 }, { real.wsreceive(s.conn) })
+    assert.same({ false, 3 }, { receive() })
     assert.same({ { 1, "ab" } }, s.told)
     assert.is_true(s.conn.lastMessage > 0 and s.conn.lastMessage >= s.conn.lastPing)
   end)
@@ -113,7 +137,7 @@ describe("the fast path of wsreceive and wssend", function()
       end)
     settle()
     go()
-    real.wsreceive(s.conn)
+    receive()
     assert.same({ "a", "b", "c", "d", "back" }, told)
   end)
 
@@ -132,31 +156,34 @@ describe("the fast path of wsreceive and wssend", function()
   end)
 
   it("notes the time of the peer in a call that ends before everything is delivered", function()
-    s:open({ { "wait" }, { "send", TEXT:rep(1500) }, { "hold" } }, { receive_timeout = 0.1 })
+    s:open({ { "wait" }, { "send", TEXT:rep(1500) }, { "hold" } }, { receive_timeout = SILENCE })
     settle()
-    real.sleep(0.15)
+    local at = later()
     s.peer:go()
     s.peer:at(3)
     assert.equal(s.conn, socket.select({ s.conn }, nil, 5)[1]) -- what was sent may take a moment to arrive
     assert.is_true((real.wsreceive(s.conn)))
     while #s.told < 1500 do assert.is_not_nil((real.wsreceive(s.conn))) end
+    assert_heard(at)
     for _, told in ipairs(s.told) do assert.equal(1, told[1]) end
   end)
 
   it("notes the time of the peer if the handler has left something to send", function()
     local steps = { { "wait" }, { "send", TEXT }, { "wait" }, { "send", TEXT }, { "hold" } }
-    s:open(steps, { receive_timeout = 0.2, coalesce = true }, function(conn, opcode, data)
+    s:open(steps, { receive_timeout = SILENCE, coalesce = true }, function(conn, opcode, data)
       s.told[#s.told + 1] = data
       if opcode then real.wssend(conn, 1, "answer") end
     end)
     settle()
     for i = 1, 2 do
-      real.sleep(0.12)
+      local at = later()
       s.peer:go()
       repeat
         real.wswait(s.conn, 5)
         assert.is_not_nil((real.wsreceive(s.conn)))
       until s.told[i]
+      settle()
+      assert_heard(at)
     end
     assert.same({ "x", "x" }, s.told)
   end)
@@ -170,7 +197,7 @@ describe("the fast path of wsreceive and wssend", function()
     real.sleep(0.35)
     s.peer:go()
     s.peer:at(3)
-    real.wsreceive(s.conn)
+    receive()
     assert.same({ { false, 0 }, { "x" } }, { s.nested, s.told })
   end)
 
@@ -184,7 +211,7 @@ describe("the fast path of wsreceive and wssend", function()
       end)
       settle()
       go()
-      assert.same({ false, 13 }, { real.wsreceive(s.conn) })
+      assert.same({ false, 13 }, { receive() })
       assert.same({ "one", "two" }, s.told)
       s:close()
     end
@@ -195,10 +222,10 @@ describe("the fast path of wsreceive and wssend", function()
     settle()
     real.wshandleincoming("\129\1i", s.conn)
     go()
-    assert.same({ false, 8 }, { real.wsreceive(s.conn) })
+    assert.same({ false, 8 }, { receive() })
     real.wsreset(s.conn)
     go()
-    assert.same({ false, 6 }, { real.wsreceive(s.conn) })
+    assert.same({ false, 6 }, { receive() })
     assert.same({ { 1, "i" }, { 1, "a" }, { 1, "b" } }, s.told)
   end)
 
@@ -207,7 +234,7 @@ describe("the fast path of wsreceive and wssend", function()
     settle()
     s.conn.options.max_payload_size = 2
     go()
-    real.wsreceive(s.conn)
+    receive()
     assert.same({ { false, "message too big (over 2 bytes: it has 3; see max_payload_size)" } }, s.told)
     s:close()
 
@@ -221,7 +248,7 @@ describe("the fast path of wsreceive and wssend", function()
       end
     end
     go()
-    real.wsreceive(s.conn)
+    receive()
     assert.same({ {}, { "abc", "end" } }, { s.told, sunk })
     s:close()
 
@@ -231,7 +258,7 @@ describe("the fast path of wsreceive and wssend", function()
     _G.print = function(_, line) lines[#lines + 1] = line end
     real.debug_mode = true
     go()
-    real.wsreceive(s.conn)
+    receive()
     real.debug_mode, _G.print = false, print
     assert.is_true(#lines > 0)
     assert.same({ { 1, "abc" } }, s.told)
@@ -243,7 +270,7 @@ describe("the fast path of wsreceive and wssend", function()
       s.conn.options = options or nil
       settle()
       go()
-      assert.same({ false, 3 }, { real.wsreceive(s.conn) })
+      assert.same({ false, 3 }, { receive() })
       assert.same({ { 1, "x" } }, s.told)
       s:close()
     end
@@ -265,7 +292,7 @@ describe("the fast path of wsreceive and wssend", function()
       conn.options.handler_args = { #seen }
     end)
     go()
-    real.wsreceive(s.conn)
+    receive()
     assert.same({ "nil", "1", "2" }, seen)
   end)
 
@@ -277,7 +304,7 @@ describe("the fast path of wsreceive and wssend", function()
       conn.msghandler = other
     end)
     go()
-    real.wsreceive(s.conn)
+    receive()
     assert.same({ "first x", "other x", "other x" }, seen)
   end)
 
@@ -287,7 +314,7 @@ describe("the fast path of wsreceive and wssend", function()
       conn.msghandler = nil
     end)
     go()
-    assert.same({ false, 9 }, { real.wsreceive(s.conn) })
+    assert.same({ false, 9 }, { receive() })
     assert.same({ true }, s.told)
   end)
 
@@ -330,7 +357,7 @@ describe("the fast path of wsreceive and wssend", function()
     local print = _G.print
     _G.print = ignore
     go()
-    real.wsreceive(s.conn)
+    receive()
     _G.print = print
     assert.equal(3, got)
   end)
