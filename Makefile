@@ -232,7 +232,8 @@ valgrind: setup-valgrind
 
 faults: setup-test
 	@$(MAKE) --no-print-directory build-modules build-server
-	LUWS_FAULTS=all SPECS="spec/faults spec/backpressure_spec.lua spec/allocator_spec.lua" scripts/busted.sh $(LUAS)
+	LUWS_FAULTS=all SPECS="spec/faults spec/backpressure_spec.lua spec/allocator_spec.lua spec/interruptions_spec.lua \
+	  spec/reconnect_interruptions_spec.lua" scripts/busted.sh $(LUAS)
 
 soak: setup-soak
 	@$(MAKE) --no-print-directory LUA=lua5.1 built

@@ -34,11 +34,11 @@ it("a finaliser may open a connection while another is being opened", function()
         busy = false
       end
     end
-    for i = 1, 20000 do
+    for i = 1, 5000 do
       for _ = 1, i % 7 do litter() end
       luws.wsopen("ws://127.0.0.1:1/")
     end
-    print(finalised > 50000)
+    print(finalised > 12500)
   ]]
   assert.same({ "true\n", 0 }, { output, status })
 end)

@@ -6,7 +6,7 @@ local luws = require "luws"
 local mock = require "luws.mock"
 local server = require "luws.server"
 
-local ROUNDS, CLIENTS = 200, 12
+local ROUNDS, CLIENTS = 100, 12
 
 -- What a handler may do with the connection that it is called for (nil if there is none), and with the server.
 local DOINGS = {
