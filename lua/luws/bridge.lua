@@ -17,23 +17,52 @@ local PATIENCE = 5
 local Bridge = {}
 local meta = { __index = Bridge }
 
---- listen(options): begins to take clients, in the turns of the reactor. Returns the bridge; or nil and what is wrong.
-function public.listen(given)
+--- open(given): begins to take clients. Returns the bridge; or nil and what is wrong.
+local function open(given)
   local read, wrong = settings.read(given)
   if not read then return nil, wrong end
   local side
   side, wrong = (read.reverse and reverse or clients).listen(read)
   if not side then return nil, wrong end
-  for _, where in ipairs(side:addresses()) do read.log:listening(where) end
   return setmetatable({ side = side, log = read.log, is_closing = false }, meta)
+end
+
+--- tell(self): tells the log where the bridge listens.
+local function tell(self)
+  for _, where in ipairs(self.side:addresses()) do self.log:listening(where) end
+end
+
+--- steps(self [, ready]): steps until a signal has closed the bridge, and nothing is left of it. Calls ready() once
+-- signals do that. Returns true; or nil and why they cannot be watched.
+local function steps(self, ready)
+  native.raise_descriptor_limit() -- if it cannot be, clients wait once there are too many
+  -- Whoever reads the log may go away. What is written then fails, and that is all.
+  local is_watched, pipe = pcall(reactor.watch_signal, "PIPE", function() end)
+  local ok, why = shutdown.steps(function() return self:is_closed() end, function() self:close() end, function()
+    local ok, wrong = self.side:reload()
+    if not ok then self.log:error("the certificates cannot be read again: %s", wrong) end
+  end, ready)
+  if is_watched then pipe:cancel() end
+  if ok then return true end
+  self:close()
+  return nil, why
+end
+
+--- listen(options): begins to take clients, in the turns of the reactor. Returns the bridge; or nil and what is wrong.
+function public.listen(given)
+  local bridge, wrong = open(given)
+  if not bridge then return nil, wrong end
+  tell(bridge)
+  return bridge
 end
 
 --- run(options): listens until a signal comes (INT or TERM), and closes all connections; HUP reads certificates again.
 -- Returns true; or nil and what is wrong.
 function public.run(given)
-  local bridge, wrong = public.listen(given)
+  local bridge, wrong = open(given)
   if not bridge then return nil, wrong end
-  return bridge:run()
+  -- Whoever reads where it listens may send a signal.
+  return steps(bridge, function() tell(bridge) end)
 end
 
 --- step([seconds]): one turn of everything that the reactor drives, this bridge included. Returns how much was done; or
@@ -45,16 +74,7 @@ end
 
 --- run(): steps until a signal has closed the bridge, and nothing is left of it. Raises the limit of the process's
 -- descriptors as far as it is allowed to. Returns true; or nil and why signals cannot be watched.
-function Bridge:run()
-  native.raise_descriptor_limit() -- if it cannot be, clients wait once there are too many
-  local ok, why = shutdown.steps(function() return self:is_closed() end, function() self:close() end, function()
-    local ok, wrong = self.side:reload()
-    if not ok then self.log:error("the certificates cannot be read again: %s", wrong) end
-  end)
-  if ok then return true end
-  self:close()
-  return nil, why
-end
+function Bridge:run() return steps(self) end
 
 --- close(): takes nobody any more, and closes all connections with code 1001. Steps do the rest, for 5 seconds at most.
 function Bridge:close()

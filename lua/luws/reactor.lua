@@ -106,8 +106,9 @@ function public.watch_fd(fd, events, f)
   return handle
 end
 
---- watch_signal(name, f): calls f(name) when the signal of that name comes: "INT", "TERM", "HUP", "QUIT", "USR1" or
--- "USR2". Until the object that it returns is cancelled, the signal does nothing else. Does not keep run() from ending.
+--- watch_signal(name, f): calls f(name) when the signal of that name comes: "INT", "TERM", "HUP", "QUIT", "PIPE",
+-- "USR1" or "USR2". Until the object that it returns is cancelled, the signal does nothing else. Does not keep run()
+-- from ending.
 function public.watch_signal(name, f)
   check("watch_signal", 1, name, "string")
   if not guard.is_callable(f) then check("watch_signal", 2, f, "function") end

@@ -200,6 +200,16 @@ expression = %%endpoint%%
     window:close()
   end)
 
+  it("goes on without its log, if nobody reads that any more", function()
+    local talk = command.line("connect", "-q")
+    local output, _, status = command.shell(([[
+      mkfifo $errors.pipe; %s 2>$errors.pipe &
+      url=$(head -n 1 $errors.pipe | sed 's/.* at //'); rm $errors.pipe
+      for i in 1 2; do %s $url 2>/dev/null; echo "$?"; done
+      kill $!; wait $!]]):format(command.line("bridge", "-l", "127.0.0.1", "-p", "0", "-c", "host=127.0.0.1:1"), talk))
+    assert.same({ "5\n5\n", 0 }, { output, status }) -- refused twice, which the log was to be told
+  end)
+
   it("says that it cannot listen", function()
     local taken = assert(socket.bind("127.0.0.1", 0))
     local _, port = taken:getsockname()

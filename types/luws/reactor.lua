@@ -48,7 +48,7 @@ function reactor.after(seconds, f) end
 function reactor.watch_fd(fd, events, f) end
 
 ---Calls f when the signal comes, which does nothing else until then. It does not keep run from ending.
----@param name "INT"|"TERM"|"HUP"|"QUIT"|"USR1"|"USR2"
+---@param name "INT"|"TERM"|"HUP"|"QUIT"|"PIPE"|"USR1"|"USR2"
 ---@param f fun(name: string)
 ---@return luws.Watch
 function reactor.watch_signal(name, f) end

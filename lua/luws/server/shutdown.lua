@@ -115,15 +115,17 @@ local function heed(close_all, reload)
   return nil, why
 end
 
---- steps(is_over [, close_all, reload]): steps until is_over() returns true. Meanwhile signals call close_all() (INT,
--- TERM) and reload() (HUP), if these are given. Returns true; or nil and why signals cannot be watched.
-function shutdown.steps(is_over, close_all, reload)
+--- steps(is_over [, close_all, reload [, ready]]): steps until is_over() returns true. Meanwhile signals call
+-- close_all() (INT, TERM) and reload() (HUP), if these are given; ready() is called once they do. Returns true; or nil
+-- and why signals cannot be watched.
+function shutdown.steps(is_over, close_all, reload, ready)
   local heedless, why
   if close_all then
     heedless, why = heed(close_all, reload)
     if not heedless then return nil, why end
   end
   local ok, err = pcall(function()
+    if ready then ready() end
     while not is_over() do reactor.step() end
   end)
   if heedless then heedless() end

@@ -38,10 +38,12 @@ const fn slot(signal: Signal, name: &'static str) -> Slot {
     }
 }
 
-/// The signals that can be watched: those that programs are sent by people and by other programs.
-static SLOTS: [Slot; 6] = [
+/// The signals that can be watched: those that programs are sent by people and by other programs, and the one that ends
+/// those whose output nobody reads.
+static SLOTS: [Slot; 7] = [
     slot(Signal::SIGHUP, "HUP"),
     slot(Signal::SIGINT, "INT"),
+    slot(Signal::SIGPIPE, "PIPE"),
     slot(Signal::SIGQUIT, "QUIT"),
     slot(Signal::SIGTERM, "TERM"),
     slot(Signal::SIGUSR1, "USR1"),
