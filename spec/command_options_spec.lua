@@ -3,6 +3,7 @@
 local command = require "spec.support.command"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
+local socket = require "socket"
 local unpack = require "spec.support.compat".unpack
 
 local function closing(code)
@@ -88,9 +89,49 @@ describe("luws connect", function()
     output, said, status = command.shell(("http_proxy=%s timeout 20 %s 2>$errors"):format(proxy,
       command.line("connect", "-x", "a", "-w", "0.3", "--proxy", "env", url)))
     assert.same({ "a\n", 0 }, { output, status }, said)
+    output, said, status = command.run("", "doctor", "--proxy", proxy, url)
+    assert.same({ "", 0 }, { said, status })
+    for _, text in ipairs { "proxy       " .. proxy, "proxy       ok", "upgrade     ok      101", "ping        ok" } do
+      assert.truthy(output:find("\n" .. text, 1, true), output)
+    end
+    assert.is_nil(output:find("lookup", 1, true)) -- that is the proxy's to do
+    output, said, status = command.run("", "doctor", "--proxy", (proxy:gsub("//", "//me:hush@")), "ws://127.0.0.1:1/")
+    assert.matches("\nconnect%s+ok      %(%d[^\n]*\nproxy%s+FAILED%s+HTTP/1.1 %d%d%d [^\n]*\n$", output)
+    assert.is_nil((output .. said):find("hush", 1, true))
+    assert.equal(3, status)
     output, said, status = command.run("", "connect", "--proxy", "http://127.0.0.1:1", url)
     assert.matches("^cannot open [^\n]*: Proxy failed: connection refused\n", said)
     assert.same({ "", 3 }, { output, status })
+  end)
+
+  it("takes what a browser's address bar has for a URL, and ws without a scheme", function()
+    local url = servers.url("demo", "ws", "/echo")
+    for _, word in ipairs { url, (url:gsub("^ws:", "http:")), (url:gsub("^ws:", "HTTP:")), (url:gsub("^ws://", "")) } do
+      local output, said, status = command.run("a\n", "connect", "-w", "0.3", word)
+      assert.same({ "a\n", "connected to " .. url .. "\nclosed\n", 0 }, { output, said, status })
+    end
+    local _, said = command.run("", "connect", (servers.url("demo", "wss", "/"):gsub("^wss", "https")))
+    assert.matches("^cannot open wss://", said)
+  end)
+
+  it("waits for a server that takes longer than -w to read what was sent, and to answer", function()
+    local answers = "\129\0011\129\0012\129\0013\129\0014\129\0015"
+    local said, status, seen = connect({
+      { "upgrade" }, { "pieces", answers, 3, 0.15 }, { "read_frame", 2 }, { "send", closing(1000) }, { "read_to_eof" },
+    }, "question\n", "-q", "-w", "0.4")
+    assert.same({ "1\n2\n3\n4\n5\n", 0 }, { said, status })
+    assert.same({ 1, 9 }, { seen.frames[1].opcode, seen.frames[2].opcode })
+  end)
+
+  it("does not wait for a server that goes on without end, once that has read everything", function()
+    local begun = socket.gettime()
+    local said, status = connect({
+      { "upgrade" }, { "read_frame", 2 }, { "send", "\138\018luws: that was all" },
+      { "pieces", ("\129\001x"):rep(50), 3, 0.1 },
+    }, "question\n", "-q", "-w", "0.3")
+    assert.matches("^x\n", said)
+    assert.equal(0, status)
+    assert.is_true(socket.gettime() - begun < 4)
   end)
 
   it("gives up after --timeout", function()

@@ -125,6 +125,17 @@ describe("luws connect", function()
     assert.same({ "a\n", "connected to " .. url .. "?...\nclosed\n", 0 }, { output, said, status })
   end)
 
+  it("sends nothing of what it says to the server, where a standard stream is closed", function()
+    local talk = line("connect", "-w", "0.3", "-x", "a", url)
+    assert.same({ "a\n", "", 0 }, { shell(talk .. " 2>&-") })
+    local output, said, status = shell(talk .. " >&- 2>$errors")
+    assert.same({ "", 1 }, { output, status })
+    assert.matches("^connected to [^\n]*\nluws: the output cannot be written: Bad file descriptor\n$", said)
+    peer = scripted.peer { { "upgrade" }, { "read_frame", 2 }, { "send", closing(1000) }, { "read_to_eof" } }
+    shell(line("connect", "-w", "9", "-x", "a", peer.url) .. " <&- >&- 2>&-")
+    assert.equal("a", peer:result().frames[1].payload)
+  end)
+
   for signal, expected in pairs { INT = 130, TERM = 143 } do
     it("closes the connection when it gets the signal " .. signal, function()
       peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "send", "\136\2\3\233" }, { "read_to_eof" } }
@@ -210,6 +221,26 @@ describe("luws doctor", function()
     end)
   end
 
+  -- the certificate, how OpenSSL says what is wrong with it, and what that means (patterns)
+  for _, case in ipairs {
+    { "expired", "certificate has expired", "its time is over, or the clock here is wrong %(it says %d+%-%d+%-%d+%)" },
+    { "future", "certificate is not yet valid", "its time has not come, or the clock" },
+    { "wrong-host", "hostname mismatch", "it is for other names than localhost" },
+    { "self-signed", "self.signed certificate", "the server has signed it itself" },
+    { "unknown", "unable to get local issuer certificate", "nobody here trusts its authority %(%-%-ca FILE does%)" },
+    { "wrong-purpose", "unsuitable certificate purpose", "it is not for servers" },
+  } do
+    local name, wrong, meaning = unpack(case)
+    it("says in words what is wrong with the certificate " .. name, function()
+      peer = scripted.peer { tls = { certificate = name } }
+      local output, status = examine("--ca", servers.ca_file(), peer.url)
+      local report = "\nconnect%s+ok[^\n]*\ntls%s+FAILED%s+certificate verify failed %(" .. wrong .. "%)\n  " .. meaning
+      assert.matches(report, output)
+      assert.matches("\n    sha256/%S+\n", output)
+      assert.equal(4, status)
+    end)
+  end
+
   it("says that a name has no address", function()
     local output, status = examine "ws://no-such-host.invalid/"
     assert.matches("\nlookup%s+FAILED%s+no%-such%-host.invalid: [^\n]+\n$", output)
@@ -242,7 +273,7 @@ describe("luws", function()
     { { "conect" }, "luws: there is no command 'conect' (connect?)" },
     { { "help", "me" }, "luws: there is no command 'me'" },
     { { "--wrong" }, "luws: unknown option '--wrong'" },
-    { { "connect" }, "luws connect: something is missing\nusage: luws connect [OPTION]... URL\n" },
+    { { "connect" }, "luws connect: the URL is missing\nusage: luws connect [OPTION]... URL\n" },
     { { "connect", "ws://h/", "x" }, "luws connect: too many arguments: x" },
     { { "connect", "--isecure", "ws://h/" }, "luws connect: unknown option '--isecure' (--insecure?)" },
     { { "connect", "-z", "ws://h/" }, "luws connect: unknown option '-z'" },
@@ -251,13 +282,14 @@ describe("luws", function()
     { { "connect", "-Hhush", "ws://h/" }, "luws connect: option '-H': NAME:VALUE expected\n" },
     { { "connect", "--auth", "hush", "ws://h/" }, "luws connect: option '--auth': USER:PASSWORD expected\n" },
     { { "connect", "-vqz", "ws://h/" }, "luws connect: unknown option '-z'" },
-    { { "connect", "-w", "-1", "ws://h/" }, "option '-w': a number of at least 0 or 'forever' expected, got '-1'" },
-    { { "connect", "http://h/" }, "it does not begin with ws:// or wss://" },
-    { { "connect", "-H", "Upgrade: x", "ws://h/" }, "luws connect: bad option 'upgrade_headers' (" },
-    { { "listen", "-s", "a,b", "0" }, "luws listen: bad option 'subprotocols' (an element is not a token)" },
+    { { "listen" }, "luws listen: the port is missing\n" },
+    { { "help", "connect", "x" }, "luws: too many arguments: x" },
+    { { "connect", "ftp://h/" }, "it does not begin with ws:// or wss://" },
+    { { "connect", "" }, "luws connect: Invalid protocol/address for WebSocket open in URL ws://: " },
     { { "listen", "x" }, "luws listen: a port from 0 to 65535 expected, got 'x'" },
+    { { "listen", "1e3" }, "luws listen: a port from 0 to 65535 expected, got '1e3'" },
     { { "listen", "--echo", "--broadcast", "0" }, "luws listen: only one of" },
-    { { "doctor", "h" }, "it does not begin with ws:// or wss://" },
+    { { "doctor", "ftp://h" }, "it does not begin with ws:// or wss://" },
   } do
     it("refuses " .. (table.concat(case[1], " "):gsub("^$", "nothing")), function()
       local output, said, status = run("", unpack(case[1]))

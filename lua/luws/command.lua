@@ -3,12 +3,13 @@ The module luws.command: what bin/luws runs. Finds the command that is asked for
 command/*. Nothing here ends the process: main returns the exit status.
 --]]
 
-local _, import = ...
+local native, import = ...
 local arguments, luws, meant = import("command/arguments"), import("luws"), import("spelling")
 local opening, output = import("command/opening"), import("command/output")
 
--- The commands in the order of the help. Each has summary, usage, description, options, notes and run(values, word).
--- One that takes other words than one has read(rows, words), as `read` below. `misused` is its status for wrong ones.
+-- The commands in the order of the help. Each has summary, usage, argument (what its word is called), description,
+-- options, notes and run(values, word). One that takes other words than one has read(rows, words), as `read` below.
+-- `misused` is its status for wrong ones.
 local COMMANDS = {
   { "connect", function() return import("command/connect") end },
   { "listen", function() return import("command/listen") end },
@@ -64,19 +65,20 @@ local function misused(text, name, found)
   return found and found.misused or opening.STATUS.usage
 end
 
---- read(rows, words): returns the values of options, and the only word that is none; or nil and what is wrong.
-local function read(rows, words)
+--- read(rows, words, argument): returns the values of options, and the only word that is none, which is called
+-- `argument`; or nil and what is wrong.
+local function read(rows, words, argument)
   local values, others = arguments.read(rows, words)
   if not values then return nil, others end
   if values.help or values.version or #others == 1 then return values, others[1] end
-  return nil, others[1] and "too many arguments: " .. others[2] or "something is missing"
+  return nil, others[1] and "too many arguments: " .. others[2] or argument .. " is missing"
 end
 
 --- run(name, words): runs a command with its arguments. Returns the exit status.
 local function run(name, words)
   local found, wrong = command(name)
   if not found then return misused(wrong) end
-  local values, word = (found.read or read)(options_of(found), words)
+  local values, word = (found.read or read)(options_of(found), words, found.argument)
   if not values then return misused(word, name, found) end
   if values.help or values.version then
     if values.help then output.plain(page(found)) else print_version() end
@@ -88,8 +90,9 @@ local function run(name, words)
   return status
 end
 
---- help(name): prints the page of a command, or all commands. Returns the exit status.
-local function help(name)
+--- help(name, more): prints the page of a command, or all commands. Returns the exit status.
+local function help(name, more)
+  if more then return misused("too many arguments: " .. more) end
   local found, wrong
   if name then found, wrong = command(name) end
   if wrong then return misused(wrong) end
@@ -101,6 +104,7 @@ local public = {}
 
 --- main(words): does what the words of a command line ask for. Returns the exit status.
 function public.main(words)
+  native.hold_streams() -- if it cannot be, no socket can be opened either
   output.take_log()
   local name, rest = words[1], {}
   for i = 2, #words do rest[i - 1] = words[i] end
@@ -111,7 +115,7 @@ function public.main(words)
   elseif name == nil then
     status = misused "a command is missing: connect, listen, doctor or bridge"
   elseif name == "help" or name == "--help" or name == "-h" then
-    status = help(rest[1])
+    status = help(rest[1], rest[2])
   elseif name:sub(1, 1) == "-" then
     status = misused(("unknown option '%s'"):format(name))
   else

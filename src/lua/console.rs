@@ -16,6 +16,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // input_read(max): at most so many bytes of the standard input, without waiting; "" at its end; nil and "timeout" if
     // there is nothing now; or nil and the error
     (c"input_read", input_read),
+    // hold_streams(): keeps the numbers of standard streams that are closed from sockets; nil, or the error
+    (c"hold_streams", hold_streams),
     // is_terminal(number): whether the standard stream of that number (0 to 2) is one
     (c"is_terminal", is_terminal),
     // raise_descriptor_limit(): lets the process have as many descriptors as it is allowed to; returns how many that are,
@@ -42,6 +44,10 @@ fn input_read(_: &Rc<Context>, arguments: &[Value]) -> Reply {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => failure("timeout"),
         Err(error) => failure(describe(&error)),
     }
+}
+
+fn hold_streams(_: &Rc<Context>, _: &[Value]) -> Reply {
+    vec![console::hold_streams().err().map(|error| describe(&error)).into()]
 }
 
 fn is_terminal(_: &Rc<Context>, arguments: &[Value]) -> Reply {

@@ -1,7 +1,8 @@
 //! The standard streams of a program: reading what is there without waiting, and whether somebody sits at the other end.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, stderr, stdin, stdout};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -20,6 +21,22 @@ pub fn read_input(space: &mut [u8]) -> io::Result<usize> {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     Ok(rustix::io::read(input.as_fd(), space)?)
+}
+
+/// Keeps the numbers of standard streams that are closed from sockets, which would get what is printed. Reading from
+/// such a stream finds its end, and writing to it fails, as before.
+///
+/// # Errors
+/// The system's.
+pub fn hold_streams() -> io::Result<()> {
+    loop {
+        // The system gives it the lowest number that is free.
+        let nothing = File::open("/dev/null")?;
+        if nothing.as_raw_fd() > 2 {
+            return Ok(());
+        }
+        let _ = nothing.into_raw_fd(); // stays open
+    }
 }
 
 /// Whether a standard stream (0 to 2) is a terminal.

@@ -13,12 +13,31 @@ local meant = import("spelling")
 
 local arguments = {}
 
---- number(least): returns a reader of numbers of at least this.
-function arguments.number(least)
+-- The most of anything that is a number: seconds, pings. It is more than a year.
+local MOST = 1e8
+
+local function decimal(text) return (text:find "^%d+%.?%d*$" or text:find "^%.%d+$") and tonumber(text) end
+
+--- seconds(text): reads a time, which may be 0.
+function arguments.seconds(text)
+  local number = decimal(text)
+  if number and number <= MOST then return number end
+  return nil, ("a number from 0 to %.0f expected"):format(MOST)
+end
+
+--- limit(text): reads a time within which something has to happen.
+function arguments.limit(text)
+  local number = decimal(text)
+  if number and number > 0 and number <= MOST then return number end
+  return nil, ("a number above 0, up to %.0f, expected"):format(MOST)
+end
+
+--- whole(most): returns a reader of whole numbers up to this.
+function arguments.whole(most)
   return function(text)
-    local number = tonumber(text)
-    if number and number >= least and number < math.huge then return number end
-    return nil, ("a number of at least %d expected"):format(least)
+    local number = text:find "^%d+$" and tonumber(text)
+    if number and number <= most then return number end
+    return nil, ("a whole number from 0 to %.0f expected"):format(most)
   end
 end
 

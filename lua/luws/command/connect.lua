@@ -14,14 +14,14 @@ local MOST_WAITING = 1024 * 1024
 
 local function seconds_or_forever(text)
   if text == "forever" then return math.huge end
-  local seconds = arguments.number(0)(text)
-  if seconds then return seconds end
-  return nil, "a number of at least 0 or 'forever' expected"
+  local seconds, wrong = arguments.seconds(text)
+  return seconds, wrong and wrong .. ", or 'forever'"
 end
 
 local connect = {
   summary = "talks to a server: sends lines, prints messages",
   usage = "luws connect [OPTION]... URL",
+  argument = "the URL",
   description = "Sends each line of the standard input as a message, and prints the messages that come.",
   options = {
     { "execute", short = "x", value = "TEXT", many = true, help = "sends TEXT instead of the input; repeatable" },
@@ -30,7 +30,8 @@ local connect = {
     { "binary", short = "b", help = "sends lines as binary messages" },
     { "output", short = "o", value = "FILE", help = "writes binary messages to FILE, one after the other" },
     { "json", short = "j", help = "prints JSON with indentation" },
-    { "ping", value = "SECONDS", read = arguments.number(0), help = "pings a server that is silent so long" },
+    { "ping", value = "SECONDS", read = arguments.seconds,
+      help = "pings a server that is silent so long; 0: never" },
     { "slash", help = "takes commands such as /ping from pipes and files, too" },
     { "verbose", short = "v", help = "says more: headers, TLS, pings" },
     { "quiet", short = "q", help = "says nothing but errors" },
@@ -41,6 +42,9 @@ for _, row in ipairs(opening.OPTIONS) do table.insert(connect.options, row) end
 
 -- The most bytes of a close frame's reason (RFC 6455 section 5.5, without the code).
 local LONGEST_REASON = 123
+
+-- The payload of the ping after everything that was sent.
+local LAST_PING = "luws: that was all"
 
 -- What codes of close frames mean (RFC 6455 section 7.4.1, and the registry of IANA).
 local MEANINGS = {
@@ -96,7 +100,20 @@ function Talk:finish()
   if self.conn.bufferedAmount > 0 then return end -- drained() calls again
   local seconds = self.values.wait or output.is_interactive and not self.values.execute and 0 or 1
   if seconds == 0 then return self:close() end
-  if seconds < math.huge then self.timer = reactor.after(seconds, function() self:close() end) end
+  if seconds == math.huge then return end
+  -- A slow server may have most of it still to read. It answers this ping when it has.
+  luws.wssend(self.conn, 9, LAST_PING)
+  self:wait(seconds)
+end
+
+--- wait(seconds): closes after this time; while the server still reads and answers, later.
+function Talk:wait(seconds)
+  if self.timer then self.timer:cancel() end
+  self.is_silent = true
+  self.timer = reactor.after(seconds, function()
+    if self.is_silent or self.has_read_all then return self:close() end
+    self:wait(seconds)
+  end)
 end
 
 function Talk:drained()
@@ -205,6 +222,7 @@ end
 
 --- message(opcode, data): prints what has come.
 function Talk:message(opcode, data)
+  self.is_silent = false
   if opcode == false then
     self.why = data
   elseif opcode == 1 then
@@ -215,7 +233,9 @@ function Talk:message(opcode, data)
     local ok, why = self.file:write(data)
     if ok then ok, why = self.file:flush() end
     if not ok then self:lose_file(why) end
-    self:say(("binary, %d bytes, to %s"):format(#data, self.values.output))
+    if output.is_interactive or self.values.verbose then
+      self:say(("binary, %d bytes, to %s"):format(#data, self.values.output))
+    end
   end
 end
 
@@ -230,7 +250,10 @@ end
 --- control(opcode, data): tells of pings and pongs.
 function Talk:control(opcode, data)
   local text = data ~= "" and ": " .. data or ""
-  if opcode == 10 and self.pinged then
+  if opcode == 10 and data == LAST_PING and self.timer then
+    self.has_read_all = true
+    self:wait(self.values.wait or 1)
+  elseif opcode == 10 and self.pinged then
     self:say(("pong after %.1f ms%s"):format((luws.gettime() - self.pinged) * 1000, text))
     self.pinged = nil
   elseif opcode ~= 8 and self.values.verbose then
@@ -266,8 +289,9 @@ function Talk:ended()
   return (code == 1000 or code == 1005) and (self.status or STATUS.ended) or STATUS.closed
 end
 
---- run(values, url): talks. Returns the exit status.
-function connect.run(values, url)
+--- run(values, word): talks. Returns the exit status.
+function connect.run(values, word)
+  local url = opening.url(word)
   local talk, is_over = setmetatable({ values = values, url = url }, Talk), false
   local options = opening.options(values)
   options.ping_interval = values.ping
@@ -283,10 +307,13 @@ function connect.run(values, url)
       return STATUS.failed
     end
   end
+  -- A signal can come while OpenSSL reads its files.
+  opening.on_signal(function()
+    if talk.conn then talk:close(1001) end
+  end)
   local conn, wrong = opening.open(url, function(_, ...) talk:message(...) end, options)
   if not conn then return nil, wrong end
   talk.conn = conn
-  opening.on_signal(function() talk:close(1001) end)
   if not opening.run(function() return is_over end) then return opening.signal_status() end
   if output.broken then return STATUS.failed end
   return talk:ended()

@@ -13,9 +13,10 @@ local STATUS = opening.STATUS
 local doctor = {
   summary = "finds out why a server cannot be reached",
   usage = "luws doctor [OPTION]... URL",
+  argument = "the URL",
   description = "Reports each step to a connection and back. Passwords and the query of the URL are not shown.",
   options = {
-    { "pings", value = "N", read = arguments.number(0), help = "how many pings are sent (3)" },
+    { "pings", value = "N", read = arguments.whole(100), help = "how many pings are sent (3)" },
   },
   notes = "The exit statuses are those of luws connect; docs/command.md has them.",
 }
@@ -27,13 +28,14 @@ local PATIENCE = 15
 --- report(step, is_good, ...): prints the line of a step. nil: neither good nor bad.
 local function report(step, is_good, format, ...)
   local verdict = is_good == nil and "" or is_good and "ok      " or "FAILED  "
-  output.line(("%-12s%s%s"):format(step, verdict, format:format(...)),
+  local text = format:format(...):gsub("^ ", "")
+  output.line(("%-12s%s%s"):format(step, verdict, text),
     is_good == nil and "grey" or is_good and "green" or "red")
 end
 
 local function ms(seconds) return seconds and (" (%.1f ms)"):format(seconds * 1000) or "" end
 
---- look_up(host, port): reports the addresses of a host. Returns whether there are any.
+--- look_up(host, port): reports the addresses of a host. Returns them, or nil.
 local function look_up(host, port)
   local began = luws.gettime()
   local dial = dialling.begin({}, host, port)
@@ -48,13 +50,14 @@ local function look_up(host, port)
   dial:close()
   report("lookup", addresses ~= nil, "%s: %s%s", host, addresses and table.concat(addresses, ", ") or why or "timeout",
     ms(luws.gettime() - began))
-  return addresses ~= nil
+  return addresses
 end
 
---- steps(conn, values): reports the steps that have been taken.
-local function steps(conn, values)
+--- steps(conn, values, addresses): reports the steps that have been taken. `addresses` are the server's, as far as they
+-- are known: of a connection that has failed nobody knows any more to which one it was.
+local function steps(conn, values, addresses)
   local timings, tls = conn.timings or {}, conn.tls
-  local address, port
+  local address, port = #addresses == 1 and addresses[1] or nil, conn.port
   if conn.socket and conn.socket.getpeername then address, port = conn.socket:getpeername() end
   if timings.connect then
     report("connect", true, "%s%s", address and ("%s port %d"):format(address, port) or "", ms(timings.connect))
@@ -76,8 +79,11 @@ local function steps(conn, values)
     headers["sec-websocket-extensions"] and ", " .. headers["sec-websocket-extensions"] or "", ms(timings.upgrade))
 end
 
---- failed_step(why, response): returns the name of the step that has failed, and the text without what says the same.
-local function failed_step(why, response)
+--- failed_step(why, response, timings): returns the name of the step that has failed, and the text without what says
+-- the same.
+local function failed_step(why, response, timings)
+  local proxys = timings.connect and why:match "^Proxy failed: (.*)$"
+  if proxys then return "proxy", proxys end
   local status = opening.status_of(why, response)
   if status == STATUS.refused then return "upgrade", (why:gsub("^upgrade failed; ", "")) end
   if status == STATUS.tls then return "tls", (why:gsub("^Failed SSL negotation: ", "")) end
@@ -116,37 +122,39 @@ local function leave(conn, talk)
   return is_good
 end
 
---- run(values, url): examines. Returns the exit status; or nil and what is wrong.
-function doctor.run(values, url)
-  local options, talk = opening.options(values), {}
+--- run(values, word): examines. Returns the exit status; or nil and what is wrong.
+function doctor.run(values, word)
+  local url, options, talk = opening.url(word), opening.options(values), {}
   function options.control_handler(_, opcode, data)
     if opcode == 10 then talk.pong = data end
   end
   function options.close_handler() talk.is_over = true end
+  opening.on_signal(function() end)
   -- A URL or an option that is wrong is found before anything is printed.
   local probe, wrong = opening.open(url, nil, opening.options(values))
   if not probe then return nil, wrong end
   luws.wsclose(probe)
-  opening.on_signal(function() end)
   report("luws", nil, "%d, %s", luws._VERSION, output.interpreter)
   report("url", nil, "%s", opening.shown(url))
+  local addresses = {}
   if options.proxy then
     report("proxy", nil, "%s", options.proxy == true and "what the environment names" or opening.shown(options.proxy))
   else
     local target = native.parse_url(url)
     local host = target.zone and target.host .. "%" .. target.zone or target.host
-    if not look_up(host, target.port) then return opening.signal_status() or STATUS.unconnected end
+    addresses = look_up(host, target.port)
+    if not addresses then return opening.signal_status() or STATUS.unconnected end
   end
   local conn, why, response, failed = opening.attempt(url, options)
   if not conn then
     if opening.signal_status() then return opening.signal_status() end
-    if failed then steps(failed, values) end
-    local step, text = failed_step(why, response)
+    if failed then steps(failed, values, addresses) end
+    local step, text = failed_step(why, response, failed and failed.timings or {})
     report(step, false, "%s", text)
     for _, line in ipairs(failure.lines(url, values, why, response, true)) do output.line(line) end
     return opening.status_of(why, response)
   end
-  steps(conn, values)
+  steps(conn, values, addresses)
   local is_good = ping(conn, talk, values.pings or 3)
   is_good = leave(conn, talk) and is_good
   return opening.signal_status() or is_good and STATUS.ended or STATUS.lost

@@ -3,7 +3,7 @@ Says why a connection could not be opened, with what helps to mend it: the serve
 was not accepted.
 --]]
 
-local _, import = ...
+local native, import = ...
 local opening = import("command/opening")
 
 local failure = {}
@@ -13,6 +13,33 @@ local SECRET = { ["set-cookie"] = true, authorization = true, ["proxy-authorizat
 
 -- No certificate has this fingerprint.
 local NONE = ("00"):rep(32)
+
+-- What OpenSSL finds wrong with a certificate (a pattern), and what that means. The first that is found counts. HOST is
+-- the server's name, NOW the date here.
+local MEANINGS = {
+  { "has expired", "its time is over, or the clock here is wrong (it says NOW)" },
+  { "not yet valid", "its time has not come, or the clock here is wrong (it says NOW)" },
+  { "mismatch", "it is for other names than HOST, or for other addresses" },
+  { "self.signed certificate in certificate chain", "nobody here trusts its authority; --ca FILE does" },
+  { "self.signed certificate", "the server has signed it itself, as devices at home do" },
+  { "unable to get local issuer",
+    "nobody here trusts its authority (--ca FILE does), or the server does not send the certificates between them" },
+  { "purpose", "it is not for servers" },
+  { "too weak", "its key, or what it was signed with, is no longer good enough" },
+  { "too small", "its key, or what it was signed with, is no longer good enough" },
+}
+
+--- Returns what it means that the certificate of this URL's server was not accepted, as an array of one line or none.
+local function meaning_of(url, why)
+  local found = why:match "certificate verify failed %((.*)%)"
+  for _, case in ipairs(MEANINGS) do
+    if found and found:find(case[1]) then
+      local names = { HOST = native.parse_url(url).host, NOW = os.date "!%Y-%m-%d" }
+      return { "  " .. case[2]:gsub("%u%u+", names) }
+    end
+  end
+  return {}
+end
 
 --- Returns the SHA-256 fingerprints of the server's certificate and of its key, or nothing. It asks for a certificate
 -- that does not exist, so nothing of the request is sent to a server that is not trusted.
@@ -52,15 +79,14 @@ end
 function failure.lines(url, values, why, response, is_discreet)
   if response then return of_response(response, is_discreet) end
   if opening.status_of(why) ~= opening.STATUS.tls or opening.signal_status() then return {} end
-  local certificate, key = certificate_of(url, values)
-  if not certificate then return {} end
-  return {
-    "  the server's certificate has the fingerprint (SHA-256)",
-    "    " .. certificate,
-    "  and its public key",
-    "    " .. key,
-    "  if you know that it is the right one, trust it by --fingerprint and one of these",
-  }
+  local lines, certificate, key = meaning_of(url, why), certificate_of(url, values)
+  for _, line in ipairs(certificate and {
+    "the server's certificate has the fingerprint (SHA-256)", "  " .. certificate, "and its public key", "  " .. key,
+    "if you know that it is the right one, trust it by --fingerprint and one of these",
+  } or {}) do
+    lines[#lines + 1] = "  " .. line
+  end
+  return lines
 end
 
 return failure

@@ -11,9 +11,6 @@ local input = {}
 -- Size in bytes of one read, and of the longest line.
 local READ, LONGEST = 64 * 1024, 64 * 1024 * 1024
 
--- Whether there is an input at all. Once the reactor has a descriptor of its own, that may have the number 0.
-local IS_CLOSED = select(2, native.input_read(0)) == "Bad file descriptor"
-
 local Input = {}
 Input.__index = Input
 
@@ -98,7 +95,7 @@ function input.start(on_line, on_end)
   local made = setmetatable({
     on_line = on_line, on_end = on_end, pieces = {}, size = 0, chunk = "", at = 1, is_paused = false, is_over = false,
   }, Input)
-  if IS_CLOSED then reactor.after(0, function() made:finish() end) else made:watch() end
+  made:watch()
   return made
 end
 

@@ -3,8 +3,9 @@ luws listen: a server to try clients with. It echoes, broadcasts, or greets.
 --]]
 
 local native, import = ...
-local luws, opening, output = import("luws"), import("command/opening"), import("command/output")
-local listeners, server = import("server/listeners"), import("server").public
+local arguments, luws, opening, output = import("command/arguments"), import("luws"), import("command/opening"),
+  import("command/output")
+local blame, listeners, server = import("blame"), import("server/listeners"), import("server").public
 
 local STATUS = opening.STATUS
 
@@ -14,6 +15,7 @@ local MOST_WAITING = 256 * 1024
 local listen = {
   summary = "accepts connections: echoes, broadcasts or greets",
   usage = "luws listen [OPTION]... PORT",
+  argument = "the port",
   description = "Accepts WebSocket connections at 127.0.0.1, and sends each message back to where it came from.",
   options = {
     { "host", value = "ADDRESS", help = "listens at this address; 0.0.0.0 or :: for all (127.0.0.1)" },
@@ -43,10 +45,8 @@ end
 
 --- run(values, port): listens until a signal comes. Returns the exit status; or nil and what is wrong.
 function listen.run(values, port)
-  local number = tonumber(port)
-  if not number or number < 0 or number > 65535 or number % 1 ~= 0 then
-    return nil, ("a port from 0 to 65535 expected, got '%s'"):format(port)
-  end
+  local number = arguments.whole(65535)(port)
+  if not number then return nil, ("a port from 0 to 65535 expected, got '%s'"):format(port) end
   if values.broadcast and (values.echo or values.execute) or values.echo and values.execute then
     return nil, "only one of --echo, --broadcast and --execute can be done"
   end
@@ -69,13 +69,13 @@ function listen.run(values, port)
     on_close = function(conn, code, reason) say(conn, "closed: %d %s", code, reason) end,
   }
   if not srv then
-    if why:find "^bad option" then return nil, why end
+    if blame(why) then return nil, opening.named(why) end
     output.fail(("cannot listen at port %d: %s"):format(number, why))
     return STATUS.unconnected
   end
   native.raise_descriptor_limit() -- if it cannot be, clients wait once there are too many
-  output.say(("listening at ws://%s/"):format(listeners.authority(srv:address())), "green")
   opening.on_signal(function() srv:close { timeout = 2 } end)
+  output.say(("listening at ws://%s/"):format(listeners.authority(srv:address())), "green")
   opening.run(function() return srv:is_closed() end)
   return opening.signal_status() or STATUS.ended
 end

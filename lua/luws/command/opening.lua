@@ -4,7 +4,8 @@ is waited for, and with which status the command ends. Knows only what every pro
 --]]
 
 local _, import = ...
-local arguments, luws, output = import("command/arguments"), import("luws"), import("command/output")
+local arguments, blame, luws = import("command/arguments"), import("blame"), import("luws")
+local output = import("command/output")
 local reactor = import("reactor").public
 
 local opening = {}
@@ -38,8 +39,8 @@ opening.OPTIONS = {
   { "auth", value = "USER:PASSWORD", read = credentials, secret = true,
     help = "by Basic or Digest, as the server asks for it" },
   { "compress", help = "offers compression (permessage-deflate)" },
-  { "redirects", value = "N", read = arguments.number(0), help = "follows up to N redirects" },
-  { "timeout", value = "SECONDS", read = arguments.number(0), help = "the most time for connecting (15)" },
+  { "redirects", value = "N", read = arguments.whole(100), help = "follows up to N redirects" },
+  { "timeout", value = "SECONDS", read = arguments.limit, help = "the most time for connecting (15)" },
   { "proxy", value = "URL", help = "through this proxy; 'env': the one that the environment names" },
   { "ca", value = "FILE", help = "trusts these authorities (PEM) instead of the system's" },
   { "fingerprint", value = "SHA-256", help = "trusts this certificate or key, and nothing else" },
@@ -47,6 +48,28 @@ opening.OPTIONS = {
   { "cert", value = "FILE", help = "the client's certificate (PEM)" },
   { "key", value = "FILE", help = "its private key (PEM)" },
 }
+
+-- How the options of wsopen are written on a command line, where they can be wrong.
+local WRITTEN = {
+  upgrade_headers = "--header", subprotocols = "--subprotocol", auth = "--auth", redirects = "--redirects",
+  proxy = "--proxy", host = "--host", ssl_cafile = "--ca", ssl_fingerprint = "--fingerprint",
+  ssl_certificate = "--cert", ssl_key = "--key",
+}
+
+--- named(why): returns an error of wsopen or listen with the name that its option has on a command line.
+function opening.named(why)
+  local name, wrong = blame(why)
+  return WRITTEN[name] and ("option '%s': %s"):format(WRITTEN[name], wrong) or why
+end
+
+--- url(word): returns the URL that a word stands for. As in browsers, http is ws and https is wss. Without a scheme it
+-- is ws.
+function opening.url(word)
+  local scheme, rest = word:match "^(%a[%w+.-]*)://(.*)$"
+  if not scheme then return "ws://" .. word end
+  scheme = scheme:lower()
+  return (scheme == "http" and "ws" or scheme == "https" and "wss" or scheme) .. "://" .. rest
+end
 
 --- options(values): returns the options of wsopen for these options of a command.
 function opening.options(values)
@@ -78,7 +101,7 @@ end
 function opening.open(url, handler, options)
   local ok, conn, why = pcall(luws.wsopen, url, handler, options)
   if ok and conn then return conn end
-  return nil, ok and why or (tostring(conn):gsub("^[^%s]*:%d+: ", ""))
+  return nil, opening.named(ok and why or (tostring(conn):gsub("^[^%s]*:%d+: ", "")))
 end
 
 --- status_of(why, response): returns the exit status for a connection that could not be opened.

@@ -41,9 +41,10 @@ function output.visible(text)
   return (text:gsub("\194([\128-\159])", function(c) return ("\\u00%02x"):format(c:byte()) end))
 end
 
-local function write(stream, text)
-  local ok, why = stream:write(text)
-  if ok then ok, why = stream:flush() end
+--- write(text): writes to the standard output.
+local function write(text)
+  local ok, why = io.stdout:write(text)
+  if ok then ok, why = io.stdout:flush() end
   if not ok then output.broken = output.broken or why end
 end
 
@@ -53,13 +54,13 @@ local has_prompt = false
 --- prompt(): asks for a line, on a terminal.
 function output.prompt()
   if not output.is_interactive then return end
-  write(io.stdout, PROMPT)
+  write(PROMPT)
   has_prompt = true
 end
 
 --- leave_prompt(): removes the prompt.
 function output.leave_prompt()
-  if has_prompt then write(io.stdout, IS_DUMB and "\r" or "\r\27[K") end
+  if has_prompt then write(IS_DUMB and "\r" or "\r\27[K") end
   has_prompt = false
 end
 
@@ -75,9 +76,9 @@ end
 --- entered(): a line was entered, so there is no prompt any more.
 function output.entered() has_prompt = false end
 
---- say(text): prints a line for people.
+--- say(text): prints a line for people. If that is not possible, nobody can be told.
 function output.say(text, name)
-  over_prompt(function() write(io.stderr, colour(name or "grey", output.visible(text), TERMINALS.errors) .. "\n") end)
+  over_prompt(function() io.stderr:write(colour(name or "grey", output.visible(text), TERMINALS.errors), "\n") end)
 end
 
 --- fail(text): prints what is wrong.
@@ -86,25 +87,25 @@ function output.fail(text) output.say(text, "red") end
 --- line(text, name): prints a line of a report to the standard output, with its first word in a colour.
 function output.line(text, name)
   local first, rest = output.visible(text):match "^(%S*)(.*)$"
-  write(io.stdout, (name and colour(name, first, TERMINALS.output) or first) .. rest .. "\n")
+  write((name and colour(name, first, TERMINALS.output) or first) .. rest .. "\n")
 end
 
 --- text(data): prints a text message: as it is, or for eyes.
 function output.text(data)
-  if not TERMINALS.output then return write(io.stdout, data .. "\n") end
-  over_prompt(function() write(io.stdout, "< " .. output.visible(data):gsub("\n", "\n  ") .. "\n") end)
+  if not TERMINALS.output then return write(data .. "\n") end
+  over_prompt(function() write("< " .. output.visible(data):gsub("\n", "\n  ") .. "\n") end)
 end
 
 --- binary(data): prints a binary message as hexadecimal digits.
 function output.binary(data)
   local digits = data:gsub(".", function(c) return ("%02x"):format(c:byte()) end)
-  if not TERMINALS.output then return write(io.stdout, digits .. "\n") end
+  if not TERMINALS.output then return write(digits .. "\n") end
   digits = digits:gsub("%x%x", " %0")
-  over_prompt(function() write(io.stdout, ("< binary, size %d:%s\n"):format(#data, digits)) end)
+  over_prompt(function() write(("< binary, size %d:%s\n"):format(#data, digits)) end)
 end
 
 --- plain(text): prints a text that somebody has asked for, such as a page of help.
-function output.plain(text) write(io.stdout, text .. "\n") end
+function output.plain(text) write(text .. "\n") end
 
 --- take_log(): has the messages of luws's log printed as what they are: remarks for people.
 function output.take_log()
