@@ -107,6 +107,25 @@ expression = %%endpoint%%
     assert.equal(404, serving.status(b:raw(serving.upgrade "/none")))
   end)
 
+  it("has backends and framings that are Lua files", function()
+    local listener = bridging.listen()
+    local backend = temporary [[
+      local options = ...
+      return function(request)
+        return { host = options[request.path], framing = options.framing, framing_config = "3" }
+      end]]
+    local framing = temporary [[
+      local size = tonumber((...))
+      return function(_, data) return #data >= size and size or nil, "text" end]]
+    local b = start("-l", "127.0.0.1", "-p", "0", "-b", "lua:" .. backend, "-c", "framing=lua:" .. framing,
+      "-c", "/in=" .. listener.address)
+    local client = b:connect "/in"
+    listener:accept():send "abcdef"
+    till(function() return client.told[2] end)
+    assert.same({ { 1, "abc" }, { 1, "def" } }, client.told)
+    assert.equal(500, serving.status(b:raw(serving.upgrade "/none"))) -- a peer without a host
+  end)
+
   it("runs the example", function()
     local text = files.read "examples/bridge.cfg"
     local listener = bridging.listen()
