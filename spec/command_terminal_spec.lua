@@ -64,6 +64,16 @@ describe("on a terminal,", function()
     end)
   end
 
+  it("a line that the terminal has cut is not sent", function()
+    local w = start("connect " .. echo)
+    w:till "connected to"
+    for _ = 1, 5 do w:tmux("send-keys", "-l", ("y"):rep(1000)) end
+    w:key "Enter"
+    w:till "not sent: the terminal has cut the line to 4095 bytes"
+    w:type "after it"
+    w:till "< after it"
+  end)
+
   it("what a closing frame cannot have is said, and the connection stays", function()
     local w = start("connect " .. echo)
     w:till "connected to"

@@ -12,6 +12,9 @@ local STATUS = opening.STATUS
 -- While more bytes than this wait to be sent, no more input is read.
 local MOST_WAITING = 1024 * 1024
 
+-- The most bytes of a line that Linux takes from a terminal. Of a longer one, it loses the rest.
+local LONGEST_TYPED = 4095
+
 local function seconds_or_forever(text)
   if text == "forever" then return math.huge end
   local seconds, wrong = arguments.seconds(text)
@@ -188,8 +191,13 @@ end
 --- line(line): does what is to be done with a line of input.
 function Talk:line(line)
   output.entered()
-  local is_command, text = self:obey(line)
-  if not is_command then self:send(self.values.binary and 2 or 1, text) end
+  if output.is_interactive and #line >= LONGEST_TYPED then
+    self:fail(("not sent: the terminal has cut the line to %d bytes; longer ones can come from a file or a pipe")
+      :format(#line))
+  else
+    local is_command, text = self:obey(line)
+    if not is_command then self:send(self.values.binary and 2 or 1, text) end
+  end
   if self:is_full() and self.input then self.input:pause() end
   if not self.is_ours then output.prompt() end
 end
