@@ -241,6 +241,16 @@ describe("luws doctor", function()
     end)
   end
 
+  it("reports the certificate of a server that refuses the upgrade, too", function()
+    peer = scripted.peer {
+      { "upgrade", status = "HTTP/1.1 404 Not Found" }, { "read_to_eof" }, tls = { certificate = "server" },
+    }
+    local output, status = examine("--ca", servers.ca_file(), peer.url)
+    assert.matches("\ntls%s+ok%s+TLSv1.3, %S+, the certificate is verified\ncertificate%s+of CN=[^\n]+\n"
+      .. "%s+SHA%-256 [^\n]+\nupgrade%s+FAILED%s+HTTP/1.1 404 Not Found\n", output)
+    assert.equal(5, status)
+  end)
+
   it("says that a name has no address", function()
     local output, status = examine "ws://no-such-host.invalid/"
     assert.matches("\nlookup%s+FAILED%s+no%-such%-host.invalid: [^\n]+\n$", output)
@@ -289,6 +299,8 @@ describe("luws", function()
     { { "listen", "x" }, "luws listen: a port from 0 to 65535 expected, got 'x'" },
     { { "listen", "1e3" }, "luws listen: a port from 0 to 65535 expected, got '1e3'" },
     { { "listen", "--echo", "--broadcast", "0" }, "luws listen: only one of" },
+    { { "connect", "--cert", "build/pki/client.pem", "wss://h/" },
+      "luws connect: option '--cert': --key is missing (build/pki/client.pem)\n" },
     { { "doctor", "ftp://h" }, "it does not begin with ws:// or wss://" },
   } do
     it("refuses " .. (table.concat(case[1], " "):gsub("^$", "nothing")), function()

@@ -75,6 +75,7 @@ local function fail(state, hop, text, kind, response)
   if state.phase ~= "connecting" then return false, false, NOTHING_TO_WAIT_FOR end
   local plan = state.plan
   local is_proxys = plan.proxy and hop == "proxy"
+  local tls = hop == "upgrade" and native.peer(state.session) or nil
   local asks_again = is_proxys and import("proxy").asks_again(plan.proxy, kind, state.session)
   drop(state)
   if asks_again then
@@ -94,7 +95,7 @@ local function fail(state, hop, text, kind, response)
     plan.proxy = nil
     begin(state)
   else
-    local failure = { text = text .. planning.trail(state), hop = hop, kind = kind, response = response }
+    local failure = { text = text .. planning.trail(state), hop = hop, kind = kind, response = response, tls = tls }
     local ended = state.keeper and connection.attempt_failed or connection.failed
     ended(state, failure)
   end

@@ -146,7 +146,7 @@ function publish.failed(conn, state)
   local failure = state.failure
   if state.plan then settle_place(conn, state.plan.target) end -- none: a forked child does not even try
   state.plan, state.news = nil, failure.text
-  conn.response = failure.response
+  conn.response, conn.tls = failure.response, failure.tls
   conn.close_code, conn.close_reason, conn.was_clean = 1006, "", false
 end
 

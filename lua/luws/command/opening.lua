@@ -59,7 +59,7 @@ local WRITTEN = {
 --- named(why): returns an error of wsopen or listen with the name that its option has on a command line.
 function opening.named(why)
   local name, wrong = blame(why)
-  return WRITTEN[name] and ("option '%s': %s"):format(WRITTEN[name], wrong) or why
+  return WRITTEN[name] and ("option '%s': %s"):format(WRITTEN[name], (wrong:gsub("ssl_%l+", WRITTEN))) or why
 end
 
 --- url(word): returns the URL that a word stands for. As in browsers, http is ws and https is wss. Without a scheme it
