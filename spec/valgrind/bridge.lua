@@ -81,11 +81,12 @@ end
 
 local function nobody()
   for _, host in ipairs { "tcp://127.0.0.1:1", "tls://127.0.0.1:1", "unix:///nowhere", "unix-dgram:///nowhere" } do
-    local made, port = listen { host = host }
+    local made, port = listen { host = host, tls_peer_ca = "build/pki/ca.pem", trusted_proxies = { "::1", "unix" } }
     assert(open(port).close_code == 1006 and made:stats().refused == 1)
     over(made)
   end
   assert(not bridge.run { port = -1 } and not bridge.listen { framing = "x" })
+  assert(not bridge.listen { tls_peer_ca = "Makefile" } and not bridge.listen { tls_cert = "x", tls_key = "x" })
 end
 
 local function reverse()
