@@ -169,6 +169,16 @@ describe("luws listen", function()
       os.remove(path)
     end)
   end
+
+  it("talks: sends its input to all clients once there are some, and prints what they say", function()
+    local output, said, status = shell(([[
+      printf 'one\nlast' | %s >$errors.out 2>$errors & wait_for grep -q listening $errors
+      url=$(sed -n 's/^listening at //p' $errors)
+      printf 'hi\n/binary ff00\n' | %s $url
+      wait_for grep -q ff00 $errors.out; cat $errors.out; rm $errors.out
+      kill -TERM $!; wait $!]]):format(line("listen", "0", "--talk"), line("connect", "-q", "--slash", "-w", "0.3")))
+    assert.same({ "one\nlast\nhi\nff00\n", 143 }, { output, status }, said)
+  end)
 end)
 
 describe("luws doctor", function()

@@ -1,9 +1,14 @@
 -- The command line as people use it, on a terminal: what they type, see and press.
 
 local command = require "spec.support.command"
+local luws = require "luws"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
+local serving = require "spec.support.serving"
 local terminal = require "spec.support.terminal"
+
+-- What is typed before it is there would stand in the way.
+local PROMPT = "\n>"
 
 describe("on a terminal,", function()
   local window, peer
@@ -23,7 +28,7 @@ describe("on a terminal,", function()
 
   it("lines are sent, commands are obeyed, and Ctrl-D ends the conversation", function()
     local w = start("connect " .. echo)
-    w:till "connected to"
+    w:till(PROMPT)
     w:type "tex\27[1mt"
     w:till "< tex\\x1b[1mt"
     w:type "/nonsense"
@@ -57,7 +62,7 @@ describe("on a terminal,", function()
         opcode = "close", payload = scripted.close_payload(1000, ""),
       } }, { "read_to_eof" } }
       local w = start("connect " .. peer.url)
-      w:till "connected to"
+      w:till(PROMPT)
       w:type(case[1])
       assert.equal(case[2], w:status())
       assert.matches("\nclosed\n", w:screen())
@@ -66,7 +71,7 @@ describe("on a terminal,", function()
 
   it("a line that the terminal has cut is not sent", function()
     local w = start("connect " .. echo)
-    w:till "connected to"
+    w:till(PROMPT)
     for _ = 1, 5 do w:tmux("send-keys", "-l", ("y"):rep(1000)) end
     w:key "Enter"
     w:till "not sent: the terminal has cut the line to 4095 bytes"
@@ -76,7 +81,7 @@ describe("on a terminal,", function()
 
   it("what a closing frame cannot have is said, and the connection stays", function()
     local w = start("connect " .. echo)
-    w:till "connected to"
+    w:till(PROMPT)
     w:type "/close 999"
     w:till "the code of /close is 1000 to 1003, 1007 to 1014, or 3000 to 4999"
     w:type("/close 4000 " .. ("x"):rep(124))
@@ -87,14 +92,14 @@ describe("on a terminal,", function()
 
   it("Ctrl-C closes the connection, and a second one ends the program at once", function()
     local w = start("connect " .. echo)
-    w:till "connected to"
+    w:till(PROMPT)
     w:key "C-c"
     assert.equal(130, w:status())
     assert.matches("\nclosed\n", w:screen())
     w:close()
     peer = scripted.peer { { "upgrade" }, { "wait" } }
     w = start("connect " .. peer.url)
-    w:till "connected to"
+    w:till(PROMPT)
     w:key "C-c"
     w:till "^C"
     w:key "C-c"
@@ -104,7 +109,7 @@ describe("on a terminal,", function()
   it("a message that comes while somebody types does not mix with what was typed", function()
     peer = scripted.peer { { "upgrade" }, { "read_frame" }, { "send", "\129\1m" }, { "read_frame" } }
     local w = start("connect --ping 0.5 " .. peer.url) -- the ping is the first frame
-    w:till "connected to"
+    w:till(PROMPT)
     w:tmux("send-keys", "-l", "a long line")
     w:till "> a long line"
     w:till "< m\n>"
@@ -115,7 +120,7 @@ describe("on a terminal,", function()
   it("there are colours, but with NO_COLOR, and on terminals that are dumb", function()
     for environment, has_colours in pairs { [""] = true, ["NO_COLOR=1"] = false, ["TERM=dumb"] = false } do
       local w = start("connect " .. echo, environment)
-      w:till "connected to"
+      w:till(PROMPT)
       w:type "/nonsense"
       w:till "there is no command"
       local screen = w:screen(true)
@@ -130,6 +135,24 @@ describe("on a terminal,", function()
     w:till "listening at ws://127.0.0.1:"
     w:key "C-c"
     assert.equal(130, w:status())
+  end)
+
+  it("luws listen --talk has a person talk to those who come", function()
+    local w = start "listen 0 --talk --log"
+    local port = w:till("listening at ws://127.0.0.1:"):match "listening at ws://127.0.0.1:(%d+)/"
+    local heard
+    local conn = assert(luws.wsopen("ws://127.0.0.1:" .. port, function(_, _, data) heard = data end))
+    w:till "#1 open: 127.0.0.1 /"
+    w:type "hello"
+    serving.till(function()
+      luws.wsreceive(conn)
+      return heard
+    end)
+    luws.wssend(conn, 1, "you said " .. heard)
+    w:till "< you said hello"
+    w:key "C-d"
+    assert.equal(0, w:status())
+    luws.wsclose(conn)
   end)
 
   it("luws doctor shows what is good and what is not", function()
