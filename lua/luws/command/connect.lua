@@ -106,16 +106,17 @@ function Talk:finish()
   if seconds == math.huge then return end
   -- A slow server may have most of it still to read. It answers this ping when it has.
   luws.wssend(self.conn, 9, LAST_PING)
-  self:wait(seconds)
+  self.patience = seconds
+  self:wait()
 end
 
---- wait(seconds): closes after this time; while the server still reads and answers, later.
-function Talk:wait(seconds)
+--- wait(): closes after a while; while the server still reads and answers, later.
+function Talk:wait()
   if self.timer then self.timer:cancel() end
   self.is_silent = true
-  self.timer = reactor.after(seconds, function()
+  self.timer = reactor.after(self.patience, function()
     if self.is_silent or self.has_read_all then return self:close() end
-    self:wait(seconds)
+    self:wait()
   end)
 end
 
@@ -260,7 +261,7 @@ function Talk:control(opcode, data)
   local text = data ~= "" and ": " .. data or ""
   if opcode == 10 and data == LAST_PING and self.timer then
     self.has_read_all = true
-    self:wait(self.values.wait or 1)
+    self:wait()
   elseif opcode == 10 and self.pinged then
     self:say(("pong after %.1f ms%s"):format((luws.gettime() - self.pinged) * 1000, text))
     self.pinged = nil
@@ -315,10 +316,7 @@ function connect.run(values, word)
       return STATUS.failed
     end
   end
-  -- A signal can come while OpenSSL reads its files.
-  opening.on_signal(function()
-    if talk.conn then talk:close(1001) end
-  end)
+  opening.on_signal(function() talk:close(1001) end) -- it can come while OpenSSL reads its files
   local conn, wrong = opening.open(url, function(_, ...) talk:message(...) end, options)
   if not conn then return nil, wrong end
   talk.conn = conn

@@ -80,11 +80,12 @@ function failure.lines(url, values, why, response, is_discreet)
   if response then return of_response(response, is_discreet) end
   if opening.status_of(why) ~= opening.STATUS.tls or opening.signal_status() then return {} end
   local lines, certificate, key = meaning_of(url, why), certificate_of(url, values)
-  for _, line in ipairs(certificate and {
-    "the server's certificate has the fingerprint (SHA-256)", "  " .. certificate, "and its public key", "  " .. key,
-    "if you know that it is the right one, trust it by --fingerprint and one of these",
-  } or {}) do
-    lines[#lines + 1] = "  " .. line
+  if not certificate then return lines end
+  for _, line in ipairs {
+    "  the server's certificate has the fingerprint (SHA-256)", "    " .. certificate, "  and its public key",
+    "    " .. key, "  if you know that it is the right one, trust it by --fingerprint and one of these",
+  } do
+    lines[#lines + 1] = line
   end
   return lines
 end

@@ -95,8 +95,9 @@ function listen.run(values, port)
   if not mode then return nil, "only one of --echo, --broadcast, --execute and --talk can be done" end
   local srv, why, lines
   local function say(conn, ...)
-    local text = ("#%d "):format(conn.id) .. string.format(...)
-    if values.log then output[mode == "talk" and "say" or "plain"](output.visible(text)) end
+    if not values.log then return end
+    local text = output.visible(("#%d "):format(conn.id) .. string.format(...))
+    if mode == "talk" then output.say(text) else output.plain(text) end
   end
   srv, why = server.listen {
     host = values.host, port = number, subprotocols = values.subprotocol, deflate = values.compress or false,

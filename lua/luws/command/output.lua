@@ -53,7 +53,7 @@ local has_prompt = false
 
 --- prompt(): asks for a line, on a terminal.
 function output.prompt()
-  if not output.is_interactive then return end
+  if has_prompt or not output.is_interactive then return end
   write(PROMPT)
   has_prompt = true
 end
