@@ -1,9 +1,11 @@
 --[[
 Jars of cookies: the module luws.cookies, and what the opening of a connection does with one. The rules about cookies
 are native (src/cookies). Knows no connection.
+
+A connection takes the jars of any world, and its own world's clock says what in them has expired.
 --]]
 
-local native, import = ...
+local native, import, world = ...
 local clock, guard = import("clock"), import("guard")
 
 local cookies = { public = {} }
@@ -11,25 +13,31 @@ local cookies = { public = {} }
 -- The key in a jar of the native one.
 local JAR = {}
 
-local Jar = {}
+local Jar = { [world.HOME] = JAR }
 Jar.__index = Jar
 
 function Jar.__tostring() return "luws-cookies" end
 
-local function is_jar(value) return type(value) == "table" and guard.metatable_of(value) == Jar end
+--- key_of(value): returns the key of the native one in a jar, whose metatable may be another world's; nil for what is
+-- no jar.
+local function key_of(value)
+  local meta = type(value) == "table" and guard.metatable_of(value)
+  return type(meta) == "table" and rawget(meta, world.HOME) or nil
+end
 
 --- method(name, count): returns a method of jars that calls the native function of this name with this many strings.
 local function method(name, count)
   local f = native["jar_" .. name]
   return function(jar, ...)
-    if not is_jar(jar) then return nil, ("bad self for '%s' (jar expected, got %s)"):format(name, type(jar)) end
+    local key = key_of(jar)
+    if not key then return nil, ("bad self for '%s' (jar expected, got %s)"):format(name, type(jar)) end
     for i = 1, count do
       local kind = type((select(i, ...)))
       if kind ~= "string" then
         return nil, ("bad argument #%d to '%s' (string expected, got %s)"):format(i, name, kind)
       end
     end
-    return f(rawget(jar, JAR), clock.time(), ...)
+    return f(rawget(jar, key), clock.time(), ...)
   end
 end
 
@@ -53,14 +61,15 @@ function cookies.public.jar() return setmetatable({ [JAR] = native.jar() }, Jar)
 
 --- read(value): reads the option cookies.
 function cookies.read(value)
-  if is_jar(value) then return value end
+  local key = key_of(value)
+  if key and rawget(value, key) then return value end
   return nil, "a jar of luws.cookies expected, got " .. type(value)
 end
 
 --- keep(jar, url, headers): keeps the cookies of a response's headers. What is not a cookie for this URL is passed
 -- over, as in browsers.
 function cookies.keep(jar, url, headers)
-  for _, line in ipairs(headers["set-cookie"] or {}) do jar:set(url, line) end
+  for _, line in ipairs(headers["set-cookie"] or {}) do Jar.set(jar, url, line) end
 end
 
 --- Calls f(cookie, name) for each cookie in the value of a Cookie header.
@@ -74,7 +83,7 @@ end
 --- join(jar, url, own): returns the value of the Cookie header for this URL. The user's own cookies come first, and
 -- those of the jar that have the same names are left out. Returns nil if there are none.
 function cookies.join(jar, url, own)
-  local kept = jar and jar:header(url)
+  local kept = jar and Jar.header(jar, url)
   if not (own and kept) then return own or kept end
   local names, all = {}, { own }
   each(own, function(_, name) names[name or ""] = true end)

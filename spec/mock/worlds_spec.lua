@@ -195,6 +195,20 @@ describe("a world of luws.mock", function()
     end)
   end)
 
+  it("takes a jar of cookies of the program's, whose cookies expire by the world's clock", function()
+    local jar = require("luws.cookies").jar()
+    local server = net:listen(URL, {
+      respond = { status = 401, headers = { ["Set-Cookie"] = { "sid=1; Path=/; Max-Age=60", "lang=en; Path=/" } } },
+    })
+    assert.is_false((luws.wsopen(URL, nil, net:options { cookies = jar })))
+    server.respond = nil
+    for _, cookies in ipairs { "sid=1; lang=en", "lang=en" } do
+      assert(luws.wsopen(URL, nil, net:options { cookies = jar }))
+      assert.equal(cookies, server:accept().request.headers.cookie)
+      net:advance(61)
+    end
+  end)
+
   it("speaks TLS if a server has a certificate, and does without it if not", function()
     local server = net:listen("wss://plain.test/", mock.echo())
     local conn = open(net, server)

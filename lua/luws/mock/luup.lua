@@ -12,7 +12,7 @@ local luup = {}
 local OPTIONS = { folder = "string", plugin = "string", service = "string", openLuup = "any", net = "table" }
 
 -- The modules of luws, beside itself, that belong to a world.
-local OF_WORLDS = { "engineio", "http", "reactor", "record", "server", "socketio", "websocket" }
+local OF_WORLDS = { "cookies", "engineio", "http", "reactor", "record", "server", "socketio", "websocket" }
 
 local Host = {}
 Host.__index = Host
