@@ -240,6 +240,31 @@ describe("a peer that sends little, and then waits,", function()
   end
 end)
 
+it("a connection that is idle takes at most 5.5 KiB of Lua's memory", function()
+  local said = child.run { upgrade "/", input = [[
+    local server, reactor, socket = require "luws.server", require "luws.reactor", require "socket"
+    local COUNT, opened, raws = 200, 0, {}
+    local srv = assert(server.listen { port = 0, on_open = function() opened = opened + 1 end })
+    local function open()
+      for _ = 1, COUNT do
+        raws[#raws + 1] = assert(socket.connect(srv:address()))
+        raws[#raws]:send(arg[1])
+      end
+      collectgarbage()
+      collectgarbage()
+      local before = collectgarbage "count"
+      while opened < #raws do reactor.step(0.01) end
+      collectgarbage()
+      collectgarbage()
+      return (collectgarbage "count" - before) / COUNT
+    end
+    open() -- what is allocated once
+    print(open())
+    os.exit(0)
+  ]] }
+  assert.is_true((tonumber(said) or 100) <= 5.5, said)
+end)
+
 describe("a server's connection that is paused", function()
   it("gets no message until it is resumed, not even those that have come already", function()
     local s
