@@ -1,8 +1,10 @@
 -- The examples as a user runs them: their output and their exit status.
 
+local bridging = require "spec.support.bridging"
 local child = require "spec.support.child"
 local scripted = require "spec.support.scripted"
 local servers = require "spec.support.servers"
+local socket = require "socket"
 local unpack = require "spec.support.compat".unpack
 
 describe("examples/echo.lua", function()
@@ -482,6 +484,48 @@ describe("examples/chat_server.lua", function()
       luws.wswait(conn, 5)
     end
     assert.same({ "", 0 }, { serving:stop() })
+  end)
+end)
+
+describe("examples/bridge.lua", function()
+  after_each(bridging.over)
+
+  it("makes a message of each telegram of the meter, and leads nowhere but to its devices", function()
+    local luws, told = require "luws", {}
+    local meter, other = bridging.listen(), bridging.listen()
+    local said = serve("examples/bridge.lua", 0, "meter=" .. meter.address, "other=" .. other.address)
+    local url = said:match "^luws bridge: listening at (ws://127%.0%.0%.1:%d+)$"
+    local function open(path, origin)
+      return luws.wsopen(url .. path, function(_, _, data) told[#told + 1] = data end,
+        { upgrade_headers = { Origin = origin } })
+    end
+    local conn = assert(open("/meter", "http://localhost:8000"))
+    local device = meter:accept()
+    for _, part in ipairs { "/KFM5\r\n\r\n1-0:1.8.1(1)\r", "\n!522", "B\r\n/KFM5\r\n!0A1B\r\n/KF" } do
+      device:send(part)
+      socket.sleep(0.01)
+    end
+    while #told < 2 and luws.wswait(conn, 5) do luws.wsreceive(conn) end
+    assert.same({ "/KFM5\r\n\r\n1-0:1.8.1(1)\r\n!522B\r\n", "/KFM5\r\n!0A1B\r\n" }, told)
+    assert.matches("404", select(2, open "/elsewhere"))
+    assert.matches("403", select(2, open("/other", "https://evil.example")))
+    luws.wsclose(conn)
+    device:close()
+    local output, status = serving:stop "INT"
+    assert.matches("^luws bridge: open: 127.0.0.1:%d+ /meter %-> tcp://127.0.0.1:%d+\n", output)
+    assert.equal(0, status)
+  end)
+
+  it("says what is wrong with its words", function()
+    for _, case in ipairs {
+      { "usage: lua5.1 examples/bridge.lua PORT NAME=ADDRESS...\n", "0" },
+      { "NAME=ADDRESS expected, not meter\n", "0", "meter" },
+    } do
+      assert.same({ case[1], 1 }, { child.run { "examples/bridge.lua", unpack(case, 2) } })
+    end
+    local output, status = child.run { "examples/bridge.lua", "none", "meter=tcp://127.0.0.1:1" }
+    assert.matches("port", output)
+    assert.equal(1, status)
   end)
 end)
 
