@@ -90,6 +90,13 @@ describe("a bridge", function()
     { "reserved bits", "\193\129\0\0\0\0a", 1002 },
     { "a message of more than max_message", frame(2, ("x"):rep(101)), 1009 },
     { "a fragmented message of more than max_message", frame(2, ("x"):rep(60), true) .. frame(0, ("x"):rep(60)), 1009 },
+    { "the header of a frame that is longer than max_message", frame(2, ("x"):rep(101)):sub(1, 6), 1009 },
+    { "the header of the longest frame that there can be", "\130\255\127" .. ("\255"):rep(7) .. "\1\2\3\4", 1009 },
+    { "the header of a frame that is longer than that", "\130\255\128" .. ("\0"):rep(7), 1002 },
+    {
+      "the header of a fragment that would make the message longer than max_message",
+      frame(2, ("x"):rep(60), true) .. frame(0, ("x"):rep(41)):sub(1, 6), 1009,
+    },
   } do
     it("closes with " .. case[3] .. " for " .. case[1], function()
       local _, raw, peer = open { max_message = 100 }
@@ -137,14 +144,30 @@ describe("a bridge", function()
     end
   end)
 
-  it("tells stream peers who the client is, before everything else", function()
-    local b, server = started { proxy_protocol = true }
-    local raw = b:open "/"
-    local _, port = raw:getsockname()
-    raw:send(frame(1, "x"))
-    local line = ("PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n"):format(port, b.port)
-    assert.equal(line .. "x", server:accept():read(#line + 1))
-  end)
+  local V4, V6 = "PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n", "PROXY TCP6 ::1 ::1 %d %d\r\n"
+  for _, case in ipairs {
+    { "over IPv4", "127.0.0.1", nil, V4 },
+    { "over IPv6", "::1", nil, V6 },
+    { "over IPv4, at all addresses of both kinds", "::", "127.0.0.1", V4 },
+    { "over IPv6, at all addresses of both kinds", "::", "::1", V6 },
+    { "over a unix domain socket", nil, nil, "PROXY UNKNOWN\r\n" },
+  } do
+    local place, host, line = case[2], case[3], case[4]
+    for kind, listen in pairs { TCP = bridging.listen, ["the unix domain"] = bridging.listen_unix } do
+      it(("tells a peer of %s who a client is that comes %s, before everything else"):format(kind, case[1]), function()
+        local server = listen()
+        local b = bridging.start {
+          host = server.address, listen = place or "unix://" .. bridging.path(), proxy_protocol = true,
+        }
+        b.host = host or b.host
+        local raw = b:open "/"
+        local _, port = raw:getsockname()
+        raw:send(frame(1, "x"))
+        local expected = line:format(port, b.port)
+        assert.equal(expected .. "x", server:accept():read(#expected + 1))
+      end)
+    end
+  end
 
   it("believes a proxy that it trusts who the client is, in its log, too", function()
     local b, server = started { proxy_protocol = true, trusted_proxies = "127.0.0.1" }
@@ -246,24 +269,6 @@ describe("a side that does not end when the other has", function()
   end)
 end)
 
---- flood(from, to, bytes): sends from one end of the bridge until nothing more gets through, because the other end does
--- not read. Returns how much was sent, which is not all.
-local function flood(from, to, bytes)
-  for _, raw in ipairs { from, to } do -- their buffers are full soon
-    raw:setoption("recv-buffer-size", 65536)
-    raw:setoption("send-buffer-size", 65536)
-  end
-  local at, stalled = 1, 0
-  till(function()
-    local count, _, part = from:send(bytes, at)
-    count = (count or part) + 1 - at
-    at, stalled = at + count, count > 0 and 0 or stalled + 1
-    return stalled > 5 or at > #bytes
-  end, 0.001)
-  assert.is_true(at <= #bytes, "it takes everything")
-  return at - 1
-end
-
 describe("a side that does not read", function()
   local COUNT, PIECE = 200, ("x"):rep(65536)
 
@@ -271,7 +276,7 @@ describe("a side that does not read", function()
     local b, server = started()
     local slow = b:open "/slow"
     local peer = server:accept()
-    local sent = flood(peer.raw, slow, PIECE:rep(COUNT))
+    local sent = bridging.flood(peer.raw, slow, PIECE:rep(COUNT))
     local other = b:connect "/other"
     local near = server:accept()
     near:send "quick"
@@ -287,7 +292,7 @@ describe("a side that does not read", function()
     local fast = b:open "/fast"
     local peer = server:accept()
     local bytes = frame(2, PIECE):rep(COUNT)
-    local sent = flood(fast, peer.raw, bytes)
+    local sent = bridging.flood(fast, peer.raw, bytes)
     local other = b:connect "/other"
     local near = server:accept()
     luws.wssend(other.conn, 1, "quick")
@@ -338,7 +343,7 @@ describe("time", function()
     local b, server = started { ping = 0.05, pong_timeout = 0.1, buffer = 1024 }
     local raw = b:open "/"
     local peer = server:accept()
-    flood(raw, peer.raw, frame(2, ("x"):rep(65536)):rep(200))
+    bridging.flood(raw, peer.raw, frame(2, ("x"):rep(65536)):rep(200))
     serving.rest(0.3)
     assert.equal(1, b.bridge:stats().connections)
     peer:close()

@@ -43,7 +43,14 @@ end
 
 --- dial(): returns a raw socket that is connected to the bridge.
 function Bridging:dial()
-  local raw = serving.methods.dial(self)
+  local raw
+  if self.port then
+    raw = serving.methods.dial(self)
+  else -- the host is a path
+    raw = unix.stream()
+    assert(raw:connect(self.host))
+    raw:settimeout(0)
+  end
   sockets[#sockets + 1] = raw -- a bridge that is closed waits for its clients
   return raw
 end
@@ -67,6 +74,24 @@ function bridging.frame(opcode, payload, is_part)
       math.floor(length / 256) % 256, length % 256)
   end
   return head .. "\0\0\0\0" .. payload
+end
+
+--- flood(from, to, bytes): sends from one end of a bridge until nothing more gets through, because the other end does
+-- not read. Returns how much was sent, which is not all.
+function bridging.flood(from, to, bytes)
+  for _, raw in ipairs { from, to } do -- their buffers are full soon
+    raw:setoption("recv-buffer-size", 65536)
+    raw:setoption("send-buffer-size", 65536)
+  end
+  local at, stalled = 1, 0
+  till(function()
+    local count, _, part = from:send(bytes, at)
+    count = (count or part) + 1 - at
+    at, stalled = at + count, count > 0 and 0 or stalled + 1
+    return stalled > 5 or at > #bytes
+  end, 0.001)
+  assert(at <= #bytes, "it takes everything")
+  return at - 1
 end
 
 --- open(path, ...): returns a raw socket whose upgrade is complete.

@@ -197,8 +197,8 @@ impl Connection {
         self.incoming.set_announce(announce);
     }
 
-    /// Sets whether a message that is not complete in the input is delivered in pieces, without being announced; the size
-    /// limit does not apply to it then.
+    /// Sets whether a message that is not complete in the input is delivered in pieces, without being announced. The size
+    /// limit applies to all of them together.
     pub fn set_streaming(&mut self, on: bool) {
         self.incoming.set_streaming(on);
     }

@@ -158,8 +158,8 @@ impl Incoming {
         self.policy = if announce { Policy::Announce } else { Policy::Whole };
     }
 
-    /// Sets whether a message that is not complete in the input is delivered in pieces, without being announced; the size
-    /// limit does not apply to it then.
+    /// Sets whether a message that is not complete in the input is delivered in pieces, without being announced. The size
+    /// limit applies to all of them together.
     pub(super) fn set_streaming(&mut self, on: bool) {
         self.policy = if on { Policy::Stream } else { Policy::Whole };
     }
@@ -322,8 +322,10 @@ impl Incoming {
                 self.delivery = Delivery::Pieces;
             }
             let streaming = self.delivery == Delivery::Pieces;
+            // Who has asked for the pieces of this message takes any number of them.
+            let is_limited = !streaming || self.policy == Policy::Stream;
             self.assembler
-                .begin_frame(&header, if streaming { usize::MAX } else { self.max_message_size })?;
+                .begin_frame(&header, if is_limited { self.max_message_size } else { usize::MAX })?;
             if !streaming {
                 self.delivery = Delivery::Whole;
             }

@@ -23,6 +23,8 @@ pub struct Assembler {
     inflater: Option<Box<Inflater>>,
     limit: usize,
     data: Vec<u8>,
+    /// The length of the pieces of the message being received that were released.
+    delivered: usize,
     /// The length of the longest message released since storage was given back.
     longest: usize,
     /// The length of the last message.
@@ -42,7 +44,8 @@ impl Assembler {
         Self { inflater, validate_utf8, ..Self::default() }
     }
 
-    /// Begins a data frame: checks the order of fragments and the size of the message including this frame.
+    /// Begins a data frame: checks the order of fragments and the size of the message including this frame,
+    /// its pieces that were delivered included.
     ///
     /// # Errors
     /// 1002 for a continuation without a message or a new message inside another, 1009 for a message that will be over
@@ -62,11 +65,12 @@ impl Assembler {
                 self.compressed = header.is_compressed();
             }
         }
-        let room = limit.saturating_sub(self.data.len());
+        let before = self.delivered.saturating_add(self.data.len());
         // The size of a compressed message is known only as it is inflated.
-        if !self.compressed && !self.forgotten && header.payload_length > room as u64 {
+        let is_known = !self.compressed && !self.forgotten && limit < usize::MAX;
+        if is_known && header.payload_length > limit.saturating_sub(before) as u64 {
             // The total length of a fragmented message is known only at its last header.
-            let length = header.fin.then(|| header.payload_length.saturating_add(self.data.len() as u64));
+            let length = header.fin.then(|| header.payload_length.saturating_add(before as u64));
             return Err(ReceiveError::TooBig { limit, length });
         }
         Ok(())
@@ -98,7 +102,17 @@ impl Assembler {
         let inflated = if self.is_inflating() { self.data.len() - before } else { 0 };
         // Text inflated before a fault comes first, however the bytes were delivered.
         self.check_text(before)?;
-        result.map(|()| inflated)
+        result?;
+        self.check_size()?;
+        Ok(inflated)
+    }
+
+    /// Checks the size of what has come, which is known by the header already if it is not compressed.
+    fn check_size(&self) -> Result<(), ReceiveError> {
+        if self.delivered > 0 && self.delivered.saturating_add(self.data.len()) > self.limit {
+            return Err(ReceiveError::TooBig { limit: self.limit, length: None });
+        }
+        Ok(())
     }
 
     /// Checks what was added to a text after its first `before` bytes.
@@ -125,6 +139,7 @@ impl Assembler {
             let result = inflater.finish(&mut self.data, self.limit);
             self.check_text(before)?;
             result?;
+            self.check_size()?;
         }
         let opcode = self.opcode.take();
         if std::mem::take(&mut self.forgotten) {
@@ -159,8 +174,11 @@ impl Assembler {
         &self.data
     }
 
-    /// Forgets the data of a delivered message. Its storage is kept for the next one, up to a limit.
+    /// Forgets the data of a message, or of a piece of one, that was delivered. Its storage is kept for the next one, up
+    /// to a limit.
     pub fn release(&mut self) {
+        let goes_on = self.opcode.is_some() && !self.forgotten;
+        self.delivered = if goes_on { self.delivered.saturating_add(self.data.len()) } else { 0 };
         self.last = self.data.len();
         self.longest = self.longest.max(self.last);
         self.data.clear();

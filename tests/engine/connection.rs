@@ -202,6 +202,58 @@ fn a_message_that_was_announced_is_not_forgotten_but_next() {
     assert_eq!(next(&mut client), "begin Binary");
 }
 
+/// Takes all events. Returns the length of the data of the pieces, and what else has come.
+fn pieces(session: &mut Session) -> (usize, String) {
+    let mut length = 0;
+    loop {
+        match next(session) {
+            event if event.starts_with("piece ") => {
+                length += event.split(' ').nth(1).map_or(0, str::len) / 2;
+            }
+            other => return (length, other),
+        }
+    }
+}
+
+#[test]
+fn the_size_limit_holds_for_all_pieces_of_a_streamed_message() {
+    const LIMIT: usize = 100_000;
+    let over = |has: &str| format!("error message too big (over {LIMIT} bytes{has}; see max_payload_size)");
+    for (before, header, told) in [
+        // In one frame: known by its header.
+        (0, "82 7f 00000000000186a1", over(": it has 100001")),
+        (0, "82 7f 7fffffffffffffff", over(": it has 9223372036854775807")),
+        (0, "02 7f 00000000000186a1", over("")),
+        // In fragments: by the header of the one with which it gets too long.
+        (60_000, "80 7e 9c41", over(": it has 100001")),
+        (60_000, "00 7e 9c41", over("")),
+        (60_000, "80 7e 9c40", String::new()),
+    ] {
+        let mut client = client(Config { max_message_size: LIMIT, ..Config::default() });
+        client.connection_mut().unwrap().set_streaming(true);
+        if before > 0 {
+            receive(&mut client, "02 7e ea60");
+            client.receive(&vec![7; before]);
+        }
+        assert_eq!(pieces(&mut client), (before, String::new()));
+        receive(&mut client, header);
+        assert_eq!(pieces(&mut client), (0, told), "{header}");
+    }
+
+    // What is compressed shows its size when it is inflated. The next message may be as large again.
+    let deflate = Some(luws::protocol::deflate::Options::default());
+    let config = Config { max_message_size: LIMIT, deflate, ..Config::default() };
+    let (mut client, mut server) = pair(config.clone(), config);
+    client.connection_mut().unwrap().set_streaming(true);
+    for (length, told) in [(LIMIT, String::new()), (LIMIT, String::new()), (LIMIT + 1, over(""))] {
+        server.send(Opcode::Binary, &vec![0; length], true).unwrap();
+        transfer(&mut server, &mut client, usize::MAX);
+        let (length, last) = pieces(&mut client);
+        assert!(length <= LIMIT && (length == LIMIT) == told.is_empty(), "{length}");
+        assert_eq!(last, told);
+    }
+}
+
 #[test]
 fn reset_skips_what_has_come_of_a_frame_whose_beginning_was_taken() {
     let mut client = client(Config::default());

@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use super::super::session::LuaSession;
+use super::super::session::{LuaSession, TooLarge};
 use crate::memory;
 use crate::net::datagram::{Datagram, is_too_large};
 use crate::net::tcp::TcpSocket;
@@ -86,8 +86,6 @@ pub(super) struct Far {
     pub(super) link: Link,
     pub(super) peer: Peer,
     pub(super) limits: Limits,
-    /// How much of the client's present message it has been given.
-    streamed: usize,
     pub(super) source: Source,
     /// Nothing more will be read.
     pub(super) is_over: bool,
@@ -102,9 +100,6 @@ pub(super) struct Far {
     /// The owner says what is a message.
     pub(super) asks: bool,
 }
-
-/// The peer does not take a message of the client, or may not be given it.
-pub(super) struct TooLarge;
 
 impl Link {
     pub(super) fn fd(&self) -> i32 {
@@ -139,7 +134,6 @@ impl Far {
             link,
             peer,
             limits,
-            streamed: 0,
             source: Source::default(),
             is_over: false,
             is_deaf: false,
@@ -191,13 +185,8 @@ impl Far {
         (self.is_deaf, self.source.is_readable) = (true, true);
     }
 
-    /// Gives data of the client to the peer. A message that is too large for it, or for the limit, is an error.
-    pub(super) fn deliver(&mut self, data: &[u8], is_end: bool) -> Result<(), TooLarge> {
-        let length = self.streamed + data.len();
-        if length > self.limits.max_message {
-            return Err(TooLarge);
-        }
-        self.streamed = if is_end { 0 } else { length };
+    /// Gives data of the client to the peer. A message that is too large for a datagram is an error.
+    pub(super) fn deliver(&mut self, data: &[u8]) -> Result<(), TooLarge> {
         self.from_client += data.len() as u64;
         self.active = coarse_clock();
         let given = if self.is_deaf { Ok(()) } else { self.give(data) };

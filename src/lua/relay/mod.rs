@@ -288,14 +288,10 @@ impl LuaRelay {
                 moved.more = false; // until there is room
                 break;
             }
-            let mut is_too_big = false;
-            let passed = session.pass_on(|data, is_end| {
-                is_too_big = far.deliver(data, is_end).is_err();
-                !is_too_big && !far.is_full()
-            });
+            let passed = session.pass_on(|data| far.deliver(data).map(|()| !far.is_full()));
             moved.client = match passed {
-                _ if is_too_big => Some(("too big", "the message is too large".into())),
                 Passed::Enough | Passed::Refused => continue,
+                Passed::TooLarge => Some(("too big", "the message is too large".into())),
                 Passed::Closed => Some(("closed", String::new())),
                 Passed::Failed(why) => Some(("failed", why)),
                 Passed::Everything if self.source.is_readable => match session.read(None) {

@@ -30,7 +30,7 @@ use events::Turn;
 pub(super) use events::{ENOUGH, Found, INTERRUPTED, Lent};
 pub(super) use functions::FUNCTIONS;
 pub(super) use register::Register;
-pub(super) use relaying::Passed;
+pub(super) use relaying::{Passed, TooLarge};
 pub(super) use serving::FUNCTIONS as SERVING_FUNCTIONS;
 pub(super) use storage::Shared;
 pub(super) use transfer::{Came, Delivery};

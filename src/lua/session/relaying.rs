@@ -2,11 +2,14 @@
 
 use super::LuaSession;
 use crate::protocol::event::Event as Received;
-use crate::session::Event;
+use crate::session::{Event, Kind};
 
 /// How many events, and how many bytes of data, are taken in one go.
 const EVENTS: usize = 256;
 const WEIGHT: usize = 256 * 1024;
+
+/// A message is larger than whoever takes it can take.
+pub(in crate::lua) struct TooLarge;
 
 /// The reason for which no more was taken.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(in crate::lua) enum Passed {
     Refused,
     /// The peer has closed the connection, and the answer to that is queued.
     Closed,
+    /// A message is larger than the limit, or than whoever takes it can take.
+    TooLarge,
     /// The session has failed, in these words.
     Failed(String),
     /// Somebody else has ended the connection, or is at work on it.
@@ -26,8 +31,8 @@ pub(in crate::lua) enum Passed {
 }
 
 impl LuaSession {
-    /// Prepares for [`pass_on`](Self::pass_on): whether messages that are not complete come in pieces, and how large those
-    /// may be that come whole.
+    /// Prepares for [`pass_on`](Self::pass_on): whether messages that are not complete come in pieces, and how large a
+    /// message may be.
     pub(in crate::lua) fn prepare_to_pass_on(&self, streams: bool, most: usize) {
         let _ = self.with(|inner| {
             inner.session.set_max_message_size(most);
@@ -35,9 +40,8 @@ impl LuaSession {
         });
     }
 
-    /// Gives the data of messages to `take`, with whether they are the end of one, until it returns false; answers pings
-    /// and the close frame.
-    pub(in crate::lua) fn pass_on(&self, mut take: impl FnMut(&[u8], bool) -> bool) -> Passed {
+    /// Gives the data of messages to `take` until it returns false or an error; answers pings and the close frame.
+    pub(in crate::lua) fn pass_on(&self, mut take: impl FnMut(&[u8]) -> Result<bool, TooLarge>) -> Passed {
         if self.retired.get() {
             return Passed::Over;
         }
@@ -46,9 +50,10 @@ impl LuaSession {
         let (heard, mut weight) = (self.heard.get(), 0);
         for _ in 0..EVENTS {
             let session = &mut inner.session;
-            let (data, is_end) = match session.next_event() {
-                Ok(Some(Event::Received(Received::Message { data, .. }))) => (data, true),
-                Ok(Some(Event::Received(Received::Piece { data, last }))) => (data, last),
+            let data = match session.next_event() {
+                Ok(Some(Event::Received(Received::Message { data, .. } | Received::Piece { data, .. }))) => {
+                    data
+                }
                 Ok(Some(Event::Received(Received::Ping(data)))) => {
                     let payload = data.to_vec();
                     // If the connection is closing, it needs no answer.
@@ -72,12 +77,15 @@ impl LuaSession {
                     self.context.storage.borrow_mut().take_back(session);
                     return Passed::Everything;
                 }
+                Err(failure) if failure.kind == Kind::TooBig => return Passed::TooLarge,
                 Err(failure) => return Passed::Failed(failure.text),
             };
-            if !take(data, is_end) {
-                return Passed::Refused;
-            }
             weight += data.len();
+            match take(data) {
+                Ok(true) => {}
+                Ok(false) => return Passed::Refused,
+                Err(TooLarge) => return Passed::TooLarge,
+            }
             if weight >= WEIGHT {
                 break;
             }
