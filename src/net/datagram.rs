@@ -4,11 +4,11 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
-use rustix::net::{SendFlags, send};
+use rustix::net::send;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::process::Process;
-use super::tcp::not_standard;
+use super::tcp::{NO_SIGNAL, not_standard};
 
 /// The most bytes in a datagram of UDP over IPv4 (RFC 768, RFC 791): one less 65536, without both headers.
 pub const MOST_UDP: usize = 65507;
@@ -72,7 +72,7 @@ impl Datagram {
     /// `WouldBlock` if there is no room, [`is_too_large`], and the system's errors.
     pub fn write(&self, source: &[u8]) -> io::Result<()> {
         self.process.check()?;
-        send(&self.socket, source, SendFlags::NOSIGNAL)?;
+        send(&self.socket, source, NO_SIGNAL)?;
         Ok(())
     }
 

@@ -1,13 +1,14 @@
 //! A non-blocking TCP socket: connects, reads, writes and waits. The caller decides on time-outs.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::fcntl_dupfd_cloexec;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::poller::Waker;
@@ -20,6 +21,12 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Keepalive probes begin after this long without any data.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Has a write never raise SIGPIPE. Where there is no such flag, it is an option of the socket, which is set.
+#[cfg(not(target_vendor = "apple"))]
+pub(super) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+pub(super) const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// The address of an end of a connection.
 pub type Address = SocketAddr;
@@ -282,6 +289,15 @@ impl TcpSocket {
     pub fn write(&self, source: &[u8]) -> io::Result<usize> {
         self.process.check()?;
         retry(|| (&self.stream).write(source))
+    }
+
+    /// The same for what is in several places, in this order.
+    ///
+    /// # Errors
+    /// See [`write`](Self::write).
+    pub fn write_parts(&self, sources: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.process.check()?;
+        retry(|| Ok(sendmsg(&self.stream, sources, &mut SendAncillaryBuffer::default(), NO_SIGNAL)?))
     }
 
     /// Waits until the socket is readable (or has ended) or writable, for at most `timeout`; `None` for no limit.

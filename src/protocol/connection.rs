@@ -203,6 +203,11 @@ impl Connection {
         self.incoming.set_streaming(on);
     }
 
+    /// Has text that is sent not checked any more, because the caller knows that it is UTF-8.
+    pub fn trust_text(&mut self) {
+        self.outgoing.trust_text();
+    }
+
     /// Delivers the message that was just announced in pieces; the size limit does not apply to it. Returns whether
     /// there was such a message.
     pub fn stream_message(&mut self) -> bool {
@@ -297,6 +302,26 @@ impl Connection {
             }
             Opcode::Ping | Opcode::Pong => self.outgoing.control(opcode, data),
             Opcode::Text | Opcode::Binary | Opcode::Continuation => self.outgoing.data(opcode, data, fin),
+        }
+    }
+
+    /// Sends a whole message, text or binary, as [`send`](Self::send) does; but `write` is given its frame at once, as
+    /// header and data, where that needs no copy of the data: nothing waits, and they are neither masked nor compressed
+    /// nor sent in fragments. `write` returns how many bytes it has taken, and the rest is queued. Returns how many that
+    /// were.
+    ///
+    /// # Errors
+    /// See [`SendError`]. Nothing was sent then, and the connection is unchanged.
+    pub fn send_at_once(
+        &mut self,
+        opcode: Opcode,
+        data: &[u8],
+        write: impl FnOnce(&[u8], &[u8]) -> usize,
+    ) -> Result<usize, SendError> {
+        self.check_open()?;
+        match self.outgoing.data_at_once(opcode, data, write)? {
+            Some(count) => Ok(count),
+            None => self.send(opcode, data, true).map(|()| 0),
         }
     }
 

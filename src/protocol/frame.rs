@@ -220,6 +220,13 @@ impl FrameHeader {
         length
     }
 
+    /// The bytes of the header in its shortest form, and how many they are.
+    pub(super) fn bytes(&self) -> ([u8; MAX_HEADER], usize) {
+        let mut bytes = [0; MAX_HEADER];
+        let length = self.put(&mut bytes);
+        (bytes, length)
+    }
+
     /// Appends the header in its shortest form.
     ///
     /// # Errors

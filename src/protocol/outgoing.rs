@@ -61,6 +61,11 @@ impl Outgoing {
         &mut self.queue
     }
 
+    /// From now on, text is not checked: it is known to be UTF-8.
+    pub(super) fn trust_text(&mut self) {
+        self.validate_utf8 = false;
+    }
+
     /// The record of sent headers.
     pub(super) fn trace(&mut self) -> &mut Trace {
         &mut self.trace
@@ -147,6 +152,39 @@ impl Outgoing {
         result?;
         self.unfinished = (!fin).then_some(message);
         Ok(())
+    }
+
+    /// Gives the frame of a whole message to `write`, if it is made of the data as they are and nothing waits: its header
+    /// and the data. Queues what `write` has not taken, which returns how many bytes it has. Returns that as well; `None`
+    /// if this message has to be queued by [`data`](Self::data), and nothing was done.
+    ///
+    /// # Errors
+    /// Text that is not UTF-8, or no memory. Nothing was sent then.
+    pub(super) fn data_at_once(
+        &mut self,
+        opcode: Opcode,
+        data: &[u8],
+        write: impl FnOnce(&[u8], &[u8]) -> usize,
+    ) -> Result<Option<usize>, SendError> {
+        let is_whole = self.fragment_size == 0 || data.len() <= self.fragment_size;
+        let is_plain = self.keys.is_none() && self.deflater.is_none() && !self.trace.is_on();
+        let is_message = matches!(opcode, Opcode::Text | Opcode::Binary);
+        if !is_message || !is_whole || !is_plain || self.unfinished.is_some() || !self.queue.is_empty() {
+            return Ok(None);
+        }
+        if opcode == Opcode::Text && self.validate_utf8 && !utf8::is_valid(data) {
+            return Err(SendError::TextNotUtf8);
+        }
+        let payload_length = data.len() as u64;
+        let header = FrameHeader { fin: true, rsv: 0, opcode, masking_key: None, payload_length };
+        let (bytes, length) = header.bytes();
+        let header = &bytes[..length];
+        // There is room for all of it, so that a frame that was begun can be ended.
+        self.queue.space(header.len() + data.len())?;
+        let count = write(header, data).min(header.len() + data.len());
+        self.queue.extend(&header[count.min(header.len())..])?;
+        self.queue.extend(&data[count.saturating_sub(header.len())..])?;
+        Ok(Some(count))
     }
 
     fn write_compressed(

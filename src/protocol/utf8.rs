@@ -27,6 +27,12 @@ pub fn is_valid(text: &[u8]) -> bool {
     bits(words) & HIGH == 0 && tail < 0x80 || simdutf8::basic::from_utf8(rest).is_ok()
 }
 
+/// The same for bytes that may well be something else: the first that is not UTF-8 ends it.
+#[must_use]
+pub fn is_text(bytes: &[u8]) -> bool {
+    simdutf8::compat::from_utf8(bytes).is_ok()
+}
+
 /// Checks text that comes in pieces.
 ///
 /// ```

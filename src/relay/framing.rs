@@ -8,7 +8,7 @@ use crate::protocol::buffer::Buffer;
 use crate::protocol::frame::Opcode;
 use crate::protocol::utf8;
 
-/// A message: [`Opcode::Text`] or [`Opcode::Binary`], and its bytes.
+/// A message: [`Opcode::Text`] or [`Opcode::Binary`], and its bytes. A text is UTF-8.
 pub type Message<'a> = (Opcode, &'a [u8]);
 
 /// One direction of a connection to a peer. No byte is looked at twice, but for those that could be the beginning of a
@@ -122,7 +122,7 @@ impl Sort {
     fn opcode(self, message: &[u8]) -> Opcode {
         match self {
             Self::Text => Opcode::Text,
-            Self::ByContent if utf8::is_valid(message) => Opcode::Text,
+            Self::ByContent if utf8::is_text(message) => Opcode::Text,
             Self::ByContent | Self::Binary => Opcode::Binary,
         }
     }

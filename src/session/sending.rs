@@ -23,6 +23,29 @@ impl Session {
         Ok(())
     }
 
+    /// Sends a whole message, text or binary. `write` is given its frame at once, as header and data, where nothing is
+    /// between that and the wire, so that large data need not be copied:
+    /// [`Connection::send_at_once`](crate::protocol::connection::Connection::send_at_once).
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_at_once(
+        &mut self,
+        opcode: Opcode,
+        data: &[u8],
+        write: impl FnOnce(&[u8], &[u8]) -> usize,
+    ) -> Result<(), SendError> {
+        if !self.transport.is_open_plain() {
+            return self.send(opcode, data, true);
+        }
+        let connection = self.websocket.connection_mut().ok_or(SendError::NotOpen)?;
+        let count = connection.send_at_once(opcode, data, write)?;
+        self.unsent.note(data.len(), count + connection.output_len());
+        self.unsent.left(count);
+        self.sent += count as u64;
+        Ok(())
+    }
+
     /// Sends a message to one of many sessions: [`Connection::send_shared`](crate::protocol::connection::Connection::send_shared).
     ///
     /// # Errors

@@ -46,6 +46,52 @@ fn each_frame_has_a_masking_key_of_its_own() {
 }
 
 #[test]
+fn a_message_is_written_at_once_or_queued_without_a_difference_on_the_wire() {
+    let deflate = Some(luws::protocol::deflate::Options::default());
+    let plain = Config::default;
+    for config in [plain(), Config { fragment_size: 126, ..plain() }, Config { deflate, ..plain() }] {
+        for length in [0, 1, 125, 126, 3000] {
+            let data: Vec<u8> = (0..length).map(|i| b'a' + (i % 26) as u8).collect();
+            let (_, mut queued) = pair(config.clone(), config.clone());
+            queued.send(Opcode::Text, &data, true).unwrap();
+            let expected = collect(&mut queued);
+            for most in [0, 1, 3, 4, 10, expected.len(), usize::MAX] {
+                let (_, mut server) = pair(config.clone(), config.clone());
+                let mut wire = Vec::new();
+                let write = |header: &[u8], data: &[u8]| {
+                    wire = [header, data].concat();
+                    wire.truncate(most);
+                    wire.len()
+                };
+                server.send_at_once(Opcode::Text, &data, write).unwrap();
+                let is_plain =
+                    config.deflate.is_none() && (config.fragment_size == 0 || length <= config.fragment_size);
+                assert_eq!(wire.len(), if is_plain { most.min(expected.len()) } else { 0 });
+                assert_eq!(server.outgoing_len(), expected.len() - wire.len());
+                assert_eq!(server.unsent_len(), if wire.len() == expected.len() { 0 } else { length });
+                wire.extend(collect(&mut server));
+                assert_eq!(wire, expected);
+                assert_eq!(server.unsent_len(), 0);
+            }
+        }
+    }
+
+    // What waits goes first, a client masks a copy, and what may not be sent is not begun.
+    let never = |_: &[u8], _: &[u8]| -> usize { panic!("it is not written at once") };
+    let (mut client, mut server) = pair(plain(), plain());
+    server.send(Opcode::Binary, b"first", true).unwrap();
+    server.send_at_once(Opcode::Binary, b"second", never).unwrap();
+    assert_eq!(collect(&mut server), b"\x82\x05first\x82\x06second");
+    client.send_at_once(Opcode::Binary, b"data", never).unwrap();
+    assert_eq!(frames(&collect(&mut client))[0].1, b"data");
+    assert_eq!(server.send_at_once(Opcode::Text, b"\xff", never), Err(SendError::TextNotUtf8));
+    server.send(Opcode::Text, b"a", false).unwrap();
+    assert_eq!(server.send_at_once(Opcode::Text, b"b", never), Err(SendError::MessageInProgress));
+    server.send_close(CloseFrame::default()).unwrap();
+    assert_eq!(server.send_at_once(Opcode::Text, b"c", never), Err(SendError::Closing));
+}
+
+#[test]
 fn without_masking_a_client_sends_the_payload_as_it_is() {
     let mut client = client(Config { use_masking: false, ..Config::default() });
     client.send(Opcode::Text, b"hi", true).unwrap();

@@ -13,12 +13,13 @@ use crate::relay::FramingError;
 use crate::relay::framing::Framer;
 use crate::relay::peer::Peer;
 
-/// How many bytes are read from a stream at a time; and from datagram sockets, whose longer datagrams are cut off there.
-const READ: usize = 64 * 1024;
+/// How many bytes are read from a stream at a time: what is sent at once is no larger than luws's own clients take by
+/// default, and has a short header. And from datagram sockets, whose longer datagrams are cut off there.
+const READ: usize = 64 * 1024 - 1;
 const READ_DATAGRAM: usize = 256 * 1024;
 
 /// How many reads of a side a turn has, so that the others have theirs.
-pub(super) const READS: usize = 8;
+pub(super) const READS: usize = 16;
 
 /// What has happened to a descriptor: bits of the poller's (`turns.lua`).
 const READABLE: u8 = 1;
@@ -245,6 +246,11 @@ impl Far {
         }
     }
 
+    /// Whether there may be something to read.
+    pub(super) fn has_more(&self) -> bool {
+        self.source.is_readable && !self.is_over
+    }
+
     /// Reads once. Returns whether that was the end.
     pub(super) fn read(&mut self) -> io::Result<bool> {
         let is_end = match &self.link {
@@ -304,7 +310,11 @@ impl Far {
         };
         self.to_client += data.len() as u64;
         // A client that has closed the connection gets nothing more.
-        let _ = session.send(opcode as u8, data, true);
+        let _ = if data.len() >= DIRECT {
+            session.send_at_once(opcode, data)
+        } else {
+            session.send(opcode as u8, data, true)
+        };
         Some(Ok(()))
     }
 

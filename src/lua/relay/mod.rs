@@ -223,7 +223,7 @@ fn relay_is_held(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 }
 
 fn relay_drain(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    let drain = |relay: &mut LuaRelay| relay.far.drain(relay.context.storage.borrow_mut().queues().0);
+    let drain = |relay: &mut LuaRelay| relay.far.drain(relay.context.storage.borrow_mut().input());
     match with(arguments, drain).flatten() {
         Some((waiting, more)) => vec![waiting.into(), more.into()],
         None => vec![],
@@ -315,8 +315,11 @@ impl LuaRelay {
     /// From the peer to the client.
     fn down(&mut self, session: &LuaSession, moved: &mut Moved) {
         let far = &mut self.far;
+        if far.has_more() {
+            far.peer.borrow_input(self.context.storage.borrow_mut().input());
+        }
         for _ in 0..READS {
-            if far.is_over || !far.source.is_readable {
+            if !far.has_more() {
                 return;
             }
             if session.outgoing() >= GATHERED.min(far.limits.buffer) {
@@ -325,7 +328,6 @@ impl LuaRelay {
             if session.outgoing() >= far.limits.buffer {
                 return; // until there is room
             }
-            far.peer.borrow_input(self.context.storage.borrow_mut().queues().0);
             let is_over = match far.read() {
                 Ok(is_over) => is_over,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -355,6 +357,6 @@ impl LuaRelay {
                 break;
             }
         }
-        moved.more |= far.source.is_readable && !far.is_over;
+        moved.more |= far.has_more();
     }
 }

@@ -31,12 +31,15 @@ pub(in crate::lua) enum Passed {
 }
 
 impl LuaSession {
-    /// Prepares for [`pass_on`](Self::pass_on): whether messages that are not complete come in pieces, and how large a
-    /// message may be.
+    /// Prepares for a relay: whether messages for [`pass_on`](Self::pass_on) that are not complete come in pieces, and how
+    /// large one may be. What is sent as text must be UTF-8 from now on.
     pub(in crate::lua) fn prepare_to_pass_on(&self, streams: bool, most: usize) {
         let _ = self.with(|inner| {
             inner.session.set_max_message_size(most);
-            inner.session.connection_mut().map(|connection| connection.set_streaming(streams))
+            if let Some(connection) = inner.session.connection_mut() {
+                connection.set_streaming(streams);
+                connection.trust_text();
+            }
         });
     }
 

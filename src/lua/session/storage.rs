@@ -38,10 +38,7 @@ pub(in crate::lua) struct Shared {
 impl Shared {
     /// Lends storage before a read.
     pub(super) fn lend_input(&mut self, session: &mut Session) {
-        if self.spare.input.is_empty() {
-            // Without it, the session has its own storage grow.
-            self.spare.input = memory::zeros(INPUT).unwrap_or_default();
-        }
+        self.input(); // without memory for it, the session has its own storage grow
         session.borrow_input(&mut self.spare);
     }
 
@@ -96,11 +93,16 @@ impl Shared {
         session.give_back_output(&mut self.spare);
     }
 
-    /// The storage for received bytes and for bytes to be sent, which a relay's peer borrows as well.
-    pub(in crate::lua) fn queues(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
+    /// The storage for received bytes, which a relay's peer borrows as well.
+    pub(in crate::lua) fn input(&mut self) -> &mut Vec<u8> {
         if self.spare.input.is_empty() {
             self.spare.input = memory::zeros(INPUT).unwrap_or_default();
         }
+        &mut self.spare.input
+    }
+
+    /// Where the peer of a relay gives back its storage for received bytes, and for bytes to be sent.
+    pub(in crate::lua) fn queues(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
         (&mut self.spare.input, &mut self.spare.output)
     }
 

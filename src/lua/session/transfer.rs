@@ -1,7 +1,7 @@
 //! How the bytes of a session are read and written over a native socket, and how messages are queued.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, IoSlice};
 
 use super::{Inner, LuaSession, Reason, storage};
 use crate::net::{coarse_clock, describe};
@@ -227,6 +227,30 @@ impl LuaSession {
             return Err(SendError::Opcode(opcode.into()).to_string().into());
         };
         self.queue(|session| self.send_lending(session, opcode, data, fin, data.len()))
+    }
+
+    /// Sends a whole message. What the socket has room for is not copied, if nothing is between the two.
+    pub(in crate::lua) fn send_at_once(&self, opcode: Opcode, data: &[u8]) -> Result<(), Reason> {
+        self.unwritten.set(true);
+        let sent = self.with(|inner| {
+            let Inner { session, socket, .. } = inner;
+            let mut storage = self.context.storage.borrow_mut();
+            storage.lend_output(session, data.len());
+            let sent = session.send_at_once(opcode, data, |header, data| {
+                let parts = [IoSlice::new(header), IoSlice::new(data)];
+                let written = socket.as_ref().and_then(|socket| socket.with(|tcp| tcp.write_parts(&parts)));
+                written.and_then(Result::ok).unwrap_or(0) // an error shows to the next write
+            });
+            if session.outgoing_len() == 0 {
+                storage.take_back_output(session);
+            }
+            sent
+        })?;
+        sent.map_err(|error| error.to_string())?;
+        if let Some(traffic) = &self.traffic {
+            traffic.send(data.len(), true);
+        }
+        Ok(())
     }
 
     /// Queues a message, unless one with this number or a later one was queued by this function before.
