@@ -33,8 +33,8 @@ SHELL := bash
 
 .PHONY: always help build demo test test-rust test-lua test-scripts test-rockspec rock dist release lint install \
 	clean server build-server build-modules built autobahn autobahn-quick bench bench-docs bench-engine \
-	build-bench bench-reactor bench-record bench-server bench-socketio bench-ir bench-ir-baseline fuzz fuzz-smoke hostile \
-	torture valgrind soak faults
+	build-bench bench-reactor bench-record bench-server bench-socketio bench-bridge bench-ir bench-ir-baseline fuzz \
+	fuzz-smoke hostile torture valgrind soak faults
 
 help:
 	@echo "Use luws:"
@@ -70,14 +70,17 @@ help:
 	@echo "  make fuzz-smoke         ... over its seeds only, as make test does"
 	@echo
 	@echo "Measure luws:"
-	@echo "  make bench              how fast it is beside other clients, in ten minutes; QUICK=1 in two;"
-	@echo "                          ROWS='poll,send *' and LUAS=lua5.1 choose; LUWS=FOLDER and"
-	@echo "                          AGAINST=FOLDER name other builds, ORIGINAL=FILE the luws.lua of LuWS"
-	@echo "  make bench-docs         what the last full run of make bench has found, into docs/"
-	@echo "  make bench-reactor      what the reactor costs with COUNT=10000 connections"
-	@echo "  make bench-record       what recordings cost (a part of make bench, unless ROWS chooses)"
+	@echo "  make bench              how fast it is beside other clients, in ten minutes, and then the four below it;"
+	@echo "                          QUICK=1 in five for all; ROWS='poll,send *' and LUAS=lua5.1 choose, without"
+	@echo "                          the others; LUWS=FOLDER and AGAINST=FOLDER name other builds, ORIGINAL=FILE"
+	@echo "                          the luws.lua of LuWS"
+	@echo "  make bench-record       what recordings cost"
 	@echo "  make bench-server       luws.server beside other servers, in three minutes; with QUICK=1 in one"
 	@echo "  make bench-socketio     luws.socketio beside npm's and Python's, in a minute"
+	@echo "  make bench-bridge       luws.bridge beside other bridges, in three minutes; with QUICK=1 in one;"
+	@echo "                          WEBSOCKSY=FILE names the program of websocksy"
+	@echo "  make bench-docs         what the last full run of make bench has found, into docs/"
+	@echo "  make bench-reactor      what the reactor costs with COUNT=10000 connections"
 	@echo "  make bench-engine       how fast the engine is by itself, in bytes/s; FILTER=mask chooses"
 	@echo "  make bench-ir           counts the instructions of each operation, beside a baseline;"
 	@echo "                          ROWS='poll,send *' chooses"
@@ -113,7 +116,7 @@ build-modules:
 	@$(MAKE) --no-print-directory --silent $(shell . scripts/common.sh; \
 	  for lua in $(LUAS); do module_of "$$(lua_version "$$lua")"; done | sort -u)
 
-SETUPS := setup-demo setup-test setup-server setup-lint setup-autobahn setup-bench setup-bench-ir \
+SETUPS := setup-demo setup-test setup-server setup-lint setup-autobahn setup-bench setup-bridges setup-bench-ir \
 	setup-valgrind setup-soak setup-dist
 .PHONY: $(SETUPS)
 $(SETUPS): setup-%:
@@ -183,7 +186,7 @@ bench: setup-bench
 	@$(MAKE) --no-print-directory $(if $(LUWS),build-server,built) build-bench
 	@bash spec/support/pki.sh build/pki
 	benches/compare/run.py
-	@$(if $(ROWS)$(LUWS),,$(MAKE) --no-print-directory bench-record)
+	@$(if $(ROWS)$(LUWS),,$(MAKE) --no-print-directory bench-record bench-server bench-socketio bench-bridge)
 
 bench-docs:
 	benches/compare/run.py --docs
@@ -204,6 +207,10 @@ bench-socketio: setup-test
 bench-server: setup-test setup-bench
 	@$(MAKE) --no-print-directory built build-bench
 	benches/server/run.py
+
+bench-bridge: setup-bridges
+	@$(MAKE) --no-print-directory built build-bench
+	benches/bridge/run.py
 
 bench-ir: setup-bench-ir
 	@$(if $(LUWS),,$(MAKE) --no-print-directory build)

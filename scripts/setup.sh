@@ -8,6 +8,7 @@
 #   scripts/setup.sh server    build
 #   scripts/setup.sh autobahn  build, and both interpreters, and the Autobahn suite
 #   scripts/setup.sh bench     demo, LuaJIT, and what `make bench` compares with and runs by
+#   scripts/setup.sh bridges   bench, and the bridges that `make bench-bridge` compares with
 #   scripts/setup.sh bench-ir  build, and Lua, and what `make bench-ir` counts by
 #   scripts/setup.sh valgrind  demo, LuaJIT, LuaSocket, LuaSec, Python and valgrind
 #   scripts/setup.sh soak      demo, LuaJIT, LuaSocket and Python
@@ -26,6 +27,7 @@ source scripts/common.sh
 
 readonly RUST_NEEDED=1.88 # rust-version in Cargo.toml
 readonly DENY=0.20.2 # the version of cargo-deny that is installed if there is none; Rust 1.88 can build it
+readonly GROUP="build|server|demo|test|autobahn|bench|bridges|bench-ir|valgrind|soak|dist|lint"
 readonly LOCK_PATIENCE=300 # seconds that apt waits for another process
 
 LUA=${LUA:-lua5.1}
@@ -167,6 +169,11 @@ needs_bench() {
     need_program util-linux taskset
 }
 
+needs_bridges() {
+    needs_bench
+    need python3-venv "Python's venv" python3 -c 'import ensurepip, venv'
+}
+
 needs_bench-ir() {
     needs_build
     need_program lua5.1 lua5.1
@@ -273,6 +280,14 @@ install_packages() {
     fi
 }
 
+# make_venv REQUIREMENTS FOLDER: installs Python packages.
+make_venv() {
+    echo "setup.sh: installing the Python packages of $1 into $2"
+    rm -rf "$2"
+    python3 -m venv "$2"
+    "$2/bin/python" -m pip install --quiet --disable-pip-version-check -r "$1"
+}
+
 # The peers of spec/interop, into build/interop. A stamp says what they were installed from.
 install_interop() {
     local from=spec/interop to=build/interop wanted
@@ -281,13 +296,20 @@ install_interop() {
         return 0
     fi
     mkdir -p "$to"
-    rm -rf "$to/stamp" "$to/venv" "$to/node_modules"
-    echo "setup.sh: installing the Python packages of $from/requirements.txt into $to/venv"
-    python3 -m venv "$to/venv"
-    "$to/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$from/requirements.txt"
+    rm -rf "$to/stamp" "$to/node_modules"
+    make_venv "$from/requirements.txt" "$to/venv"
     echo "setup.sh: installing the npm packages of $from/package.json into $to/node_modules"
     cp "$from"/{package.json,package-lock.json,.npmrc} "$to/"
     (cd "$to" && npm ci --loglevel=error --ignore-scripts >/dev/null)
+    echo "$wanted" >"$to/stamp"
+}
+
+# The other bridges, into build/bench/venv. A stamp in there says what they were installed from.
+install_bridges() {
+    local from=benches/bridge/requirements.txt to=build/bench/venv wanted
+    wanted=$(cat "$from" <(python3 --version) | cksum)
+    [[ ! -f $to/stamp || $(<"$to/stamp") != "$wanted" ]] || return 0
+    make_venv "$from" "$to"
     echo "$wanted" >"$to/stamp"
 }
 
@@ -316,8 +338,7 @@ if [[ ${1-} == --check ]]; then
 fi
 groups=("${@:-test}")
 for group in "${groups[@]}"; do
-    [[ $group =~ ^(build|server|demo|test|autobahn|bench|bench-ir|valgrind|soak|dist|lint)$ ]] ||
-        fail "usage: scripts/setup.sh [--check] [build|server|demo|test|autobahn|bench|bench-ir|valgrind|soak|dist|lint]..."
+    [[ $group =~ ^($GROUP)$ ]] || fail "usage: scripts/setup.sh [--check] [$GROUP]..."
     "needs_$group"
 done
 # Requirements that are never installed here are checked before time is spent on installing the rest.
@@ -329,6 +350,7 @@ install_packages
 for group in "${groups[@]}"; do
     case $group in
         test) install_interop ;;
+        bridges) install_bridges ;;
         autobahn) spec/autobahn/setup.sh ;;
         lint) check_cargo_linters ;;
     esac

@@ -5,6 +5,8 @@ Each is measured in both roles and both directions, with npm's at the other end,
 process takes: how many events it could send or receive in a second if it had a processor to itself.
 
     benches/socketio/run.py [EVENTS]
+
+With QUICK=1 in the environment it is less of everything.
 """
 
 import os
@@ -14,8 +16,9 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = ROOT / "benches/socketio"
-COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-RUNS = 3  # the best counts
+QUICK = os.environ.get("QUICK") == "1"
+COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000 if QUICK else 100_000
+RUNS = 1 if QUICK else 3  # the best counts
 
 PYTHON = ROOT / "build/interop/venv/bin/python"
 PEERS = {

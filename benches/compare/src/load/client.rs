@@ -11,19 +11,23 @@ use crate::epoll::Epoll;
 const AT_A_TIME: usize = 100;
 
 /// Nothing that is measured here takes so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const REQUEST: &[u8] =
     b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 /// A masked message.
-fn frame(opcode: u8, data: &[u8]) -> Vec<u8> {
+pub fn frame(opcode: u8, data: &[u8]) -> Vec<u8> {
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut bytes = vec![0x80 | opcode];
     match data.len() {
         length @ 0..126 => bytes.push(0x80 | length as u8),
-        length => bytes.extend_from_slice(&[0x80 | 126, (length >> 8) as u8, length as u8]),
+        length @ 126..0x1_0000 => bytes.extend([0x80 | 126, (length >> 8) as u8, length as u8]),
+        length => {
+            bytes.push(0x80 | 127);
+            bytes.extend((length as u64).to_be_bytes());
+        }
     }
     bytes.extend_from_slice(&KEY);
     bytes.extend(data.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
@@ -31,7 +35,7 @@ fn frame(opcode: u8, data: &[u8]) -> Vec<u8> {
 }
 
 /// Connects, and sends a request; the response is not read.
-fn connect(port: u16) -> io::Result<TcpStream> {
+pub fn connect(port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     stream.set_nodelay(true)?;
     (&stream).write_all(REQUEST)?;
@@ -39,7 +43,7 @@ fn connect(port: u16) -> io::Result<TcpStream> {
 }
 
 /// Reads the head of the response.
-fn read_head(mut stream: &TcpStream) -> Outcome<()> {
+pub fn read_head(mut stream: &TcpStream) -> Outcome<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {

@@ -75,18 +75,22 @@ fn advance(peer: &mut Peer, buffer: &mut [u8]) -> bool {
         peer.rest.extend_from_slice(&bytes[taken..]);
         return answer == 0 || peer.stream.write_all(&bytes[..answer]).is_ok();
     }
-    let text = String::from_utf8_lossy(bytes);
-    if !text.ends_with("\r\n\r\n") {
+    if !bytes.ends_with(b"\r\n\r\n") {
         peer.rest.extend_from_slice(bytes);
         return true;
     }
+    peer.is_open = true;
+    peer.stream.write_all(response(bytes).as_bytes()).is_ok()
+}
+
+/// The response that accepts an upgrade request.
+pub fn response(request: &[u8]) -> String {
+    let text = String::from_utf8_lossy(request);
     let key = text.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap_or_default();
-    let response = format!(
+    format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
         derive_accept_key(key.as_bytes())
-    );
-    peer.is_open = true;
-    peer.stream.write_all(response.as_bytes()).is_ok()
+    )
 }
 
 /// The length of the data of the frame that begins there.
