@@ -401,6 +401,7 @@ impl LuaSession {
             && self.inner.try_borrow_mut().is_ok_and(|mut inner| inner.take().is_some());
         if is_freed {
             self.context.note_freed();
+            self.context.ended.set(self.context.ended.get() + 1);
         }
         is_freed
     }
@@ -410,6 +411,9 @@ impl Drop for LuaSession {
     fn drop(&mut self) {
         // What is left of a session keeps the pages around it in use.
         self.context.note_freed();
+        if self.inner.get_mut().is_none() {
+            self.context.ended.set(self.context.ended.get() - 1);
+        }
         if let Some(number) = self.number.get() {
             self.context.sessions.remove(number);
         }
