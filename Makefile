@@ -70,7 +70,7 @@ help:
 	@echo "  make fuzz-smoke         ... over its seeds only, as make test does"
 	@echo
 	@echo "Measure luws:"
-	@echo "  make bench              how fast it is beside other clients, in ten minutes, and then the four below it;"
+	@echo "  make bench              how fast it is beside other clients, in ten minutes, then the four below;"
 	@echo "                          QUICK=1 in five for all; ROWS='poll,send *' and LUAS=lua5.1 choose, without"
 	@echo "                          the others; LUWS=FOLDER and AGAINST=FOLDER name other builds, ORIGINAL=FILE"
 	@echo "                          the luws.lua of LuWS"
