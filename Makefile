@@ -71,9 +71,9 @@ help:
 	@echo
 	@echo "Measure luws:"
 	@echo "  make bench              how fast it is beside other clients, in ten minutes, then the four below;"
-	@echo "                          QUICK=1 in five for all; ROWS='poll,send *' and LUAS=lua5.1 choose, without"
-	@echo "                          the others; LUWS=FOLDER and AGAINST=FOLDER name other builds, ORIGINAL=FILE"
-	@echo "                          the luws.lua of LuWS"
+	@echo "                          QUICK=1 in five for all; ROWS='poll,send *' and LUAS=lua5.1 choose,"
+	@echo "                          without the others; LUWS=FOLDER and AGAINST=FOLDER name other builds,"
+	@echo "                          ORIGINAL=FILE the luws.lua of LuWS"
 	@echo "  make bench-record       what recordings cost"
 	@echo "  make bench-server       luws.server beside other servers, in three minutes; with QUICK=1 in one"
 	@echo "  make bench-socketio     luws.socketio beside npm's and Python's, in a minute"
