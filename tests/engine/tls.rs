@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::process::Command;
+use std::{env, fs};
 
 use luws::http::{Outgoing, Reply};
 use luws::protocol::connection::Config;
@@ -10,9 +12,10 @@ use luws::protocol::frame::Opcode;
 use luws::proxy::sockproxy::{self, SockProxy};
 use luws::session::{BytesRead, Hop, Kind, Session};
 use luws::tls::fingerprint::Fingerprint;
-use luws::tls::{Acceptor, TlsOptions, Verify, Version};
+use luws::tls::identity::Identity;
+use luws::tls::{Acceptor, Crypto, ServerOptions, TlsOptions, Verify, Version};
 
-use crate::certificate::acceptor;
+use crate::certificate::{acceptor, self_signed};
 use crate::feeding::{self, collect, next, open, transfer};
 
 fn config() -> Config {
@@ -275,5 +278,34 @@ fn the_length_of_a_message_in_the_queue_is_never_more_than_foreseen() {
             assert!(added <= most, "{length}: {added}, {most}");
             assert!(most <= added + 128 + added / 100, "{length}: {added}, {most}");
         }
+    }
+}
+
+#[test]
+fn without_authorities_the_systems_are_trusted_whatever_else_is_asked_for() {
+    const NAME: &str = "tls::without_authorities_the_systems_are_trusted_whatever_else_is_asked_for";
+    const IS_CHILD: &str = "LUWS_TESTS_AUTHORITIES";
+    // They are named by the environment, which a test cannot change for itself alone.
+    if env::var_os(IS_CHILD).is_none() {
+        let file = env::temp_dir().join(format!("luws-authorities-{}", std::process::id()));
+        let (certificate, key) = self_signed("localhost");
+        let pem = [certificate.to_pem().unwrap(), key.private_key_to_pem_pkcs8().unwrap()].concat();
+        fs::write(&file, pem).unwrap();
+        let mut child = Command::new(env::current_exe().unwrap());
+        child.args(["--exact", NAME]).env(IS_CHILD, "1").env("SSL_CERT_FILE", &file);
+        let output = child.output().unwrap();
+        fs::remove_file(&file).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    let pem = fs::read(env::var_os("SSL_CERT_FILE").unwrap()).unwrap();
+    let acceptor = ServerOptions::new(Identity::from_pem(&pem, &pem).unwrap()).acceptor().unwrap();
+    // The second is one that only OpenSSL has a setting for.
+    for crypto in [Crypto::default(), Crypto { ciphers: Some("HIGH".into()), ..Crypto::default() }] {
+        let connector = TlsOptions { crypto, ..TlsOptions::default() }.connector().unwrap();
+        let mut client =
+            Session::client(&feeding::request(), Some((&connector, "localhost")), config()).unwrap();
+        open(&mut client, &mut server(&acceptor), usize::MAX);
+        assert!(client.tls_peer().is_some_and(|peer| peer.verified));
     }
 }

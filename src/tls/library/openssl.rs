@@ -56,7 +56,9 @@ impl Connector {
         builder.set_min_proto_version(Some(options.min.into())).map_err(other)?;
         builder.set_max_proto_version(options.max.map(Into::into)).map_err(other)?;
         // Instead of the system's, which the builder has loaded.
-        builder.set_cert_store(store(options.authorities.as_deref().unwrap_or_default())?);
+        if let Some(authorities) = &options.authorities {
+            builder.set_cert_store(store(authorities)?);
+        }
         if let Some(identity) = &options.identity {
             identify(identity, &mut builder)?;
         }
