@@ -10,7 +10,7 @@ Calls user code from inside the driver, and contains everything that unusual hos
 
 If one of these interrupts the driver between taking something and noting it, the connection concerned ends with
 "interrupted". Nothing is repaired, because nobody can know what was lost or doubled. Marks show that it happened: the
-session knows whether an event that it has handed over was delivered (src/lua/raw/hot.rs), a turn knows whether its
+session knows whether an event that it has handed over was delivered (src/lua/raw/delivery.rs), a turn knows whether its
 holder came back, and where handlers can yield, `calling` below notes that one is about to be called.
 
 In coroutines of PUC Lua 5.1 with a user's socket, two cases cannot be told apart from others. If a socket method raises

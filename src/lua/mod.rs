@@ -51,7 +51,7 @@ use value::{Handle, Reply, Table, Value, failure};
 /// A function that Lua calls.
 type Native = fn(&Rc<Context>, &[Value]) -> Reply;
 
-/// The functions by name, except those that are called for each message (`raw/hot.rs`).
+/// The functions by name, except those of [`raw`], which are called for each message.
 const FUNCTIONS: &[&[(&CStr, Native)]] = &[
     OWN_FUNCTIONS,
     session::FUNCTIONS,

@@ -7,20 +7,20 @@
 //! - Any allocation in Lua may run the collector, and with it anybody's finaliser, which may raise an error or call
 //!   this module again. Results that allocate are therefore pushed under `lua_pcall` by [`push`], whose closure exists
 //!   already (creating one would allocate), and whatever is borrowed meanwhile is in a `RefCell` and accessed with
-//!   `try_borrow`. The exception is the data of an event ([`hot`]): they are lent, which keeps everybody else away from
-//!   the session as a borrow would. An attempt (begun by the driver with [`hot`]'s `attempt`, or by [`quick`]'s `poll`)
-//!   catches any error meanwhile; without an attempt, the string is made under `lua_pcall`.
+//!   `try_borrow`. The exception is the data of an event ([`delivery`]): they are lent, which keeps everybody else away
+//!   from the session as a borrow would. An attempt (begun by the driver with [`delivery`]'s `attempt`, or by [`quick`]'s
+//!   `poll`) catches any error meanwhile; without an attempt, the string is made under `lua_pcall`.
 //! - A panic never reaches Lua: it is caught, and becomes a message or ends the connection.
 //! - Userdata is recognised by its metatable, which each function has as an upvalue, and has only the place of its object
 //!   ([`userdata`]). The hottest functions know a session by its number. A session is in the register from its creation
 //!   until it is dropped, and a finaliser that finds it in use leaves it alone.
 //! - Small allocations of Rust's do not end the process while there is a reserve for them ([`reserve`]).
 //!
-//! Knows nothing of sessions except how to find them. [`quick`] holds the usual paths of wsreceive and wssend, [`hot`]
-//! the other functions that are called often, [`input`] those that take received bytes, [`json`] those that make Lua values
-//! of JSON and back, [`socketio`] does that with whole packets, [`binary`] has the values for bytes in them. [`versions`]
-//! is what differs between the versions of Lua. [`signals`] is not about Lua: it sets what happens at signals, which is
-//! unsafe, too.
+//! Knows nothing of sessions except how to find them. [`quick`] holds the usual paths of wsreceive and wssend,
+//! [`delivery`] takes events out of sessions and calls handlers, [`hot`] has the other functions that are called often,
+//! [`input`] those that take received bytes, [`json`] those that make Lua values of JSON and back, [`socketio`] does that
+//! with whole packets, [`binary`] has the values for bytes in them. [`versions`] is what differs between the versions of
+//! Lua. [`signals`] is not about Lua: it sets what happens at signals, which is unsafe, too.
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 
@@ -38,6 +38,7 @@ use super::{FUNCTIONS, MANY};
 use crate::memory::{self, OutOfMemory};
 
 mod binary;
+mod delivery;
 mod fork;
 mod hot;
 mod input;
@@ -65,6 +66,16 @@ const GROUP: usize = 256;
 
 /// Nested tables are read to this depth, which fits on the stack that every C function has.
 const DEEPEST: usize = 4;
+
+/// The functions that take their arguments from Lua's stack themselves.
+const RAW_FUNCTIONS: &[&[(&CStr, ffi::lua_CFunction)]] = &[
+    hot::FUNCTIONS,
+    delivery::FUNCTIONS,
+    input::FUNCTIONS,
+    json::FUNCTIONS,
+    binary::FUNCTIONS,
+    socketio::FUNCTIONS,
+];
 
 /// The functions that `require` calls: each is named after its module, and returns what the driver has under that name.
 macro_rules! modules {
@@ -130,17 +141,17 @@ unsafe fn load_driver(state: *mut State) {
         push_function(state, userdata::collect, 0);
         userdata::finish_metatable(state, 1);
         // 4: the functions
-        ffi::lua_createtable(state, 0, 88);
+        let shared = FUNCTIONS.iter().map(|functions| functions.len()).sum::<usize>();
+        let own = RAW_FUNCTIONS.iter().map(|functions| functions.len()).sum::<usize>();
+        ffi::lua_createtable(state, 0, (shared + own + 1) as c_int);
         for (group, functions) in FUNCTIONS.iter().enumerate() {
             for (index, (name, _)) in functions.iter().enumerate() {
                 push_function(state, call, group * GROUP + index);
                 ffi::lua_setfield(state, 4, name.as_ptr());
             }
         }
-        for functions in
-            [hot::FUNCTIONS, input::FUNCTIONS, json::FUNCTIONS, binary::FUNCTIONS, socketio::FUNCTIONS]
-        {
-            for (name, function) in functions {
+        for functions in RAW_FUNCTIONS {
+            for (name, function) in *functions {
                 push_function(state, *function, 0);
                 ffi::lua_setfield(state, 4, name.as_ptr());
             }

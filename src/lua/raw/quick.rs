@@ -9,7 +9,8 @@ use std::ptr;
 use mlua_sys as ffi;
 use mlua_sys::lua_State as State;
 
-use super::hot::{call, caught, find, give_came, give_found, give_result, hand_over, keep, limit, refusal};
+use super::delivery::{call, find, give_found, hand_over, keep};
+use super::hot::{caught, give_came, give_result, limit, refusal};
 use super::{bytes, context, push_number, raw_get};
 use crate::lua::session::{Came, Found, LuaSession};
 use crate::lua::value::Reply;
@@ -390,7 +391,7 @@ unsafe extern "C-unwind" fn turn(state: *mut State) -> c_int {
     }
 }
 
-/// `next_event(conn, options, time, begins, guards)`: the next event, as [`next`](super::hot) returns it. `begins`
+/// `next_event(conn, options, time, begins, guards)`: the next event, as [`next`](super::delivery) returns it. `begins`
 /// starts a turn, which is limited in time and events; at its end the event is ENOUGH, though there may be more, and
 /// its data are whether complete frames have come. `guards` marks the session as busy, so that a finaliser's call in
 /// between is not mistaken for an interruption of the driver (see `unguard`).
