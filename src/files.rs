@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 
-/// A regular file.
+/// A regular file below a folder: see [`find`].
 ///
 /// ```
 /// use luws::files;
@@ -18,6 +18,7 @@ use percent_encoding::percent_decode_str;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
+    /// Where it really is: no symbolic link is in it.
     pub path: PathBuf,
     /// In bytes.
     pub length: u64,
@@ -48,29 +49,34 @@ pub fn find(root: &Path, path: &str) -> Option<File> {
     Some(File { path, length: found.len(), media_type })
 }
 
-/// The content of a regular file. `None` if there is none of that name, or it is something else: to open a FIFO could take
-/// forever.
+/// The content of a regular file. Others may have no end, and to open a FIFO could take forever.
 ///
 /// # Errors
-/// It has more than `most` bytes, or it cannot be read.
-pub fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
-    use io::ErrorKind::{FileTooLarge, InvalidFilename, InvalidInput, NotADirectory, NotFound};
-    let is_file = match fs::metadata(path) {
-        Ok(found) => found.is_file(),
-        Err(error) if matches!(error.kind(), InvalidFilename | InvalidInput | NotADirectory | NotFound) => {
-            false
-        }
-        Err(error) => return Err(error),
-    };
-    if !is_file {
-        return Ok(None);
+/// `InvalidInput` if it is something else, `FileTooLarge` if it has more than `most` bytes, and the system's errors.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut content = Vec::new();
     fs::File::open(path)?.take(most + 1).read_to_end(&mut content)?;
     if content.len() as u64 > most {
-        return Err(io::Error::new(FileTooLarge, format!("it has more than {most} bytes")));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("over {most} bytes")));
     }
-    Ok(Some(content))
+    Ok(content)
+}
+
+/// The same, where there may be no file of that name: `None`, as for something that is not a regular file.
+///
+/// # Errors
+/// It has more than `most` bytes, or it cannot be read.
+pub fn read_if_any(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    match read(path, most) {
+        Err(error) if matches!(error.kind(), InvalidFilename | InvalidInput | NotADirectory | NotFound) => {
+            Ok(None)
+        }
+        content => content.map(Some),
+    }
 }
 
 fn media_type(path: &Path) -> &'static str {
@@ -168,13 +174,15 @@ mod tests {
         fs::write(path("empty"), "").unwrap();
         symlink(path("loop"), path("loop")).unwrap();
         symlink("/dev/zero", path("device")).unwrap();
-        assert_eq!(read(&path("file"), 10).unwrap(), Some(b"0123456789".to_vec()));
-        assert_eq!(read(&path("empty"), 10).unwrap(), Some(Vec::new()));
+        assert_eq!(read(&path("file"), 10).unwrap(), b"0123456789");
+        assert_eq!(read_if_any(&path("empty"), 10).unwrap(), Some(Vec::new()));
         for name in ["none", "file/none", "", "device", &"x".repeat(256), "a\0b"] {
-            assert_eq!(read(&path(name), 10).ok(), Some(None), "{name}");
+            assert!(read(&path(name), 10).is_err(), "{name}");
+            assert_eq!(read_if_any(&path(name), 10).ok(), Some(None), "{name}");
         }
-        assert_eq!(read(&path("file"), 9).unwrap_err().to_string(), "it has more than 9 bytes");
-        assert!(read(&path("loop"), 10).is_err());
+        assert_eq!(read(&path("device"), 10).unwrap_err().to_string(), "not a regular file");
+        assert_eq!(read_if_any(&path("file"), 9).unwrap_err().to_string(), "over 9 bytes");
+        assert!(read_if_any(&path("loop"), 10).is_err());
         fs::remove_dir_all(&folder).unwrap();
     }
 }

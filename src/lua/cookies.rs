@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::tls::{as_path, read_file};
+use super::files::{as_path, contents};
 use super::value::{Handle, Reply, Value, failure};
 use super::{Context, Native, bytes};
 use crate::cookies::Jar;
@@ -81,7 +81,7 @@ fn jar_decode(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 fn jar_load(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     with(arguments, |jar, now| {
         let path = as_path(bytes(arguments, 2));
-        let loaded = read_file(&path, LARGEST_FILE)
+        let loaded = contents(&path, LARGEST_FILE)
             .and_then(|text| jar.decode(&text, now).map_err(|error| error.to_string()));
         loaded.map_err(|why| format!("{}: {why}", path.display()))?;
         Ok(true.into())

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::files::{as_path, path, read, wrong_file};
+use super::files::{path, read, wrong_file};
 use super::{Refusal, strings};
 use crate::lua::Context;
+use crate::lua::files::as_path;
 use crate::lua::value::Table;
 use crate::net::describe;
 use crate::tls::{certificate, roots};

@@ -1,13 +1,11 @@
 //! Reads the files that the TLS options name: the client's certificate and key. What all such files have in common is
 //! here as well.
 
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{Refusal, refused, strings};
+use crate::lua::files::{as_path, contents};
 use crate::lua::value::Table;
-use crate::net::describe;
 use crate::tls::OptionsError;
 use crate::tls::identity::{self, Form, Identity};
 
@@ -69,34 +67,11 @@ fn password(table: &Table) -> Result<String, Refusal> {
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    read_file(path, LARGEST_FILE)
-}
-
-/// The contents of a regular file, which has an end and never blocks. It may have at most so many bytes.
-pub(in crate::lua) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let metadata = fs::metadata(path).map_err(|error| describe(&error))?;
-    if !metadata.is_file() {
-        return Err("not a regular file".into());
-    }
-    let mut contents = Vec::new();
-    let file = fs::File::open(path).map_err(|error| describe(&error))?;
-    file.take(most + 1).read_to_end(&mut contents).map_err(|error| describe(&error))?;
-    if contents.len() as u64 > most {
-        return Err(format!("over {most} bytes"));
-    }
-    Ok(contents)
+    contents(path, LARGEST_FILE)
 }
 
 pub(super) fn path(table: &Table, name: &str) -> Option<PathBuf> {
     table.get(name).bytes().map(as_path)
-}
-
-/// A file name, which may be any bytes on Unix.
-pub(in crate::lua) fn as_path(name: &[u8]) -> PathBuf {
-    #[cfg(unix)]
-    return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(name.to_vec()));
-    #[cfg(not(unix))]
-    String::from_utf8_lossy(name).into_owned().into()
 }
 
 /// A file name, quoted for a shell.

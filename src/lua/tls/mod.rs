@@ -17,7 +17,6 @@ use crate::url::domain;
 
 pub(super) use authorities::Files;
 pub(super) use connectors::{Connectors, Fault};
-pub(super) use files::{as_path, read_file};
 pub(super) use server::acceptor;
 
 /// LuaSec's names for the versions, oldest first.
