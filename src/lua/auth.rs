@@ -30,6 +30,16 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
 /// What has been tried, as numbers for the driver.
 const TRIED: [Tried; 4] = [Tried::Nothing, Tried::Basic, Tried::Digest, Tried::FreshDigest];
 
+/// What a number of the driver says was tried; nothing, if it is none of them.
+pub(super) fn tried(number: &Value) -> Tried {
+    TRIED.get(number.size()).copied().unwrap_or_default()
+}
+
+/// The number for what was tried.
+pub(super) fn number_of(tried: Tried) -> Value {
+    TRIED.iter().position(|known| *known == tried).into()
+}
+
 fn credentials(arguments: &[Value], index: usize) -> Result<Credentials, String> {
     Credentials::new(bytes(arguments, index), bytes(arguments, index + 1)).map_err(|error| error.to_string())
 }
@@ -59,16 +69,12 @@ fn answer(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     });
     let challenges = challenges.unwrap_or_default();
     let only = only.text().and_then(|name| Scheme::named(&name));
-    let tried = TRIED.get(tried.size()).copied().unwrap_or_default();
     let Ok(cnonce) = token(seed.number().map(|seed| seed as u64)) else { return failure("") };
     let uri = uri.text().unwrap_or_default();
     let request = Request { method: "GET", uri: &uri, cnonce: &cnonce };
     let known = credentials(arguments, 1).ok();
-    match known.and_then(|known| known.answer(&challenges, only, tried, &request)) {
-        Some((value, tried)) => {
-            let number = TRIED.iter().position(|known| *known == tried);
-            vec![value.into(), number.into()]
-        }
+    match known.and_then(|known| known.answer(&challenges, only, self::tried(tried), &request)) {
+        Some((value, tried)) => vec![value.into(), number_of(tried)],
         None => failure(auth::schemes(&challenges)),
     }
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use super::tls::Fault;
 use super::value::{Reply, Table, Value, failure};
-use super::{Context, Native};
-use crate::http::auth::{Credentials, Scheme, Tried};
+use super::{Context, Native, auth};
+use crate::http::auth::{Credentials, Scheme};
 use crate::proxy::address::{Address, Kind};
 use crate::proxy::http_connect::{self, HttpConnect, Identity};
 use crate::proxy::sockproxy::{self, SockProxy};
@@ -96,19 +96,15 @@ fn http_connect(table: &Table, seed: Option<u64>) -> Result<http_connect::Option
 }
 
 /// What [`Retry`] is in the driver's table: the value of the header, and a number for what was tried.
-const TRIED: [Tried; 4] = [Tried::Nothing, Tried::Basic, Tried::Digest, Tried::FreshDigest];
-
 fn retry(table: &Table) -> Option<Retry> {
     let authorization = table.get("authorization").bytes()?.to_vec();
-    let tried = TRIED.get(table.get("tried").size()).copied().unwrap_or_default();
-    Some(Retry { authorization, tried })
+    Some(Retry { authorization, tried: auth::tried(table.get("tried")) })
 }
 
 /// The value of the header and the number, or nothing.
 pub(super) fn retried(retry: Option<&Retry>) -> Reply {
     let Some(Retry { authorization, tried }) = retry else { return vec![] };
-    let number = TRIED.iter().position(|known| known == tried);
-    vec![authorization.clone().into(), number.into()]
+    vec![authorization.clone().into(), auth::number_of(*tried)]
 }
 
 /// What to ask of SockProxy.
