@@ -6,7 +6,6 @@
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use nix::errno::Errno;
@@ -56,7 +55,7 @@ pub(in crate::lua) struct SignalWatch {
     slot: &'static Slot,
     process: Process,
     /// What was to happen at the signal before; `None` if it is ignored, and stays so.
-    before: Mutex<Option<SigAction>>,
+    before: Option<SigAction>,
 }
 
 impl SignalWatch {
@@ -72,14 +71,14 @@ impl SignalWatch {
         }
         let process = Process::this();
         slot.open(process).inspect_err(|_| slot.is_taken.store(false, Ordering::Release))?;
-        let watch = Self { slot, process, before: Mutex::new(None) };
+        let mut watch = Self { slot, process, before: None };
         // A call of the system that is at work goes on afterwards, so that nothing that is written gets lost.
         let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, SigSet::empty());
         let before = set(slot.signal, &action)?;
         if matches!(before.handler(), SigHandler::SigIgn) {
             set(slot.signal, &before)?;
-        } else if let Ok(mut kept) = watch.before.lock() {
-            *kept = Some(before);
+        } else {
+            watch.before = Some(before);
         }
         Ok(watch)
     }
@@ -98,10 +97,8 @@ impl SignalWatch {
 impl Drop for SignalWatch {
     /// Has the signal do again what it did before.
     fn drop(&mut self) {
-        if let Ok(mut before) = self.before.lock()
-            && let Some(before) = before.take()
-        {
-            let _ = set(self.slot.signal, &before);
+        if let Some(before) = &self.before {
+            let _ = set(self.slot.signal, before);
         }
         let _ = self.take();
         self.slot.is_taken.store(false, Ordering::Release);
