@@ -1,10 +1,12 @@
 //! Listening sockets, of TCP and of the unix domain: bound here, or given by whoever started the process. Accepts without
 //! blocking. Knows nothing of what is said over the sockets that it accepts.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,7 +55,7 @@ pub enum NotAccepted {
     Failed(io::Error),
 }
 
-/// A listening socket. A unix domain socket's file is removed with it.
+/// A listening socket. A unix domain socket's file is removed with it. See [`net`](super) for an example.
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
@@ -228,7 +230,7 @@ fn place_of(address: rustix::net::SocketAddrAny) -> Place {
     }
     let unix = rustix::net::SocketAddrUnix::try_from(address).ok();
     let path = unix.as_ref().and_then(rustix::net::SocketAddrUnix::path);
-    Place::Unix(path.map(|path| PathBuf::from(path.to_string_lossy().into_owned())).unwrap_or_default())
+    Place::Unix(path.map(|path| OsStr::from_bytes(path.to_bytes()).into()).unwrap_or_default())
 }
 
 #[cfg(test)]
