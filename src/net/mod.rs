@@ -1,5 +1,20 @@
 //! Sockets: from names to addresses, from addresses to non-blocking sockets, listeners; and the clocks. Knows nothing of
 //! WebSocket.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use luws::net::listen::{Listener, Place, Settings};
+//! use luws::net::tcp::{Dial, Progress};
+//!
+//! let settings = Settings { backlog: 1, reuseport: false, mode: None };
+//! let listener = Listener::tcp("127.0.0.1", 0, settings)?.remove(0);
+//! let Place::Ip(address) = listener.place()? else { unreachable!() };
+//! let mut dial = Dial::start("127.0.0.1", address.port());
+//! let Progress::Connected(socket) = dial.advance(Duration::from_secs(10)) else { panic!("not connected") };
+//! assert_eq!(socket.peer()?, address);
+//! # Ok::<_, std::io::Error>(())
+//! ```
 
 pub mod console;
 pub mod datagram;

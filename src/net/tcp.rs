@@ -31,7 +31,7 @@ pub(super) const NO_SIGNAL: SendFlags = SendFlags::empty();
 /// The address of an end of a connection.
 pub type Address = SocketAddr;
 
-/// A connection being made: the lookup, then attempts at the name's addresses.
+/// A connection being made: the lookup, then attempts at the name's addresses. See [`net`](super) for an example.
 #[derive(Debug)]
 pub struct Dial {
     lookup: Option<Lookup>,
@@ -125,6 +125,7 @@ impl Dial {
         self.held = true;
     }
 
+    /// Lets a dial go on that was held.
     pub fn go_on(&mut self) {
         self.held = false;
     }

@@ -14,6 +14,22 @@ use crate::memory;
 /// promise alone must not cost memory.
 const RESERVE: u64 = 1024 * 1024;
 
+/// The message being received, or the last one. A [`Connection`](super::connection::Connection) has one.
+///
+/// ```
+/// use luws::protocol::frame::{FrameHeader, Lengths, Opcode};
+/// use luws::protocol::message::Assembler;
+///
+/// let mut assembler = Assembler::new(None, true);
+/// for (frame, payload) in [(&b"\x01\x02"[..], &b"he"[..]), (b"\x80\x03", b"llo")] {
+///     let (header, _) = FrameHeader::parse(frame, Lengths::Shortest)?.unwrap();
+///     assembler.begin_frame(&header, 100)?;
+///     assembler.push(payload, header.payload_length)?;
+/// }
+/// assert_eq!(assembler.finish()?, Some(Opcode::Text));
+/// assert_eq!(assembler.data(), b"hello");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Assembler {
     /// The opcode of the message being received.
@@ -169,6 +185,8 @@ impl Assembler {
         self.forgotten
     }
 
+    /// The data of the message being received, as far as they have come; then, until [`release`](Self::release), of the
+    /// finished one.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.data

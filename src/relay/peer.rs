@@ -25,6 +25,19 @@ pub struct Read {
     pub ended: bool,
 }
 
+/// The peer of a bridge's connection.
+///
+/// ```
+/// use luws::relay::Rule;
+/// use luws::relay::framing::Framer;
+/// use luws::relay::peer::Peer;
+///
+/// let mut peer = Peer::new(Framer::new(Rule::Fixed(2), 100), None, Vec::new());
+/// let read = peer.receive_with(10, |space| std::io::Read::read(&mut &b"abc"[..], space))?;
+/// assert_eq!((read.count, read.ended), (3, false));
+/// assert_eq!(peer.framer().next_message().unwrap().map(|(_, data)| data), Some(&b"ab"[..]));
+/// # Ok::<_, std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Peer {
     tls: Option<Tls>,

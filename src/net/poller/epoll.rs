@@ -20,6 +20,7 @@ const TIMER: u64 = u64::MAX - 1;
 /// What epoll_wait(2) counts in.
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+/// Watches descriptors. See the [module](super) for an example.
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,

@@ -6,6 +6,20 @@
 //!
 //! On Linux this is epoll with an eventfd and a timerfd. Elsewhere poll(2) does the waiting; then there is no descriptor
 //! that an outer event loop could watch.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use luws::net::poller::Poller;
+//!
+//! let mut poller = Poller::new()?;
+//! let waker = poller.waker(7);
+//! std::thread::spawn(move || waker.wake());
+//! let mut ready = Vec::new();
+//! poller.wait(Some(Duration::from_secs(10)), &mut ready)?;
+//! assert_eq!(ready[0].token, 7);
+//! # Ok::<_, std::io::Error>(())
+//! ```
 
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod epoll;

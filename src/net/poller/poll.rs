@@ -20,6 +20,7 @@ struct Watched {
     write: bool,
 }
 
+/// Watches descriptors. See the [module](super) for an example.
 #[derive(Debug)]
 pub struct Poller {
     watched: Vec<Watched>,
