@@ -1,4 +1,4 @@
-//! The functions that the Lua driver calls with a session, except those of `raw/hot.rs`. Each takes its arguments from
+//! The functions that the Lua driver calls with a session, except those of `raw`. Each takes its arguments from
 //! a slice of values. A finaliser that asks something of a session at work gets the same answer as if there were no
 //! session.
 
@@ -20,6 +20,9 @@ use crate::protocol::handshake;
 use crate::session::{Liveness, Session};
 
 const SET_COOKIE: &str = "set-cookie";
+
+/// So many bytes are a small allocation, for which there is always memory.
+const FEW: usize = 4096;
 
 /// The session that is the first argument.
 pub(super) fn session(arguments: &[Value]) -> Option<&Rc<LuaSession>> {
@@ -44,8 +47,8 @@ macro_rules! deed {
     };
 }
 
-/// The functions by name, except those that are called for each message (`raw/hot.rs`) or take what was received
-/// (`raw/input.rs`).
+/// The functions by name, except those that are called for each message (`raw/hot.rs`, `raw/delivery.rs`) or take what was
+/// received (`raw/input.rs`).
 pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     // session(parameters): a session and its number; or nil, the error, and the hop that cannot even begin (create.rs)
     (c"session", create::create),
@@ -171,7 +174,9 @@ fn peek(_: &Rc<Context>, arguments: &[Value]) -> Reply {
         session.unwritten.set(false);
         let _ = session.with(|inner| {
             inner.session.send_with(|outgoing| {
-                bytes.extend_from_slice(&outgoing[..outgoing.len().min(max)]);
+                let some = &outgoing[..outgoing.len().min(max)];
+                // Where there is memory for few bytes only, the others follow.
+                bytes = memory::copy(some).unwrap_or_else(|_| some[..some.len().min(FEW)].to_vec());
                 Ok::<_, ()>(0)
             })
         });
