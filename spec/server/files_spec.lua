@@ -13,6 +13,7 @@ describe("server.file", function()
   setup(function()
     folder = os.tmpname()
     os.remove(folder)
+    folder = folder .. "\255" -- which is not UTF-8
     os.execute(("mkdir -p '%s/sub'"):format(folder))
     os.execute(("ln -s /etc/passwd '%s/out'; ln -s large.bin '%s/sub/in'; ln -s ../index.html '%s/sub/in.html';"
       .. "ln -s .. '%s/up'; mkfifo '%s/fifo'"):gsub("%%s", folder))
