@@ -112,6 +112,12 @@ end
 --- hasListeners(name): returns whether any function listens to an event.
 function methods:hasListeners(name) return listeners_of(self, name) ~= nil end
 
+--- is_heard(object, name, other): returns whether any function listens to one of two events.
+function emitter.is_heard(object, name, other)
+  local all = rawget(object, LISTENERS)
+  return all ~= nil and (all[name] or all[other]) ~= nil
+end
+
 --- extend(class): gives a class the methods of objects with listeners.
 function emitter.extend(class)
   for name, method in pairs(methods) do class[name] = method end

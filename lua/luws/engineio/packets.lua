@@ -25,8 +25,9 @@ packets.MIME = "text/plain; charset=UTF-8"
 --- problem(data): returns why this cannot be the data of a message; nil if it can. U+001E ends a packet in a payload,
 -- so no text may have it: a message could not be sent by every transport.
 function packets.problem(data)
-  if binary.is(data) then return nil end
-  if type(data) ~= "string" then return "string or binary value expected, got " .. type(data) end
+  if type(data) ~= "string" then
+    return not binary.is(data) and "string or binary value expected, got " .. type(data) or nil
+  end
   if data:find(SEPARATOR, 1, true) then return "a text cannot have U+001E in it" end
   local why = native.check_text(TEXT, data)
   return why and why .. "; see engineio.binary"

@@ -22,7 +22,7 @@ end
 --- split(f, object, flags, name, ...): calls f(object, flags, ack, name, ...), where ack is the last argument if it
 -- is a function, and nil otherwise. Returns what f returns.
 function arguments.split(f, object, flags, name, ...)
-  local last = arguments.last(...)
+  local last = select(-1, name, ...) -- the name, if there is nothing else
   if type(last) ~= "function" then return f(object, flags, nil, name, ...) end
   return f(object, flags, last, name, unpack({ ... }, 1, select("#", ...) - 1))
 end

@@ -27,7 +27,7 @@ local function checked(text, ...)
 end
 
 --- encoded(kind, namespace, id, ...): the same, but raises an error for an argument that cannot be sent.
-function parser.encoded(...) return checked(parser.encode(...)) end
+function parser.encoded(kind, namespace, id, ...) return checked(encode(BINARY, kind, namespace, id, ...)) end
 
 local Decoder = {}
 Decoder.__index = Decoder

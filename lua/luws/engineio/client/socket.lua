@@ -14,7 +14,7 @@ local TRANSPORTS = { polling = import("engineio/client/polling"), websocket = im
 
 local sockets = {}
 
-local emit = emitter.emit
+local emit, is_heard = emitter.emit, emitter.is_heard
 
 local Socket = {}
 Socket.__index = Socket
@@ -106,7 +106,7 @@ local function push(self, kind, data)
   if self.readyState == "closing" or self.readyState == "closed" then return end
   local transport = self.transport
   local is_usual = transport.put and transport.writable and self.waiting:is_empty() and not self.is_upgrading
-    and not (self:hasListeners "packetCreate" or self:hasListeners "flush")
+    and not is_heard(self, "packetCreate", "flush")
   if is_usual then
     self.unsent = self.unsent + 1
     transport:put(kind, data)

@@ -16,13 +16,18 @@ local TEXT, BINARY = 1, 2
 -- More bytes than this are not queued in the connection: what comes then waits above it.
 local HIGH = 1024 * 1024
 
+-- At most this many bytes come before the data of a frame.
+local HEADER = 14
+
 --- new(place): makes the transport to a place.
 function websocket.new(place)
   return setmetatable({
     place = place, on = nil, reactor = place.shared.reactor or main_reactor,
     state = "closed", -- opening, open, closed
     writable = false, -- it takes packets now
+    takes_binary = not place.own.forceBase64,
     conn = nil,
+    given = 0, -- at most so many bytes wait in the connection
   }, WebSocket)
 end
 
@@ -91,17 +96,20 @@ end
 -- whether it was taken; if not, the transport is over in the next turn.
 function WebSocket:put(kind, data)
   local conn = self.conn
-  local frame, is_binary = packets.frame(kind, data, not self.place.own.forceBase64)
+  local frame, is_binary = packets.frame(kind, data, self.takes_binary)
   local ok, why = luws.wssend(conn, is_binary and BINARY or TEXT, frame)
   if not ok then
     self.writable = false
     self.reactor.after(0, function()
       if self.state == "open" then self:fail(failure.new("websocket error", why)) end
     end)
-  elseif conn.bufferedAmount > HIGH then
-    self.writable = false
+    return false
   end
-  return ok
+  self.given = self.given + #frame + HEADER
+  if self.given <= HIGH then return true end -- to ask the connection each time would be expensive
+  self.given = conn.bufferedAmount
+  self.writable = self.given <= HIGH
+  return true
 end
 
 --- send(list): sends packets, as put.

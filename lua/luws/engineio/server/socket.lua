@@ -10,7 +10,7 @@ local queue, reactor = import("engineio/queue"), import("reactor").public
 
 local sockets = {}
 
-local emit = emitter.emit
+local emit, is_heard = emitter.emit, emitter.is_heard
 
 local Socket = {}
 Socket.__index = Socket
@@ -71,7 +71,7 @@ local function push(self, kind, data)
   if self.readyState == "closing" or self.readyState == "closed" then return end
   local transport = self.transport
   local is_usual = transport.put and transport.writable and self.waiting:is_empty()
-    and not (self:hasListeners "packetCreate" or self:hasListeners "flush")
+    and not is_heard(self, "packetCreate", "flush")
   if is_usual and transport:put(kind, data) then return later(self, "drain") end
   self.waiting:add { kind = kind, data = data }
   if self:hasListeners "packetCreate" then later(self, "packetCreate", { type = kind, data = data }) end

@@ -133,12 +133,12 @@ end
 
 --- is_stale(): returns whether the server has still to answer a question that the program does not want answered any
 -- more. It must not be asked again before: a second CONNECT would end the connection for everybody who shares it.
-function Socket:is_stale() return self.stale ~= nil and self.stale == self.io.attempt end
+function Socket:is_stale() return self.stale ~= false and self.stale == self.io.attempt end
 
 --- answered_late(kind): a packet has come meanwhile. If it is the answer, and the server has let us in, we leave.
 function Socket:answered_late(kind)
   if kind ~= CONNECT and kind ~= CONNECT_ERROR then return end
-  self.stale, self.unanswered = nil, nil
+  self.stale, self.unanswered = false, nil
   if kind == CONNECT then self.io:transmit(nil, encode(DISCONNECT, self.nsp)) end
   if self.is_wanted then self:opened() end
 end
@@ -257,11 +257,11 @@ local function send_buffered(socket)
   end
 end
 
---- let_in(socket, id, pid): the server has let us in. A listener may end the connection again before it is told so:
--- then what is buffered waits for the next one.
+--- let_in(socket, id, pid): the server has let us in; pid is false if it will not know us again. A listener may end the
+-- connection again before it is told so: then what is buffered waits for the next one.
 local function let_in(socket, id, pid)
   socket.id, socket.connected = id, true
-  socket.recovered = pid ~= nil and socket.pid == pid
+  socket.recovered = pid and socket.pid == pid
   socket.pid = pid
   local early = socket.receiveBuffer
   socket.receiveBuffer = {}
@@ -285,7 +285,7 @@ function Socket:received(kind, id, ...)
     local data = ...
     self.unanswered = nil
     if type(data) ~= "table" or type(data.sid) ~= "string" then return self:refused(failure.new(OLD_SERVER)) end
-    let_in(self, data.sid, type(data.pid) == "string" and data.pid or nil)
+    let_in(self, data.sid, type(data.pid) == "string" and data.pid)
   elseif kind == DISCONNECT then
     self.is_wanted = false
     self:closed "io server disconnect"
@@ -313,10 +313,12 @@ function sockets.new(manager, namespace, own)
     ids = 0, -- the id of the next event that is to be acknowledged
     acks = acks.new(manager.reactor),
     ack_timeout = own.ackTimeout,
+    queue = false, -- of events that are sent again (retries); without the field, a function would be asked for it
+    pid = false, -- the secret by which the server knows us again
     generation = 0, -- grows with each connection that is lost
     asked = nil, -- the manager's attempt whose server was asked to let us in
     unanswered = nil, -- the same, until the server has answered
-    stale = nil, -- the same, if the program did not wait for the answer
+    stale = false, -- the same, if the program did not wait for the answer
   }, meta)
   self.on_ack_timeout = function(id) unbuffer(self, id) end
   if own.retries then self.queue = retries.new(self, own.retries, dispatch) end
