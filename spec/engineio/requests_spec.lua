@@ -96,7 +96,8 @@ describe("a request is refused,", function()
 
   it("as a WebSocket, with the words as the body", function()
     for _, case in ipairs {
-      { "transport=polling&EIO=3", {}, "Unsupported protocol version" },
+      { "transport=websocket&EIO=3", {}, "Unsupported protocol version" },
+      { "transport=polling", { transports = { "polling" } }, "Bad request" },
       { "transport=websocket&sid=x", {}, "Session ID unknown" },
       { "transport=websocket", { allowRequest = function(_, done) done("no way") end }, "no way" },
     } do
@@ -105,6 +106,23 @@ describe("a request is refused,", function()
       assert.is_nil(ws)
       assert.same({ 400, case[3] }, { response.status, response.body })
     end
+  end)
+
+  it("that does not ask for the transport that its session has", function()
+    local e = engine.start()
+    local sid = e:handshake()
+    local ws = e:websocket "transport=websocket"
+    local other = json.decode(ws:await(1)[1]:sub(2)).sid
+    for _, case in ipairs {
+      { sid, "websocket", false, "TRANSPORT_MISMATCH" }, { sid, "polling", true, "TRANSPORT_HANDSHAKE_ERROR" },
+      { other, "polling", false, "TRANSPORT_MISMATCH" }, { other, "websocket", false, "TRANSPORT_HANDSHAKE_ERROR" },
+    } do
+      local query = ("transport=%s&sid=%s"):format(case[2], case[1])
+      if case[3] then assert.is_nil(e:websocket(query)) else assert.equal(400, e:get(query).status) end
+      assert.same({ 3, "Bad request", case[4] }, e.errors[#e.errors])
+    end
+    assert.equal(2, e.engine.clientsCount)
+    assert.same({}, e:news())
   end)
 
   it("by an error of allowRequest", function()

@@ -18,6 +18,13 @@ checks.MESSAGES = {
 --- revision(request): returns the revision of the protocol that a request is of.
 function checks.revision(request) return request.query_table.EIO == "4" and 4 or 3 end
 
+--- of_kind(answer): checks whether a request asks for a WebSocket if, and only if, its transport is one. Returns the
+-- number of the error and its context, or nil.
+local function of_kind(answer)
+  if answer.is_upgrade == (answer.request.query_table.transport == "websocket") then return nil end
+  return checks.BAD_REQUEST, { name = "TRANSPORT_HANDSHAKE_ERROR" }
+end
+
 --- of_session(session, answer): checks a request of a session. Returns the number of the error and its context, or nil.
 function checks.of_session(session, answer)
   local request = answer.request
@@ -30,6 +37,7 @@ function checks.of_session(session, answer)
     return checks.BAD_REQUEST,
       { name = "PROTOCOL_MISMATCH", protocol = protocol, previousProtocol = session.protocol }
   end
+  return of_kind(answer)
 end
 
 --- ask_program(engine, request, f): asks allowRequest about a handshake.
@@ -64,9 +72,8 @@ function checks.verify(engine, answer, f)
     return f(checks.of_session(session, answer))
   end
   if request.method ~= "GET" then return f(checks.BAD_METHOD, { method = request.method }) end
-  if query.transport == "websocket" and not answer.is_upgrade then
-    return f(checks.BAD_REQUEST, { name = "TRANSPORT_HANDSHAKE_ERROR" })
-  end
+  local number, context = of_kind(answer)
+  if number then return f(number, context) end
   ask_program(engine, request, f)
 end
 
