@@ -6,38 +6,12 @@ the user's connection table.
 --]]
 
 local native, import = ...
-local clock, connection, log, options = import("clock"), import("connection"), import("log"), import("options")
+local clock, connection, log = import("clock"), import("connection"), import("log")
 local dialling, guard, planning = import("dialling"), import("guard"), import("planning")
 
 -- Parts that few programs need (users' sockets, proxies) are loaded on demand.
 
 local open = {}
-
-local WAITS = { [true] = true, [false] = true, yield = true }
-
---- Reads the option wait.
-local function waiting(value)
-  if WAITS[value] then return value end
-  local got = type(value) == "string" and "'" .. value .. "'" or type(value)
-  return nil, "true, false or 'yield' expected, got " .. got
-end
-
-options.register {
-  { "connect", nil, options.callable }, -- connect(host, port, options): returns a socket, or nil and why not
-  { "connect_timeout", 15, options.at_least(0) }, -- s for name look-up, TCP and TLS together
-  { "upgrade_timeout", 5, options.at_least(0) }, -- s for the upgrade
-  { "max_payload_size", 65535, options.at_least(0) }, -- bytes of one message
-  { "wait", true, waiting }, -- false: wsopen returns at once; "yield": it yields to the event loop
-  -- the most connections that are opened to one address at the same time, if nobody waits for this one; 0: no limit
-  { "connecting_limit", 0, options.whole(0) },
-  { "open_handler", nil, options.callable }, -- open_handler(conn): called each time that the connection was opened
-  { "reconnect", false, options.of_type("boolean", "table") }, -- whether a lost connection is opened again (backoff)
-  { "queue", 0, options.at_least(0) }, -- bytes of messages that are kept while it is not open
-  { "use_masking", true, options.of_type("boolean") },
-  { "validate_utf8", true, options.of_type("boolean") }, -- whether text must be UTF-8, in both directions
-  { "allow_long_lengths", false, options.of_type("boolean") }, -- whether lengths need not be in their shortest form
-  { "fragment_size", 0, options.at_least(0) }, -- larger messages are sent in fragments; 0: never
-}
 
 local EVENT = native.event_numbers()
 
