@@ -82,6 +82,8 @@ describe("a server refuses", function()
 
   it("what only one of the two ways to make it has", function()
     assert.same({ nil, "unknown option 'port'" }, { engineio.attach(srv, { port = 0 }) })
+    assert.same({ nil, "bad option 'reactor' (a reactor expected, got number)" },
+      { engineio.attach(srv, { reactor = 5 }) })
     assert.same({ nil, "bad option 'perMessageDeflate' (it is the option deflate of the server)" },
       { engineio.attach(srv, { perMessageDeflate = true }) })
     assert.same({ nil, "unknown option 'prot'" }, { engineio.listen { prot = 0 } })

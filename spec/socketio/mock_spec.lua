@@ -2,6 +2,7 @@
 -- time passes only as the test says.
 
 local io = require "luws.socketio"
+local luws_server = require "luws.server"
 local mock = require "luws.mock"
 
 describe("in a world of luws.mock, Socket.IO", function()
@@ -9,7 +10,9 @@ describe("in a world of luws.mock, Socket.IO", function()
     it("talks and keeps its connection by " .. table.concat(transports, ", "), function()
       local net = mock.net()
       local reactor = net.reactor
-      local server = assert(io.server { reactor = reactor, host = "peer.test", port = 8080 })
+      local srv = transports[2] and assert(luws_server.listen { reactor = reactor, host = "peer.test", port = 8080 })
+      local server = assert(io.server(srv and { reactor = reactor, server = srv }
+        or { reactor = reactor, host = "peer.test", port = 8080 }))
       local told = {}
       server:on("connection", function(socket)
         socket:on("ask", function(number, ack) ack(number + 1) end)

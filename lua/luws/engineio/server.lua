@@ -10,7 +10,7 @@ local emitter, guard, json, log = import("emitter"), import("guard"), import("js
 local luws_server, polling, websocket = import("server").public, import("engineio/server/polling"),
   import("engineio/server/websocket")
 local packets, packets3 = import("engineio/packets"), import("engineio/packets3")
-local queries, reactor = import("query"), import("reactor").public
+local options, queries, reactor = import("options"), import("query"), import("reactor").public
 local settings, sockets = import("engineio/settings"), import("engineio/server/socket")
 
 local servers = {}
@@ -227,8 +227,10 @@ end
 --- attach(srv, given): makes an engine on a server of luws.server, below its path. Returns it, or nil and what is
 -- wrong.
 function servers.attach(srv, given)
-  local ok, own = pcall(settings.server, given, function() return false end)
+  local ok, own, others = pcall(settings.server, given, function(name) return name == "reactor" end)
   if not ok then return nil, own end
+  local _, bad = options.opening(others) -- it says in which world this is
+  if bad then return nil, bad end
   if own.perMessageDeflate then
     return nil, "bad option 'perMessageDeflate' (it is the option deflate of the server)"
   end
