@@ -114,8 +114,10 @@ describe("an upgrade", function()
   end)
 
   it("is not tried where it is not wanted or not offered", function()
-    for _, case in ipairs { { { upgrade = false }, '"websocket"' }, { {}, "" }, { { transports = { "polling" } },
-      '"websocket"' } } do
+    for _, case in ipairs {
+      { { upgrade = false }, '"websocket"' }, { {}, "" }, { { transports = { "polling" } }, '"websocket"' },
+      { {}, '"polling", null, 1, "webtransport"' },
+    } do
       s:polling(case[1], { upgrades = case[2] })
       s:pass(0.1)
       assert.is_nil(s.server.requests[1])

@@ -25,6 +25,14 @@ local had_websocket = false
 
 local open
 
+--- lists(list, name): returns whether a list has this element.
+local function lists(list, name)
+  for _, element in ipairs(list) do
+    if element == name then return true end
+  end
+  return false
+end
+
 --- cancel(self, name): ends a timer.
 local function cancel(self, name)
   if self[name] then self[name]:cancel() end
@@ -140,9 +148,9 @@ local function use(self, transport)
   }
 end
 
---- probe(self, name): tries to go over to another transport. Whatever becomes of that, nothing is lost.
-local function probe(self, name)
-  local transport = TRANSPORTS[name].new(self.place)
+--- probe(self): tries to go over to a WebSocket. Whatever becomes of that, nothing is lost.
+local function probe(self)
+  local transport = TRANSPORTS.websocket.new(self.place)
   self.probe, had_websocket = transport, false
   local function give_up(why)
     if self.probe ~= transport then return end
@@ -169,7 +177,7 @@ local function probe(self, name)
     packet = function(kind, data)
       if self.is_upgrading then return end
       if kind ~= "pong" or data ~= "probe" then return give_up(failure.new "unexpected packet") end
-      self.is_upgrading, had_websocket = true, name == "websocket"
+      self.is_upgrading, had_websocket = true, true
       emit(self, "upgrading", transport)
       if self.probe == transport then self.transport:pause(go_over) end
     end,
@@ -199,11 +207,7 @@ local function handshake(self, text)
   flush(self)
   if self.readyState ~= "open" or not self.own.upgrade or self.transport.name == "websocket" then return end
   local offered = type(data.upgrades) == "table" and data.upgrades or {}
-  for _, name in ipairs(offered) do
-    for _, own in ipairs(self.transports) do
-      if own == name and TRANSPORTS[name] and not self.probe then probe(self, name) end
-    end
-  end
+  if lists(offered, "websocket") and lists(self.transports, "websocket") then probe(self) end
 end
 
 function on_packet(self, kind, data)
@@ -236,9 +240,7 @@ function open(self)
     return
   end
   local name = names[1]
-  for _, other in ipairs(names) do
-    if other == "websocket" and self.own.rememberUpgrade and had_websocket then name = other end
-  end
+  if self.own.rememberUpgrade and had_websocket and lists(names, "websocket") then name = "websocket" end
   use(self, TRANSPORTS[name].new(self.place))
   self.transport:open()
 end
