@@ -233,6 +233,17 @@ describe("a redirect", function()
     end
   end)
 
+  it("that leads nowhere is the response, and says why", function()
+    for location, why in pairs {
+      ["ftp://x/"] = "the Location of the redirect is wrong: it does not begin with http:// or https://",
+      ["http://[::1/"] = "the Location of the redirect is wrong: invalid IPv6 address",
+    } do
+      request(URL, { redirects = 1 })
+      redirect(server:next(), 302, location)
+      assert.equal(why, ended().problem)
+    end
+  end)
+
   it("keeps the method and the body, or becomes a GET, as in browsers", function()
     for _, case in ipairs {
       { 301, "POST", "GET", "" }, { 302, "POST", "GET", "" }, { 303, "POST", "GET", "" }, { 303, "PUT", "GET", "" },

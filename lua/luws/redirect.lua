@@ -51,7 +51,7 @@ function redirect.follow(plan, opening, status, headers)
   if not IS_REDIRECT[status] then return false end
   if plan.redirects >= opening.redirects then return false, "; too many redirects" end
   if not headers.location then return false, "; the redirect has no Location" end
-  local target, why = native.follow(plan.target.url, headers.location)
+  local target, why = native.follow(plan.target.url, headers.location, plan.ask ~= nil)
   if not target then return false, "; the Location of the redirect is wrong: " .. why end
   if plan.target.secure and not target.secure and not opening.redirects_to_ws then
     return false, ("; it redirects from %s, see redirects_to_ws"):format(plan.ask and "https to http" or "wss to ws")

@@ -74,7 +74,8 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     // parse_url(url [, is_http]): a table of the fields of Target, and its URL without user and password; or nil and what is
     // wrong with the URL. is_http: whether http stands for ws, and https for wss
     (c"parse_url", parse_url),
-    // follow(url, location): the target to which a redirect of this URL leads, or nil and what is wrong with the location
+    // follow(url, location, is_http): the target to which a redirect of this URL leads, or nil and what is wrong with the
+    // location; `is_http`: in terms of http
     (c"follow", follow),
     // parse_address(url, base): a table of the fields of Address; or nil and what is wrong with the URL
     (c"parse_address", parse_address),
@@ -262,8 +263,11 @@ fn check_text(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 fn parse_url(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let is_http = arguments.get(1).and_then(Value::boolean) == Some(true);
     let url = bytes(arguments, 0);
-    let in_terms_of_http = |why| if why == UrlError::Scheme { UrlError::HttpScheme } else { why };
     target(if is_http { Target::parse_http(url).map_err(in_terms_of_http) } else { Target::parse(url) })
+}
+
+fn in_terms_of_http(why: UrlError) -> UrlError {
+    if why == UrlError::Scheme { UrlError::HttpScheme } else { why }
 }
 
 fn check_tls(context: &Rc<Context>, arguments: &[Value]) -> Reply {
@@ -274,7 +278,9 @@ fn check_tls(context: &Rc<Context>, arguments: &[Value]) -> Reply {
 }
 
 fn follow(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    target(Target::parse(bytes(arguments, 0)).and_then(|target| target.follow(bytes(arguments, 1))))
+    let followed = Target::parse(bytes(arguments, 0)).and_then(|target| target.follow(bytes(arguments, 1)));
+    let is_http = arguments.get(2).and_then(Value::boolean) == Some(true);
+    target(if is_http { followed.map_err(in_terms_of_http) } else { followed })
 }
 
 fn target(target: Result<Target, UrlError>) -> Reply {

@@ -3,7 +3,7 @@
 
 use crate::http::body::Framing;
 use crate::http::response::{MAX_HEAD, ResponseError};
-use crate::http::{BodyReader, Outgoing, Response, ResponseReader};
+use crate::http::{BodyError, BodyReader, Headers, Outgoing, Response, ResponseReader};
 use crate::memory::OutOfMemory;
 use crate::protocol::buffer::Buffer;
 use crate::protocol::error::InvalidResponse;
@@ -93,6 +93,9 @@ impl Asking {
                     } else {
                         Framing::of_response(status, &response.headers)
                     };
+                    if framing != Some(Framing::Length(0)) && has_coding(&response.headers) {
+                        return Err(InvalidResponse::Body(BodyError::Coding));
+                    }
                     let reader =
                         BodyReader::of_response(framing, self.most).map_err(InvalidResponse::Body)?;
                     self.stage = Stage::Body(Box::new(response), reader);
@@ -113,6 +116,15 @@ impl Asking {
     pub(super) fn keeps_alive(&self) -> bool {
         matches!(self.stage, Stage::Complete(.., true))
     }
+}
+
+/// Whether a body is in another transfer coding than chunked. No request asks for one (RFC 9112 section 7.4), and its
+/// bytes would not be those of the resource.
+fn has_coding(headers: &Headers) -> bool {
+    let mut codings =
+        headers.list("Transfer-Encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity")); // of RFC 2616: none
+    let first = codings.next();
+    first.is_some_and(|first| !first.eq_ignore_ascii_case(b"chunked")) || codings.next().is_some()
 }
 
 /// Queues a request.
