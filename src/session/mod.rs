@@ -413,7 +413,8 @@ impl Session {
     }
 
     fn next_opening_event(&mut self) -> Result<Option<Event<'_>>, Failure> {
-        let ended = self.wire_ended && !self.holds_more();
+        // Over TLS, only close_notify tells the end of a body from its loss (RFC 9112 section 9.8).
+        let ended = self.transport.tls().map_or(self.wire_ended, Tls::is_ended) && !self.holds_more();
         let WebSocket::Opening { handshake, input, output, .. } = &mut self.websocket else {
             return Ok(None);
         };

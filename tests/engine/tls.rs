@@ -10,7 +10,7 @@ use luws::http::{Outgoing, Reply};
 use luws::protocol::connection::Config;
 use luws::protocol::frame::Opcode;
 use luws::proxy::sockproxy::{self, SockProxy};
-use luws::session::{BytesRead, Hop, Kind, Session};
+use luws::session::{BytesRead, Event, Hop, Kind, Session};
 use luws::tls::fingerprint::Fingerprint;
 use luws::tls::identity::Identity;
 use luws::tls::{Acceptor, Crypto, ServerOptions, TlsOptions, Verify, Version};
@@ -174,12 +174,12 @@ fn nothing_is_lost_at_the_end_of_the_wire() {
     }
 }
 
-#[test]
-fn no_request_follows_a_close_notify() {
+/// A client that has made a request over TLS, and the server that has it.
+fn asking() -> (Session, Session) {
     let connector = TlsOptions { verify: Verify::Nothing, ..TlsOptions::default() }.connector().unwrap();
     let request = Outgoing::new("GET", "localhost", "/").unwrap();
-    let mut client =
-        Session::http_client(&request, b"", 0, Some((&connector, "localhost")), config()).unwrap();
+    let tls = Some((&connector, "localhost"));
+    let mut client = Session::http_client(&request, b"", 100, tls, config()).unwrap();
     let mut server = Session::http_server(Some(&acceptor()), config()).unwrap();
     for _ in 0..5 {
         transfer(&mut client, &mut server, usize::MAX);
@@ -188,6 +188,12 @@ fn no_request_follows_a_close_notify() {
     assert!(server.next_event().unwrap().is_some());
     server.take_body(0).unwrap();
     assert!(server.next_event().unwrap().is_some());
+    (client, server)
+}
+
+#[test]
+fn no_request_follows_a_close_notify() {
+    let (mut client, mut server) = asking();
     server.reply(&Reply { status: 204, headers: &[], length: 0, keeps_alive: true }, b"");
     transfer(&mut server, &mut client, usize::MAX);
     assert!(client.next_event().unwrap().is_some());
@@ -195,6 +201,23 @@ fn no_request_follows_a_close_notify() {
     server.shutdown();
     transfer(&mut server, &mut client, usize::MAX);
     assert!(!client.can_ask());
+}
+
+#[test]
+fn a_body_without_a_length_ends_by_a_close_notify_only() {
+    for has_goodbye in [false, true] {
+        let (mut client, mut server) = asking();
+        server.send_body(b"HTTP/1.1 200 OK\r\n\r\nabc");
+        if has_goodbye {
+            server.shutdown();
+        } else {
+            transfer(&mut server, &mut client, usize::MAX);
+            client.receive_end();
+        }
+        transfer(&mut server, &mut client, usize::MAX);
+        let expected = has_goodbye.then(|| Event::Response(b"abc".as_slice()));
+        assert_eq!(client.next_event().unwrap(), expected);
+    }
 }
 
 #[test]
