@@ -415,6 +415,12 @@ function Connection:events() end
 ---@return number?
 function Connection:timeout() end
 
+---Sets whether messages that are sent from now on are compressed, if the peer has agreed to that.
+---@param on boolean
+---@return boolean ok
+---@return string? message "not connected"
+function Connection:compress(on) end
+
 ---Has the reactor receive nothing more, not even messages that have come already. What is sent still leaves.
 ---@return boolean ok
 ---@return string? message "not connected"

@@ -107,6 +107,15 @@ function methods.make(live, receive, close)
     return true
   end
 
+  --- compress(on): whether messages that are sent from now on are compressed, if the ends have agreed on that. Returns
+  -- true; or false and "not connected".
+  function made.compress(conn, on)
+    local state = live(conn)
+    local is_open = state and state.session and native.set_compression(state.session, on and true or false)
+    if not is_open then return false, "not connected" end
+    return true
+  end
+
   --- close(code, reason): calls wsclose. copas.close uses it; so does copas before version 4, by itself, when a thread
   -- ends that was waiting for the connection.
   function made.close(conn, code, reason)

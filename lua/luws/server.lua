@@ -125,6 +125,13 @@ function Server:broadcast(room, opcode, data, except)
   return self.owner.rooms:broadcast(room, opcode, data, except)
 end
 
+--- multicast(conns, opcode, data [, compress]): sends a message to these connections, an array. Its frames are made
+-- once; they are not compressed if `compress` is false. Never waits. Returns how many took it, and an array of those
+-- that did not; or nil and what is wrong.
+function Server:multicast(conns, opcode, data, compress)
+  return self.owner.rooms:multicast(conns, opcode, data, compress)
+end
+
 --- route(prefix, handlers): these handlers are asked, in place of the server's, about requests whose path is the
 -- prefix, or below it. Returns the server; or nil and what is wrong.
 function Server:route(prefix, given)

@@ -123,6 +123,74 @@ describe("a broadcast", function()
   end)
 end)
 
+describe("a multicast", function()
+  it("reaches the connections that are chosen, before what is sent to one of them later", function()
+    local s, clients = crowd(4)
+    local conns = s.conns
+    assert.same({ 2, {} }, { s.srv:multicast({ conns[1], conns[3] }, 1, "chosen") })
+    assert.same({ 4, {} }, { s.srv:multicast(conns, 2, "all") })
+    luws.wssend(conns[3], 1, "own")
+    till(function() return clients[3].told[3] and clients[1].told[2] and clients[2].told[1] and clients[4].told[1] end)
+    assert.same({ "chosen all", "all", "chosen all own", "all" },
+      { texts(clients[1]), texts(clients[2]), texts(clients[3]), texts(clients[4]) })
+    assert.equal(2, clients[2].told[1][1])
+  end)
+
+  it("returns those that did not take it", function()
+    local s, clients = crowd(3, { max_buffered = 1000 })
+    local conns = s.conns
+    luws.wsclose(clients[1].conn)
+    till(function() return s.srv:count() == 2 end)
+    assert.same({ 2, { conns[1], "other" } }, { s.srv:multicast({ conns[1], conns[2], "other", conns[3] }, 1, "x") })
+    local count, rest = s.srv:multicast({ conns[2] }, 1, ("x"):rep(2000))
+    assert.same({ 0, conns[2] }, { count, rest[1] })
+    assert.same({ 0, {} }, { s.srv:multicast({}, 1, "x") })
+  end)
+
+  it("is compressed unless the program does not want that", function()
+    local s = crowd(2, { deflate = { server_no_context_takeover = true } }, { deflate = true })
+    local data, waits = ("x"):rep(5000), {}
+    for i, compress in ipairs { true, false } do
+      s.srv:multicast(s.conns, 1, data, compress)
+      waits[i] = s.conns[2].bufferedAmount
+      till(function() return s.conns[1].bufferedAmount == 0 and s.conns[2].bufferedAmount == 0 end)
+    end
+    assert.is_true(waits[1] < 100)
+    assert.equal(5004, waits[2])
+  end)
+
+  it("is written at once where much waits already", function()
+    local s, clients = crowd(2, nil, { max_payload_size = 1000000 })
+    s.srv:multicast(s.conns, 2, ("x"):rep(70000))
+    assert.same({ 0, 0 }, { s.conns[1].bufferedAmount, s.conns[2].bufferedAmount })
+    till(function() return clients[1].told[1] and clients[2].told[1] end)
+    assert.equal(70000, #clients[2].told[1][2])
+  end)
+
+  it("refuses what cannot be sent", function()
+    local s = crowd(1)
+    for _, case in ipairs {
+      { { 1, 1, "x" }, "bad argument #1 to 'multicast' (table expected, got number)" },
+      { { {}, 8, "x" }, "bad argument #2 to 'multicast' (opcode 1 or 2 expected)" },
+      { { {}, 2, {} }, "bad argument #3 to 'multicast' (string expected, got table)" },
+      { { {}, 1, "\255" }, "send error: a text message must be valid UTF-8" },
+    } do
+      local result, why = s.srv:multicast(case[1][1], case[1][2], case[1][3])
+      assert.is_nil(result)
+      assert.is_truthy(why:find(case[2], 1, true), why)
+    end
+  end)
+end)
+
+it("what a room was sent reaches a member that leaves it at once", function()
+  local s, clients = crowd(1)
+  s.srv:join(s.conns[1], "room")
+  s.srv:broadcast("room", 1, "x")
+  s.srv:leave(s.conns[1], "room")
+  till(function() return clients[1].told[1] end)
+  assert.equal("x", texts(clients[1]))
+end)
+
 describe("a member of a room that does not take what is sent", function()
   --- Returns a server with a raw connection that reads nothing, and one that does; both are in a room.
   local function slow_room(slow)

@@ -78,6 +78,8 @@ local function rooms()
   till(function() return came == 4 end)
   assert(srv:broadcast(nil, 2, ("x"):rep(70000)) == 5 and srv:leave(first, "all"))
   till(function() return came == 9 end)
+  assert(first:compress(false) and srv:multicast({ first }, 1, "to one", false) == 1 and first:compress(true))
+  till(function() return came == 10 end)
   coverage.call(first, "pause")
   coverage.call(first, "resume")
   local count = 0

@@ -1,6 +1,6 @@
 //! Rooms: sets of connections to which one message is sent. Knows nothing of how a connection is in Lua but its number.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::rc::{Rc, Weak};
 
@@ -13,13 +13,19 @@ use crate::protocol::frame::Opcode;
 /// How many members are written to in one go, so that nobody else waits for long.
 const MOST_WRITES: usize = 256;
 
+/// What waits for that in one session, at most, in bytes: more is written at once, for it is there once for each member.
+const MOST_UNWRITTEN: usize = 64 * 1024;
+
 #[derive(Debug, Default)]
 pub(super) struct Room {
     members: Vec<(u64, Weak<LuaSession>)>,
     /// Where each member is, by its number.
     places: HashMap<u64, usize>,
-    /// The members before this one have been written to since the last message.
+    /// The members before this one have been written to since the last message to all.
     written: usize,
+    /// The numbers of the members that got a message to some, and are to be written to; those of whom that is true by now.
+    chosen: HashSet<u64>,
+    due: Vec<u64>,
 }
 
 pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
@@ -32,8 +38,12 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"room_members", room_members),
     (c"room_size", room_size),
     // broadcast(room, opcode, data, except): queues a message for all members but the one with this number. Returns how many
-    // took it, and an array of the numbers of those that have no room, if there are some
+    // took it, and three arrays of numbers, or nil: of those that have no room, of those that did not take it for another
+    // reason, and of those that were written to already, and have not taken all of it
     (c"broadcast", broadcast),
+    // multicast(room, opcode, data, numbers, compress): the same for the members that have these numbers (an array);
+    // `compress` is false if nobody is to compress it
+    (c"multicast", multicast),
     // room_flush(room): writes what was queued to some of the members. Returns whether there are more of them, and an array
     // of the numbers of those that do not take all of it, if there are some
     (c"room_flush", room_flush),
@@ -83,21 +93,64 @@ fn room_size(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![with(arguments, |room| room.members.len()).unwrap_or(0).into()]
 }
 
+/// The message that is given as opcode and data.
+fn message(arguments: &[Value]) -> Option<SharedMessage<'_>> {
+    let opcode = Opcode::try_from(arguments.get(1).and_then(Value::number)? as u8).ok()?;
+    let data = arguments.get(2).and_then(Value::bytes)?;
+    matches!(opcode, Opcode::Text | Opcode::Binary).then(|| SharedMessage::new(opcode, data))
+}
+
+/// Has a room do something with the message that is given.
+fn tell<'a>(arguments: &'a [Value], f: impl FnOnce(&mut Room, SharedMessage<'a>) -> Told) -> Reply {
+    let Some(message) = message(arguments) else { return failure("opcode 1 or 2 expected, and a string") };
+    let Some(told) = with(arguments, |room| f(room, message)) else { return failure("busy") };
+    vec![told.count.into(), numbers(&told.full), numbers(&told.missed), numbers(&told.left)]
+}
+
 fn broadcast(_: &Rc<Context>, arguments: &[Value]) -> Reply {
-    let opcode = arguments.get(1).and_then(Value::number).map(|opcode| opcode as u8);
-    let Some(Ok(opcode @ (Opcode::Text | Opcode::Binary))) = opcode.map(Opcode::try_from) else {
-        return failure("opcode 1 or 2 expected");
-    };
-    let data = arguments.get(2).and_then(Value::bytes).unwrap_or_default();
     let except = number(arguments, 3);
-    let told = with(arguments, |room| room.broadcast(&mut SharedMessage::new(opcode, data), except));
-    let Some((count, full)) = told else { return failure("busy") };
-    vec![count.into(), numbers(&full)]
+    tell(arguments, |room, mut message| room.broadcast(&mut message, except))
+}
+
+fn multicast(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let chosen = arguments.get(3).and_then(Value::table).map(Table::elements).unwrap_or_default();
+    let chosen = chosen.into_iter().filter_map(Value::number).map(|number| number as u64);
+    let is_plain = arguments.get(4).and_then(Value::boolean) == Some(false);
+    tell(arguments, |room, message| {
+        room.multicast(&mut if is_plain { message.uncompressed() } else { message }, chosen)
+    })
 }
 
 fn room_flush(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     let (more, left) = with(arguments, Room::flush).unwrap_or_default();
     vec![more.into(), numbers(&left)]
+}
+
+/// What has become of a message: how many took it; who has no room, who did not take it for another reason, and who has
+/// not taken all of what was written at once.
+#[derive(Debug, Default)]
+struct Told {
+    count: usize,
+    full: Vec<u64>,
+    missed: Vec<u64>,
+    left: Vec<u64>,
+}
+
+impl Told {
+    /// Queues a message for one session.
+    fn queue(&mut self, message: &mut SharedMessage<'_>, number: u64, session: &Weak<LuaSession>) {
+        let Some(session) = session.upgrade() else { return };
+        match session.send_shared(message) {
+            Delivery::Queued => {
+                self.count += 1;
+                if session.outgoing() > MOST_UNWRITTEN && session.write_queued() {
+                    self.left.push(number);
+                }
+            }
+            Delivery::Full => self.full.push(number),
+            Delivery::Busy | Delivery::Over => self.missed.push(number),
+        }
+    }
 }
 
 impl Room {
@@ -121,28 +174,42 @@ impl Room {
         true
     }
 
-    /// Queues a message. Returns how many took it, and who has no room.
-    fn broadcast(&mut self, message: &mut SharedMessage<'_>, except: Option<u64>) -> (usize, Vec<u64>) {
-        let (mut count, mut full) = (0, Vec::new());
+    /// Queues a message for all members but one.
+    fn broadcast(&mut self, message: &mut SharedMessage<'_>, except: Option<u64>) -> Told {
+        let mut told = Told::default();
         for (number, session) in self.members.iter().filter(|(number, _)| Some(*number) != except) {
-            match session.upgrade().map(|session| session.send_shared(message)) {
-                Some(Delivery::Queued) => count += 1,
-                Some(Delivery::Full) => full.push(*number),
-                Some(Delivery::Busy | Delivery::Over) | None => {}
-            }
+            told.queue(message, *number, session);
         }
         self.written = 0;
-        (count, full)
+        told
+    }
+
+    /// Queues a message for some of the members.
+    fn multicast(&mut self, message: &mut SharedMessage<'_>, chosen: impl Iterator<Item = u64>) -> Told {
+        let mut told = Told::default();
+        for number in chosen {
+            if let Some((_, session)) = self.places.get(&number).and_then(|place| self.members.get(*place)) {
+                told.queue(message, number, session);
+                self.chosen.insert(number);
+            }
+        }
+        told
     }
 
     /// Writes to some members. Returns whether there are more, and who does not take all.
     fn flush(&mut self) -> (bool, Vec<u64>) {
+        if self.due.is_empty() {
+            self.due.extend(self.chosen.drain());
+        }
         let end = self.members.len().min(self.written + MOST_WRITES);
-        let some = &self.members[self.written.min(end)..end];
+        let start = self.written.min(end);
+        let rest = self.due.len().saturating_sub(MOST_WRITES - (end - start));
+        let chosen = self.due.drain(rest..).filter_map(|number| self.members.get(*self.places.get(&number)?));
         let is_left =
             |session: &Weak<LuaSession>| session.upgrade().is_some_and(|session| session.write_queued());
-        let left = some.iter().filter(|(_, session)| is_left(session)).map(|(number, _)| *number).collect();
+        let some = self.members[start..end].iter().chain(chosen);
+        let left = some.filter(|(_, session)| is_left(session)).map(|(number, _)| *number).collect();
         self.written = end;
-        (end < self.members.len(), left)
+        (end < self.members.len() || !self.due.is_empty(), left)
     }
 }

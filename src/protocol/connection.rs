@@ -35,13 +35,20 @@ pub use super::event::Event;
 pub struct SharedMessage<'a> {
     opcode: Opcode,
     data: &'a [u8],
+    is_compressible: bool,
     frames: Vec<(Sharing, Vec<u8>)>,
 }
 
 impl<'a> SharedMessage<'a> {
     #[must_use]
     pub fn new(opcode: Opcode, data: &'a [u8]) -> Self {
-        Self { opcode, data, frames: Vec::new() }
+        Self { opcode, data, is_compressible: true, frames: Vec::new() }
+    }
+
+    /// The same message, which no connection compresses.
+    #[must_use]
+    pub fn uncompressed(self) -> Self {
+        Self { is_compressible: false, ..self }
     }
 
     #[must_use]
@@ -173,6 +180,12 @@ impl Connection {
     /// Changes the size limit of messages, from the next frame header on.
     pub fn set_max_message_size(&mut self, bytes: usize) {
         self.incoming.set_max_message_size(bytes);
+    }
+
+    /// Sets whether the messages that begin from now on are compressed, if the ends have agreed on compression (RFC 7692
+    /// section 6.1 leaves that to the sender).
+    pub fn set_compression(&mut self, on: bool) {
+        self.outgoing.set_compression(on);
     }
 
     /// Sets whether frame headers are recorded for a log.
@@ -330,6 +343,16 @@ impl Connection {
     /// # Errors
     /// See [`send`](Self::send).
     pub fn send_shared(&mut self, message: &mut SharedMessage<'_>) -> Result<(), SendError> {
+        if message.is_compressible {
+            return self.share(message);
+        }
+        let before = self.outgoing.set_compression(false);
+        let result = self.share(message);
+        self.outgoing.set_compression(before);
+        result
+    }
+
+    fn share(&mut self, message: &mut SharedMessage<'_>) -> Result<(), SendError> {
         let sharing = self.outgoing.sharing();
         let made = sharing.and_then(|sharing| message.frames.iter().find(|(by, _)| *by == sharing));
         if let Some((_, frames)) = made {

@@ -25,7 +25,7 @@ struct Unfinished {
 /// Which connections turn a message into the same frames, if they have the same settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sharing {
-    /// Those without compression.
+    /// Those that do not compress it.
     Plain,
     /// Those that compress each message by itself, with a window of so many bits.
     Compressed(u8),
@@ -37,6 +37,8 @@ pub(super) struct Outgoing {
     queue: Buffer,
     keys: Option<StdRng>,
     deflater: Option<Box<Deflater>>,
+    /// Whether messages are compressed, if the ends have agreed on compression.
+    compresses: bool,
     fragment_size: usize,
     validate_utf8: bool,
     unfinished: Option<Unfinished>,
@@ -53,7 +55,21 @@ impl Outgoing {
     ) -> Self {
         let &Config { fragment_size, validate_utf8, .. } = config;
         let trace = Trace::default();
-        Self { queue, keys, deflater, fragment_size, validate_utf8, unfinished: None, trace }
+        Self {
+            queue,
+            keys,
+            deflater,
+            compresses: true,
+            fragment_size,
+            validate_utf8,
+            unfinished: None,
+            trace,
+        }
+    }
+
+    /// Sets whether the messages that begin from now on are compressed. Returns whether they were.
+    pub(super) fn set_compression(&mut self, on: bool) -> bool {
+        std::mem::replace(&mut self.compresses, on)
     }
 
     /// The bytes to be written.
@@ -92,8 +108,8 @@ impl Outgoing {
             return None;
         }
         match &self.deflater {
-            None => Some(Sharing::Plain),
-            Some(deflater) => deflater.independent_window().map(Sharing::Compressed),
+            Some(deflater) if self.compresses => deflater.independent_window().map(Sharing::Compressed),
+            _ => Some(Sharing::Plain),
         }
     }
 
@@ -137,7 +153,8 @@ impl Outgoing {
             (Some(unfinished), _) => unfinished.clone(),
             (None, _) => Unfinished {
                 is_checked: opcode == Opcode::Text && self.validate_utf8,
-                is_compressed: self.deflater.as_ref().is_some_and(|d| d.wants(data.len(), fin)),
+                is_compressed: self.compresses
+                    && self.deflater.as_ref().is_some_and(|d| d.wants(data.len(), fin)),
                 utf8: Validator::default(),
             },
         };

@@ -190,6 +190,15 @@ function server:members(room) end
 ---@return string? message
 function server:broadcast(room, opcode, data, except) end
 
+---Sends a message to these connections. Never waits.
+---@param conns luws.ServedConnection[]
+---@param opcode 1|2
+---@param data string
+---@param compress? boolean false: it is not compressed. Default: true
+---@return integer? count how many took it
+---@return luws.ServedConnection[]|string rest those that did not; or what is wrong
+function server:multicast(conns, opcode, data, compress) end
+
 ---Shuts the server down.
 ---@param options? luws.CloseOptions
 ---@return true? ok

@@ -61,6 +61,7 @@ function Rooms:leave(conn, key)
   local state, room = quick.state_of(conn), self.by_key[key]
   mine[key] = nil
   if next(mine) == nil then self.of[conn] = nil end
+  if self.unwritten[room] and state.phase ~= "closed" then connection.write(state) end -- it will not be asked any more
   native.room_remove(room, state.number)
   if native.room_size(room) == 0 then self.by_key[key] = nil end
   return true
@@ -85,18 +86,23 @@ local function too_slow(self, conn)
   end
 end
 
+--- note_left(self, numbers): notes that connections have not taken all that was written to them.
+local function note_left(self, numbers)
+  for _, number in ipairs(numbers or {}) do
+    local conn = self.by_number[number]
+    local state = conn and quick.state_of(conn)
+    if state and state.phase ~= "closed" then
+      connection.note_queue(state)
+      if state.item then state.item:notice() end
+    end
+  end
+end
+
 --- write_some(self): writes to members of the rooms. Returns whether there are more of them.
 local function write_some(self)
   for room in pairs(self.unwritten) do
     local more, left = native.room_flush(room)
-    for _, number in ipairs(left or {}) do
-      local conn = self.by_number[number]
-      local state = conn and quick.state_of(conn)
-      if state and state.phase ~= "closed" then
-        connection.note_queue(state)
-        if state.item then state.item:notice() end
-      end
-    end
+    note_left(self, left)
     if more then return true end
     self.unwritten[room] = nil
   end
@@ -105,23 +111,21 @@ local function write_some(self)
   return false
 end
 
---- broadcast(key, opcode, data, except): queues a message for the members of a room, or for all connections if the key
--- is nil, but for the connection `except`. Returns how many took it; or nil and what is wrong with the arguments.
-function Rooms:broadcast(key, opcode, data, except)
-  if opcode ~= 1 and opcode ~= 2 then return nil, "bad argument #2 to 'broadcast' (opcode 1 or 2 expected)" end
+--- problem(method, opcode, data): returns what is wrong with a message, or nil.
+local function problem(method, opcode, data)
+  if opcode ~= 1 and opcode ~= 2 then return ("bad argument #2 to '%s' (opcode 1 or 2 expected)"):format(method) end
   if type(data) ~= "string" then
-    return nil, ("bad argument #3 to 'broadcast' (string expected, got %s)"):format(type(data))
-  end
-  local excepted = except ~= nil and quick.state_of(except) or nil
-  if except ~= nil and not excepted then
-    return nil, ("bad argument #4 to 'broadcast' (connection expected, got %s)"):format(type(except))
+    return ("bad argument #3 to '%s' (string expected, got %s)"):format(method, type(data))
   end
   local why = native.check_text(opcode, data)
-  if why then return nil, "send error: " .. why end
-  local room = key == nil and self.all or self.by_key[key]
-  if not room then return 0 end
-  local count, full = native.broadcast(room, opcode, data, excepted and excepted.number)
+  return why and "send error: " .. why
+end
+
+--- queued(self, room, count, full, missed, left): a message was queued for members of a native room. Returns how many
+-- took it, and the numbers of those that have no room, and of those that did not take it for another reason.
+local function queued(self, room, count, full, missed, left)
   if not count then return nil, "send error: " .. full end
+  note_left(self, left)
   if count > 0 then
     self.unwritten[room] = true
     if not self.item then
@@ -130,11 +134,53 @@ function Rooms:broadcast(key, opcode, data, except)
     end
     self.item:notice()
   end
-  for _, number in ipairs(full or {}) do
+  return count, full or {}, missed or {}
+end
+
+--- broadcast(key, opcode, data, except): queues a message for the members of a room, or for all connections if the key
+-- is nil, but for the connection `except`. Returns how many took it; or nil and what is wrong with the arguments.
+function Rooms:broadcast(key, opcode, data, except)
+  local wrong = problem("broadcast", opcode, data)
+  if wrong then return nil, wrong end
+  local excepted = except ~= nil and quick.state_of(except) or nil
+  if except ~= nil and not excepted then
+    return nil, ("bad argument #4 to 'broadcast' (connection expected, got %s)"):format(type(except))
+  end
+  local room = key == nil and self.all or self.by_key[key]
+  if not room then return 0 end
+  local count, full = queued(self, room, native.broadcast(room, opcode, data, excepted and excepted.number))
+  if not count then return nil, full end
+  for _, number in ipairs(full) do
     local conn = self.by_number[number]
     if conn and quick.state_of(conn).phase ~= "closed" then too_slow(self, conn) end
   end
   return count
+end
+
+--- multicast(conns, opcode, data [, compress]): queues a message for these connections, an array; `compress` is false
+-- if it is not to be compressed. Returns how many took it, and an array of those that did not; or nil and what is wrong
+-- with the arguments.
+function Rooms:multicast(conns, opcode, data, compress)
+  if type(conns) ~= "table" then
+    return nil, ("bad argument #1 to 'multicast' (table expected, got %s)"):format(type(conns))
+  end
+  local wrong = problem("multicast", opcode, data)
+  if wrong then return nil, wrong end
+  local numbers, rest = {}, {}
+  for _, conn in ipairs(conns) do
+    local state = quick.state_of(conn)
+    if state and self.by_number[state.number] == conn then
+      numbers[#numbers + 1] = state.number
+    else
+      rest[#rest + 1] = conn
+    end
+  end
+  local count, full, missed = queued(self, self.all, native.multicast(self.all, opcode, data, numbers, compress))
+  if not count then return nil, full end
+  for _, list in ipairs { full, missed } do
+    for _, number in ipairs(list) do rest[#rest + 1] = self.by_number[number] end
+  end
+  return count, rest
 end
 
 return rooms

@@ -127,6 +127,9 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"stream", stream),
     // limit(session, bytes): the maximum size of a message
     (c"limit", limit),
+    // set_compression(session, on): whether messages are compressed from now on, if that was agreed on; returns whether the
+    // connection is open
+    (c"set_compression", set_compression),
     // pong(session, data), reply_close(session): answer a control frame, which is then done
     (c"pong", pong),
     (c"reply_close", reply_close),
@@ -375,6 +378,10 @@ deed!(pong, |session, arguments| {
     let payload = argument(arguments, 1).bytes().unwrap_or_default();
     session.done();
     session.queue(|session| session.send_pong(payload)).is_ok()
+});
+deed!(set_compression, |session, arguments| {
+    let on = argument(arguments, 1).boolean() == Some(true);
+    session.open(|connection| connection.set_compression(on))
 });
 deed!(reply_close, |session, arguments| {
     session.done();

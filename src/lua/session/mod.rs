@@ -278,7 +278,7 @@ impl LuaSession {
             || inner.session.has_news()
     }
 
-    pub(super) fn outgoing(&self) -> usize {
+    pub(in crate::lua) fn outgoing(&self) -> usize {
         self.ask(Session::outgoing_len)
     }
 
