@@ -133,6 +133,7 @@ const DRIVER: &[&str] = &[
     "engineio/server/polling",
     "engineio/server/websocket",
     "engineio/server/socket",
+    "engineio/server/multicast",
     "engineio/server/checks",
     "engineio/server",
     "engineio",

@@ -367,3 +367,81 @@ it("ends everything when it is closed", function()
   assert.same({ { "close forced close", "close forced close" }, "1", 0 },
     { e:news(), answer().body, e.engine.clientsCount })
 end)
+
+describe("a message to many sessions", function()
+  it("comes to all, in order, whatever their transports and revisions are", function()
+    local e = engine.start { allowEIO3 = true }
+    local sockets, clients = e.sockets, {}
+    for i = 1, 3 do clients[i] = e:websocket("transport=websocket" .. (i == 3 and "&b64=1" or "")) end
+    e.eio = "3"
+    clients[4] = e:websocket "transport=websocket"
+    e.eio = "4"
+    local sid = e:handshake()
+    local drained = 0
+    sockets[1]:on("drain", function() drained = drained + 1 end)
+    sockets[2]:on("packetCreate", function() end)
+    for _, data in ipairs { "a", engineio.binary "\1", "b" } do e.engine:multicast(sockets, data) end
+    sockets[1]:send "c"
+    till(function() return clients[1].messages[5] and clients[2].messages[4] and clients[4].messages[4] end)
+    local seen = {}
+    for i, client in ipairs(clients) do
+      table.remove(client.messages, 1)
+      seen[i] = client.messages
+    end
+    assert.same({ { "4a", { "\1" }, "4b", "4c" }, { "4a", { "\1" }, "4b" }, { "4a", "bAQ==", "4b" },
+      { "4a", { "\4\1" }, "4b" } }, seen)
+    assert.equal("4a\30bAQ==\0304b", till((e:poll(sid))).body)
+    assert.is_true(drained > 0)
+  end)
+
+  it("is not for those that are over, and is refused if it is none", function()
+    local e = engine.start()
+    local clients = {}
+    for i = 1, 4 do clients[i] = e:websocket "transport=websocket" end
+    e.sockets[1]:close()
+    e.engine:multicast(e.sockets, "a")
+    till(function() return clients[2].messages[2] and clients[1].over end)
+    assert.same({ nil, "4a" }, { clients[1].messages[2], clients[4].messages[2] })
+    assert.has_error(function() e.engine:multicast(e.sockets, 5) end,
+      "bad argument #1 to 'send' (string or binary value expected, got number)")
+  end)
+end)
+
+describe("a message that is not to be compressed", function()
+  local TEXT = ("x"):rep(5000)
+
+  it("is not by a WebSocket that compresses the others", function()
+    local e = engine.start { perMessageDeflate = true }
+    local tcp = assert(require("socket").connect("127.0.0.1", e.engine.port))
+    tcp:send("GET /engine.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+      .. "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+      .. "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+    local socket = till(function() return e.sockets[1] end)
+    tcp:settimeout(0)
+    local function sizes()
+      rest(0.03)
+      local _, _, came = tcp:receive(100000)
+      return #came
+    end
+    sizes()
+    local seen = {}
+    for i, options in ipairs { {}, { compress = false }, { compress = true } } do
+      socket:send(TEXT, options)
+      seen[i] = sizes()
+    end
+    tcp:close()
+    assert.is_true(seen[1] < 100 and seen[3] < 100)
+    assert.equal(5005, seen[2])
+  end)
+
+  it("is not in the answer to a poll, unless others in it may be", function()
+    local e = engine.start()
+    local sid = e:handshake()
+    for _, case in ipairs { { "gzip", nil, false }, { nil, false }, { "gzip", nil } } do
+      local count = case[3] == false and 2 or 1
+      for i = 1, count do e.sockets[1]:send(TEXT, { compress = i == 2 and case[3] or case[2] }) end
+      local response = e:get("transport=polling&sid=" .. sid, { headers = { ["Accept-Encoding"] = "gzip" } })
+      assert.equal(case[1], response.headers["content-encoding"])
+    end
+  end)
+end)

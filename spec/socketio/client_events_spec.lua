@@ -199,6 +199,29 @@ describe("emit", function()
     assert.same({ { n = 1, "yes" } }, answers)
   end)
 
+  it("keeps what is buffered after the event for which a listener has ended the connection", function()
+    local socket = io "http://a.test"
+    local answers, left = {}, nil
+    for _, name in ipairs { "a", "b", "c" } do
+      socket:timeout(60000):emit(name, function(err) answers[#answers + 1] = { name, err and err.message } end)
+    end
+    socket:onAnyOutgoing(function(name)
+      if name ~= "b" or left then return end
+      left = true
+      socket:disconnect()
+      socket:emit "d"
+    end)
+    e:last():open():say '0{"sid":"s1"}'
+    e:turn()
+    assert.same({ "0", '20["a"]', "1" }, e:last():heard())
+    assert.same({ { "a", "socket has been disconnected" } }, answers)
+    socket:connect()
+    e:last():open():say '0{"sid":"s2"}'
+    e:turn()
+    assert.same({ "0", '21["b"]', '22["c"]', '2["d"]' }, e:last():heard())
+    assert.equal(0, #socket.sendBuffer)
+  end)
+
   it("keeps the acknowledgements of what is buffered when a connection is lost, and forgets the others", function()
     local socket, engine = connected()
     local answers = {}

@@ -67,7 +67,7 @@ describe("io(url, opts)", function()
       ["bad option 'retries' (it needs ackTimeout)"] = { "http://a.test", { retries = 1 } },
       ["bad option 'binaryType' ('binary' or 'string' expected, got blob)"] = { "http://a.test",
         { binaryType = "blob" } },
-      ["bad option 'parser' (luws.socketio has Socket.IO's own parser only)"] = { "http://a.test",
+      ["bad option 'parser' (luws.socketio has Socket.IO's own parser only; leave it out, at both ends)"] = { "http://a.test",
         { forceNew = true, parser = {} } },
       ["unknown option 'adapter'"] = { "http://a.test", { forceNew = true, adapter = {}, autoConnect = false } },
       ["bad option 'ssl_cafile': No such file or directory (/nowhere)"] = { "https://a.test",
@@ -433,6 +433,36 @@ describe("a manager", function()
     assert.is_nil(engine.is_closed)
     two:disconnect()
     assert.is_true(engine.is_closed)
+  end)
+
+  it("forgets sockets that are disconnected, and that the program has let go of", function()
+    local manager = io.Manager("http://a.test", { autoConnect = false })
+    local kept = manager:socket "/kept"
+    manager:socket("/wanted"):connect()
+    for i = 1, 10 do manager:socket("/" .. i) end
+    collectgarbage()
+    collectgarbage()
+    local names = {}
+    for name in pairs(manager.nsps) do names[#names + 1] = name end
+    table.sort(names)
+    assert.same({ "/kept", "/wanted" }, names)
+    assert.equal(kept, manager:socket "kept")
+  end)
+
+  it("leaves a namespace when the server lets a socket in that nobody has any more", function()
+    local manager = io.Manager("http://a.test", { autoConnect = false })
+    manager:socket("/a"):connect()
+    local engine = e:last():open()
+    manager:socket("/x"):connect()
+    e:turn()
+    assert.same({ "0/a,", "0/x," }, engine:heard())
+    manager:socket("/x"):disconnect()
+    collectgarbage()
+    collectgarbage()
+    engine:say '0/x,{"sid":"s1"}'
+    e:turn()
+    assert.same({ "1/x," }, engine:heard())
+    assert.is_nil(next(manager.stale))
   end)
 
   it("tells of each packet", function()

@@ -210,6 +210,44 @@ describe("namespaces", function()
     assert.has_error(function() server:of { pattern = "(" } end)
   end)
 
+  it("are not made for a listener that is none", function()
+    for _, name in ipairs { "/q", { pattern = "." } } do
+      assert.has_error(function() server:of(name, 5) end, "bad argument #2 to 'of' (function expected, got number)")
+    end
+    assert.same({ nil, {} }, { server.namespaces["/q"], server.parents })
+  end)
+
+  it("of a parent have names of at most 1,000 bytes", function()
+    server:of { pattern = "." }
+    local long = "/" .. ("x"):rep(999)
+    local conn = e:accept()
+    say(conn, "0" .. long .. "y,", "0" .. long .. ",")
+    local heard = conn:heard()
+    assert.equal("4" .. long .. 'y,{"message":"Invalid namespace"}', heard[1])
+    assert.matches('^0/x+,{"sid"', heard[2])
+    assert.is_nil(server.namespaces[long .. "y"])
+  end)
+
+  it("of a parent are 10,000 at most: those that nobody is in make room", function()
+    local parent = server:of { pattern = "." }
+    for i = 1, 11 do
+      local conn = e:accept()
+      for j = 1, 1000 do
+        if i < 11 or j == 1 then conn:say(("0/%d-%d,"):format(i, j)) end
+      end
+      e:turn()
+      if i == 11 then assert.same({ '4/11-1,{"message":"Invalid namespace"}' }, conn:heard()) end
+      if i == 10 then
+        say(conn, "1/10-1,", "1/10-2,")
+        assert.is_truthy(server.namespaces["/10-1"])
+        say(conn, "0/again,")
+        assert.same({ 9999, nil }, { parent.child_count, server.namespaces["/10-1"] })
+        say(conn, "0/10-2,")
+        assert.equal(10000, parent.child_count)
+      end
+    end
+  end)
+
   it("of a parent go with their last socket, if that is wanted", function()
     start { cleanupEmptyChildNamespaces = true }
     local parent = server:of(function() return true end)

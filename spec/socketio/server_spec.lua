@@ -452,9 +452,13 @@ describe("io.server", function()
       ["bad option 'maxDisconnectionDuration' (number expected, got boolean)"] = {
         connectionStateRecovery = { maxDisconnectionDuration = true },
       },
-      ["bad option 'adapter' (luws.socketio keeps rooms in this process only)"] = { adapter = {} },
-      ["bad option 'parser' (luws.socketio has Socket.IO's own parser only)"] = { parser = {} },
-      ["bad option 'serveClient' (luws.socketio has no client for browsers to serve)"] = { serveClient = true },
+      ["bad option 'adapter' (luws.socketio keeps rooms in this process only; leave it out, and have all clients come "
+        .. "to one server)"] = { adapter = {} },
+      ["bad option 'parser' (luws.socketio has Socket.IO's own parser only; leave it out, at both ends)"] = {
+        parser = {},
+      },
+      ["bad option 'serveClient' (luws.socketio has no client for browsers to serve; leave it out, and have pages load "
+        .. "it from elsewhere)"] = { serveClient = true },
     } do
       assert.has_error(function() io.server(options) end, message)
     end

@@ -146,6 +146,9 @@ function engines.new(w)
   local function serve(options)
     local server = setmetatable({ port = options.port or 1, given = options, is_closed = false }, class)
     function server.close() server.is_closed = true end
+    function server.multicast(_, list, data, sent_with)
+      for _, conn in ipairs(list) do conn:send(data, sent_with) end
+    end
     self.server = server
     return server
   end

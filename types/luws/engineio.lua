@@ -128,6 +128,12 @@ function engine.generateId(request) end
 ---@param f fun(request: luws.Request, response: { headers: table<string, string> }, done: fun(err: any?))
 function engine:use(f) end
 
+---Sends a message to these sessions. Its frame is made once. Returns the engine.
+---@param list luws.ServedEngineSocket[]
+---@param data string|luws.Binary
+---@param options? { compress: boolean? } false: it is not compressed. Default: true
+function engine:multicast(list, data, options) end
+
 ---Ends all sessions, and stops listening if it was made by `listen`.
 function engine:close() end
 
@@ -140,10 +146,12 @@ local socket = {}
 
 ---Sends a message: a string in UTF-8, or a binary value. Returns the socket; so does `write`, which is the same.
 ---@param data string|luws.Binary
-function socket:send(data) end
+---@param options? { compress: boolean? } false: it is not compressed. Default: true
+function socket:send(data, options) end
 
 ---@param data string|luws.Binary
-function socket:write(data) end
+---@param options? { compress: boolean? }
+function socket:write(data, options) end
 
 ---Ends the session once everything has left. Returns the socket.
 function socket:close() end
@@ -168,10 +176,12 @@ local served = {}
 
 ---Sends a message: a string in UTF-8, or a binary value. Returns the socket; so does `write`, which is the same.
 ---@param data string|luws.Binary
-function served:send(data) end
+---@param options? { compress: boolean? } false: it is not compressed. Default: true
+function served:send(data, options) end
 
 ---@param data string|luws.Binary
-function served:write(data) end
+---@param options? { compress: boolean? }
+function served:write(data, options) end
 
 ---Ends the session once everything has left, or at once. Returns the socket.
 ---@param is_discarded boolean?

@@ -39,6 +39,12 @@ function packets.check(data)
   if why then error(("bad argument #1 to 'send' (%s)"):format(why), 0) end
 end
 
+--- compress(options): returns false if the options of a message say that it is not to be compressed, and else nil.
+function packets.compress(options)
+  if type(options) == "table" and options.compress == false then return false end
+  return nil
+end
+
 --- kind_of(digit): returns the kind of packets that begin with this character; nil for none.
 function packets.kind_of(digit)
   local number = digit:find "^%d$" and tonumber(digit)

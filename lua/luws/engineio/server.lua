@@ -9,6 +9,7 @@ local answers, checks, cookies, cors = import("engineio/server/answer"), import(
 local emitter, guard, json, log = import("emitter"), import("guard"), import("json").public, import("log")
 local luws_server, polling, websocket = import("server").public, import("engineio/server/polling"),
   import("engineio/server/websocket")
+local multicast = import("engineio/server/multicast")
 local packets, packets3 = import("engineio/packets"), import("engineio/packets3")
 local options, queries, reactor = import("options"), import("query"), import("reactor").public
 local settings, sockets = import("engineio/settings"), import("engineio/server/socket")
@@ -195,6 +196,13 @@ local function handlers(self)
   }
 end
 
+--- multicast(list, data [, options]): sends a message to these sessions. Its frame is made once for all whose
+-- WebSockets take the same. Returns the engine.
+function Engine:multicast(list, data, options)
+  multicast(self.host, list, data, options)
+  return self
+end
+
 --- close(): ends all sessions, and the server if it was made for them. Their events come in later turns.
 function Engine:close()
   for _, socket in pairs(self.clients) do socket:close(true) end
@@ -207,7 +215,8 @@ local function new(own)
   local self = setmetatable({
     own = own, clients = {}, clientsCount = 0, middlewares = {}, has_transport = {},
     cookie = nil, -- what the option cookie says
-    srv = nil, port = nil, -- the server of its own
+    host = nil, -- the server whose connections these are
+    srv = nil, port = nil, -- the same, if it is its own, and its port
     transports = {}, -- by their connections
   }, Engine)
   for _, name in ipairs(own.transports) do self.has_transport[name] = true end
@@ -239,6 +248,7 @@ function servers.attach(srv, given)
   local route
   route, wrong = srv:route(own.path, handlers(self))
   if not route then return nil, wrong end
+  self.host = srv
   return self
 end
 
@@ -255,6 +265,7 @@ function servers.listen(given)
   if own.perMessageDeflate then others.deflate = { threshold = own.perMessageDeflate.threshold } end
   self.srv, wrong = luws_server.listen(others)
   if not self.srv then return nil, wrong end
+  self.host = self.srv
   local _, port = self.srv:address()
   self.port = port
   assert(self.srv:route(own.path, handlers(self)))

@@ -20,6 +20,9 @@ local Server, meta = {}, {}
 -- way.
 function Server:of(name, on_connection)
   local nsp
+  if on_connection ~= nil and not guard.is_callable(on_connection) then
+    error(("bad argument #2 to 'of' (function expected, got %s)"):format(type(on_connection)), 2)
+  end
   if type(name) == "table" or guard.is_callable(name) then
     nsp = self:parent(name)
   else
@@ -76,16 +79,24 @@ local function decide(parent, name, auth, decided)
   end
 end
 
---- adopt(server, parent, name): returns a child of a parent, which is made if need be.
+-- Limits for what clients can have a parent make: how many namespaces there are at a time, and how many bytes the name
+-- of one has.
+local MOST_CHILDREN, MOST_NAME = 10000, 1000
+
+--- adopt(server, parent, name): returns a child of a parent, which is made if need be; nil if there are too many. Those
+-- that nobody is in make room for others then, even if they may stay otherwise.
 local function adopt(server, parent, name)
   if server.namespaces[name] then return server.namespaces[name] end
+  if parent.child_count >= MOST_CHILDREN then
+    for _, child in pairs(parent.children) do child:tidy(true) end
+    if parent.child_count >= MOST_CHILDREN then return nil end
+  end
   local nsp = parent:child(name)
   server.namespaces[name] = nsp
-  if server.settings.cleanupEmptyChildNamespaces then
-    function nsp.on_empty()
-      if server.namespaces[name] ~= nsp then return end
-      server.namespaces[name], parent.children[name] = nil, nil
-    end
+  function nsp.on_empty(is_forced)
+    if not (is_forced or server.settings.cleanupEmptyChildNamespaces) or server.namespaces[name] ~= nsp then return end
+    server.namespaces[name] = nil
+    parent:forget(name)
   end
   emitter.emit(server.sockets, "new_namespace", nsp)
   return nsp
@@ -94,6 +105,7 @@ end
 --- find(name, auth, found): calls found(nsp) with a namespace for a client; found() if there is none.
 function Server:find(name, auth, found)
   if self.namespaces[name] then return found(self.namespaces[name]) end
+  if #name > MOST_NAME then return found(nil) end
   local function try(place)
     local parent = self.parents[place]
     if not parent then return found(nil) end

@@ -69,13 +69,15 @@ local rows = {
   },
 }
 
--- JavaScript's options for what is not there.
+local PARSER = "luws.socketio has Socket.IO's own parser only; leave it out, at both ends"
+
+-- JavaScript's options for what is not there: why, and what to do.
 local ABSENT = {
-  client = { parser = "luws.socketio has Socket.IO's own parser only" },
+  client = { parser = PARSER },
   server = {
-    adapter = "luws.socketio keeps rooms in this process only",
-    parser = "luws.socketio has Socket.IO's own parser only",
-    serveClient = "luws.socketio has no client for browsers to serve",
+    adapter = "luws.socketio keeps rooms in this process only; leave it out, and have all clients come to one server",
+    parser = PARSER,
+    serveClient = "luws.socketio has no client for browsers to serve; leave it out, and have pages load it from elsewhere",
   },
   recovery = {},
 }

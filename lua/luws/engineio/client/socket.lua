@@ -110,21 +110,21 @@ function drained_later(self)
   end)
 end
 
-local function push(self, kind, data)
+local function push(self, kind, data, compress)
   if self.readyState == "closing" or self.readyState == "closed" then return end
   local transport = self.transport
   local is_usual = transport.put and transport.writable and self.waiting:is_empty() and not self.is_upgrading
     and not is_heard(self, "packetCreate", "flush")
   if is_usual then
     self.unsent = self.unsent + 1
-    transport:put(kind, data)
+    transport:put(kind, data, compress)
     if transport.writable then drained_later(self) end
     return
   end
   if self:hasListeners "packetCreate" then
     self.reactor.after(0, function() emit(self, "packetCreate", { type = kind, data = data }) end)
   end
-  self.waiting:add { kind = kind, data = data }
+  self.waiting:add { kind = kind, data = data, compress = compress }
   flush(self)
 end
 
@@ -245,11 +245,11 @@ function open(self)
   self.transport:open()
 end
 
---- send(data): sends a message: a string in UTF-8, or a binary value. What is sent after the end is dropped. Returns
--- the socket.
-function Socket:send(data)
+--- send(data [, options]): sends a message: a string in UTF-8, or a binary value. What is sent after the end is
+-- dropped. With options.compress = false it is not compressed. Returns the socket.
+function Socket:send(data, options)
   packets.check(data)
-  push(self, "message", data)
+  push(self, "message", data, packets.compress(options))
   return self
 end
 

@@ -92,12 +92,15 @@ function WebSocket:open()
   end)
 end
 
---- put(kind, data): sends a packet. If it takes no more then (`writable`), on.drain is called when it does. Returns
--- whether it was taken; if not, the transport is over in the next turn.
-function WebSocket:put(kind, data)
+--- put(kind, data [, compress]): sends a packet, uncompressed if `compress` is false. If it takes no more then
+-- (`writable`), on.drain is called when it does. Returns whether it was taken; if not, the transport is over in the next
+-- turn.
+function WebSocket:put(kind, data, compress)
   local conn = self.conn
   local frame, is_binary = packets.frame(kind, data, self.takes_binary)
+  if compress == false then conn:compress(false) end
   local ok, why = luws.wssend(conn, is_binary and BINARY or TEXT, frame)
+  if compress == false then conn:compress(true) end
   if not ok then
     self.writable = false
     self.reactor.after(0, function()
@@ -115,7 +118,7 @@ end
 --- send(list): sends packets, as put.
 function WebSocket:send(list)
   for _, packet in ipairs(list) do
-    if not self:put(packet.kind, packet.data) then return end
+    if not self:put(packet.kind, packet.data, packet.compress) then return end
   end
 end
 

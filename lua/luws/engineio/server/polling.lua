@@ -114,15 +114,15 @@ function Polling:aborted(request)
   fail(self, "the data of a request have not come, or are too large")
 end
 
---- finish(answer, body): answers a request of the session.
-function Polling:finish(answer, body)
+--- finish(answer, body [, may_compress]): answers a request of the session.
+function Polling:finish(answer, body, may_compress)
   if answer.is_done then return end
   local headers, request = answer.headers, answer.request
   local agent, accepted = request.headers["user-agent"] or "", request.headers["accept-encoding"] or ""
   if agent:find(";MSIE", 1, true) or agent:find("Trident/", 1, true) then headers["X-XSS-Protection"] = "0" end
   headers["Cache-Control"] = "no-store"
   local compression = self.own.httpCompression
-  if compression and #body >= compression.threshold and accepted:find "%f[%w]gzip%f[%W]" then
+  if may_compress and compression and #body >= compression.threshold and accepted:find "%f[%w]gzip%f[%W]" then
     local compressed = native.gzip(body)
     if compressed then headers["Content-Encoding"], body = "gzip", compressed end
   end
@@ -136,6 +136,14 @@ local LINE_ENDS = { ["\226\128\168"] = "\\u2028", ["\226\128\169"] = "\\u2029" }
 --- script(text): returns a text as a string of JavaScript.
 local function script(text) return (json.encode(text):gsub("\226\128[\168\169]", LINE_ENDS)) end
 
+--- wants_compression(list): returns whether any of these packets may be compressed.
+local function wants_compression(list)
+  for _, packet in ipairs(list) do
+    if packet.compress ~= false then return true end
+  end
+  return false
+end
+
 --- send(list, has_more): sends packets by the GET that waits; `has_more`: whether others wait for the next one. Returns
 -- how many it has taken.
 function Polling:send(list, has_more)
@@ -146,7 +154,7 @@ function Polling:send(list, has_more)
   local body, media_type = self.codec.payload(list, self.takes_binary)
   if self.jsonp then body = ("___eio[%s](%s);"):format(self.jsonp, script(body)) end
   answer.headers["Content-Type"] = media_type
-  self:finish(answer, body)
+  self:finish(answer, body, wants_compression(list))
   if on_closed then
     if has_more then self.on_closed = on_closed else on_closed() end
   end

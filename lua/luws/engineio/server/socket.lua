@@ -66,14 +66,24 @@ local function flush(self)
   if waiting:is_empty() then drained(self) end
 end
 
---- push(self, kind, data): sends a packet.
-local function push(self, kind, data)
-  if self.readyState == "closing" or self.readyState == "closed" then return end
+--- is_calm(self): returns whether a message can go to the transport with nothing before it, and nobody told of it but by
+-- `sent`.
+local function is_calm(self)
   local transport = self.transport
-  local is_usual = transport.put and transport.writable and self.waiting:is_empty()
+  return self.readyState == "open" and transport.put and transport.writable and self.waiting:is_empty()
     and not is_heard(self, "packetCreate", "flush")
-  if is_usual and transport:put(kind, data) then return later(self, "drain") end
-  self.waiting:add { kind = kind, data = data }
+end
+
+--- sent(self): a message went to the transport, and nothing waits.
+local function sent(self) later(self, "drain") end
+
+sockets.is_calm, sockets.sent = is_calm, sent
+
+--- push(self, kind, data, compress): sends a packet.
+local function push(self, kind, data, compress)
+  if self.readyState == "closing" or self.readyState == "closed" then return end
+  if is_calm(self) and self.transport:put(kind, data, compress) then return sent(self) end
+  self.waiting:add { kind = kind, data = data, compress = compress }
   if self:hasListeners "packetCreate" then later(self, "packetCreate", { type = kind, data = data }) end
   flush(self)
   if self.waiting.bytes > self.own.max_buffered then
@@ -197,11 +207,11 @@ function sockets.upgrade(self, transport)
   }
 end
 
---- send(data): sends a message: a string in UTF-8, or a binary value. What is sent after the end is dropped. Returns
--- the socket.
-function Socket:send(data)
+--- send(data [, options]): sends a message: a string in UTF-8, or a binary value. What is sent after the end is
+-- dropped. With options.compress = false it is not compressed. Returns the socket.
+function Socket:send(data, options)
   packets.check(data)
-  push(self, "message", data)
+  push(self, "message", data, packets.compress(options))
   return self
 end
 

@@ -56,18 +56,22 @@ function WebSocket:over(code, reason)
   on.close { code = code, reason = reason }
 end
 
---- put(kind, data): sends a packet. Returns whether it was taken; if not, on.ready is called when there is room.
-function WebSocket:put(kind, data)
+--- put(kind, data [, compress]): sends a packet, uncompressed if `compress` is false. Returns whether it was taken; if
+-- not, on.ready is called when there is room.
+function WebSocket:put(kind, data, compress)
   local frame, is_binary = self.codec.frame(kind, data, self.takes_binary)
-  if luws.wssend(self.conn, is_binary and BINARY or TEXT, frame) then return true end
-  self.writable = false
-  return false
+  local conn = self.conn
+  if compress == false then conn:compress(false) end
+  local is_taken = luws.wssend(conn, is_binary and BINARY or TEXT, frame)
+  if compress == false then conn:compress(true) end
+  if not is_taken then self.writable = false end
+  return is_taken
 end
 
 --- send(list): sends packets. Returns how many were taken.
 function WebSocket:send(list)
   for i, packet in ipairs(list) do
-    if not self:put(packet.kind, packet.data) then return i - 1 end
+    if not self:put(packet.kind, packet.data, packet.compress) then return i - 1 end
   end
   return #list
 end

@@ -27,4 +27,13 @@ function bounded.remove(list, i)
   list[SIZE] = list[SIZE] - table.remove(list, i).size
 end
 
+--- remove_first(list, count): takes so many entries out at the front.
+function bounded.remove_first(list, count)
+  local last = #list
+  for i = 1, last do
+    if i <= count then list[SIZE] = list[SIZE] - list[i].size end
+    list[i] = list[i + count]
+  end
+end
+
 return bounded

@@ -48,16 +48,15 @@ end
 local function drop(manager)
   local engine = manager.engine
   cancel_timer(manager)
-  manager.attempt = nil
+  manager.attempt, manager.stale = nil, {}
   if engine then engine:close() end
 end
 
 --- active(manager): returns the sockets that want the engine, in the order in which they were made.
 local function active(manager)
   local list = {}
-  for _, socket in ipairs(manager.sockets) do
-    if socket.is_wanted then list[#list + 1] = socket end
-  end
+  for socket in pairs(manager.wanted) do list[#list + 1] = socket end
+  table.sort(list, function(a, b) return a.number < b.number end)
   return list
 end
 
@@ -217,9 +216,15 @@ end
 
 Manager.disconnect = Manager.close
 
+--- want(socket, is_wanted): a socket wants the engine, or does not any more.
+function Manager:want(socket, is_wanted)
+  socket.is_wanted = is_wanted
+  self.wanted[socket] = is_wanted or nil
+end
+
 --- close_unused(): ends the engine if no socket wants it any more.
 function Manager:close_unused()
-  if not active(self)[1] then self:close() end
+  if next(self.wanted) == nil then self:close() end
 end
 
 --- socket(name [, opts]): returns the socket of a namespace, which is made and connected if need be.
@@ -228,9 +233,9 @@ function Manager:socket(name, opts)
   if not namespace then error(("bad argument #1 to 'socket' (%s)"):format(wrong), 2) end
   local socket = self.nsps[namespace]
   if not socket then
-    socket = sockets.new(self, namespace, settings.read("client", opts or {}))
+    self.count = self.count + 1
+    socket = sockets.new(self, namespace, settings.read("client", opts or {}), self.count)
     self.nsps[namespace] = socket
-    self.sockets[#self.sockets + 1] = socket
   end
   if self.settings.autoConnect and not socket.is_wanted then socket:connect() end
   return socket
@@ -284,8 +289,12 @@ function managers.new(uri, opts)
     state = "closed", -- or "opening", "open"
     engine = nil,
     attempt = nil, -- stands for the engine as long as it is ours
-    nsps = {}, -- sockets by the name of their namespace
-    sockets = {}, -- the same as a list
+    -- Sockets by the name of their namespace. Those that do not want the engine, and that the program has let go of, are
+    -- collected.
+    nsps = setmetatable({}, { __mode = "v" }),
+    wanted = {}, -- the set of those that want the engine
+    stale = {}, -- the set of those whose answer from the server nobody waits for any more
+    count = 0, -- how many sockets were made
     timer = nil, -- of the attempt that is under way, or until the next one
     attempts = 0, -- how many there were since the engine was lost
     decoder = nil, -- reads the packets of the engine

@@ -138,7 +138,7 @@ function Socket:is_stale() return self.stale ~= false and self.stale == self.io.
 --- answered_late(kind): a packet has come meanwhile. If it is the answer, and the server has let us in, we leave.
 function Socket:answered_late(kind)
   if kind ~= CONNECT and kind ~= CONNECT_ERROR then return end
-  self.stale, self.unanswered = false, nil
+  self.stale, self.unanswered, self.io.stale[self] = false, nil, nil
   if kind == CONNECT then self.io:transmit(nil, encode(DISCONNECT, self.nsp)) end
   if self.is_wanted then self:opened() end
 end
@@ -146,8 +146,8 @@ end
 --- connect(): connects the socket, unless it is connected.
 function Socket:connect()
   if self.connected then return self end
-  self.is_wanted = true
   local manager = self.io
+  manager:want(self, true)
   if not manager.is_reconnecting then manager:open() end
   if manager:can_send() then
     manager.reactor.after(0, function()
@@ -163,7 +163,7 @@ Socket.open = Socket.connect
 function Socket:disconnect()
   local was_connected = self.connected
   if was_connected then self.io:transmit(nil, encode(DISCONNECT, self.nsp)) end
-  self.is_wanted = false
+  self.io:want(self, false)
   local tell = self:lost()
   self.io:close_unused()
   if was_connected then
@@ -180,9 +180,10 @@ function Socket:lost()
   self.connected, self.id, self.turn, self.asked, self.receiveBuffer = false, nil, nil, nil, {}
   self.generation = self.generation + 1
   self.stale, self.unanswered = self.unanswered or self.stale, nil
+  if self:is_stale() then self.io.stale[self] = true end
   local buffered = {}
   for _, entry in ipairs(self.sendBuffer) do
-    if entry.id then buffered[entry.id] = true end
+    if entry.id and not entry.is_sent then buffered[entry.id] = true end
   end
   local tell_waiting = self.acks:forget(function(id) return buffered[id] end)
   return function(reason, details)
@@ -201,7 +202,7 @@ end
 
 --- refused(err): this connection will not come about, and another attempt would not help.
 function Socket:refused(err)
-  self.is_wanted = false
+  self.io:want(self, false)
   local tell = self:lost()
   emit(self, "connect_error", err)
   tell()
@@ -247,14 +248,18 @@ local function event(socket, ...)
   list[#list + 1] = arguments.pack(...)
 end
 
---- send_buffered(socket): sends what waits in the buffer.
+--- send_buffered(socket): sends what waits in the buffer. If a listener ends the connection meanwhile, the rest waits
+-- for the next one.
 local function send_buffered(socket)
-  local list = socket.sendBuffer
-  socket.sendBuffer = bounded.new()
-  for _, entry in ipairs(list) do
+  local list, count = socket.sendBuffer, 0
+  for i = 1, #list do
+    local entry = list[i]
     anything.outgoing(socket, unpack(entry.data, 1, entry.data.n))
-    if socket.connected then transmit(socket, entry.flags, unpack(entry.messages)) end
+    if not socket.connected then break end
+    transmit(socket, entry.flags, unpack(entry.messages))
+    entry.is_sent, count = true, i
   end
+  bounded.remove_first(list, count)
 end
 
 --- let_in(socket, id, pid): the server has let us in; pid is false if it will not know us again. A listener may end the
@@ -287,7 +292,7 @@ function Socket:received(kind, id, ...)
     if type(data) ~= "table" or type(data.sid) ~= "string" then return self:refused(failure.new(OLD_SERVER)) end
     let_in(self, data.sid, type(data.pid) == "string" and data.pid)
   elseif kind == DISCONNECT then
-    self.is_wanted = false
+    self.io:want(self, false)
     self:closed "io server disconnect"
     if not self.is_wanted then self.io:close_unused() end
   elseif kind == CONNECT_ERROR then
@@ -298,11 +303,13 @@ end
 
 -- The object
 
---- new(manager, namespace, own): makes the socket of a namespace.
-function sockets.new(manager, namespace, own)
+--- new(manager, namespace, own, number): makes the socket of a namespace. `number` tells it from those that were made
+-- before.
+function sockets.new(manager, namespace, own, number)
   local self = setmetatable({
     io = manager,
     nsp = namespace,
+    number = number,
     auth = own.auth,
     connected = false,
     recovered = false,

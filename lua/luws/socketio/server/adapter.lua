@@ -5,7 +5,7 @@ sockets only as what packets are written to.
 
 local _, import = ...
 local anything, arguments, guard = import("socketio/anything"), import("socketio/arguments"), import("guard")
-local emitter, parser = import("emitter"), import("socketio/parser")
+local emitter, parser, views = import("emitter"), import("socketio/parser"), import("socketio/view")
 
 local adapters = {}
 
@@ -110,12 +110,15 @@ local function encoded(adapter, id, data)
   return { parser.encoded(parser.EVENT, adapter.nsp.name, id, unpack(data, 1, data.n)) }
 end
 
---- write(sockets, messages, data, flags): writes an event to sockets.
-local function write(sockets, messages, data, flags)
+--- write(adapter, sockets, messages, data, flags): writes an event to sockets.
+local function write(adapter, sockets, messages, data, flags)
+  local conns = {}
   for _, socket in ipairs(sockets) do
     if anything.has_outgoing(socket) then anything.outgoing(socket, unpack(data, 1, data.n)) end
-    socket.client:write(flags, messages)
+    if socket.client:takes(flags) then conns[#conns + 1] = socket.client.conn end
   end
+  local options = views.options(flags)
+  for _, message in ipairs(messages) do adapter.nsp.server.engine:multicast(conns, message, options) end
 end
 
 --- broadcast(packet, opts): sends an event, packet.data, to the sockets that opts.rooms and opts.except mean (sets).
@@ -132,14 +135,14 @@ function Adapter:broadcast(packet, opts)
   else
     messages = encoded(self, nil, data)
   end
-  write(self:fetchSockets(opts), messages, data, flags)
+  write(self, self:fetchSockets(opts), messages, data, flags)
 end
 
 --- broadcastWithAck(packet, opts, ack): the same, with ack called for each answer, as ack(...). Returns the number of
 -- sockets, and a function that has no more answers come.
 function Adapter:broadcastWithAck(packet, opts, ack)
   local sockets, id = self:fetchSockets(opts), self.nsp:next_id()
-  write(sockets, encoded(self, id, packet.data), packet.data, opts.flags or {})
+  write(self, sockets, encoded(self, id, packet.data), packet.data, opts.flags or {})
   for _, socket in ipairs(sockets) do socket.acks:add(id, ack) end
   return #sockets, function()
     for _, socket in ipairs(sockets) do socket.acks:remove(id) end

@@ -19,16 +19,18 @@ Client.__index = Client
 --- is_open(): returns whether the client can be let in.
 function Client:is_open() return not self.is_over and self.conn.readyState == "open" end
 
---- write(flags, messages): sends the messages of a packet, a list.
-function Client:write(flags, messages)
+--- takes(flags): returns whether a packet with these flags is sent to the client.
+function Client:takes(flags)
   local conn = self.conn
-  if conn.readyState ~= "open" or flags.volatile and not conn.transport.writable then return end
-  local options = views.options(flags)
-  for _, message in ipairs(messages) do conn:send(message, options) end
+  return conn.readyState == "open" and not (flags.volatile and not conn.transport.writable)
 end
 
 --- transmit(flags, text, ...): sends a packet: its text and its binary values.
-function Client:transmit(flags, ...) self:write(flags, { ... }) end
+function Client:transmit(flags, ...)
+  if not self:takes(flags) then return end
+  local options = views.options(flags)
+  for i = 1, select("#", ...) do self.conn:send((select(i, ...)), options) end
+end
 
 --- handshake(auth): returns what a socket has as its handshake.
 function Client:handshake(auth)

@@ -86,9 +86,9 @@ function Namespace:add(client, auth, on_connected, on_refused)
   end)
 end
 
---- tidy(): tells who cares if nobody is in the namespace or may come to be.
-function Namespace:tidy()
-  if self.on_empty and next(self.sockets) == nil and next(self.deciding) == nil then self.on_empty() end
+--- tidy([is_forced]): tells who cares if nobody is in the namespace or may come to be. `is_forced`: its room is needed.
+function Namespace:tidy(is_forced)
+  if self.on_empty and next(self.sockets) == nil and next(self.deciding) == nil then self.on_empty(is_forced) end
 end
 
 --- give_up(socket): a socket will not be let in: it is refused, or its client is gone.
@@ -112,6 +112,7 @@ local function new(server, name)
     deciding = {}, -- the set of those that the functions are being asked about
     ids = 0,
     functions = {},
+    on_empty = nil, -- of a child: called when nobody is in it
   }, meta)
 end
 
@@ -130,14 +131,17 @@ local function child(self, name)
   for _, event in ipairs { "connect", "connection" } do
     for _, f in ipairs(self:listeners(event)) do made:on(event, f) end
   end
-  self.children[name] = made
+  self.children[name], self.child_count = made, self.child_count + 1
   return made
 end
+
+--- forget(name): that namespace is no child any more.
+local function forget(self, name) self.children[name], self.child_count = nil, self.child_count - 1 end
 
 --- new_parent(server, name, accepts): makes a parent. accepts(name, auth, next) says which namespaces it has.
 function namespaces.new_parent(server, name, accepts)
   local self = new(server, name)
-  self.children, self.accepts, self.child = {}, accepts, child
+  self.children, self.child_count, self.accepts, self.child, self.forget = {}, 0, accepts, child, forget
   self.adapter = adapters.new_parent(self)
   return self
 end
