@@ -67,8 +67,9 @@ describe("io(url, opts)", function()
       ["bad option 'retries' (it needs ackTimeout)"] = { "http://a.test", { retries = 1 } },
       ["bad option 'binaryType' ('binary' or 'string' expected, got blob)"] = { "http://a.test",
         { binaryType = "blob" } },
-      ["bad option 'parser' (luws.socketio has Socket.IO's own parser only; leave it out, at both ends)"] = { "http://a.test",
-        { forceNew = true, parser = {} } },
+      ["bad option 'parser' (luws.socketio has Socket.IO's own parser only; leave it out, at both ends)"] = {
+        "http://a.test", { forceNew = true, parser = {} },
+      },
       ["unknown option 'adapter'"] = { "http://a.test", { forceNew = true, adapter = {}, autoConnect = false } },
       ["bad option 'ssl_cafile': No such file or directory (/nowhere)"] = { "https://a.test",
         { ssl_cafile = "/nowhere", autoConnect = false } },

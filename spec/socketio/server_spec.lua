@@ -458,7 +458,7 @@ describe("io.server", function()
         parser = {},
       },
       ["bad option 'serveClient' (luws.socketio has no client for browsers to serve; leave it out, and have pages load "
-        .. "it from elsewhere)"] = { serveClient = true },
+        .. "npm's)"] = { serveClient = true },
     } do
       assert.has_error(function() io.server(options) end, message)
     end

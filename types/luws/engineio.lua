@@ -129,7 +129,7 @@ function engine.generateId(request) end
 function engine:use(f) end
 
 ---Sends a message to these sessions. Its frame is made once. Returns the engine.
----@param list luws.ServedEngineSocket[]
+---@param list luws.EngineServerSocket[]
 ---@param data string|luws.Binary
 ---@param options? { compress: boolean? } false: it is not compressed. Default: true
 function engine:multicast(list, data, options) end

@@ -77,7 +77,7 @@ local ABSENT = {
   server = {
     adapter = "luws.socketio keeps rooms in this process only; leave it out, and have all clients come to one server",
     parser = PARSER,
-    serveClient = "luws.socketio has no client for browsers to serve; leave it out, and have pages load it from elsewhere",
+    serveClient = "luws.socketio has no client for browsers to serve; leave it out, and have pages load npm's",
   },
   recovery = {},
 }

@@ -93,8 +93,8 @@ function WebSocket:open()
 end
 
 --- put(kind, data [, compress]): sends a packet, uncompressed if `compress` is false. If it takes no more then
--- (`writable`), on.drain is called when it does. Returns whether it was taken; if not, the transport is over in the next
--- turn.
+-- (`writable`), on.drain is called when it does. Returns whether it was taken; if not, the transport is over in the
+-- next turn.
 function WebSocket:put(kind, data, compress)
   local conn = self.conn
   local frame, is_binary = packets.frame(kind, data, self.takes_binary)

@@ -66,8 +66,8 @@ local function flush(self)
   if waiting:is_empty() then drained(self) end
 end
 
---- is_calm(self): returns whether a message can go to the transport with nothing before it, and nobody told of it but by
--- `sent`.
+--- is_calm(self): returns whether a message can go to the transport with nothing before it, and nobody told of it
+-- but by `sent`.
 local function is_calm(self)
   local transport = self.transport
   return self.readyState == "open" and transport.put and transport.writable and self.waiting:is_empty()

@@ -289,8 +289,8 @@ function managers.new(uri, opts)
     state = "closed", -- or "opening", "open"
     engine = nil,
     attempt = nil, -- stands for the engine as long as it is ours
-    -- Sockets by the name of their namespace. Those that do not want the engine, and that the program has let go of, are
-    -- collected.
+    -- Sockets by the name of their namespace. Those that do not want the engine, and that the program has let go of,
+    -- are collected.
     nsps = setmetatable({}, { __mode = "v" }),
     wanted = {}, -- the set of those that want the engine
     stale = {}, -- the set of those whose answer from the server nobody waits for any more
