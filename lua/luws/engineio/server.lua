@@ -198,8 +198,8 @@ end
 
 --- multicast(list, data [, options]): sends a message to these sessions. Its frame is made once for all whose
 -- WebSockets take the same. Returns the engine.
-function Engine:multicast(list, data, options)
-  multicast(self.host, list, data, options)
+function Engine:multicast(list, data, opts)
+  multicast(self.host, list, data, opts)
   return self
 end
 
