@@ -87,10 +87,10 @@ start() {
   # A job that is started with job control has a process group of its own, which Ctrl-C does not reach: Lua would turn
   # it into an error in the spec.
   set -m
-  # busted is a Lua program, so each interpreter can run it. Under nohup the programs that specs start would rightly
-  # go on ignoring what is to end them.
+  # busted is a Lua program, so each interpreter can run it. Under nohup, or in the background, the programs that specs
+  # start would rightly go on ignoring what is to end them.
   LUWS_SPEC_LUA=$lua LUWS_SPEC_FOLDER=$folder/$number LUWS_SPEC_CLAIMS=$folder/claims in_environment "$version" \
-    env --default-signal=HUP "$lua" "$(command -v busted)" --output=spec/support/report.lua "${files[@]}" \
+    env --default-signal=HUP,INT "$lua" "$(command -v busted)" --output=spec/support/report.lua "${files[@]}" \
     </dev/null >"build/specs/${names[$lua]}.$number.log" 2>&1 &
   set +m
   jobs[$1]=$!

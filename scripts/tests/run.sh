@@ -356,9 +356,9 @@ test_ctrl_c_ends_the_specs_at_once_and_leaves_nothing() {
       os.execute("sleep 1000")
     end)
 SPEC
-  # A process group of its own, which gets the signal as from a terminal.
+  # A process group of its own, which gets the signal as from a terminal, even if these tests run in the background.
   set -m
-  scripts/busted.sh lua5.1 luajit >"$work/said" 2>&1 &
+  env --default-signal=INT scripts/busted.sh lua5.1 luajit >"$work/said" 2>&1 &
   local group=$! status=0 server servers
   set +m
   local patience=100
