@@ -3,7 +3,8 @@
 # need.
 #
 # Each interpreter has a few workers, which are processes of busted. All of them are given the same files, and each runs
-# those that it is the first to come to (spec/support/report.lua).
+# those that it is the first to come to (spec/support/report.lua). Where they have ended before all is run, because they
+# had grown large, others follow.
 #
 # SPECS names what to run (spec): SPECS=spec/open_spec.lua runs one file.
 #
@@ -18,6 +19,7 @@ source scripts/common.sh
 work=$(mktemp -d)
 declare -A names=() began=() status=() # by interpreter: what to call it, the second it began, how its workers ended
 declare -A reported=()                 # by interpreter: whether it has been said how it ended
+declare -A last=()                     # by interpreter: the number of its last worker
 declare -A jobs=()                     # by worker, which is INTERPRETER:NUMBER: its process group
 declare -a running=() files=()
 
@@ -98,6 +100,12 @@ start() {
   running+=("$1")
 }
 
+# add_worker LUA
+add_worker() {
+  last[$1]=$((${last[$1]-0} + 1))
+  waiting+=("$1:${last[$1]}")
+}
+
 clear_line() {
   [[ ! -t 1 ]] || printf '\r\033[K'
 }
@@ -163,7 +171,7 @@ failed=()
 most=$(($(nproc 2>/dev/null || echo 2) + 1))
 waiting=()
 for number in 1 2 3; do
-  for lua in "$@"; do ((number > ${#files[@]})) || waiting+=("$lua:$number"); done
+  for lua in "$@"; do ((number > ${#files[@]})) || add_worker "$lua"; done
 done
 while ((${#waiting[@]} + ${#running[@]})); do
   while ((${#waiting[@]} && ${#running[@]} < most)); do
@@ -183,6 +191,10 @@ while ((${#waiting[@]} + ${#running[@]})); do
     wait "${jobs[$worker]}" || code=$?
     kill -TERM -- "-${jobs[$worker]}" 2>/dev/null || true # processes it may have left
     finish "$worker" "$code"
+    lua=${worker%:*}
+    if [[ -e $work/${names[$lua]}/${worker##*:}/totals && " ${waiting[*]} " != *" $lua:"* ]]; then
+      [[ $(claimed "$lua") == "${#files[@]}" ]] || add_worker "$lua"
+    fi
   done
   for lua in "${!began[@]}"; do
     [[ -n ${reported[$lua]-} || " ${running[*]} ${waiting[*]} " == *" $lua:"* ]] || report "$lua"
