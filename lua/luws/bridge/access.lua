@@ -80,8 +80,7 @@ function access.rule(text)
   local wrong
   port, wrong = port_of(port, address.SCHEMES[scheme] or "tcp")
   if not port then return nil, wrong end
-  host = host_of(host)
-  local takes = wildcard(("%s://%s:%s"):format(scheme, host:find(":", 1, true) and "[" .. host .. "]" or host, port))
+  local takes = wildcard(("%s://%s:%s"):format(scheme, listeners.bracketed(host_of(host)), port))
   return function(of, resolved)
     if of.path then return false end
     return takes(address.text(of, resolved)) or not has_wildcard and takes(address.text(of):lower())

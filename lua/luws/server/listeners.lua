@@ -49,17 +49,18 @@ function System:close()
   native.listener_close(self.native)
 end
 
+--- bracketed(host): returns a host as it is in a URL: an IPv6 address has brackets (RFC 3986 section 3.2.2).
+function listeners.bracketed(host) return host:find(":", 1, true) and "[" .. host .. "]" or host end
+
 --- authority(host, port): returns both as text, as in a URL (RFC 3986 section 3.2).
-function listeners.authority(host, port)
-  return ("%s:%d"):format(host:find(":", 1, true) and "[" .. host .. "]" or host, port)
-end
+function listeners.authority(host, port) return ("%s:%d"):format(listeners.bracketed(host), port) end
 
 --- canonical(host): returns an IP address in the one way in which those of peers are written: an IPv4 address in the
 -- notation of IPv6 as what it is. Returns nil for what is none, such as a name.
 function listeners.canonical(host)
   local literal, zone = host:match "^([^%%/]+)(%%?[^/]*)$"
   if not literal then return nil end
-  local target = native.parse_url(("ws://%s/"):format(literal:find(":", 1, true) and "[" .. literal .. "]" or literal))
+  local target = native.parse_url(("ws://%s/"):format(listeners.bracketed(literal)))
   local found = target and target.host or ""
   return found:match "^::ffff:(%d+%.%d+%.%d+%.%d+)$" or found:match "^%d+%.%d+%.%d+%.%d+$"
     or found:find(":", 1, true) and found .. zone or nil
