@@ -101,6 +101,15 @@ end
 
 local function refuse(state, status, text) answer(state, responses.refusal(status, text)) end
 
+--- give_up_request(state, status, text): refuses a request that is not complete, or not answered yet.
+local function give_up_request(state, status, text)
+  local ex = state.exchange
+  local request = ex.request
+  ex.request = request or { method = "GET", target = "" } -- the head is not complete
+  refuse(state, status, text)
+  abort(state, request)
+end
+
 --- called(state, what, f, ...): calls a handler. Returns true and what it returns; false if the request is not to be
 -- answered any more: the handler has raised an error, or it has closed the server.
 local function called(state, what, f, ...)
@@ -186,11 +195,7 @@ local function begin_request(state)
     if response ~= nil and response ~= true then return answer(state, response) end
   end
   local ok, status, text = native.take_body(state.session, ex.handlers.max_body)
-  if not ok then
-    local request = ex.request
-    refuse(state, status or 400, text or status)
-    return abort(state, request)
-  end
+  if not ok then return give_up_request(state, status or 400, text or status) end
   if not ex.handlers.methods[ex.request.method] then
     return answer(state, {
       status = 405, body = "the method is not allowed\n", headers = { Allow = ex.handlers.methods.allow },
@@ -245,15 +250,6 @@ local function next_request(state, now)
   if not ex.goes_on or state.owner:is_closing() then return finish(state, ex.why or "answered") end
   ex.stage, ex.has_begun = "head", false
   state.deadline = now + KEEP_ALIVE
-end
-
---- give_up_request(state, status, text): refuses a request that is not complete, or not answered yet.
-local function give_up_request(state, status, text)
-  local ex = state.exchange
-  local request = ex.request
-  ex.request = request or { method = "GET", target = "" } -- the head is not complete
-  refuse(state, status, text)
-  abort(state, request)
 end
 
 --- timed_out(state): gives up a request that the client or the program has not completed in time.
