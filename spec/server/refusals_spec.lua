@@ -1,4 +1,4 @@
--- What a server refuses, in which order, with which statuses, and what its program is told of that.
+-- What a server refuses, with which status, which reason comes first, and how its program learns of it.
 
 local luws = require "luws"
 local serving = require "spec.support.serving"
@@ -111,7 +111,7 @@ describe("a request is refused,", function()
     end
   end)
 
-  it("and on_refuse is told of each, with the status of its answer", function()
+  it("and on_refuse is called for each refusal, with the status that the client gets", function()
     local told = {}
     local s = serving.start { on_refuse = function(refusal) told[#told + 1] = refusal end }
     for i, case in ipairs {
