@@ -9,6 +9,12 @@ after_each(serving.over)
 
 local GET = request "GET / HTTP/1.1"
 
+--- is_complete(all): returns whether the body of a response is there.
+local function is_complete(all)
+  local body = all:match "\r\n\r\n(.*)"
+  return body and #body >= tonumber(all:match "Content%-Length: (%d+)")
+end
+
 describe("a request is refused,", function()
   local long = ("x"):rep(17000)
   for _, case in ipairs {
@@ -53,10 +59,7 @@ describe("a request is refused,", function()
   } do
     it(("%s: %d"):format(case[1], case[3]), function()
       local s = serving.start { origins = { "http://good", "http://fine" } }
-      local reply = s:raw(case[2], function(all)
-        local body = all:match "\r\n\r\n(.*)"
-        return body and #body >= tonumber(all:match "Content%-Length: (%d+)")
-      end)
+      local reply = s:raw(case[2], is_complete)
       local response, rest = parse(reply)
       assert.same({ case[3], "" }, { response.status, rest })
       assert.is_truthy(response.headers.date or case[3] ~= 426)
@@ -88,10 +91,7 @@ describe("a request is refused,", function()
       { "an origin before the number of connections", upgrade("/", evil), 403, "origin" },
       { "the number of connections", upgrade("/", good), 503, "connections" },
     } do
-      local reply = s:raw(case[2], function(all)
-        local body = all:match "\r\n\r\n(.*)"
-        return body and #body >= tonumber(all:match "Content%-Length: (%d+)")
-      end)
+      local reply = s:raw(case[2], is_complete)
       local response = parse(reply)
       assert.equal(case[3], response.status, case[1])
       assert.is_truthy(response.body:find(case[4] or "", 1, true), response.body)
