@@ -16,8 +16,7 @@ describe("a backend", function()
     local w = world.new()
     address, default = w.import "bridge/address", w.import "bridge/backends/default"
     file, lua = w.import "bridge/backends/file", w.import "bridge/backends/lua"
-    folder = os.tmpname()
-    os.remove(folder)
+    folder = files.unused()
     os.execute(("mkdir -p %s/base/folder && mkfifo %s/base/pipe"):format(folder, folder))
   end)
 

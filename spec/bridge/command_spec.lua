@@ -80,8 +80,7 @@ describe("luws bridge", function()
 
   it("reads websocksy's files", function()
     local listener = bridging.listen()
-    local folder = os.tmpname()
-    os.remove(folder)
+    local folder = files.unused()
     os.execute("mkdir " .. folder)
     paths[#paths + 1] = folder .. "/chat"
     paths[#paths + 1] = folder

@@ -184,8 +184,7 @@ end)
 describe("a file that is answered with", function()
   local folder, path
   before_each(function()
-    folder = os.tmpname()
-    os.remove(folder)
+    folder = files.unused()
     os.execute(("mkdir '%s'"):format(folder))
     path = folder .. "/a.txt"
     files.write(path, "text")

@@ -16,8 +16,7 @@ local function echo(conn, opcode, data) luws.wssend(conn, opcode, data) end
 
 describe("a server listens", function()
   it("at each of several places, with one set of handlers", function()
-    local path = os.tmpname()
-    os.remove(path)
+    local path = files.unused()
     local s = serving.start {
       listeners = { { port = 0 }, { host = "::1", port = 0 }, { unix = path, mode = "600" } },
     }
@@ -115,8 +114,7 @@ describe("a server listens", function()
   end)
 
   it("at the descriptors that systemd has passed on", function()
-    local path = os.tmpname()
-    os.remove(path)
+    local path = files.unused()
     local activated = child.serve {
       environment = ([[python3 -c '
 import os, socket, sys
