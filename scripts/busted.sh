@@ -3,8 +3,7 @@
 # need.
 #
 # Each interpreter has a few workers, which are processes of busted. All of them are given the same files, and each runs
-# those that it is the first to come to (spec/support/report.lua). Where they have ended before all is run, because they
-# had grown large, others follow.
+# those that it is the first to come to (spec/support/report.lua). One that has grown large leaves the rest to another.
 #
 # SPECS names what to run (spec): SPECS=spec/open_spec.lua runs one file.
 #
@@ -18,10 +17,9 @@ source scripts/common.sh
 
 work=$(mktemp -d)
 declare -A names=() began=() status=() # by interpreter: what to call it, the second it began, how its workers ended
-declare -A reported=()                 # by interpreter: whether it has been said how it ended
-declare -A last=()                     # by interpreter: the number of its last worker
+declare -A last=() over=()             # by interpreter: the number of its last worker, whether it gets no further one
 declare -A jobs=()                     # by worker, which is INTERPRETER:NUMBER: its process group
-declare -a running=() files=()
+declare -a unreported=() running=() files=()
 
 # shellcheck disable=SC2317 # called by the trap
 # Nothing outlives this: each worker has a process group of its own, with the servers that its specs start.
@@ -80,9 +78,34 @@ claimed() {
   find "$work/${names[$1]}/claims" -mindepth 1 | wc -l
 }
 
-# start WORKER
+# working LUA: how many of its workers run.
+working() {
+  local worker count=0
+  for worker in "${running[@]}"; do [[ $worker != "$1":* ]] || ((count += 1)); done
+  echo "$count"
+}
+
+# left LUA: how many files are left to begin for a further worker.
+left() {
+  if [[ -n ${over[$1]-} ]]; then echo 0; else echo $((${#files[@]} - $(claimed "$1"))); fi
+}
+
+# neediest: the interpreter that should have a further worker; fails if none should.
+neediest() {
+  local lua count found='' least=$most
+  for lua in "${unreported[@]}"; do
+    count=$(working "$lua")
+    if ((count < least && count < $(left "$lua"))); then least=$count found=$lua; fi
+  done
+  echo "$found"
+  [[ -n $found ]]
+}
+
+# start LUA: starts a worker.
 start() {
-  local lua=${1%:*} number=${1##*:} version folder
+  local lua=$1 number version folder
+  number=$((${last[$lua]-0} + 1))
+  last[$lua]=$number
   folder=$work/${names[$lua]}
   version=$(lua_version "$lua")
   mkdir -p "$folder/$number"
@@ -95,15 +118,9 @@ start() {
     env --default-signal=HUP,INT "$lua" "$(command -v busted)" --output=spec/support/report.lua "${files[@]}" \
     </dev/null >"build/specs/${names[$lua]}.$number.log" 2>&1 &
   set +m
-  jobs[$1]=$!
+  jobs[$lua:$number]=$!
   began[$lua]=${began[$lua]-$SECONDS}
-  running+=("$1")
-}
-
-# add_worker LUA
-add_worker() {
-  last[$1]=$((${last[$1]-0} + 1))
-  waiting+=("$1:${last[$1]}")
+  running+=("$lua:$number")
 }
 
 clear_line() {
@@ -113,8 +130,7 @@ clear_line() {
 show_line() {
   [[ -t 1 ]] || return 0
   local lua line=''
-  for lua in "${!began[@]}"; do
-    [[ -z ${reported[$lua]-} ]] || continue
+  for lua in "${unreported[@]}"; do
     line+="${line:+; }${names[$lua]}: file $(claimed "$lua") of ${#files[@]}"
     line+=$(find "$work/${names[$lua]}" -name progress -exec cat {} + | awk '
       { ended += $1; failed += $2 } END { printf ", %d tests", ended; if (failed) printf ", %d failed", failed }')
@@ -122,16 +138,19 @@ show_line() {
   printf '\r\033[K%.*s' "$(($(tput cols 2>/dev/null || echo 80) - 1))" "$line"
 }
 
-# finish WORKER STATUS: notes how a worker has ended, and says so if it did not get to its end.
+# finish WORKER STATUS: notes how a worker has ended, and says so if it did not get to its end. One that has died could
+# do so again without end, and one that has not grown has left only what cannot be loaded.
 finish() {
-  local lua=${1%:*} number=${1##*:} code=$2 name=${names[${1%:*}]}
-  if [[ ! -e $work/$name/$number/totals ]]; then
+  local lua=${1%:*} number=${1##*:} code=$2 name=${names[${1%:*}]} folder
+  folder=$work/$name/$number
+  [[ -e $folder/totals && -e $folder/grown ]] || over[$lua]=1
+  if [[ ! -e $folder/totals ]]; then
     [[ $code != 0 ]] || code=1
     local log=build/specs/$name.$number.log
     {
       echo "ended with status $2 in the middle of $(grep '^== ' "$log" | tail -n 1 | cut -c 4-)"
       tail -n 20 "$log"
-    } >>"$work/$name/$number/failures"
+    } >>"$folder/failures"
   fi
   [[ $code == 0 ]] || status[$lua]=$code
 }
@@ -145,7 +164,6 @@ report() {
     END { printf "%d passed, %d failed, %d skipped", passed, failed, skipped }'), in $((SECONDS - began[$lua])) s"
   find "$folder" -name times -exec cat {} + | sort -rn >"build/specs/$name.times"
   find "$folder" -name skipped -exec sed 's/^/  skipped: /' {} +
-  reported[$lua]=1
   if [[ ${status[$lua]:-0} != 0 ]]; then
     failed+=("$name")
     find "$folder" -name failures -exec cat {} +
@@ -166,18 +184,12 @@ mapfile -t files < <(find ${SPECS:-spec} -name '*_spec.lua' -exec ls -S {} +)
 bash spec/support/pki.sh build/pki
 
 failed=()
+unreported=("$@")
 # They wait for a part of the time. With many more than there are processors, some turn while others have what they
 # wait for still to do.
 most=$(($(nproc 2>/dev/null || echo 2) + 1))
-waiting=()
-for number in 1 2 3; do
-  for lua in "$@"; do ((number > ${#files[@]})) || add_worker "$lua"; done
-done
-while ((${#waiting[@]} + ${#running[@]})); do
-  while ((${#waiting[@]} && ${#running[@]} < most)); do
-    [[ $(claimed "${waiting[0]%:*}") == "${#files[@]}" ]] || start "${waiting[0]}"
-    waiting=("${waiting[@]:1}")
-  done
+while ((${#unreported[@]})); do
+  while ((${#running[@]} < most)) && next=$(neediest); do start "$next"; done
   show_line
   sleep 0.3
   still=()
@@ -191,13 +203,11 @@ while ((${#waiting[@]} + ${#running[@]})); do
     wait "${jobs[$worker]}" || code=$?
     kill -TERM -- "-${jobs[$worker]}" 2>/dev/null || true # processes it may have left
     finish "$worker" "$code"
-    lua=${worker%:*}
-    if [[ -e $work/${names[$lua]}/${worker##*:}/totals && " ${waiting[*]} " != *" $lua:"* ]]; then
-      [[ $(claimed "$lua") == "${#files[@]}" ]] || add_worker "$lua"
-    fi
   done
-  for lua in "${!began[@]}"; do
-    [[ -n ${reported[$lua]-} || " ${running[*]} ${waiting[*]} " == *" $lua:"* ]] || report "$lua"
+  still=()
+  for lua in "${unreported[@]}"; do
+    if (($(working "$lua") + $(left "$lua"))); then still+=("$lua"); else report "$lua"; fi
   done
+  unreported=("${still[@]}")
 done
 ((${#failed[@]} == 0)) || fail "specs failed on ${failed[*]}, see above"

@@ -343,6 +343,23 @@ test_busted_has_each_file_run_once_and_adds_up_what_its_workers_say() {
   (($(grep -l passes build/specs/lua5.1.*.log | wc -l) > 1)) || fail_test "one worker has run all"
 }
 
+test_busted_has_others_go_on_for_workers_that_have_grown() {
+  specs <<<'it("holds", function() debug.getregistry().held = ("x"):rep(40 * 1024 * 1024) end)'
+  local number
+  for number in 2 3 4 5; do cp spec/one_spec.lua "spec/${number}_spec.lua"; done
+  expect "$(scripts/busted.sh lua5.1)" "*specs on lua5.1: 5 passed, 0 failed, 0 skipped, in *"
+  expect "$(cat build/specs/lua5.1.*.log | grep -c "^== ")" 5
+  expect "$(grep -c "^== " build/specs/lua5.1.1.log)" 1
+}
+
+test_busted_comes_to_an_end_where_a_file_cannot_be_loaded() {
+  specs <<<'it("is not closed", function('
+  echo 'it("passes", function() end)' >spec/two_spec.lua
+  local said
+  said=$(failing scripts/busted.sh lua5.1)
+  expect "$said" "*specs on lua5.1: 1 passed, * failed, 0 skipped, in *spec/one_spec.lua*near '<eof>'*"
+}
+
 test_busted_says_where_an_interpreter_died() {
   specs <<<'it("dies", function() os.exit(3) end)'
   expect "$(failing scripts/busted.sh lua5.1)" "*ended with status 3 in the middle of spec/one_spec.lua:1: dies*"

@@ -5,6 +5,7 @@
 --   failures   each failure as it comes
 --   skipped    each pending test with its reason
 --   totals     one line, at the end of the run
+--   grown      is there if it has left files to others because its heap has grown
 --   times      for each test: seconds that passed, seconds of CPU, its spec file and line, its name; for each file: the
 --              same of all that it does, with the CPU of its children that have ended
 --
@@ -51,19 +52,22 @@ local function where(trace)
   return trace and trace.short_src and ("%s:%d: "):format(trace.short_src, trace.currentline or 0) or ""
 end
 
---- has_grown(): returns whether the heap of this worker is too large for a further file.
-local function has_grown()
-  if collectgarbage "count" <= HEAP then return false end
+local has_claimed, has_grown = false, false
+
+--- grown(): returns whether the heap of this worker has grown too large, since its first file, for a further one.
+local function grown()
+  if has_grown or not has_claimed or collectgarbage "count" <= HEAP then return has_grown end
   collectgarbage()
   collectgarbage()
-  return collectgarbage "count" > HEAP
+  has_grown = collectgarbage "count" > HEAP
+  if has_grown then write("grown", "w", "") end
+  return has_grown
 end
 
---- claim(element): does this worker run this file? It does if it is the first that comes to it, and has not grown too
--- large since its first file. If not, the file has no tests here.
-local has_claimed = false
+--- claim(element): does this worker run this file? It does if it is the first that comes to it, and has not grown. If
+-- not, the file has no tests here.
 local function claim(element)
-  if not (has_claimed and has_grown()) and lfs.mkdir(CLAIMS .. element.name:gsub("/", "%%")) then
+  if not grown() and lfs.mkdir(CLAIMS .. element.name:gsub("/", "%%")) then
     has_claimed = true
     return true
   end
