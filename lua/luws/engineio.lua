@@ -14,27 +14,24 @@ local public = {
   binary = binary.new, is_binary = binary.is,
 }
 
---- elsewhere(options): returns this module in the world of a reactor that is given as an option, if it is another one.
-local function elsewhere(given) return type(given) == "table" and worlds.elsewhere(given.reactor, "engineio") or nil end
-
 --- connect(url [, options]): opens a session at a server. Returns its socket, whose events come in turns of the
 -- reactor; raises an error for a wrong URL or a wrong option.
 function public.connect(url, given)
-  local other = elsewhere(given)
+  local other = worlds.elsewhere(given, "engineio")
   if other then return other.connect(url, given) end
   return clients.connect(url, given)
 end
 
 --- listen(options): listens for sessions. Returns the engine, or nil and what is wrong; so does the next one.
 function public.listen(given)
-  local other = elsewhere(given)
+  local other = worlds.elsewhere(given, "engineio")
   if other then return other.listen(given) end
   return servers.listen(given)
 end
 
 --- attach(server [, options]): has a server of luws.server take sessions.
 function public.attach(srv, given)
-  local other = elsewhere(given)
+  local other = worlds.elsewhere(given, "engineio")
   if other then return other.attach(srv, given) end
   return servers.attach(srv, given)
 end

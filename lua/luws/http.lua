@@ -140,7 +140,7 @@ function public.request(url, given, f)
     return nil, ("bad argument #3 to 'request' (function expected, got %s)"):format(type(f))
   end
   given = given or {}
-  local elsewhere = worlds.elsewhere(given.reactor, "http")
+  local elsewhere = worlds.elsewhere(given, "http")
   if elsewhere then return elsewhere.request(url, given, f) end
   local plain = type(url) == "string" and url:gsub("#.*", "") or url
   local target, wrong = planning.parse(plain, true)

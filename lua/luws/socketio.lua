@@ -23,21 +23,16 @@ local io = {
   step = reactor.step, run = reactor.run, stop = reactor.stop, getfd = reactor.getfd, timeout = reactor.timeout,
 }
 
---- elsewhere(options): returns this module in the world of a reactor that is given as an option, if it is another one.
-local function elsewhere(options)
-  return type(options) == "table" and worlds.elsewhere(options.reactor, "socketio") or nil
-end
-
 --- Manager(uri [, opts]): makes a manager of its own.
 function io.Manager(uri, opts)
-  local other = elsewhere(opts)
+  local other = worlds.elsewhere(opts, "socketio")
   if other then return other.Manager(uri, opts) end
   return managers.new(uri, opts)
 end
 
 --- server(options): makes a server. Returns nil and why not, if it cannot listen.
 function io.server(options)
-  local other = elsewhere(options)
+  local other = worlds.elsewhere(options, "socketio")
   if other then return other.server(options) end
   return servers.new(options)
 end
@@ -75,7 +70,7 @@ function io.connect(url, opts)
   if opts ~= nil and type(opts) ~= "table" then
     error(("bad argument #2 to 'io' (table expected, got %s)"):format(type(opts)), 2)
   end
-  local other = elsewhere(opts)
+  local other = worlds.elsewhere(opts, "socketio")
   if other then return other.connect(url, opts) end
   local given = {}
   for name, value in pairs(opts or {}) do given[name] = value end

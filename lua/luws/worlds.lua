@@ -27,9 +27,10 @@ function worlds.of_reactor(value)
   return other and other ~= world and other.api or nil
 end
 
---- elsewhere(reactor, name): returns the module of this name in the world of a reactor, if that is not ours.
-function worlds.elsewhere(value, name)
-  local other = world_of(value)
+--- elsewhere(given, name): returns the module of this name in the world of the reactor among these options, if that is
+-- not ours. What are no options, or no reactor, is for others to find.
+function worlds.elsewhere(given, name)
+  local other = type(given) == "table" and world_of(given.reactor)
   return other and other ~= world and other.import(name).public or nil
 end
 
