@@ -11,7 +11,7 @@ local luws_server, polling, websocket = import("server").public, import("enginei
   import("engineio/server/websocket")
 local multicast = import("engineio/server/multicast")
 local packets, packets3 = import("engineio/packets"), import("engineio/packets3")
-local options, queries, reactor = import("options"), import("query"), import("reactor").public
+local options, reactor = import("options"), import("reactor").public
 local settings, sockets = import("engineio/settings"), import("engineio/server/socket")
 
 local servers = {}
@@ -178,9 +178,8 @@ local function handlers(self)
       return answer:returned()
     end,
     on_abort = function(request)
-      local answer = request[ANSWER]
-      if answer then answer.is_done = true end -- whatever the program still says
-      local session = self.clients[queries.parse(request.query).sid]
+      request[ANSWER].is_done = true -- whatever the program still says
+      local session = self.clients[request.query_table.sid]
       local transport = session and session.transport
       if transport and transport.aborted then transport:aborted(request) end
     end,
