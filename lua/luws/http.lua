@@ -43,14 +43,12 @@ local function read(given)
     end
   end
   local found = {}
-  local wrong = options.read(rows, own, found)
+  local wrong = options.take(rows, own, found)
   if wrong then return nil, wrong end
-  for _, row in ipairs(rows) do own[row[1]] = nil end
   local stranger = next(own)
   if stranger ~= nil then
-    local known = {}
+    local known = options.names(rows)
     for name in pairs(SHARED) do known[name] = true end
-    for _, row in ipairs(rows) do known[row[1]] = true end
     return nil, options.unknown(stranger, known)
   end
   found.method = found.method or found.body ~= "" and "POST" or "GET"

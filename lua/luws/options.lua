@@ -102,6 +102,22 @@ function options.read(rows, given, into)
   end
 end
 
+--- take(rows, given, into): the same, and the table they are read from has them no more.
+function options.take(rows, given, into)
+  local wrong = options.read(rows, given, into)
+  for _, row in ipairs(rows) do given[row[1]] = nil end
+  return wrong
+end
+
+--- names(...): returns the set of the names of these lists of rows.
+function options.names(...)
+  local names = {}
+  for _, rows in ipairs { ... } do
+    for _, row in ipairs(rows) do names[row[1]] = true end
+  end
+  return names
+end
+
 --- unknown(name, known): returns what is wrong with an option that is none of the keys of `known`.
 function options.unknown(name, known)
   local meant = type(name) == "string" and import("spelling")(name, known)

@@ -121,10 +121,10 @@ local SHARED = {
   proxy_ssl = true, reactor = true, sockproxy = true, ssl = true,
 }
 
---- stranger(name, known): returns what is wrong with an option that is none of ours.
-local function stranger(name, known)
+--- stranger(name, role): returns what is wrong with an option that is none of ours.
+local function stranger(name, role)
   if RENAMED[name] then return ("bad option '%s' (it is %s here)"):format(name, RENAMED[name]) end
-  return options.unknown(name, known)
+  return options.unknown(name, options.names(rows[role]))
 end
 
 --- read(role, given, is_handed_on): reads the options of a "client" or of a "server". Returns them, and a table of
@@ -133,14 +133,13 @@ local function read(role, given, is_handed_on)
   if given ~= nil and type(given) ~= "table" then
     error(("bad options (table expected, got %s)"):format(type(given)), 0)
   end
-  local own, others, known = {}, {}, {}
+  local own, others = {}, {}
   for name, value in pairs(given or {}) do others[name] = value end
-  local wrong = options.read(rows[role], others, own)
+  local wrong = options.take(rows[role], others, own)
   if wrong then error(wrong, 0) end
-  for _, row in ipairs(rows[role]) do others[row[1]], known[row[1]] = nil, true end
   for name in pairs(others) do
     local is_ours = type(name) == "string" and (name:find "^ssl_" or is_handed_on(name))
-    if RENAMED[name] or not is_ours then error(stranger(name, known), 0) end
+    if RENAMED[name] or not is_ours then error(stranger(name, role), 0) end
   end
   own.path = own.path:gsub("/$", "") .. (own.addTrailingSlash and "/" or "")
   return own, others

@@ -184,15 +184,6 @@ local shared_rows = {
   { "sink" }, { "handler_args" }, { "validate_utf8" }, { "allow_long_lengths" }, { "coalesce" }, { "reactor" },
 }
 
---- Returns the known names of these lists of rows.
-local function names_of(...)
-  local names = {}
-  for _, rows in ipairs { ... } do
-    for _, row in ipairs(rows) do names[row[1]] = true end
-  end
-  return names
-end
-
 --- Returns what is wrong with the names in a table of options, or nil.
 local function unknown(given, known)
   for name in next, given do
@@ -213,7 +204,7 @@ end
 --- places(given): returns the places to listen at; or nil and what is wrong with them.
 local function places(given)
   local listed, found = given.listeners, {}
-  local known = names_of(place_rows)
+  local known = options.names(place_rows)
   if listed == nil then
     local place = {}
     local wrong = options.read(place_rows, given, place) or misplaced(place, "listen")
@@ -254,7 +245,7 @@ end
 --- handlers(given): reads the options of a route. Returns a complete table, or nil and what is wrong.
 function settings.handlers(given)
   local handlers = {}
-  local wrong = unknown(given, names_of(handler_rows)) or options.read(handler_rows, given, handlers)
+  local wrong = unknown(given, options.names(handler_rows)) or options.read(handler_rows, given, handlers)
   if wrong then return nil, wrong end
   return handlers
 end
@@ -266,7 +257,7 @@ function settings.read(given)
   if type(given) ~= "table" then
     return nil, ("bad argument #1 to 'listen' (table expected, got %s)"):format(type(given))
   end
-  local names = names_of(handler_rows, place_rows, server_rows, shared_rows)
+  local names = options.names(handler_rows, place_rows, server_rows, shared_rows)
   names.ssl = true -- and all that begin with it: tls knows them
   local wrong = unknown(given, names)
   if wrong then return nil, wrong end

@@ -98,9 +98,8 @@ function settings.read(role, given)
   end
   local own, others = {}, {}
   for name, value in pairs(given or {}) do others[name] = value end
-  local wrong = options.read(rows[role], others, own)
+  local wrong = options.take(rows[role], others, own)
   if wrong then error(wrong, 0) end
-  for _, row in ipairs(rows[role]) do others[row[1]] = nil end
   refuse_absent(role, others)
   if own.retries and not own.ackTimeout then error("bad option 'retries' (it needs ackTimeout)", 0) end
   return own, others
