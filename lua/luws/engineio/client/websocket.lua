@@ -27,7 +27,7 @@ function websocket.new(place)
     writable = false, -- it takes packets now
     takes_binary = not place.own.forceBase64,
     conn = nil,
-    given = 0, -- at most so many bytes wait in the connection
+    given = 0, -- at least as many bytes as wait in the connection
   }, WebSocket)
 end
 
