@@ -16,6 +16,11 @@ local function note(engine)
   end)
 end
 
+--- Returns an engine in the world; it pings every 25 s by default.
+local function listen(interval)
+  return assert(engineio.listen { reactor = reactor, host = "peer.test", port = 8080, pingInterval = interval })
+end
+
 --- Makes a request for a session by polling.
 local function get()
   local url, result = "http://peer.test:8080/engine.io/?EIO=4&transport=polling", nil
@@ -27,15 +32,15 @@ before_each(function()
   reactor, seen = mock.net().reactor, {}
 end)
 
-for what, listen in pairs {
-  listen = function() return engineio.listen { reactor = reactor, host = "peer.test", port = 8080 } end,
+for what, make in pairs {
+  listen = listen,
   attach = function()
     local srv = assert(luws_server.listen { reactor = reactor, host = "peer.test", port = 8080 })
     return engineio.attach(srv, { reactor = reactor })
   end,
 } do
   it("pings in the time of its world, made by " .. what, function()
-    note(assert(listen()))
+    note(assert(make()))
     local pings, socket = 0, engineio.connect("http://peer.test:8080", { reactor = reactor })
     socket:on("ping", function() pings = pings + 1 end)
     reactor.run(105)
@@ -49,9 +54,7 @@ for what, listen in pairs {
 end
 
 it("waits half a minute for the GET that takes the end of a session along", function()
-  local engine = note(assert(engineio.listen {
-    reactor = reactor, host = "peer.test", port = 8080, pingInterval = 1e6,
-  }))
+  local engine = note(listen(1e6))
   get()
   local _, socket = next(engine.clients)
   socket:close()
@@ -62,9 +65,7 @@ it("waits half a minute for the GET that takes the end of a session along", func
 end)
 
 it("gives a client ten seconds to go over to a WebSocket", function()
-  local engine = note(assert(engineio.listen {
-    reactor = reactor, host = "peer.test", port = 8080, pingInterval = 1e6,
-  }))
+  local engine = note(listen(1e6))
   get()
   local id, socket = next(engine.clients)
   local url, over = "ws://peer.test:8080/engine.io/?EIO=4&transport=websocket&sid=" .. id, nil

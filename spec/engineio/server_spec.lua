@@ -4,6 +4,7 @@
 local engine = require "spec.support.engine"
 local engineio = require "luws.engineio"
 local json = require "luws.json"
+local serving = require "spec.support.serving"
 
 local unpack = require "spec.support.compat".unpack
 
@@ -413,9 +414,7 @@ describe("a message that is not to be compressed", function()
   it("is not by a WebSocket that compresses the others", function()
     local e = engine.start { perMessageDeflate = true }
     local tcp = assert(require("socket").connect("127.0.0.1", e.engine.port))
-    tcp:send("GET /engine.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
-      .. "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-      .. "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+    tcp:send(serving.upgrade("/engine.io/?EIO=4&transport=websocket", "Sec-WebSocket-Extensions: permessage-deflate"))
     local socket = till(function() return e.sockets[1] end)
     tcp:settimeout(0)
     local function sizes()
