@@ -13,8 +13,8 @@ use crate::memory::{self, OutOfMemory};
 use crate::net::{console, describe, process};
 
 pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
-    // input_read(max): at most so many bytes of the standard input, without waiting; "" at its end; nil and "timeout" if
-    // there is nothing now; or nil and the error
+    // input_read(max): up to `max` bytes of the standard input, without waiting; "" at its end; nil and "timeout" if there
+    // is nothing now; or nil and the error
     (c"input_read", input_read),
     // hold_streams(): keeps the numbers of standard streams that are closed from sockets; nil, or the error
     (c"hold_streams", hold_streams),

@@ -14,8 +14,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // find_file(folder, path): the path of a file below the folder, its length in bytes and its media type; nothing if there
     // is none that may be given out
     (c"find_file", find_file),
-    // read_file(path, most): the content of a regular file of at most so many bytes; false if there is none; or nil and the
-    // error
+    // read_file(path, most): the content of a regular file; false if there is none; or nil and the error, which is also
+    // that it has more than `most` bytes
     (c"read_file", read_file),
 ];
 
@@ -37,7 +37,7 @@ fn find_file(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     vec![as_name(file.path).into(), (file.length as f64).into(), file.media_type.into()]
 }
 
-/// The contents of a regular file of at most so many bytes, for an option that names it.
+/// The contents of the regular file that an option names; an error if it has more than `most` bytes.
 pub(super) fn contents(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     files::read(path, most).map_err(|error| describe(&error))
 }

@@ -40,7 +40,7 @@ impl Session {
         self.websocket.serving().and_then(Serving::body)
     }
 
-    /// Takes the body of the request, if it has at most so many bytes. Then
+    /// Takes the body of the request, if it has at most `most` bytes. Then
     /// [`Event::RequestBody`](super::Event::RequestBody) follows, even if there is none.
     ///
     /// # Errors

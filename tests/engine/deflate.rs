@@ -218,7 +218,7 @@ fn faults_and_ends_are_found_at_once() {
     }
 }
 
-/// Inflates a piece into a vector that has room for so many bytes, and can grow.
+/// Inflates a piece into a vector whose initial capacity is `room`.
 fn inflate(piece: &[u8], room: usize) -> (Result<(), ReceiveError>, Vec<u8>) {
     let offers = extensions::parse(&options("").offer()).unwrap();
     let (parameters, _) = options("").accept(&offers).unwrap();

@@ -21,7 +21,7 @@ use crate::session::{Liveness, Session};
 
 const SET_COOKIE: &str = "set-cookie";
 
-/// So many bytes are a small allocation, for which there is always memory.
+/// An allocation of this size, in bytes, is small: there is always memory for it.
 const FEW: usize = 4096;
 
 /// The session that is the first argument.
