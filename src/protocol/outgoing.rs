@@ -184,7 +184,7 @@ impl Outgoing {
         write: impl FnOnce(&[u8], &[u8]) -> usize,
     ) -> Result<Option<usize>, SendError> {
         let is_whole = self.fragment_size == 0 || data.len() <= self.fragment_size;
-        let is_plain = self.keys.is_none() && self.deflater.is_none() && !self.trace.is_on();
+        let is_plain = self.sharing() == Some(Sharing::Plain);
         let is_message = matches!(opcode, Opcode::Text | Opcode::Binary);
         if !is_message || !is_whole || !is_plain || self.unfinished.is_some() || !self.queue.is_empty() {
             return Ok(None);
