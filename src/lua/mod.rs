@@ -273,8 +273,7 @@ fn in_terms_of_http(why: UrlError) -> UrlError {
 fn check_tls(context: &Rc<Context>, arguments: &[Value]) -> Reply {
     let empty = Table::default();
     let table = arguments.first().and_then(Value::table).unwrap_or(&empty);
-    let made = tls::wanted(context, table, true).and_then(|wanted| context.connector(wanted.options, table));
-    vec![made.err().map(tls::Fault::text).into()]
+    vec![tls::connector(context, table).err().map(tls::Fault::text).into()]
 }
 
 fn follow(_: &Rc<Context>, arguments: &[Value]) -> Reply {

@@ -116,8 +116,7 @@ fn made(context: &Rc<Context>, link: Link, most: usize, options: &Table) -> Repl
 }
 
 fn secured(context: &Rc<Context>, given: &Table, options: &Table) -> Result<Tls, String> {
-    let wanted = tls::wanted(context, given, true).map_err(tls::Fault::text)?;
-    let connector = context.connector(wanted.options, given).map_err(tls::Fault::text)?;
+    let (connector, _) = tls::connector(context, given).map_err(tls::Fault::text)?;
     let host = options.get("host").text().unwrap_or_default();
     Tls::client(&connector, &host).map_err(|error| error.to_string())
 }

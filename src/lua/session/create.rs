@@ -103,10 +103,9 @@ fn through(context: &Context, session: Session, table: &Table, seed: Option<u64>
         Fault::Tls(why) => Fault::Proxy(format!("TLS: {why}")),
         fault @ Fault::Proxy(_) => fault,
     };
-    let wanted = tls::wanted(context, luasec, true).map_err(named)?;
-    let connector = context.connector(wanted.options, luasec).map_err(named)?;
+    let (connector, server_name) = tls::connector(context, luasec).map_err(named)?;
     let host = table.get("host").text().unwrap_or_default();
-    let name = wanted.server_name.unwrap_or_else(|| host.into_owned());
+    let name = server_name.unwrap_or_else(|| host.into_owned());
     let session = session.secured(&connector, &name).map_err(|failure| Fault::Proxy(failure.text))?;
     Ok(session.through(negotiation))
 }

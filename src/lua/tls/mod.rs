@@ -12,7 +12,7 @@ mod server;
 use super::Context;
 use super::value::{Table, Value};
 use crate::tls::fingerprint::Fingerprint;
-use crate::tls::{Agreement, Peer, TlsOptions, Verify, Version};
+use crate::tls::{Agreement, Connector, Peer, TlsOptions, Verify, Version};
 use crate::url::domain;
 
 pub(super) use authorities::Files;
@@ -88,6 +88,15 @@ pub(super) struct Wanted {
     pub(super) options: TlsOptions,
     /// The name to send and to find in the certificate, if it is not the URL's host.
     pub(super) server_name: Option<String>,
+}
+
+/// The connector of a TLS client with the options in the table, and the server's name, if they have one.
+///
+/// # Errors
+/// See [`wanted`], and what the library says of the options.
+pub(super) fn connector(context: &Context, table: &Table) -> Result<(Connector, Option<String>), Fault> {
+    let wanted = wanted(context, table, true)?;
+    Ok((context.connector(wanted.options, table)?, wanted.server_name))
 }
 
 /// Reads the options of a TLS client from a table with LuaSec's own names. For ws URLs (`secure` is false) they are
