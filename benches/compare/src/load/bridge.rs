@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 use crate::Outcome;
+use crate::client::head;
 use crate::floor::response;
 
 const READ: usize = 64 * 1024;
@@ -24,11 +25,7 @@ pub fn serve(port: u16, peer: u16) -> Outcome<()> {
 /// Connects a client to the peer, and carries its messages.
 fn join(mut client: &TcpStream, port: u16) -> io::Result<()> {
     client.set_nodelay(true)?;
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") {
-        client.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
+    let head = head(client)?;
     let peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     peer.set_nodelay(true)?;
     client.write_all(response(&head).as_bytes())?;

@@ -42,15 +42,21 @@ pub fn connect(port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads the head of the response.
-pub fn read_head(mut stream: &TcpStream) -> Outcome<()> {
+/// Reads the head of the response, which is to accept the upgrade.
+pub fn read_head(stream: &TcpStream) -> Outcome<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
+    let head = head(stream)?;
+    if head.starts_with(b"HTTP/1.1 101 ") { Ok(()) } else { Err(String::from_utf8_lossy(&head).into()) }
+}
+
+/// Reads the head of a request or a response, and nothing after it.
+pub fn head(mut stream: &TcpStream) -> io::Result<Vec<u8>> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);
     }
-    if head.starts_with(b"HTTP/1.1 101 ") { Ok(()) } else { Err(String::from_utf8_lossy(&head).into()) }
+    Ok(head)
 }
 
 /// Opens connections, some at a time.
