@@ -60,8 +60,8 @@ impl Assembler {
         Self { inflater, validate_utf8, ..Self::default() }
     }
 
-    /// Begins a data frame: checks the order of fragments and the size of the message including this frame,
-    /// its pieces that were delivered included.
+    /// Begins a data frame: checks the order of fragments, and the size of the message with this frame and with the pieces
+    /// that were delivered.
     ///
     /// # Errors
     /// 1002 for a continuation without a message or a new message inside another, 1009 for a message that will be over
@@ -81,7 +81,7 @@ impl Assembler {
                 self.compressed = header.is_compressed();
             }
         }
-        let before = self.delivered.saturating_add(self.data.len());
+        let before = self.received();
         // The size of a compressed message is known only as it is inflated.
         let is_known = !self.compressed && !self.forgotten && limit < usize::MAX;
         if is_known && header.payload_length > limit.saturating_sub(before) as u64 {
@@ -123,9 +123,14 @@ impl Assembler {
         Ok(inflated)
     }
 
+    /// How much of the message being received has come, with the pieces that were delivered.
+    fn received(&self) -> usize {
+        self.delivered.saturating_add(self.data.len())
+    }
+
     /// Checks the size of what has come, which is known by the header already if it is not compressed.
     fn check_size(&self) -> Result<(), ReceiveError> {
-        if self.delivered > 0 && self.delivered.saturating_add(self.data.len()) > self.limit {
+        if self.delivered > 0 && self.received() > self.limit {
             return Err(ReceiveError::TooBig { limit: self.limit, length: None });
         }
         Ok(())
@@ -196,7 +201,7 @@ impl Assembler {
     /// to a limit.
     pub fn release(&mut self) {
         let goes_on = self.opcode.is_some() && !self.forgotten;
-        self.delivered = if goes_on { self.delivered.saturating_add(self.data.len()) } else { 0 };
+        self.delivered = if goes_on { self.received() } else { 0 };
         self.last = self.data.len();
         self.longest = self.longest.max(self.last);
         self.data.clear();
