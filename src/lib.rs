@@ -28,6 +28,7 @@ pub mod http;
 pub mod json;
 pub mod memory;
 pub mod net;
+pub mod network;
 pub mod protocol;
 pub mod proxy;
 pub mod relay;

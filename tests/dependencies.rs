@@ -14,6 +14,7 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     ("src/http", &["memory", "text"], &["base64", "flate2", "httparse", "md5", "sha2"]),
     ("src/protocol", &["http", "memory", "text"], &["base64", "flate2", "rand", "sha1", "simdutf8"]),
     ("src/url.rs", &[], &["base64", "percent_encoding", "url"]),
+    ("src/network.rs", &[], &[]),
     ("src/files.rs", &[], &["percent_encoding"]),
     ("src/address.rs", &["url"], &["url"]),
     ("src/cookies", &["http", "memory", "url"], &[]),
@@ -34,8 +35,8 @@ const CRATE: &[(&str, &[&str], &[&str])] = &[
     (
         "src/lua",
         &[
-            "address", "cookies", "files", "http", "json", "memory", "net", "protocol", "proxy", "relay",
-            "session", "socketio", "tls", "url",
+            "address", "cookies", "files", "http", "json", "memory", "net", "network", "protocol", "proxy",
+            "relay", "session", "socketio", "tls", "url",
         ],
         &["base64", "flate2", "mlua_sys", "nix", "simdutf8"],
     ),

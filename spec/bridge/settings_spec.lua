@@ -131,7 +131,8 @@ describe("the options of a bridge", function()
     { { tls_client_ca = CERTIFICATE }, "bad option 'tls_client_ca' (the certificate (tls-cert) is missing)" },
     { { tls_cert = CERTIFICATE, tls_key = CERTIFICATE }, "bad option 'tls_key' (no " },
     { { trusted_proxies = "localhost" },
-      "bad option 'trusted_proxies' (an IP address or 'unix' expected, got 'localhost')" },
+      "bad option 'trusted_proxies' (an IP address, a network such as 10.0.0.0/8 or 'unix' expected, "
+        .. "got 'localhost')" },
     { { reverse = true }, "bad option 'reverse' (the server (the backend's option url) is missing)" },
     { { url = "ws://h/" }, "bad option 'url' (it has no meaning without reverse)" },
     { { reverse = true, url = "ws://h/", allow = "tcp://a:1" }, "bad option 'allow' (it has no meaning with reverse)" },

@@ -276,6 +276,22 @@ describe("the heartbeat", function()
     s:pass(0.2)
     assert.same({ "message y", "close ping timeout" }, s:news())
   end)
+
+  it("is known to be late before the session ends, after a suspension of the machine", function()
+    s:websocket()
+    s:pass(0.48)
+    assert.is_false(s.socket:hasPingExpired())
+    s:news()
+    local seen
+    s.w.reactor.after(0, function()
+      s.w.clock.sleep(3600)
+      seen = { s.socket.readyState, s.socket:hasPingExpired(), s:news() }
+    end)
+    s:pass(0)
+    assert.same({ "open", true, {} }, seen)
+    s:pass()
+    assert.same({ "close ping timeout" }, s:news())
+  end)
 end)
 
 it("tells nothing from within connect, send and close", function()

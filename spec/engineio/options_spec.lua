@@ -71,6 +71,11 @@ describe("a server refuses", function()
     { { initialPacket = io.stdout },
       "bad option 'initialPacket' (string or binary value expected, got userdata)" },
     { { cert = "x" }, "bad option 'cert' (it is ssl_certificate here)" },
+    { { destroyUpgrade = true },
+      "bad option 'destroyUpgrade' (upgrades outside of the path are the program's or get 404 at once; leave it out)" },
+    { { destroyUpgradeTimeout = 10 },
+      "bad option 'destroyUpgradeTimeout' (upgrades outside of the path are the program's or get 404 at once; "
+        .. "leave it out)" },
     { { transports = { "x" } }, "bad option 'transports' ('polling' or 'websocket' expected, got x)" },
   } do
     it(case[2], function()
@@ -79,6 +84,11 @@ describe("a server refuses", function()
       assert.same({ nil, case[2] }, { engineio.listen(case[1]) })
     end)
   end
+
+  it("nothing that turns off what is not there", function()
+    local engine = assert(engineio.listen { port = 0, destroyUpgrade = false })
+    engine:close()
+  end)
 
   it("what only one of the two ways to make it has", function()
     assert.same({ nil, "unknown option 'port'" }, { engineio.attach(srv, { port = 0 }) })

@@ -176,6 +176,16 @@ describe("headers", function()
     assert.same({ "/engine.io/", "1" }, { headers["x-first"], headers["x-all"] })
   end)
 
+  it("keep old browsers from taking an answer for an attack", function()
+    for _, case in ipairs {
+      { "Mozilla/4.0 (compatible;MSIE 8.0)", "0" }, { "Mozilla/5.0 (Windows NT 6.1; Trident/7.0) like Gecko", "0" },
+      { "Mozilla/5.0 (X11) Firefox/140.0", nil },
+    } do
+      local response = engine.start():get("transport=polling", { headers = { ["User-Agent"] = case[1] } })
+      assert.same({ 200, case[2] }, { response.status, response.headers["x-xss-protection"] })
+    end
+  end)
+
   it("have a cookie if there is to be one", function()
     for _, case in ipairs {
       { true, "io=%s; Path=/; HttpOnly; SameSite=Lax" }, { "name", "name=%s; Path=/; HttpOnly; SameSite=Lax" },

@@ -69,7 +69,11 @@ describe("a server listens", function()
       { { port = 0, trusted_proxies = 1 },
         "bad option 'trusted_proxies' (address or array of them expected, got number)" },
       { { port = 0, trusted_proxies = { "::1", "localhost" } },
-        "bad option 'trusted_proxies' (an IP address or 'unix' expected, got 'localhost')" },
+        "bad option 'trusted_proxies' (an IP address, a network such as 10.0.0.0/8 or 'unix' expected, "
+          .. "got 'localhost')" },
+      { { port = 0, trusted_proxies = "10.0.0.0/33" },
+        "bad option 'trusted_proxies' (an IP address, a network such as 10.0.0.0/8 or 'unix' expected, "
+          .. "got '10.0.0.0/33')" },
       { { port = 0, response_headers = { ["A"] = "b\r\nc" } },
         "bad option 'response_headers' (the value of header A has a control character in it)" },
       { { port = 0, response_headers = { upgrade = "x" } },

@@ -40,6 +40,7 @@ use crate::http::date;
 use crate::http::headers::Header;
 use crate::memory;
 use crate::net::process::{NOT_OURS, Process};
+use crate::network::Network;
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
 use crate::tls::{Connector, TlsOptions};
@@ -79,6 +80,8 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     (c"follow", follow),
     // parse_address(url, base): a table of the fields of Address; or nil and what is wrong with the URL
     (c"parse_address", parse_address),
+    // is_within(address, network): whether an IP address is one of a network's; nil if this is no network
+    (c"is_within", is_within),
     // check_header(name, value): nil, or what is wrong with it
     (c"check_header", check_header),
     // random(): a number from 0 to 1, without 1
@@ -268,6 +271,12 @@ fn parse_url(_: &Rc<Context>, arguments: &[Value]) -> Reply {
 
 fn in_terms_of_http(why: UrlError) -> UrlError {
     if why == UrlError::Scheme { UrlError::HttpScheme } else { why }
+}
+
+fn is_within(_: &Rc<Context>, arguments: &[Value]) -> Reply {
+    let text = |index| std::str::from_utf8(bytes(arguments, index)).unwrap_or_default();
+    let address = text(0).parse();
+    vec![Network::parse(text(1)).map(|network| address.is_ok_and(|address| network.contains(address))).into()]
 }
 
 fn check_tls(context: &Rc<Context>, arguments: &[Value]) -> Reply {

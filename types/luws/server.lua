@@ -106,7 +106,7 @@ function request:refuse(response) end
 ---@field listeners? luws.Place[]
 ---@field max_connections? integer default: 10000
 ---@field on_refuse? fun(refusal: luws.Refusal)
----@field trusted_proxies? string|string[]
+---@field trusted_proxies? string|string[] addresses, networks such as "10.0.0.0/8", or "unix"
 ---@field max_payload_size? integer default: 1048576
 ---@field max_buffered? integer default: 1048576
 ---@field send_timeout? number default: 0

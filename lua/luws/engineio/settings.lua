@@ -115,6 +115,11 @@ local RENAMED = {
   ciphers = "ssl_ciphers", rejectUnauthorized = "ssl_verify", agent = "proxy",
 }
 
+local DESTROY = "upgrades outside of the path are the program's or get 404 at once; leave it out"
+
+-- JavaScript's options for what is not needed here: why.
+local ABSENT = { client = {}, server = { destroyUpgrade = DESTROY, destroyUpgradeTimeout = DESTROY } }
+
 -- Options of wsopen that a client hands on.
 local SHARED = {
   auth = true, connect = true, connect_timeout = true, cookies = true, proxy = true, proxy_auth = true,
@@ -124,6 +129,8 @@ local SHARED = {
 --- stranger(name, role): returns what is wrong with an option that is none of ours.
 local function stranger(name, role)
   if RENAMED[name] then return ("bad option '%s' (it is %s here)"):format(name, RENAMED[name]) end
+  local why = ABSENT[role][name]
+  if why then return ("bad option '%s' (%s)"):format(name, why) end
   return options.unknown(name, options.names(rows[role]))
 end
 
@@ -134,12 +141,14 @@ local function read(role, given, is_handed_on)
     error(("bad options (table expected, got %s)"):format(type(given)), 0)
   end
   local own, others = {}, {}
-  for name, value in pairs(given or {}) do others[name] = value end
+  for name, value in pairs(given or {}) do
+    if value or not ABSENT[role][name] then others[name] = value end -- false turns off what is not there
+  end
   local wrong = options.take(rows[role], others, own)
   if wrong then error(wrong, 0) end
   for name in pairs(others) do
     local is_ours = type(name) == "string" and (name:find "^ssl_" or is_handed_on(name))
-    if RENAMED[name] or not is_ours then error(stranger(name, role), 0) end
+    if RENAMED[name] or ABSENT[role][name] or not is_ours then error(stranger(name, role), 0) end
   end
   own.path = own.path:gsub("/$", "") .. (own.addTrailingSlash and "/" or "")
   return own, others

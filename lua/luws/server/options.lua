@@ -100,20 +100,26 @@ local function origins(value)
   return list, wrong
 end
 
---- proxy(text): reads whom to believe who its clients are. Returns the address as those of peers are written.
+--- proxy(text): reads whom to believe who its clients are. Returns an address as those of peers are written, or a
+-- network.
 function settings.proxy(text)
-  local address = text == "unix" and text or listeners.canonical(text)
-  return address, not address and "an IP address or 'unix' expected" or nil
+  local read = text == "unix" and text or listeners.canonical(text) or native.is_within("", text) ~= nil and text
+  if read then return read end
+  return nil, "an IP address, a network such as 10.0.0.0/8 or 'unix' expected"
 end
 
---- Reads the option trusted_proxies: an array of what is above.
+--- Reads the option trusted_proxies: returns a set of addresses, in which the networks are an array.
 local function proxies(value)
   local list, wrong = list_of("address")(value)
-  for i, text in ipairs(list or {}) do
-    list[i], wrong = settings.proxy(text)
+  if wrong then return nil, wrong end
+  local set = {}
+  for _, text in ipairs(list) do
+    local read
+    read, wrong = settings.proxy(text)
     if wrong then return nil, ("%s, got '%s'"):format(wrong, text) end
+    if text:find("/", 1, true) then set[#set + 1] = read else set[read] = true end
   end
-  return list, wrong
+  return set
 end
 
 --- Reads a host, or a path.

@@ -21,12 +21,11 @@ local HALF_OPEN = 1024
 --- new(read): returns an owner without connections. `read` is what server/options has read.
 function owners.new(read)
   local opening, shared = read.opening, read.shared
-  local trusted = {}
-  for _, address in ipairs(read.own.trusted_proxies or {}) do trusted[address] = true end
   local traffic = native.traffic()
   local self = setmetatable({
     secure = nil, -- the parameters of sessions with TLS
-    handlers = read.handlers, own = read.own, opening = opening, shared = shared, trusted = trusted,
+    handlers = read.handlers, own = read.own, opening = opening, shared = shared,
+    trusted = read.own.trusted_proxies or {}, -- as server/options reads it
     routes = {}, -- arrays of prefix and handlers, the longest prefix first
     alive = {}, -- the states of which something is left
     half_open = {}, half_open_count = 0, -- those that are not open yet, and never were

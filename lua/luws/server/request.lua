@@ -58,6 +58,15 @@ local function split(target)
   return path, rest:find("?", 1, true) and query or nil
 end
 
+--- is_trusted(trusted, address): returns whether an address is one of the trusted proxies.
+local function is_trusted(trusted, address)
+  if trusted[address] then return true end
+  for _, network in ipairs(trusted) do
+    if native.is_within(address, network) then return true end
+  end
+  return false
+end
+
 --- foreign(forwarded, trusted): returns the last address in X-Forwarded-For that is not one of the trusted proxies; nil
 -- if there is none. What is not an address was not told by a proxy that says who it was.
 local function foreign(forwarded, trusted)
@@ -68,18 +77,18 @@ local function foreign(forwarded, trusted)
   end
   for i = #told, 1, -1 do
     local address = listeners.canonical(told[i])
-    if not address or not trusted[address] then return address end
+    if not address or not is_trusted(trusted, address) then return address end
   end
 end
 
 --- new(state, place, trusted): returns the request whose head has come, and whether the client wants the connection to
 -- end after the response. `place` has the fields address, port and secure of the connection; `trusted` is the set of
--- the proxies that tell whose request it is.
+-- the proxies that tell whose request it is, as server/options reads it.
 function request.new(state, place, trusted)
   local method, target, headers, subprotocols, ends = native.request_head(state.session)
   local path, query = split(target)
   local remote, port = place.address, place.port
-  if trusted[remote or "unix"] then
+  if is_trusted(trusted, remote or "unix") then
     local address = foreign(headers["x-forwarded-for"], trusted)
     if address then remote, port = address, nil end
   end
