@@ -63,6 +63,15 @@ function Connection:__index(key)
     local unsent = lingering and lingering.over and lingering.unsent or native.unsent(state.session)
     return unsent + (state.outbox and state.outbox:size() or 0)
   end
+  -- Of a server's connections, which have 16 other fields (see below).
+  if key == "remote" then
+    local request = rawget(self, "request")
+    return request and request.remote
+  end
+  if key == "server" then
+    local state = state_of(self)
+    return state and state.owner and state.owner.server
+  end
   return made[key]
 end
 

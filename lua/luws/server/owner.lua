@@ -155,7 +155,7 @@ function Owner:opened(state)
   }
   local conn = publish.accepted(state, target, ex.handlers.on_message or ignored, self.shared)
   self.ids = self.ids + 1
-  conn.id, conn.server, conn.request, conn.remote = self.ids, self.server, request, request.remote
+  conn.id, conn.request = self.ids, request
   conn.subprotocol = ex.subprotocol
   self.open[conn], self.open_count = true, self.open_count + 1
   self.rooms:enter(conn, state)
