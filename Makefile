@@ -198,7 +198,9 @@ bench-reactor: setup-bench
 
 bench-record: setup-bench
 	@$(MAKE) --no-print-directory built
-	@for lua in lua5.1 luajit; do echo $$lua; LUA_CPATH="./build/?.so;;" $$lua benches/record/rows.lua $(COUNT) || exit 1; done
+	@for lua in lua5.1 luajit; do \
+	  echo $$lua; LUA_CPATH="./build/?.so;;" $$lua benches/record/rows.lua $(COUNT) || exit 1; \
+	done
 
 # Node.js and Python come with what the tests need.
 bench-socketio: setup-test
@@ -247,10 +249,11 @@ soak: setup-soak
 	@$(MAKE) --no-print-directory LUA=lua5.1 built
 	scripts/soak.sh $(if $(SHORT),short)
 
-# Without a sanitizer, for those need a nightly Rust; what unsafe code there is, is in other crates.
+# Without a sanitizer, for those need a nightly Rust. The targets do not contain src/lua/raw, the only unsafe code here.
 FUZZ_SECONDS ?= 60
 fuzz:
-	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || \
+	  { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
 	$(CARGO) test --quiet --test engine write_corpus -- --ignored
 	for target in $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs))); do \
 	  $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit; \
@@ -259,7 +262,13 @@ fuzz:
 fuzz-smoke:
 	$(CARGO) test --quiet --test engine fuzzing
 
+# rustfmt leaves comments and texts as wide as they are, and luacheck knows Lua only. Two files have data that cannot be
+# broken.
+WIDE := git grep -nE '^.{121}' -- '*.rs' '*.c' '*.py' '*.js' '*.sh' '*.toml' '*.yml' Makefile .ci \
+	':!spec/autobahn/port_py3.py' ':!scripts/tests/run.sh'
+
 lint: setup-lint
+	! LC_ALL=C.UTF-8 $(WIDE)
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path benches/compare/Cargo.toml
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --no-deps

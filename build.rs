@@ -26,8 +26,8 @@ fn main() {
     }
 }
 
-/// Writes `SOURCES`, which has a `Source` (src/lua/sources.rs) for each file of the driver. The compressed texts are files
-/// below `sources`, which `make dist` measures.
+/// Writes `SOURCES`, which has a `Source` (src/lua/sources.rs) for each file of the driver. The compressed texts are
+/// files below `sources`, which `make dist` measures.
 fn write_sources() {
     let target = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let _ = fs::remove_dir_all(target.join("sources")); // of an earlier build

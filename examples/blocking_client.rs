@@ -2,8 +2,9 @@
 //!
 //!     cargo run --example blocking_client ws://127.0.0.1:8080/echo hello "good bye"
 //!
-//! It sends each word as a text message, prints what comes back, and closes. Every program on the engine has this shape:
-//! `send` and what came from the wire go into the session; its owner takes events, and writes what is to be sent.
+//! It sends each word as a text message, prints what comes back, and closes. Every program on the engine has this
+//! shape: `send` and what came from the wire go into the session; its owner takes events, and writes what is to be
+//! sent.
 
 use std::error::Error;
 use std::io::{Read, Write};

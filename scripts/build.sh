@@ -23,7 +23,8 @@ build() {
   scripts/setup.sh --check build
   say "building $what (the first time this takes a minute or two) ..."
   # Cargo reports where the file is: its place depends on the settings, and its name on the system.
-  messages=$("${CARGO:-cargo}" build "${quiet[@]}" --profile "${PROFILE:-release}" --message-format=json-render-diagnostics "$@")
+  messages=$("${CARGO:-cargo}" build "${quiet[@]}" --profile "${PROFILE:-release}" \
+    --message-format=json-render-diagnostics "$@")
   from=$(sed -n "/\"reason\":\"compiler-artifact\"/{/\"kind\":\[[^]]*\"$kind\"/p;}" <<<"$messages" |
     grep -F '"name":"luws' | grep -o '"filenames":\[[^]]*\]' | tail -n 1 | grep -oE '"[^"]+(\.so|\.dylib|server)"' |
     head -n 1 | tr -d '"')

@@ -23,7 +23,8 @@ lua_version() {
   echo "$version"
 }
 
-# raise_descriptors: this shell and its programs may have as many descriptors as the system lets them; `limit` is how many.
+# raise_descriptors: this shell and its programs may have as many descriptors as the system lets them, which `limit` is
+# then.
 raise_descriptors() {
   limit=$(ulimit -H -n)
   [[ $limit == unlimited ]] || ulimit -S -n "$limit"

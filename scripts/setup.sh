@@ -251,7 +251,8 @@ apt() {
             echo "$output" >&2
             return 1
         fi
-        ((wait)) || echo "setup.sh: another program is installing packages; waiting for it (at most $LOCK_PATIENCE s) ..."
+        ((wait)) ||
+            echo "setup.sh: another program is installing packages; waiting for it (at most $LOCK_PATIENCE s) ..."
         wait=$LOCK_PATIENCE
         sleep 1
     done

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # try-rockspec.sh: `luarocks make` into a temporary tree, then `require` from there, by both names, and the command, on
-# Lua 5.1 and LuaJIT, and on Lua 5.4 if that is here. It also packs a source rock and checks its contents. The repositories that
-# luarocks knows are not used: the rock needs nothing from them.
+# Lua 5.1 and LuaJIT, and on Lua 5.4 if that is here. It also packs a source rock and checks its contents. The
+# repositories that luarocks knows are not used: the rock needs nothing from them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tree=$(mktemp -d)

@@ -61,7 +61,7 @@ mod tests {
             ("HTTPS://u:p@host:443/a?", None, "wss://u:p@host/a?", "wss://host", "wss://u:p@host/a"),
             ("http://host:8080/?a?", None, "ws://host:8080/?a?", "ws://host:8080", "ws://host:8080/?a?"),
             (" ws://h\tost\\a/../b c\n", None, "ws://host/b%20c", "ws://host", "ws://host/b%20c"),
-            ("/chat?x='1'", Some("https://host/a/b"), "wss://host/chat?x=%271%27", "wss://host", "wss://host/chat?x=%271%27"),
+            ("/b?x='1'", Some("https://host/a/c"), "wss://host/b?x=%271%27", "wss://host", "wss://host/b?x=%271%27"),
             ("ws://0x7f.1", None, "ws://127.0.0.1/", "ws://127.0.0.1", "ws://127.0.0.1/"),
         ];
         for (text, base, url, origin, target) in cases {

@@ -1,5 +1,5 @@
-//! Files whose names clients have a say in: those below a folder by the path of a URL, which is decoded, and out of which
-//! nothing is let; and the content of small ones.
+//! Files whose names clients have a say in: those below a folder by the path of a URL, which is decoded, and out of
+//! which nothing is let; and the content of small ones.
 
 use std::fs;
 use std::io::{self, Read};
@@ -26,8 +26,8 @@ pub struct File {
     pub media_type: &'static str,
 }
 
-/// The file that a URL's path means below the folder `root`; `None` if there is none, or it is elsewhere: through `..`, or
-/// by a symbolic link. %XX is decoded once.
+/// The file that a URL's path means below the folder `root`; `None` if there is none, or it is elsewhere: through `..`,
+/// or by a symbolic link. %XX is decoded once.
 #[must_use]
 pub fn find(root: &Path, path: &str) -> Option<File> {
     let decoded = percent_decode_str(path).decode_utf8().ok()?;

@@ -1,5 +1,5 @@
-//! Memory whose amount a peer or a caller determines. If the system refuses it, that is an error like others; Rust's own
-//! way, which is to end the process, would take the host program down.
+//! Memory whose amount a peer or a caller determines. If the system refuses it, that is an error like others; Rust's
+//! own way, which is to end the process, would take the host program down.
 //!
 //! Small allocations of fixed size are made in Rust's way.
 

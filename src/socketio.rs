@@ -1,5 +1,5 @@
-//! Packets of Socket.IO 5: the text of one is read into its parts and made of them, binary values are placeholders in it.
-//! Knows nothing of connections, nor of who makes values out of a packet.
+//! Packets of Socket.IO 5: the text of one is read into its parts and made of them, binary values are placeholders in
+//! it. Knows nothing of connections, nor of who makes values out of a packet.
 //!
 //! A packet is `<type>[<n>-][/<namespace>,][<id>][<JSON>]`, which n messages of bytes follow.
 
@@ -222,8 +222,8 @@ fn check_placeholders(document: &Document, attachments: usize) -> Result<(), &'s
     if placeholders(document).all(is_known) { Ok(()) } else { Err("illegal attachments") }
 }
 
-/// Writes the text of a packet. Of the document's foreign values, each becomes a placeholder; their numbers are added to
-/// `order`, in the order in which they are to follow the text.
+/// Writes the text of a packet. Of the document's foreign values, each becomes a placeholder; their numbers are added
+/// to `order`, in the order in which they are to follow the text.
 ///
 /// # Errors
 /// The packet cannot be told from one with more binary values; or there is no memory.
@@ -374,7 +374,10 @@ mod tests {
             Packet { kind: Kind::Event, attachments: 3, namespace: b"/x", id: Some(7), data: Some(data) };
         let (mut text, mut order) = (Vec::new(), Vec::new());
         write(&packet, &mut text, &mut order).unwrap();
-        let expected = r#"53-/x,7["m",{"a":{"_placeholder":true,"num":0},"b":{"_placeholder":true,"num":1}},{"_placeholder":true,"num":2}]"#;
+        let expected = concat!(
+            r#"53-/x,7["m",{"a":{"_placeholder":true,"num":0},"b":{"_placeholder":true,"num":1}},"#,
+            r#"{"_placeholder":true,"num":2}]"#,
+        );
         assert_eq!(String::from_utf8(text).unwrap(), expected);
         assert_eq!(order, [1, 0, 2]);
     }

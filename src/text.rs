@@ -6,8 +6,8 @@ use std::ascii;
 /// The maximum length of a text in an error, in bytes before escaping.
 const MOST: usize = 500;
 
-/// The bytes as visible ASCII: all others are escaped, as in `\n` and `\xff`. A long text is cut off, and ends in `...`.
-/// Applied again, it escapes nothing more.
+/// The bytes as visible ASCII: all others are escaped, as in `\n` and `\xff`. A long text is cut off, and ends in
+/// `...`. Applied again, it escapes nothing more.
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
     let end = if bytes.len() > MOST { "..." } else { "" };

@@ -25,8 +25,8 @@ pub struct Target {
     pub secure: bool,
     /// A name (IDN as ASCII), an IPv4 address, or an IPv6 address without its brackets.
     pub host: String,
-    /// The zone of an IPv6 address (RFC 6874): the interface through which to reach it. It means something on this machine
-    /// only, so the server is not told.
+    /// The zone of an IPv6 address (RFC 6874): the interface through which to reach it. It means something on this
+    /// machine only, so the server is not told.
     pub zone: Option<String>,
     /// The port; 80 or 443 by default.
     pub port: u16,
@@ -110,8 +110,8 @@ impl Target {
         format!("{scheme}://{host}{}", self.resource)
     }
 
-    /// Where a redirect leads whose Location is this, absolute or relative to this URL (RFC 9110 section 10.2.2, RFC 3986
-    /// section 5). Its fragment means nothing for a WebSocket, and its user and password are not the program's.
+    /// Where a redirect leads whose Location is this, absolute or relative to this URL (RFC 9110 section 10.2.2, RFC
+    /// 3986 section 5). Its fragment means nothing for a WebSocket, and its user and password are not the program's.
     ///
     /// # Errors
     /// See [`UrlError`].

@@ -7,7 +7,8 @@ usage: run.py        measures everything, in two minutes (`make bench-bridge`); 
   WEBSOCKSY=FILE     websocksy as well, by its program
 
 The bridge runs on one processor, and its client and its peer on another. All bridges take turns, and the median of the
-turns is printed. Rates are those of the bridge's own time of the processor: what it could carry if it had one to itself.
+turns is printed. Rates are those of the bridge's own time of the processor: what it could carry if it had one to
+itself.
 """
 
 import contextlib
@@ -34,8 +35,13 @@ SIZE, SMALL = 64 * 1024, 64
 UP, DOWN, ECHO, MEMORY = 0.6, 0.9, 1.2, 16
 
 
+def options(port, peer):
+    """Those of luws and websocksy."""
+    return ["-l", "127.0.0.1", "-p", port, "-k", "0", "-c", f"port={peer}"]
+
+
 def luws(lua):
-    return lambda port, peer: [lua, "bin/luws", "bridge", "-l", "127.0.0.1", "-p", port, "-k", "0", "-c", f"port={peer}"]
+    return lambda port, peer: [lua, "bin/luws", "bridge", *options(port, peer)]
 
 
 BRIDGES = {
@@ -43,11 +49,11 @@ BRIDGES = {
     "luws, lua5.1": luws("lua5.1"),
     "luws, luajit": luws("luajit"),
     "websockify": lambda port, peer: [f"{PROGRAMS}/websockify", f"127.0.0.1:{port}", f"127.0.0.1:{peer}"],
-    "websocat": lambda port, peer: [f"{PROGRAMS}/websocat", "--binary", f"ws-l:127.0.0.1:{port}", f"tcp:127.0.0.1:{peer}"],
+    "websocat": lambda port, peer: [
+        f"{PROGRAMS}/websocat", "--binary", f"ws-l:127.0.0.1:{port}", f"tcp:127.0.0.1:{peer}"],
 }
 if "WEBSOCKSY" in os.environ:
-    BRIDGES["websocksy"] = lambda port, peer: [
-        os.environ["WEBSOCKSY"], "-l", "127.0.0.1", "-p", port, "-k", "0", "-c", f"port={peer}"]
+    BRIDGES["websocksy"] = lambda port, peer: [os.environ["WEBSOCKSY"], *options(port, peer)]
 OURS = [name for name in BRIDGES if name.startswith("luws")]
 OTHERS = [name for name in BRIDGES if name not in OURS and name != "floor"]
 
@@ -169,7 +175,8 @@ def main():
         for name, found in turns.items():
             found.append(turn(name))
     medians = {
-        name: {what: statistics.median(one[what] for one in found) for what in found[0]} for name, found in turns.items()
+        name: {what: statistics.median(one[what] for one in found) for what in found[0]}
+        for name, found in turns.items()
     }
     print(f"{'':38}" + "".join(f"{name:>14}" for name in BRIDGES))
     for title, what, factor, form in ROWS:
@@ -178,11 +185,13 @@ def main():
     for name in OURS:
         own, floor = medians[name], medians["floor"]
         best = min(medians[other]["echo"] for other in OTHERS)
+        up, down, echo, memory = (
+            own["up"] / floor["up"], own["down"] / floor["down"], own["echo"] / best, own["memory"] / 1024)
         for what, is_met in [
-            (f"from clients {own['up'] / floor['up']:.2f} of the floor's rate (at least {UP})", own["up"] >= UP * floor["up"]),
-            (f"to clients {own['down'] / floor['down']:.2f} (at least {DOWN})", own["down"] >= DOWN * floor["down"]),
-            (f"echoes in {own['echo'] / best:.2f} of the best other's time (at most {ECHO})", own["echo"] <= ECHO * best),
-            (f"{own['memory'] / 1024:.1f} KiB idle (at most {MEMORY})", own["memory"] <= MEMORY * 1024),
+            (f"from clients {up:.2f} of the floor's rate (at least {UP})", up >= UP),
+            (f"to clients {down:.2f} (at least {DOWN})", down >= DOWN),
+            (f"echoes in {echo:.2f} of the best other's time (at most {ECHO})", echo <= ECHO),
+            (f"{memory:.1f} KiB idle (at most {MEMORY})", memory <= MEMORY),
         ]:
             print(f"{name}: {what}: {'ok' if is_met else 'MISS'}")
 

@@ -99,7 +99,8 @@ def table(results):
 
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328 }
-  .lua51 { fill: #2f6fb4 } .luajit { fill: #c8762b } .axis { stroke: #8b949e } .target { stroke: #1f2328; stroke-width: 3 }
+  .lua51 { fill: #2f6fb4 } .luajit { fill: #c8762b }
+  .axis { stroke: #8b949e } .target { stroke: #1f2328; stroke-width: 3 }
   .figure { font-size: 11px } .background { fill: #ffffff }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .background { fill: #0d1117 } .target { stroke: #e6edf3 }

@@ -69,7 +69,8 @@ def both(client, factor, jit_factor=None):
     return [("lua5.1", client, factor), ("luajit", client, jit_factor or factor)]
 
 
-def receive(name, size, count, targets, text="ascii", scheme="ws", fragment=None, others=("floor", "tungstenite"), **more):
+def receive(name, size, count, targets, text="ascii", scheme="ws", fragment=None, others=("floor", "tungstenite"),
+            **more):
     path = "/flood?size=%d&text=%s" % (size, text) + ("&fragment=%d" % fragment if fragment else "")
     return Row(name, "receive", count, others, targets, size=size, path=path, scheme=scheme, **more)
 

@@ -112,7 +112,8 @@ def main():
     for name in SERVERS:
         if name.startswith("luws"):
             call, delivery = broadcast(name)
-            print(f"{name}: 1 KiB to {MEMBERS} connections: {call:.2f} ms, and all of it written after {delivery:.2f} ms")
+            print(f"{name}: 1 KiB to {MEMBERS} connections: {call:.2f} ms,"
+                  f" and all of it written after {delivery:.2f} ms")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh [NAME]: tests of the scripts and the Makefile, or those with NAME in their name. Each is a function test_..., run
-# in a shell of its own in the project's folder, with a folder for its files in $work.
+# run.sh [NAME]: tests of the scripts and the Makefile, or those with NAME in their name. Each is a function test_...,
+# run in a shell of its own in the project's folder, with a folder for its files in $work.
 #
 # Where a program must be missing or old, PATH has a folder of links and stand-ins only. Nothing is built or installed.
 # shellcheck disable=SC2317,SC2016 # the tests are called by their names; stand-ins expand their own variables
@@ -26,7 +26,7 @@ failing() {
   echo "$said"
 }
 
-# only PROGRAM...: from now on the PATH has these and what every script needs, in $work/bin. A program is made by `stand_in`.
+# only PROGRAM...: from now on the PATH has these and what every script needs, in $work/bin. `stand_in` makes programs.
 only() {
   local program path
   mkdir -p "$work/bin"
@@ -227,7 +227,8 @@ test_release_makes_the_tree_that_version() {
   expect "$(<rockspec/luws-7.8.9-1.rockspec)" "*version = \"7.8.9-1\"*  tag = \"v7.8.9\",*"
   expect "$(failing scripts/release.sh 7.8.10 2098-02-02)" "release.sh: nothing is under Unreleased in CHANGELOG.md"
   sed -i 's/^## \[Unreleased\]/&\n\n- A change./' CHANGELOG.md
-  expect "$(failing scripts/release.sh 7.8.9)" "release.sh: luws._VERSION is 98032 already; it must never become smaller *"
+  expect "$(failing scripts/release.sh 7.8.9)" \
+    "release.sh: luws._VERSION is 98032 already; it must never become smaller *"
   expect "$(failing scripts/release.sh 7.8.9 2098-02-02)" "release.sh: CHANGELOG.md has a version 7.8.9 already"
   expect "$(failing scripts/release.sh 7.8.10 2098-02-30)" "release.sh: 2098-02-30 is not a day such as *"
   expect "$(failing scripts/release.sh 7.8)" "release.sh: 7.8 is not a version such as *"
@@ -427,7 +428,8 @@ test_soak_says_what_is_not_built() {
 
 test_soak_goes_on_after_a_failure_and_fails() {
   soak
-  expect "$(FAILING="churn.lua ws" failing scripts/soak.sh short)" "*luajit, ws: spec/soak/many.lua ws *soak.sh: something *"
+  expect "$(FAILING="churn.lua ws" failing scripts/soak.sh short)" \
+    "*luajit, ws: spec/soak/many.lua ws *soak.sh: something *"
 }
 
 test_soak_makes_no_more_connections_than_there_can_be_descriptors() {

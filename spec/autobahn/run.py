@@ -117,7 +117,8 @@ def content(path, process):
 
 def test_client(lua, tls, directory, cases):
     if tls:
-        words, authority = ["tls-server", str(directory), str(PKI / "server.pem"), str(PKI / "server.key")], [str(PKI / "ca.pem")]
+        words = ["tls-server", str(directory), str(PKI / "server.pem"), str(PKI / "server.key")]
+        authority = [str(PKI / "ca.pem")]
     else:
         words, authority = ["server", str(directory)], []
     with running(SUITE + words + cases, directory / "suite.log") as suite:

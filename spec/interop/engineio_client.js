@@ -29,7 +29,8 @@ function session(Socket, revision, transports) {
     });
     socket.on("message", (data) => {
       const expected = count < MESSAGES.length ? MESSAGES[count] : `burst ${count - MESSAGES.length}`;
-      right = right && Buffer.compare(Buffer.from(data), Buffer.from(expected)) === 0 && typeof data === typeof expected;
+      right = right && typeof data === typeof expected
+        && Buffer.compare(Buffer.from(data), Buffer.from(expected)) === 0;
       count += 1;
       if (count < EXPECTED) return;
       seen.push(right ? `${count} messages` : "wrong messages");

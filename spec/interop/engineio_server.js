@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // The interop server on npm's `engine.io`: sends messages back. "burst" is answered by 50 messages, "close" by the end.
 //
-// `engineio_server.js --ready FILE ...` listens on a free loopback port, writes `http PORT` to FILE and ends at the end of
-// its standard input. It checks nothing: what is right is for the specs to say.
+// `engineio_server.js --ready FILE ...` listens on a free loopback port, writes `http PORT` to FILE and ends at the end
+// of its standard input. It checks nothing: what is right is for the specs to say.
 "use strict";
 
 const fs = require("node:fs");

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Chromium without a window, for pages that talk to servers of luws. spec/support/browser.lua drives it.
 
-Started once per run: `chromium.py --ready FILE` (other options are ignored). It writes the port of the DevTools protocol
-to FILE, as `devtools PORT`. At the end of its standard input it ends, together with the browser and its profile.
+Started once per run: `chromium.py --ready FILE` (other options are ignored). It writes the port of the DevTools
+protocol to FILE, as `devtools PORT`. At the end of its standard input it ends, together with the browser and its
+profile.
 """
 
 import argparse

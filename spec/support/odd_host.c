@@ -35,7 +35,8 @@ static double wall_offset;                               /* seconds that the wal
 /* What is replaced */
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result) {
-  int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
+  int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+    dlsym(RTLD_NEXT, "getaddrinfo");
   __atomic_add_fetch(&look_ups, 1, __ATOMIC_SEQ_CST);
   if (node && strncmp(node, "dead", 4) == 0) {
     while (!look_ups_fail) usleep(1000);
@@ -215,10 +216,10 @@ static int odd_allocated(lua_State *L) { /* the bytes in use, in all of malloc's
 
 int luaopen_odd_host(lua_State *L) {
   static const luaL_Reg functions[] = {
-    NAMED(set_wall), NAMED(look_ups), NAMED(end_look_ups), NAMED(fork), NAMED(exit), NAMED(pid), NAMED(wait), NAMED(close), NAMED(dup2),
-    NAMED(umask), NAMED(chdir), NAMED(limit_descriptors), NAMED(on_signal), NAMED(default_signal), NAMED(alarms),
-    NAMED(kill), NAMED(block), NAMED(signals), NAMED(in_state), NAMED(refuse), NAMED(allow),
-    NAMED(was_refused), NAMED(allocated),
+    NAMED(set_wall), NAMED(look_ups), NAMED(end_look_ups), NAMED(fork), NAMED(exit), NAMED(pid), NAMED(wait),
+    NAMED(close), NAMED(dup2), NAMED(umask), NAMED(chdir), NAMED(limit_descriptors), NAMED(on_signal),
+    NAMED(default_signal), NAMED(alarms), NAMED(kill), NAMED(block), NAMED(signals), NAMED(in_state), NAMED(refuse),
+    NAMED(allow), NAMED(was_refused), NAMED(allocated),
   };
   static const struct { const char *name; int value; } numbers[] = {
     { "SIGALRM", SIGALRM }, { "SIGCHLD", SIGCHLD }, { "SIGPIPE", SIGPIPE }, { "SIGUSR1", SIGUSR1 },

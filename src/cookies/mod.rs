@@ -1,8 +1,8 @@
 //! A jar of cookies (RFC 6265, with the rules that 6265bis has added since): keeps what servers set, and says what to
 //! send to which URL. For it, ws is http and wss is https. Is told the time, and does no I/O.
 //!
-//! Written here because the crate for it, `cookie_store`, asks the system's clock, keeps any number of cookies, and leaves
-//! the lenient dates, the rules about `Secure` and the prefixes of names to its user.
+//! Written here because the crate for it, `cookie_store`, asks the system's clock, keeps any number of cookies, and
+//! leaves the lenient dates, the rules about `Secure` and the prefixes of names to its user.
 
 mod cookie;
 mod file;

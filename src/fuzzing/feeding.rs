@@ -1,5 +1,5 @@
-//! Delivers one input in every way that a network could, or in one that a fuzzer chooses. Knows nothing of what the input
-//! is.
+//! Delivers one input in every way that a network could, or in one that a fuzzer chooses. Knows nothing of what the
+//! input is.
 
 use std::fmt::Debug;
 

@@ -6,8 +6,8 @@ use crate::protocol::frame::Opcode;
 use crate::relay::framing::Framer;
 use crate::relay::{FramingError, Rule};
 
-/// The framings by their names and configurations. Where the first `SAME` cut a message does not depend on how its bytes
-/// have come.
+/// The framings by their names and configurations. Where the first `SAME` cut a message does not depend on how its
+/// bytes have come.
 const RULES: [(&str, Option<&[u8]>); 8] = [
     ("separator", Some(b"\",\"")),
     ("newline", Some(b"lf")),

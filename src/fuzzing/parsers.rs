@@ -1,5 +1,6 @@
-//! Fuzz targets for parsers that are not part of an open connection: URLs, heads and bodies of HTTP, headers to be sent,
-//! challenges, close frames, answers of proxies, certificates, JSON, packets of Socket.IO. Knows nothing of sessions.
+//! Fuzz targets for parsers that are not part of an open connection: URLs, heads and bodies of HTTP, headers to be
+//! sent, challenges, close frames, answers of proxies, certificates, JSON, packets of Socket.IO. Knows nothing of
+//! sessions.
 
 use std::iter;
 
@@ -23,8 +24,8 @@ use crate::url::Target;
 use super::Choices;
 use super::feeding::cut;
 
-/// A URL, of a server or of a proxy, absolute or as a redirect has it: it can be requested, and its parts make a URL that
-/// means the same.
+/// A URL, of a server or of a proxy, absolute or as a redirect has it: it can be requested, and its parts make a URL
+/// that means the same.
 ///
 /// # Panics
 /// A promise is broken.

@@ -44,8 +44,8 @@ impl Framing {
         first.filter(|_| lengths.all(|other| other == first)).map(Self::Length)
     }
 
-    /// The body in `received`, the bytes after the head, but at most `most` bytes of it. With `ended`, nothing more will
-    /// come.
+    /// The body in `received`, the bytes after the head, but at most `most` bytes of it. With `ended`, nothing more
+    /// will come.
     #[must_use]
     pub fn read(self, received: &[u8], ended: bool, most: usize) -> Body {
         let first = |length: usize| received[..received.len().min(length).min(most)].to_vec();

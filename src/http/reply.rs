@@ -1,5 +1,5 @@
-//! The head of a response that a server sends (RFC 9112 section 4). Knows no particular status, except by the names that
-//! RFC 9110 gives them, and those that have no body.
+//! The head of a response that a server sends (RFC 9112 section 4). Knows no particular status, except by the names
+//! that RFC 9110 gives them, and those that have no body.
 
 use super::headers::Header;
 

@@ -17,13 +17,13 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // auth_check(user, password): nil, or why they cannot be used in any scheme
     (c"auth_check", check),
     // auth_answer(session, user, password, only, tried, uri, seed): the answer to a session's refusal: the value of the
-    // header, and a number for what has been tried then; or nil and the schemes that the server takes. `only`: the name of
-    // the only scheme to use, or nil
+    // header, and a number for what has been tried then; or nil and the schemes that the server takes. `only`: the name
+    // of the only scheme to use, or nil
     (c"auth_answer", answer),
     // auth_same(given, known): whether two secrets are the same; takes as long for each that is wrong
     (c"auth_same", same),
-    // auth_hide(text, is_message, secrets, values): a peer's words, or one of our messages that ends in them, without the
-    // secrets in an array, and without those in the values of headers such as Authorization
+    // auth_hide(text, is_message, secrets, values): a peer's words, or one of our messages that ends in them, without
+    // the secrets in an array, and without those in the values of headers such as Authorization
     (c"auth_hide", hide),
 ];
 

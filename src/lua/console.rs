@@ -13,19 +13,20 @@ use crate::memory::{self, OutOfMemory};
 use crate::net::{console, describe, process};
 
 pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
-    // input_read(max): up to `max` bytes of the standard input, without waiting; "" at its end; nil and "timeout" if there
-    // is nothing now; or nil and the error
+    // input_read(max): up to `max` bytes of the standard input, without waiting; "" at its end; nil and "timeout" if
+    // there is nothing now; or nil and the error
     (c"input_read", input_read),
     // hold_streams(): keeps the numbers of standard streams that are closed from sockets; nil, or the error
     (c"hold_streams", hold_streams),
     // is_terminal(number): whether the standard stream of that number (0 to 2) is one
     (c"is_terminal", is_terminal),
-    // raise_descriptor_limit(): lets the process have as many descriptors as it is allowed to; returns how many that are,
-    // or nil and the error
+    // raise_descriptor_limit(): lets the process have as many descriptors as it is allowed to; returns how many that
+    // are, or nil and the error
     (c"raise_descriptor_limit", raise_descriptor_limit),
     // signal_watch(name): what watches "INT", "TERM" and so on; or nil, the error, and whether it is watched already
     (c"signal_watch", signal_watch),
-    // signal_fd(watch): the descriptor that is readable once the signal has come, which is to be watched; -1 after the end
+    // signal_fd(watch): the descriptor that is readable once the signal has come, which is to be watched; -1 after the
+    // end
     (c"signal_fd", signal_fd),
     // signal_take(watch): whether the signal has come since the last call
     (c"signal_take", signal_take),

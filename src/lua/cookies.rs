@@ -23,7 +23,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"jar", jar),
     // jar_set(jar, time, url, line): keeps the cookie of a Set-Cookie header; returns true, or nil and why not
     (c"jar_set", jar_set),
-    // jar_header(jar, time, url): the value of the Cookie header; nil if there are no cookies for it; or nil and the error
+    // jar_header(jar, time, url): the value of the Cookie header; nil if there are no cookies for it; or nil and the
+    // error
     (c"jar_header", jar_header),
     // jar_encode(jar, time): the text of a cookie file; or nil and the error
     (c"jar_encode", jar_encode),

@@ -11,8 +11,8 @@ use crate::files;
 use crate::net::describe;
 
 pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
-    // find_file(folder, path): the path of a file below the folder, its length in bytes and its media type; nothing if there
-    // is none that may be given out
+    // find_file(folder, path): the path of a file below the folder, its length in bytes and its media type; nothing if
+    // there is none that may be given out
     (c"find_file", find_file),
     // read_file(path, most): the content of a regular file; false if there is none; or nil and the error, which is also
     // that it has more than `most` bytes

@@ -17,16 +17,16 @@ use crate::net::listen::{Listener, NotAccepted, Place, Settings};
 pub(super) struct LuaListener(RefCell<Option<Listener>>);
 
 pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
-    // listen_tcp(host, port, backlog, reuseport): an array of listeners, one for each address of the host; or nil and the
-    // error
+    // listen_tcp(host, port, backlog, reuseport): an array of listeners, one for each address of the host; or nil and
+    // the error
     (c"listen_tcp", listen_tcp),
-    // listen_unix(path, backlog, mode): a listener, whose file has these permissions unless they are nil; or nil and the
-    // error
+    // listen_unix(path, backlog, mode): a listener, whose file has these permissions unless they are nil; or nil and
+    // the error
     (c"listen_unix", listen_unix),
     // listen_fd(number): a listener with a copy of this descriptor; or nil and the error
     (c"listen_fd", listen_fd),
-    // listener_accept(listener): a socket, and the address and the port of its peer (nil for a unix domain socket). Nothing
-    // if nobody waits; nil, the error, and whether it is over only when somebody closes a descriptor
+    // listener_accept(listener): a socket, and the address and the port of its peer (nil for a unix domain socket).
+    // Nothing if nobody waits; nil, the error, and whether it is over only when somebody closes a descriptor
     (c"listener_accept", listener_accept),
     // listener_place(listener): host and port, or the path of a unix domain socket
     (c"listener_place", listener_place),

@@ -72,11 +72,11 @@ const FUNCTIONS: &[&[(&CStr, Native)]] = &[
 ];
 
 const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
-    // parse_url(url [, is_http]): a table of the fields of Target, and its URL without user and password; or nil and what is
-    // wrong with the URL. is_http: whether http stands for ws, and https for wss
+    // parse_url(url [, is_http]): a table of the fields of Target, and its URL without user and password; or nil and
+    // what is wrong with the URL. is_http: whether http stands for ws, and https for wss
     (c"parse_url", parse_url),
-    // follow(url, location, is_http): the target to which a redirect of this URL leads, or nil and what is wrong with the
-    // location; `is_http`: in terms of http
+    // follow(url, location, is_http): the target to which a redirect of this URL leads, or nil and what is wrong with
+    // the location; `is_http`: in terms of http
     (c"follow", follow),
     // parse_address(url, base): a table of the fields of Address; or nil and what is wrong with the URL
     (c"parse_address", parse_address),
@@ -107,7 +107,8 @@ const OWN_FUNCTIONS: &[(&CStr, Native)] = &[
     // process(): the number of this process; not_ours(number): nil, or why nothing can be done, if it is another one's
     (c"process", process),
     (c"not_ours", not_ours),
-    // give_back(): gives the system what ended sessions had, if there were some; whether it has, or some are still to go
+    // give_back(): gives the system what ended sessions had, if there were some; whether it has, or some are still to
+    // go
     (c"give_back", give_back),
     // date(seconds): a time in seconds since 1970, as HTTP writes it
     (c"date", date_of),
@@ -178,9 +179,9 @@ impl Context {
         self.freed.set(self.freed.get() + 1);
     }
 
-    /// Has the allocator give memory back, if at least so many sessions were freed or dropped since it last did. Returns
-    /// whether it has. It does not do that by itself: what they had, some 30 KiB over wss, is in small pieces. It takes a
-    /// few milliseconds.
+    /// Has the allocator give memory back, if at least so many sessions were freed or dropped since it last did.
+    /// Returns whether it has. It does not do that by itself: what they had, some 30 KiB over wss, is in small pieces.
+    /// It takes a few milliseconds.
     fn give_back(&self, count: u32) -> bool {
         let is_due = self.freed.get() >= count;
         if is_due {

@@ -39,9 +39,9 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"poller_remove", poller_remove),
     // poller_set_writing(poller, token, writing): for pollers without edges
     (c"poller_set_writing", poller_set_writing),
-    // poller_wake(poller, dial, token): reports this token once the name of the dial has been looked up, if that is still
-    // to be done. Returns true; false if it has been done meanwhile, and the dial is to be advanced at once; nil if the
-    // poller cannot tell
+    // poller_wake(poller, dial, token): reports this token once the name of the dial has been looked up, if that is
+    // still to be done. Returns true; false if it has been done meanwhile, and the dial is to be advanced at once; nil
+    // if the poller cannot tell
     (c"poller_wake", poller_wake),
     // poller_set_timer(poller, time): on the clock of `now`; nil for never
     (c"poller_set_timer", poller_set_timer),

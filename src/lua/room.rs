@@ -13,7 +13,8 @@ use crate::protocol::frame::Opcode;
 /// How many members are written to in one go, so that nobody else waits for long.
 const MOST_WRITES: usize = 256;
 
-/// What waits for that in one session, at most, in bytes: more is written at once, for it is there once for each member.
+/// What waits for that in one session, at most, in bytes: more is written at once, for it is there once for each
+/// member.
 const MOST_UNWRITTEN: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
@@ -23,7 +24,8 @@ pub(super) struct Room {
     places: HashMap<u64, usize>,
     /// The members before this one have been written to since the last message to all.
     written: usize,
-    /// The numbers of the members that got a message to some, and are to be written to; those of whom that is true by now.
+    /// The numbers of the members that got a message to some, and are to be written to; those of whom that is true by
+    /// now.
     chosen: HashSet<u64>,
     due: Vec<u64>,
 }
@@ -37,15 +39,15 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // room_members(room): an array of their numbers; room_size(room): how many they are
     (c"room_members", room_members),
     (c"room_size", room_size),
-    // broadcast(room, opcode, data, except): queues a message for all members but the one with this number. Returns how many
-    // took it, and three arrays of numbers, or nil: of those that have no room, of those that did not take it for another
-    // reason, and of those that were written to already, and have not taken all of it
+    // broadcast(room, opcode, data, except): queues a message for all members but the one with this number. Returns how
+    // many took it, and three arrays of numbers, or nil: of those that have no room, of those that did not take it for
+    // another reason, and of those that were written to already, and have not taken all of it
     (c"broadcast", broadcast),
     // multicast(room, opcode, data, numbers, compress): the same for the members that have these numbers (an array);
     // `compress` is false if nobody is to compress it
     (c"multicast", multicast),
-    // room_flush(room): writes what was queued to some of the members. Returns whether there are more of them, and an array
-    // of the numbers of those that do not take all of it, if there are some
+    // room_flush(room): writes what was queued to some of the members. Returns whether there are more of them, and an
+    // array of the numbers of those that do not take all of it, if there are some
     (c"room_flush", room_flush),
 ];
 

@@ -48,8 +48,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"dial_advance", dial_advance),
     // dial_is_queued(dial): whether its name look-up has yet to begin, because others are in the way
     (c"dial_is_queued", dial_is_queued),
-    // dial_hold(dial): has it begin no attempt before dial_go_on(dial); dial_untried(dial): the addresses to be tried, as
-    // a table, once the name has been looked up
+    // dial_hold(dial): has it begin no attempt before dial_go_on(dial); dial_untried(dial): the addresses to be tried,
+    // as a table, once the name has been looked up
     (c"dial_hold", dial_hold),
     (c"dial_go_on", dial_go_on),
     (c"dial_untried", dial_untried),

@@ -1,4 +1,5 @@
-//! The standard streams of a program: reading what is there without waiting, and whether somebody sits at the other end.
+//! The standard streams of a program: reading what is there without waiting, and whether somebody sits at the other
+//! end.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, stderr, stdin, stdout};

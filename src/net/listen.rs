@@ -1,5 +1,5 @@
-//! Listening sockets, of TCP and of the unix domain: bound here, or given by whoever started the process. Accepts without
-//! blocking. Knows nothing of what is said over the sockets that it accepts.
+//! Listening sockets, of TCP and of the unix domain: bound here, or given by whoever started the process. Accepts
+//! without blocking. Knows nothing of what is said over the sockets that it accepts.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -72,7 +72,8 @@ struct File {
 }
 
 impl Listener {
-    /// Listens at all addresses of a name, or at an address. With port 0, the first one's free port is the others' as well.
+    /// Listens at all addresses of a name, or at an address. With port 0, the first one's free port is the others' as
+    /// well.
     ///
     /// # Errors
     /// The name is unknown, or one of the addresses cannot be listened at.

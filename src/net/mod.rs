@@ -1,5 +1,5 @@
-//! Sockets: from names to addresses, from addresses to non-blocking sockets, listeners; and the clocks. Knows nothing of
-//! WebSocket.
+//! Sockets: from names to addresses, from addresses to non-blocking sockets, listeners; and the clocks. Knows nothing
+//! of WebSocket.
 //!
 //! ```
 //! use std::time::Duration;

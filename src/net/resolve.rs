@@ -8,8 +8,8 @@
 //! - A name that is being looked up is not looked up once more: everybody gets the same answer.
 //! - A thread knows the resolver and nothing of Lua. It ends when there is nothing left to do. A state can be closed
 //!   meanwhile; the library stays loaded (`build.rs`: nodelete).
-//! - A forked child has none of its parent's threads, and perhaps a lock that one of them held. So a resolver belongs to
-//!   the process that used it first, and a child makes another one, its heir.
+//! - A forked child has none of its parent's threads, and perhaps a lock that one of them held. So a resolver belongs
+//!   to the process that used it first, and a child makes another one, its heir.
 //! - All signals are blocked in these threads: the host's handlers run in the host's threads.
 
 use std::io;
@@ -83,7 +83,7 @@ impl Lookup {
         })
     }
 
-    /// Has `waker` called, by another thread, once there is an answer. Returns false if there is one: nobody is called then.
+    /// Has `waker` called, by another thread, once there is an answer. If there is one, returns false and calls nobody.
     #[must_use]
     pub fn wake(&self, waker: impl FnOnce() -> Waker) -> bool {
         // The thread sets the answer before it takes the list.

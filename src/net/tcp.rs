@@ -155,8 +155,8 @@ impl Dial {
         Some(time.saturating_duration_since(Instant::now()))
     }
 
-    /// Has `waker` called once the name has been looked up, if that is still to be done. Returns false if it has been done
-    /// meanwhile, and this is to be [advanced](Self::advance) at once.
+    /// Has `waker` called once the name has been looked up, if that is still to be done. Returns false if it has been
+    /// done meanwhile, and this is to be [advanced](Self::advance) at once.
     pub fn wake(&self, waker: impl FnOnce() -> Waker) -> bool {
         self.lookup.as_ref().is_none_or(|lookup| lookup.wake(waker))
     }
@@ -253,8 +253,8 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
-    /// A socket that a listener has accepted. It may be of any family: nothing here needs TCP, but for the options of TCP,
-    /// which others refuse.
+    /// A socket that a listener has accepted. It may be of any family: nothing here needs TCP, but for the options of
+    /// TCP, which others refuse.
     pub(super) fn accepted(socket: OwnedFd) -> Self {
         let stream = TcpStream::from(socket);
         // Both matter to TCP only.

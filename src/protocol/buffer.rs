@@ -131,9 +131,9 @@ impl Buffer {
         (self.start, self.end) = (0, count.min(self.storage.len()));
     }
 
-    /// Gives its storage away as the spare one, whether it was borrowed or has grown, unless the queue fills much of it.
-    /// What is in the queue is moved to storage of its own. So a peer that sends little and then waits holds little. If
-    /// there is no memory for that, it keeps what it has.
+    /// Gives its storage away as the spare one, whether it was borrowed or has grown, unless the queue fills much of
+    /// it. What is in the queue is moved to storage of its own. So a peer that sends little and then waits holds
+    /// little. If there is no memory for that, it keeps what it has.
     pub fn give_back(&mut self, spare: &mut Vec<u8>) {
         if self.storage.len() <= IDLE || self.len() > IDLE.max(self.storage.len() / 2) {
             return;

@@ -182,8 +182,8 @@ impl Connection {
         self.incoming.set_max_message_size(bytes);
     }
 
-    /// Sets whether the messages that begin from now on are compressed, if the ends have agreed on compression (RFC 7692
-    /// section 6.1 leaves that to the sender).
+    /// Sets whether the messages that begin from now on are compressed, if the ends have agreed on compression (RFC
+    /// 7692 section 6.1 leaves that to the sender).
     pub fn set_compression(&mut self, on: bool) {
         self.outgoing.set_compression(on);
     }
@@ -210,8 +210,8 @@ impl Connection {
         self.incoming.set_announce(announce);
     }
 
-    /// Sets whether a message that is not complete in the input is delivered in pieces, without being announced. The size
-    /// limit applies to all of them together.
+    /// Sets whether a message that is not complete in the input is delivered in pieces, without being announced. The
+    /// size limit applies to all of them together.
     pub fn set_streaming(&mut self, on: bool) {
         self.incoming.set_streaming(on);
     }
@@ -320,8 +320,8 @@ impl Connection {
 
     /// Sends a whole message, text or binary, as [`send`](Self::send) does; but `write` is given its frame at once, as
     /// header and data, where that needs no copy of the data: nothing waits, and they are neither masked nor compressed
-    /// nor sent in fragments. `write` returns how many bytes it has taken, and the rest is queued. Returns how many that
-    /// were.
+    /// nor sent in fragments. `write` returns how many bytes it has taken, and the rest is queued. Returns how many
+    /// that were.
     ///
     /// # Errors
     /// See [`SendError`]. Nothing was sent then, and the connection is unchanged.

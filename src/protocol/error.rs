@@ -29,8 +29,8 @@ impl ReceiveError {
     pub fn code(&self) -> CloseCode {
         match self {
             Self::Protocol(error) => error.code(),
-            // Section 7.4.1: "too big for it to process" is what a message is that finds no memory. It tells the peer to
-            // send less, which 1011 (try again) would not.
+            // Section 7.4.1: "too big for it to process" is what a message is that finds no memory. It tells the peer
+            // to send less, which 1011 (try again) would not.
             Self::TooBig { .. } | Self::OutOfMemory => CloseCode::MESSAGE_TOO_BIG,
         }
     }

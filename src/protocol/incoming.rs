@@ -158,8 +158,8 @@ impl Incoming {
         self.policy = if announce { Policy::Announce } else { Policy::Whole };
     }
 
-    /// Sets whether a message that is not complete in the input is delivered in pieces, without being announced. The size
-    /// limit applies to all of them together.
+    /// Sets whether a message that is not complete in the input is delivered in pieces, without being announced. The
+    /// size limit applies to all of them together.
     pub(super) fn set_streaming(&mut self, on: bool) {
         self.policy = if on { Policy::Stream } else { Policy::Whole };
     }

@@ -60,8 +60,8 @@ impl Assembler {
         Self { inflater, validate_utf8, ..Self::default() }
     }
 
-    /// Begins a data frame: checks the order of fragments, and the size of the message with this frame and with the pieces
-    /// that were delivered.
+    /// Begins a data frame: checks the order of fragments, and the size of the message with this frame and with the
+    /// pieces that were delivered.
     ///
     /// # Errors
     /// 1002 for a continuation without a message or a new message inside another, 1009 for a message that will be over
@@ -197,8 +197,8 @@ impl Assembler {
         &self.data
     }
 
-    /// Forgets the data of a message, or of a piece of one, that was delivered. Its storage is kept for the next one, up
-    /// to a limit.
+    /// Forgets the data of a message, or of a piece of one, that was delivered. Its storage is kept for the next one,
+    /// up to a limit.
     pub fn release(&mut self) {
         let goes_on = self.opcode.is_some() && !self.forgotten;
         self.delivered = if goes_on { self.received() } else { 0 };

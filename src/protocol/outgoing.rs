@@ -101,8 +101,8 @@ impl Outgoing {
         frames.saturating_mul(header).saturating_add(data)
     }
 
-    /// With whom it shares the frames of a message; `None` for a client, whose masks are its own, for one that compresses
-    /// with what it has sent before, and while each frame is to be noted.
+    /// With whom it shares the frames of a message; `None` for a client, whose masks are its own, for one that
+    /// compresses with what it has sent before, and while each frame is to be noted.
     pub(super) fn sharing(&self) -> Option<Sharing> {
         if self.keys.is_some() || self.trace.is_on() {
             return None;
@@ -113,7 +113,8 @@ impl Outgoing {
         }
     }
 
-    /// Sends the frames of a whole message that another connection has made, with which it [shares](Self::sharing) them.
+    /// Sends the frames of a whole message that another connection has made, with which it [shares](Self::sharing)
+    /// them.
     ///
     /// # Errors
     /// A message is in progress, or there is no memory.
@@ -171,9 +172,9 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Gives the frame of a whole message to `write`, if it is made of the data as they are and nothing waits: its header
-    /// and the data. Queues what `write` has not taken, which returns how many bytes it has. Returns that as well; `None`
-    /// if this message has to be queued by [`data`](Self::data), and nothing was done.
+    /// Gives the frame of a whole message to `write`, if it is made of the data as they are and nothing waits: its
+    /// header and the data. Queues what `write` has not taken, which returns how many bytes it has. Returns that as
+    /// well; `None` if this message has to be queued by [`data`](Self::data), and nothing was done.
     ///
     /// # Errors
     /// Text that is not UTF-8, or no memory. Nothing was sent then.

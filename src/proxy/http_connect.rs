@@ -1,8 +1,8 @@
-//! HTTP CONNECT (RFC 9110 section 9.3.6): asks an HTTP proxy for a tunnel, and authenticates if it must. Knows nothing of
-//! TLS to the proxy, which is a hop of its own.
+//! HTTP CONNECT (RFC 9110 section 9.3.6): asks an HTTP proxy for a tunnel, and authenticates if it must. Knows nothing
+//! of TLS to the proxy, which is a hop of its own.
 //!
-//! Nothing goes to the proxy but where to connect to, the headers that were given for it, and Proxy-Authorization. After
-//! a 407 the request is repeated over the same connection if its body ends, or else over another one
+//! Nothing goes to the proxy but where to connect to, the headers that were given for it, and Proxy-Authorization.
+//! After a 407 the request is repeated over the same connection if its body ends, or else over another one
 //! ([`Negotiation::retry`]).
 
 use std::fmt;

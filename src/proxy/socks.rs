@@ -1,5 +1,5 @@
-//! SOCKS5 (RFC 1928, with user and password of RFC 1929), SOCKS4 and SOCKS4A. Knows nothing of look-ups: whoever wants a
-//! name to be looked up here passes its address.
+//! SOCKS5 (RFC 1928, with user and password of RFC 1929), SOCKS4 and SOCKS4A. Knows nothing of look-ups: whoever wants
+//! a name to be looked up here passes its address.
 //!
 //! ```text
 //! SOCKS5   05 count methods         05 method             00: none, 02: user and password, FF: none of them

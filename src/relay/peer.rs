@@ -1,5 +1,5 @@
-//! A peer's side of a relay: TLS, if there is any, the framing of what the peer sends, and what waits to be written to it.
-//! Its owner reads and writes.
+//! A peer's side of a relay: TLS, if there is any, the framing of what the peer sends, and what waits to be written to
+//! it. Its owner reads and writes.
 
 use std::io;
 

@@ -121,8 +121,9 @@ impl Asking {
 /// Whether a body is in another transfer coding than chunked. No request asks for one (RFC 9112 section 7.4), and its
 /// bytes would not be those of the resource.
 fn has_coding(headers: &Headers) -> bool {
+    // "identity" is RFC 2616's word for no coding.
     let mut codings =
-        headers.list("Transfer-Encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity")); // of RFC 2616: none
+        headers.list("Transfer-Encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     let first = codings.next();
     first.is_some_and(|first| !first.eq_ignore_ascii_case(b"chunked")) || codings.next().is_some()
 }

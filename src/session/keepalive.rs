@@ -141,7 +141,8 @@ mod tests {
         Queue { outgoing, taken }
     }
 
-    /// A turn: the time, when something was last received, the queue; what is to be done, and when the next turn is due.
+    /// A turn: the time, when something was last received, the queue; what is to be done, and when the next turn is
+    /// due.
     type Turn = (f64, f64, Queue, Step, f64);
 
     fn assert_turns(mut keepalive: Keepalive, turns: &[Turn]) {

@@ -1,8 +1,8 @@
 //! A connection through all its hops, in order: proxies, TLS, upgrade, frames. Bytes of the wire go in, events come
 //! out; messages go in, bytes of the wire come out.
 //!
-//! Knows nothing of sockets, Lua or any particular proxy, and time only as far as it is told. Its owner reads, writes and
-//! gives up on it when time is up.
+//! Knows nothing of sockets, Lua or any particular proxy, and time only as far as it is told. Its owner reads, writes
+//! and gives up on it when time is up.
 
 use std::convert::Infallible;
 

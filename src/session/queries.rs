@@ -122,7 +122,8 @@ impl Session {
         self.transport.tls().and_then(Tls::peer)
     }
 
-    /// Client only: the response that completed or refused the upgrade, or that answers the last request; `None` before.
+    /// Client only: the response that completed or refused the upgrade, or that answers the last request; `None`
+    /// before.
     #[must_use]
     pub fn response(&self) -> Option<&Response> {
         self.websocket.response()
@@ -140,8 +141,8 @@ impl Session {
         self.response().and_then(handshake::subprotocol)
     }
 
-    /// Client only, after a refused upgrade: the body of the response, as far as it has come, but at most `most` bytes of
-    /// it.
+    /// Client only, after a refused upgrade: the body of the response, as far as it has come, but at most `most` bytes
+    /// of it.
     #[must_use]
     pub fn body(&self, most: usize) -> Body {
         match &self.websocket {

@@ -9,7 +9,8 @@ use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
 
 impl Session {
-    /// Sends a message, a fragment, or a control frame: [`Connection::send`](crate::protocol::connection::Connection::send).
+    /// Sends a message, a fragment, or a control frame:
+    /// [`Connection::send`](crate::protocol::connection::Connection::send).
     ///
     /// # Errors
     /// See [`SendError`].
@@ -46,7 +47,8 @@ impl Session {
         Ok(())
     }
 
-    /// Sends a message to one of many sessions: [`Connection::send_shared`](crate::protocol::connection::Connection::send_shared).
+    /// Sends a message to one of many sessions:
+    /// [`Connection::send_shared`](crate::protocol::connection::Connection::send_shared).
     ///
     /// # Errors
     /// See [`SendError`].
@@ -76,8 +78,9 @@ impl Session {
         self.keepalive = Some(Box::new(Keepalive::new(interval, timeout)));
     }
 
-    /// Sends the ping that is due, if any. `now` is the time, and `heard` is when bytes were last received, both in seconds
-    /// on the same clock. Must be called after a read that has found nothing; otherwise the peer may have answered.
+    /// Sends the ping that is due, if any. `now` is the time, and `heard` is when bytes were last received, both in
+    /// seconds on the same clock. Must be called after a read that has found nothing; otherwise the peer may have
+    /// answered.
     pub fn keep_alive(&mut self, now: f64, heard: f64) -> Liveness {
         let queue = Queue { outgoing: self.outgoing_len(), taken: self.sent };
         match self.keepalive.as_mut().map(|keepalive| keepalive.advance(now, heard, queue)) {
@@ -115,7 +118,8 @@ impl Session {
         Ok(())
     }
 
-    /// Answers the peer's close frame: [`Connection::reply_close`](crate::protocol::connection::Connection::reply_close).
+    /// Answers the peer's close frame:
+    /// [`Connection::reply_close`](crate::protocol::connection::Connection::reply_close).
     pub fn reply_close(&mut self) {
         if let Some(connection) = self.websocket.connection_mut() {
             connection.reply_close();

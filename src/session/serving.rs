@@ -97,7 +97,8 @@ impl Serving {
         if let Stage::Complete(_, body) = &self.stage { Some(body) } else { None }
     }
 
-    /// Has a body of at most `most` bytes read. A client that waits for that is told to go on (RFC 9110 section 10.1.1).
+    /// Has a body of at most `most` bytes read. A client that waits for that is told to go on (RFC 9110 section
+    /// 10.1.1).
     ///
     /// # Errors
     /// The body is not one that is taken. The request is still to be answered.

@@ -1,5 +1,5 @@
-//! A TLS hop of a session, to the server or to a proxy: remembers whether the handshake was ever complete, and which hop
-//! its failures are blamed on. Knows nothing of what the plaintext means.
+//! A TLS hop of a session, to the server or to a proxy: remembers whether the handshake was ever complete, and which
+//! hop its failures are blamed on. Knows nothing of what the plaintext means.
 
 use super::failure::{Failure, Hop, Kind};
 use crate::protocol::buffer::Buffer;

@@ -1,6 +1,6 @@
-//! The hops between the wire and the WebSocket, in order: proxies, each of which may be reached through TLS, then TLS to
-//! the server if there is any. Received ciphertext goes up through them and becomes plaintext; plaintext to be sent goes
-//! down and becomes ciphertext.
+//! The hops between the wire and the WebSocket, in order: proxies, each of which may be reached through TLS, then TLS
+//! to the server if there is any. Received ciphertext goes up through them and becomes plaintext; plaintext to be sent
+//! goes down and becomes ciphertext.
 //!
 //! Each hop takes bytes and reports its progress; when it is complete, the next one begins. Knows nothing of WebSocket.
 
@@ -163,8 +163,8 @@ impl Transport {
         result
     }
 
-    /// Encrypts what is to be sent through TLS, from `plain` and the hops downwards, until `most` bytes of ciphertext wait
-    /// to be sent.
+    /// Encrypts what is to be sent through TLS, from `plain` and the hops downwards, until `most` bytes of ciphertext
+    /// wait to be sent.
     ///
     /// # Errors
     /// TLS has failed.

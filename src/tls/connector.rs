@@ -19,8 +19,8 @@ pub struct Connector {
 }
 
 impl TlsOptions {
-    /// Makes the connector for these options. This is expensive (with the system's authorities 50 ms were measured), but
-    /// a connector can be reused.
+    /// Makes the connector for these options. This is expensive (with the system's authorities 50 ms were measured),
+    /// but a connector can be reused.
     ///
     /// # Errors
     /// See [`OptionsError`].

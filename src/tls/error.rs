@@ -64,8 +64,8 @@ impl TlsError {
 /// OpenSSL's words for a certificate that is not valid at this time.
 const UNTIMELY: [&str; 2] = ["(certificate has expired)", "(certificate is not yet valid)"];
 
-/// OpenSSL's words where a certificate is not accepted; and what a peer says that does not accept ours, as an alert (RFC
-/// 8446 section 6.2).
+/// OpenSSL's words where a certificate is not accepted; and what a peer says that does not accept ours, as an alert
+/// (RFC 8446 section 6.2).
 const NOT_ACCEPTED: [&str; 2] = ["certificate verify failed", "unknown ca"];
 
 impl TlsError {

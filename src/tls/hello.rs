@@ -1,6 +1,6 @@
 //! What a server's hello says of a connection (RFC 8446 section 4.1.3): the version of TLS and the cipher, which
-//! `native-tls` does not tell. A hello is never encrypted, so it is read from the wire. It is for people to look at: the
-//! library decides what is accepted.
+//! `native-tls` does not tell. A hello is never encrypted, so it is read from the wire. It is for people to look at:
+//! the library decides what is accepted.
 
 /// Records that hold handshakes, and the message that is a server's hello.
 const HANDSHAKE: u8 = 22;

@@ -343,7 +343,8 @@ impl Tls {
         cipher.outgoing.clear();
     }
 
-    /// Encrypts `plain` if the handshake is complete, until `most` bytes of ciphertext wait to be sent; leaves the rest.
+    /// Encrypts `plain` if the handshake is complete, until `most` bytes of ciphertext wait to be sent; leaves the
+    /// rest.
     ///
     /// # Errors
     /// The connection has failed.

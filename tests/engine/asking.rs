@@ -1,5 +1,5 @@
-//! A client that makes requests: what it takes for a response, and when another request may follow. How each head and each
-//! body is read is tested in src/http.
+//! A client that makes requests: what it takes for a response, and when another request may follow. How each head and
+//! each body is read is tested in src/http.
 
 use luws::http::Outgoing;
 use luws::protocol::connection::Config;

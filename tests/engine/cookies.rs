@@ -228,7 +228,8 @@ fn a_file_has_the_same_cookies() {
 #[test]
 fn files_of_other_programs_are_read() {
     let text = "# comment\r\n\r\n  \n.A.test\ttrue\t/\tfalse\t0\ta\t1\r\nb.test\tFALSE\t/\tFALSE\t2000000000\tb\n\
-        b.test\tFALSE\t/\tFALSE\t5\tover\t1\nb.test\tFALSE\t/\tFALSE\t0\t\tnameless\nb.test\tFALSE\t/\tFALSE\t0\tx\ty\tz";
+        b.test\tFALSE\t/\tFALSE\t5\tover\t1\nb.test\tFALSE\t/\tFALSE\t0\t\tnameless\n\
+        b.test\tFALSE\t/\tFALSE\t0\tx\ty\tz";
     let mut jar = Jar::default();
     assert_eq!(jar.decode(text.as_bytes(), NOW), Ok(()));
     assert_eq!(sent(&mut jar, "ws://x.a.test/", NOW), "a=1");

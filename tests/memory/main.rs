@@ -1,5 +1,5 @@
-//! Conversations in which one large allocation is refused, each one in turn: nothing but an error follows. What was sent
-//! without an error arrives once and in order, and what is received is the beginning of what was sent.
+//! Conversations in which one large allocation is refused, each one in turn: nothing but an error follows. What was
+//! sent without an error arrives once and in order, and what is received is the beginning of what was sent.
 
 #![cfg(not(any(windows, target_vendor = "apple")))] // where OpenSSL can make certificates
 

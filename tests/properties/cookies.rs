@@ -4,6 +4,7 @@
 use luws::cookies::{Jar, MOST_OF_DOMAIN};
 use luws::http::Header;
 use luws::url::Target;
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::cases;
@@ -41,15 +42,15 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         "HttpOnly",
         "\u{fc}",
     ]);
-    let likely = prop::collection::vec(words, 0..12).prop_map(|words| words.concat().into_bytes());
-    prop_oneof![4 => likely, 1 => prop::collection::vec(any::<u8>(), 0..40)]
+    let likely = vec(words, 0..12).prop_map(|words| words.concat().into_bytes());
+    prop_oneof![4 => likely, 1 => vec(any::<u8>(), 0..40)]
 }
 
 proptest! {
     #![proptest_config(cases(500))]
 
     #[test]
-    fn what_is_kept_can_be_sent_and_written(lines in prop::collection::vec((0..HOSTS.len(), line(), 0..20_i64), 0..60)) {
+    fn what_is_kept_can_be_sent_and_written(lines in vec((0..HOSTS.len(), line(), 0..20_i64), 0..60)) {
         let targets = HOSTS.map(|url| Target::parse(url).unwrap());
         let mut jar = Jar::default();
         for (host, line, later) in &lines {
@@ -71,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn a_file_can_be_anything(text in prop::collection::vec(any::<u8>(), 0..200), lines in prop::collection::vec(line(), 0..9)) {
+    fn a_file_can_be_anything(text in vec(any::<u8>(), 0..200), lines in vec(line(), 0..9)) {
         let mut jar = Jar::default();
         for text in [text, lines.join(&b"\t"[..])] {
             if jar.decode(&text, NOW).is_err() {

@@ -27,7 +27,8 @@ fn frame(masked: bool) -> impl Strategy<Value = Vec<u8>> {
         4 => vec(any::<u8>(), 0..20),
         2 => "[a-zé€😀\\PC]{0,20}".prop_map(String::into_bytes),
         1 => (100..140_usize, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
-        1 => (any::<u8>(), 120..130_usize).prop_map(|(byte, length)| [[3, 232].as_slice(), &vec![byte; length]].concat()),
+        1 => (any::<u8>(), 120..130_usize)
+            .prop_map(|(byte, length)| [[3, 232].as_slice(), &vec![byte; length]].concat()),
         // compressed: the examples of RFC 7692 section 7.2.3, a bomb, and invalid DEFLATE
         2 => select(vec![
             &b"\xf2\x48\xcd\xc9\xc9\x07\x00"[..],
@@ -186,12 +187,22 @@ proptest! {
     }
 
     #[test]
-    fn answers_to_a_client(setup in any::<u8>(), cut in any::<u8>(), heads in vec(head(ANSWERS), 1..3), behind in frames(false)) {
+    fn answers_to_a_client(
+        setup in any::<u8>(),
+        cut in any::<u8>(),
+        heads in vec(head(ANSWERS), 1..3),
+        behind in frames(false),
+    ) {
         fuzzing::handshake_response(&with_choices(setup, cut, &[heads.concat(), behind].concat()));
     }
 
     #[test]
-    fn requests_to_a_server(setup in any::<u8>(), cut in 128..=255_u8, request in head(REQUESTS), behind in frames(true)) {
+    fn requests_to_a_server(
+        setup in any::<u8>(),
+        cut in 128..=255_u8,
+        request in head(REQUESTS),
+        behind in frames(true),
+    ) {
         fuzzing::session_server(&with_choices(setup, cut, &[request, behind].concat()));
     }
 

@@ -4,6 +4,7 @@
 use luws::fuzzing;
 use luws::json::{Document, Token};
 use luws::socketio::{self, Kind, Packet};
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::cases;
@@ -32,7 +33,7 @@ fn value() -> impl Strategy<Value = Value> {
         // Sorted names are written in this order, and so are the binary values.
         let members = prop::collection::btree_map("[a-z]{0,3}", inner.clone(), 0..5);
         prop_oneof![
-            prop::collection::vec(inner, 0..5).prop_map(Value::Array),
+            vec(inner, 0..5).prop_map(Value::Array),
             members.prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
@@ -132,8 +133,8 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
         "\u{fc}",
         " ",
     ]);
-    let likely = prop::collection::vec(words, 0..14).prop_map(|words| words.concat().into_bytes());
-    prop_oneof![4 => likely, 1 => prop::collection::vec(any::<u8>(), 0..40)]
+    let likely = vec(words, 0..14).prop_map(|words| words.concat().into_bytes());
+    prop_oneof![4 => likely, 1 => vec(any::<u8>(), 0..40)]
 }
 
 proptest! {
@@ -145,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn values_are_read_as_they_were_written(values in prop::collection::vec(value(), 0..5), id in any::<Option<u32>>()) {
+    fn values_are_read_as_they_were_written(values in vec(value(), 0..5), id in any::<Option<u32>>()) {
         let (mut data, mut binaries) = (Document::default(), Vec::new());
         add(&mut data, &Value::Array(values.clone()), &mut binaries);
         let id = id.map(u64::from);
@@ -156,7 +157,10 @@ proptest! {
         // They follow in the order in which the text has them.
         let sent: Vec<_> = order.iter().map(|number| binaries[*number]).collect();
         let again = Packet::parse(&text).unwrap();
-        prop_assert_eq!((again.kind, again.attachments, again.namespace, again.id), (Kind::Ack, attachments, &b"/a"[..], id));
+        prop_assert_eq!(
+            (again.kind, again.attachments, again.namespace, again.id),
+            (Kind::Ack, attachments, &b"/a"[..], id)
+        );
         let (value, _) = made(&again.data.unwrap(), 0, &sent);
         prop_assert_eq!(value, Value::Array(values));
     }

@@ -1,5 +1,5 @@
-//! The Digest scheme (RFC 7616, and RFC 2617 for servers that know no `qop`): reads a challenge and computes the answer.
-//! Knows nothing of other schemes.
+//! The Digest scheme (RFC 7616, and RFC 2617 for servers that know no `qop`): reads a challenge and computes the
+//! answer. Knows nothing of other schemes.
 //!
 //! Each nonce is used once, so the nonce count is always 1. The cnonce is the caller's.
 

@@ -1,5 +1,5 @@
-//! Binary values: bytes that are not text, as userdata. The bytes are the userdata's own block, so there is nothing to be
-//! freed, and whatever userdata these functions are given, reading its block is sound.
+//! Binary values: bytes that are not text, as userdata. The bytes are the userdata's own block, so there is nothing to
+//! be freed, and whatever userdata these functions are given, reading its block is sound.
 
 use std::ffi::{CStr, c_int};
 use std::ptr;

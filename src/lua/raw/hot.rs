@@ -1,5 +1,6 @@
-//! The functions that the driver calls often, except those that take and deliver events ([`delivery`](super::delivery)).
-//! They take their arguments directly from Lua's stack, and push numbers, which allocates nothing.
+//! The functions that the driver calls often, except those that take and deliver events
+//! ([`delivery`](super::delivery)). They take their arguments directly from Lua's stack, and push numbers, which
+//! allocates nothing.
 //!
 //! Each function has two halves: one works on the session and makes no call to Lua that may raise, and a frame of plain
 //! values pushes the result. The hottest functions know the session by its number.
@@ -134,10 +135,10 @@ unsafe fn with_poller<R>(state: *mut State, work: impl FnOnce(&mut LuaPoller) ->
     looked.flatten()
 }
 
-/// `poller_wait(poller, seconds, into)`: waits for at most that time, or for ever. Returns nothing if nothing has happened;
-/// false if the poller belongs to another process; otherwise how many tokens it has put into the array, each followed by
-/// the sum of 1 (readable), 2 (writable) and 4 (ended), or 0 (woken). That may be 0: a signal came, or the timer has
-/// ended.
+/// `poller_wait(poller, seconds, into)`: waits for at most that time, or for ever. Returns nothing if nothing has
+/// happened; false if the poller belongs to another process; otherwise how many tokens it has put into the array, each
+/// followed by the sum of 1 (readable), 2 (writable) and 4 (ended), or 0 (woken). That may be 0: a signal came, or the
+/// timer has ended.
 unsafe extern "C-unwind" fn poller_wait(state: *mut State) -> c_int {
     unsafe {
         let seconds = ffi::lua_tonumber(state, 2);
@@ -166,7 +167,8 @@ unsafe extern "C-unwind" fn poller_wait(state: *mut State) -> c_int {
     }
 }
 
-/// `without_yields(f, ...)`: `pcall(f, ...)`. Yields cannot cross it, so handlers may be called as in the main coroutine.
+/// `without_yields(f, ...)`: `pcall(f, ...)`. Yields cannot cross it, so handlers may be called as in the main
+/// coroutine.
 unsafe extern "C-unwind" fn without_yields(state: *mut State) -> c_int {
     unsafe {
         let before = context(state).map(|context| context.unyielding.replace(state as usize));

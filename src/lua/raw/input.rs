@@ -27,8 +27,8 @@ unsafe extern "C-unwind" fn receive_data(state: *mut State) -> c_int {
     }
 }
 
-/// `receive_plain(session, bytes)`: takes bytes that are plaintext, whatever the wire carries. Returns whether there was
-/// a session.
+/// `receive_plain(session, bytes)`: takes bytes that are plaintext, whatever the wire carries. Returns whether there
+/// was a session.
 unsafe extern "C-unwind" fn receive_plain(state: *mut State) -> c_int {
     unsafe {
         let bytes = bytes(state, 2).unwrap_or_default();

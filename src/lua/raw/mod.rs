@@ -8,19 +8,19 @@
 //!   this module again. Results that allocate are therefore pushed under `lua_pcall` by [`push`], whose closure exists
 //!   already (creating one would allocate), and whatever is borrowed meanwhile is in a `RefCell` and accessed with
 //!   `try_borrow`. The exception is the data of an event ([`delivery`]): they are lent, which keeps everybody else away
-//!   from the session as a borrow would. An attempt (begun by the driver with [`delivery`]'s `attempt`, or by [`quick`]'s
-//!   `poll`) catches any error meanwhile; without an attempt, the string is made under `lua_pcall`.
+//!   from the session as a borrow would. An attempt (begun by the driver with [`delivery`]'s `attempt`, or by
+//!   [`quick`]'s `poll`) catches any error meanwhile; without an attempt, the string is made under `lua_pcall`.
 //! - A panic never reaches Lua: it is caught, and becomes a message or ends the connection.
-//! - Userdata is recognised by its metatable, which each function has as an upvalue, and has only the place of its object
-//!   ([`userdata`]). The hottest functions know a session by its number. A session is in the register from its creation
-//!   until it is dropped, and a finaliser that finds it in use leaves it alone.
+//! - Userdata is recognised by its metatable, which each function has as an upvalue, and has only the place of its
+//!   object ([`userdata`]). The hottest functions know a session by its number. A session is in the register from its
+//!   creation until it is dropped, and a finaliser that finds it in use leaves it alone.
 //! - Small allocations of Rust's do not end the process while there is a reserve for them ([`reserve`]).
 //!
 //! Knows nothing of sessions except how to find them. [`quick`] holds the usual paths of wsreceive and wssend,
 //! [`delivery`] takes events out of sessions and calls handlers, [`hot`] has the other functions that are called often,
-//! [`input`] those that take received bytes, [`json`] those that make Lua values of JSON and back, [`socketio`] does that
-//! with whole packets, [`binary`] has the values for bytes in them. [`versions`] is what differs between the versions of
-//! Lua. [`signals`] is not about Lua: it sets what happens at signals, which is unsafe, too.
+//! [`input`] those that take received bytes, [`json`] those that make Lua values of JSON and back, [`socketio`] does
+//! that with whole packets, [`binary`] has the values for bytes in them. [`versions`] is what differs between the
+//! versions of Lua. [`signals`] is not about Lua: it sets what happens at signals, which is unsafe, too.
 
 #![expect(unsafe_code, reason = "this is where the C API is called; the rest of the crate has none")]
 

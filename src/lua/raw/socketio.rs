@@ -18,9 +18,9 @@ pub(super) const FUNCTIONS: &[(&CStr, ffi::lua_CFunction)] =
 /// A packet whose namespace is in the text on the stack, or what is wrong with it.
 type Parsed<'a> = Result<Packet<'a>, String>;
 
-/// `socketio_decode(text, arrays, objects [, attachments])`: the kind of a packet, its namespace, its id or nil, and how
-/// many binary values it has; then, if it has none or if they are given as a list, its data: the arguments of an event
-/// or of an answer, or else one value, if there is one. Or nil, and what is wrong.
+/// `socketio_decode(text, arrays, objects [, attachments])`: the kind of a packet, its namespace, its id or nil, and
+/// how many binary values it has; then, if it has none or if they are given as a list, its data: the arguments of an
+/// event or of an answer, or else one value, if there is one. Or nil, and what is wrong.
 unsafe extern "C-unwind" fn decode(state: *mut State) -> c_int {
     unsafe {
         check_memory(state);
@@ -36,7 +36,8 @@ unsafe extern "C-unwind" fn decode(state: *mut State) -> c_int {
     }
 }
 
-/// Pushes a packet (1) with the metatables of arrays (2) and of empty objects (3), and the list of its binary values (4).
+/// Pushes a packet (1) with the metatables of arrays (2) and of empty objects (3), and the list of its binary values
+/// (4).
 unsafe extern "C-unwind" fn push_packet(state: *mut State) -> c_int {
     unsafe {
         let packet = match &*ffi::lua_touserdata(state, 1).cast::<Parsed<'_>>() {

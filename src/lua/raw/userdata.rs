@@ -20,8 +20,8 @@ use crate::lua::value::Handle;
 type Held = Option<Rc<Context>>;
 type Place = Option<u32>;
 
-/// Pushes a userdata whose metatable is at this index. Its contents are `T`'s default: what needs to be dropped must not
-/// be created before, for if an error is raised here, it would never be.
+/// Pushes a userdata whose metatable is at this index. Its contents are `T`'s default: what needs to be dropped must
+/// not be created before, for if an error is raised here, it would never be.
 unsafe fn new_userdata<T: Default>(state: *mut State, metatable: c_int) -> *mut T {
     unsafe {
         let contents = ffi::lua_newuserdata(state, size_of::<T>()).cast::<T>();
@@ -71,8 +71,8 @@ unsafe extern "C-unwind" fn collect_context(state: *mut State) -> c_int {
 /// The context; `None` while the Lua state is being closed.
 #[inline]
 pub(super) unsafe fn context<'a>(state: *mut State) -> Option<&'a Rc<Context>> {
-    // Only the debug library can change an upvalue of a C function (and it can corrupt any), so this is the userdata that
-    // `push_context` has made.
+    // Only the debug library can change an upvalue of a C function (and it can corrupt any), so this is the userdata
+    // that `push_context` has made.
     unsafe { ffi::lua_touserdata(state, CONTEXT).cast::<Held>().as_ref()?.as_ref() }
 }
 

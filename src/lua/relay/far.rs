@@ -111,8 +111,8 @@ impl Link {
         }
     }
 
-    /// The most bytes of a datagram that is surely whole: one that fills the space for it may have been cut off. A stream
-    /// has no such limit.
+    /// The most bytes of a datagram that is surely whole: one that fills the space for it may have been cut off. A
+    /// stream has no such limit.
     pub(super) fn longest(&self) -> usize {
         if let Self::Datagram { .. } = self { READ_DATAGRAM - 1 } else { usize::MAX }
     }
@@ -318,8 +318,8 @@ impl Far {
         Some(Ok(()))
     }
 
-    /// Without a client: writes what waits, ends that side, and reads until the peer has ended its own. Returns how many
-    /// bytes wait, and whether there is more to do at once; `None` once it is over.
+    /// Without a client: writes what waits, ends that side, and reads until the peer has ended its own. Returns how
+    /// many bytes wait, and whether there is more to do at once; `None` once it is over.
     pub(super) fn drain(&mut self, space: &mut [u8]) -> Option<(usize, bool)> {
         self.flush();
         if self.farewell == Farewell::Unsaid && !self.is_full() && self.peer.waiting() == 0 {

@@ -1,5 +1,5 @@
-//! Relays as Lua sees them: each carries the bytes between a WebSocket and a peer of the bridge, in turns in which no Lua
-//! code runs. What becomes of the connection when one side ends is decided by the driver.
+//! Relays as Lua sees them: each carries the bytes between a WebSocket and a peer of the bridge, in turns in which no
+//! Lua code runs. What becomes of the connection when one side ends is decided by the driver.
 
 mod far;
 
@@ -26,11 +26,12 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // check_framing(name, config): nil, or what is wrong with a framing
     (c"check_framing", check_framing),
     // relay_stream(socket, options): takes over a connected socket. Options: framing (a table with name and config;
-    // without a name the owner says what a message is), max_segment, max_message, buffer (bytes), preface (written before
-    // everything else), tls (a table with LuaSec's names, or nil) and host. Returns a relay; or nil and the error
+    // without a name the owner says what a message is), max_segment, max_message, buffer (bytes), preface (written
+    // before everything else), tls (a table with LuaSec's names, or nil) and host. Returns a relay; or nil and the
+    // error
     (c"relay_stream", relay_stream),
-    // relay_unix(path, options): the same, with a socket that it connects. Whether the error is that too many wait there
-    // comes third
+    // relay_unix(path, options): the same, with a socket that it connects. Whether the error is that too many wait
+    // there comes third
     (c"relay_unix", relay_unix),
     // relay_udp(address, port, options), relay_unix_dgram(path, options): the same, for datagrams
     (c"relay_udp", relay_udp),
@@ -42,10 +43,10 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // relay_join(relay, session): from now on it carries the bytes of this session; relay_leave(relay): no more
     (c"relay_join", relay_join),
     (c"relay_leave", relay_leave),
-    // relay_move(relay, client, peer): carries what can be carried now, both ways. `client` and `peer` are what has happened
-    // to the descriptors. Returns whether there is more at once; what has happened to the client ("closed", "failed",
-    // "ended", "too big", or nil) and why; what has happened to the peer ("ended", "failed", "too long", or nil) and
-    // why; and whether the owner is to be asked for messages
+    // relay_move(relay, client, peer): carries what can be carried now, both ways. `client` and `peer` are what has
+    // happened to the descriptors. Returns whether there is more at once; what has happened to the client ("closed",
+    // "failed", "ended", "too big", or nil) and why; what has happened to the peer ("ended", "failed", "too long", or
+    // nil) and why; and whether the owner is to be asked for messages
     (c"relay_move", relay_move),
     // relay_held(relay): what the peer has sent and no message has had; relay_take(relay, length, is_text): sends the
     // first bytes of that as a message
@@ -53,8 +54,8 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"relay_take", relay_take),
     // relay_is_held(relay): whether the client is not read, because the peer does not take what it has sent
     (c"relay_is_held", relay_is_held),
-    // relay_drain(relay): without a session, writes what waits for the peer, ends that side, and reads until the peer has
-    // ended its own. Returns how many bytes wait, nil if it is over; and whether there is more at once
+    // relay_drain(relay): without a session, writes what waits for the peer, ends that side, and reads until the peer
+    // has ended its own. Returns how many bytes wait, nil if it is over; and whether there is more at once
     (c"relay_drain", relay_drain),
     // relay_counts(relay): the bytes of data from the client, and to it, and when there were some last
     (c"relay_counts", relay_counts),

@@ -24,8 +24,8 @@ use crate::tls::{Acceptor, ServerOptions};
 /// `allow_long_lengths`, `coalesce` and `max_buffered` (bytes), `deflate` (a table with everything that [`options`]
 /// reads, or nil). Server only: `acceptor`, or `certificate` and `key` (PEM); nil without
 /// TLS. Client only: `host`, `host_header`, `resource`, `headers` (array of `{name, value}`), `subprotocols` (array),
-/// `secure`, `tls` (with LuaSec's names) and `proxy` (a table or nil, like `deflate`, with `tls` for one that is reached
-/// over TLS). For the role "ask" also what [`asked`] reads.
+/// `secure`, `tls` (with LuaSec's names) and `proxy` (a table or nil, like `deflate`, with `tls` for one that is
+/// reached over TLS). For the role "ask" also what [`asked`] reads.
 pub(in crate::lua) fn create(context: &Rc<Context>, arguments: &[Value]) -> Reply {
     let empty = Table::default();
     let parameters = arguments.first().and_then(Value::table).unwrap_or(&empty);

@@ -226,8 +226,8 @@ impl LuaSession {
         Some(self.lend(kind, data))
     }
 
-    /// Whether complete frames have come since the last call. If so, the peer counts as heard from now: handlers may have
-    /// taken their time since the bytes were read.
+    /// Whether complete frames have come since the last call. If so, the peer counts as heard from now: handlers may
+    /// have taken their time since the bytes were read.
     fn has_heard(&self, inner: &Inner) -> bool {
         let frames = inner.session.connection().map_or(0, Connection::frames_received);
         if self.frames.replace(frames) == frames {
@@ -287,8 +287,8 @@ impl LuaSession {
         });
     }
 
-    /// Discards as many events as a turn has, or fewer if there is much in them. Returns whether the peer's close frame or
-    /// a failure was among them, and whether there may be more.
+    /// Discards as many events as a turn has, or fewer if there is much in them. Returns whether the peer's close frame
+    /// or a failure was among them, and whether there may be more.
     pub(super) fn discard(&self) -> (bool, bool) {
         let discarded = self.with(|inner| {
             let (mut answered, mut weight) = (false, 0);

@@ -47,8 +47,8 @@ macro_rules! deed {
     };
 }
 
-/// The functions by name, except those that are called for each message (`raw/hot.rs`, `raw/delivery.rs`) or take what was
-/// received (`raw/input.rs`).
+/// The functions by name, except those that are called for each message (`raw/hot.rs`, `raw/delivery.rs`) or take what
+/// was received (`raw/input.rs`).
 pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     // session(parameters): a session and its number; or nil, the error, and the hop that cannot even begin (create.rs)
     (c"session", create::create),
@@ -89,8 +89,9 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"hand_over", hand_over),
     // is_delivering(session): whether one of its handlers is being called
     (c"is_delivering", is_delivering),
-    // send_once(session, number, opcode, data): queues a message, unless one with this number, or a later one, was queued
-    // by this function before; so whoever is interrupted can repeat it. Returns true; or nil and why it was not queued
+    // send_once(session, number, opcode, data): queues a message, unless one with this number, or a later one, was
+    // queued by this function before; so whoever is interrupted can repeat it. Returns true; or nil and why it was not
+    // queued
     (c"send_once", send_once),
     // failure(session): details of the failure event: the hop, the kind, the code of our close frame, the status of our
     // response
@@ -127,13 +128,14 @@ pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"stream", stream),
     // limit(session, bytes): the maximum size of a message
     (c"limit", limit),
-    // set_compression(session, on): whether messages are compressed from now on, if that was agreed on; returns whether the
-    // connection is open
+    // set_compression(session, on): whether messages are compressed from now on, if that was agreed on; returns whether
+    // the connection is open
     (c"set_compression", set_compression),
     // pong(session, data), reply_close(session): answer a control frame, which is then done
     (c"pong", pong),
     (c"reply_close", reply_close),
-    // set_keepalive(session, interval, timeout): pings after so many seconds of silence, and gives up after so many more
+    // set_keepalive(session, interval, timeout): pings after so many seconds of silence, and gives up after so many
+    // more
     (c"set_keepalive", set_keepalive),
     // keep_alive(session, now): true if a ping was queued; false if the peer is gone; nil if nothing was to be done
     (c"keep_alive", keep_alive),

@@ -31,8 +31,8 @@ pub(in crate::lua) enum Passed {
 }
 
 impl LuaSession {
-    /// Prepares for a relay: whether messages for [`pass_on`](Self::pass_on) that are not complete come in pieces, and how
-    /// large one may be. What is sent as text must be UTF-8 from now on.
+    /// Prepares for a relay: whether messages for [`pass_on`](Self::pass_on) that are not complete come in pieces, and
+    /// how large one may be. What is sent as text must be UTF-8 from now on.
     pub(in crate::lua) fn prepare_to_pass_on(&self, streams: bool, most: usize) {
         let _ = self.with(|inner| {
             inner.session.set_max_message_size(most);

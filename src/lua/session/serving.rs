@@ -10,20 +10,21 @@ use crate::lua::{Context, Native};
 use crate::protocol::error::InvalidRequest;
 
 pub(in crate::lua) const FUNCTIONS: &[(&CStr, Native)] = &[
-    // request_head(session): method, target, headers, an array of the subprotocols that are offered, and whether the client
-    // wants the connection to end after the response
+    // request_head(session): method, target, headers, an array of the subprotocols that are offered, and whether the
+    // client wants the connection to end after the response
     (c"request_head", request_head),
     // take_body(session, most): the event `body` follows, for a request without a body, too. Returns true; or nil, the
     // status with which to refuse the request, and why
     (c"take_body", take_body),
     // upgrade_problem(session): nil if the request asks for a WebSocket; otherwise a status and what is wrong
     (c"upgrade_problem", upgrade_problem),
-    // reply(session, status, headers, body, length, keeps_alive): answers the request; headers is an array of {name, value}.
-    // Returns true, and whether another request may follow; or nil and which header cannot be sent
+    // reply(session, status, headers, body, length, keeps_alive): answers the request; headers is an array of {name,
+    // value}. Returns true, and whether another request may follow; or nil and which header cannot be sent
     (c"reply", reply),
     // send_body(session, bytes): more of the body
     (c"send_body", send_body),
-    // open(session, subprotocol, headers): answers the request with 101. Returns true, or nil and which header cannot be sent
+    // open(session, subprotocol, headers): answers the request with 101. Returns true, or nil and which header cannot
+    // be sent
     (c"open", open),
     // end_turn(session): no more events are delivered in this turn
     (c"end_turn", end_turn),

@@ -1,11 +1,11 @@
 //! One descriptor for many: it becomes readable when something happens to one of the descriptors that it watches, when
 //! its timer ends, or when another thread wakes it. Knows nothing of what the descriptors are.
 //!
-//! The caller owns the descriptors. One that is closed is no longer watched; a `BorrowedFd<'static>` only says that nobody
-//! reads or writes here.
+//! The caller owns the descriptors. One that is closed is no longer watched; a `BorrowedFd<'static>` only says that
+//! nobody reads or writes here.
 //!
-//! On Linux this is epoll with an eventfd and a timerfd. Elsewhere poll(2) does the waiting; then there is no descriptor
-//! that an outer event loop could watch.
+//! On Linux this is epoll with an eventfd and a timerfd. Elsewhere poll(2) does the waiting; then there is no
+//! descriptor that an outer event loop could watch.
 //!
 //! ```
 //! use std::time::Duration;
@@ -46,8 +46,8 @@ pub const MOST: usize = 64;
 pub enum Interest {
     /// Whether it is readable or writable; told again and again while it is so.
     Level { read: bool, write: bool },
-    /// Both, but only what changes: new bytes, room where there was none, an end. Where the system cannot do that, it is
-    /// [`Level`](Self::Level), and [`Poller::set_writing`] says whether room is of interest.
+    /// Both, but only what changes: new bytes, room where there was none, an end. Where the system cannot do that, it
+    /// is [`Level`](Self::Level), and [`Poller::set_writing`] says whether room is of interest.
     Edge,
 }
 

@@ -1,5 +1,5 @@
-//! The poller of other systems: poll(2) over a list, so a wait costs time for each descriptor. A pipe tells of wakes, and
-//! the timer is the time-out of the wait.
+//! The poller of other systems: poll(2) over a list, so a wait costs time for each descriptor. A pipe tells of wakes,
+//! and the timer is the time-out of the wait.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};

@@ -31,9 +31,9 @@ pub(super) fn connector(options: &TlsOptions) -> Result<Box<dyn Connect>, Option
     Ok(Box::new(native::Connector::new(options)?))
 }
 
-/// The library's side of an acceptor with these options. An error has the name of the identity that it is about, if that
-/// is one of the named ones. Where OpenSSL is the system's library, it is asked directly: native-tls has its acceptors
-/// refuse TLS 1.3.
+/// The library's side of an acceptor with these options. An error has the name of the identity that it is about, if
+/// that is one of the named ones. Where OpenSSL is the system's library, it is asked directly: native-tls has its
+/// acceptors refuse TLS 1.3.
 pub(super) fn acceptor(options: &ServerOptions) -> Result<Box<dyn Accept>, (OptionsError, Option<&str>)> {
     #[cfg(not(any(windows, target_vendor = "apple")))]
     return Ok(Box::new(openssl_server::Acceptor::new(options)?));

@@ -20,8 +20,8 @@ use crate::tls::pipe::Pipe;
 /// OpenSSL's list for versions before 1.2, of which the acceptor allows no cipher by itself.
 const OLD_CIPHERS: &str = "DEFAULT:@SECLEVEL=0";
 
-/// Clients that come back with a session of this server were identified by this one, and not by another server that uses
-/// OpenSSL in this process. Any name serves.
+/// Clients that come back with a session of this server were identified by this one, and not by another server that
+/// uses OpenSSL in this process. Any name serves.
 const SESSION_CONTEXT: &[u8] = b"luws";
 
 pub(super) struct Acceptor {

@@ -1,5 +1,5 @@
-//! The least that a bridge could do: two threads for each client, a buffer for each direction, and no checks. What a read
-//! has brought is written at once; one from the peer becomes a binary message.
+//! The least that a bridge could do: two threads for each client, a buffer for each direction, and no checks. What a
+//! read has brought is written at once; one from the peer becomes a binary message.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Clients without end: one thread, no checks but of lengths.
+//! The clients, all in one thread, except that `ask` has another read for the others. They check lengths only.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

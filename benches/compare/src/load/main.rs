@@ -2,15 +2,15 @@
 //! bridge could do.
 //!
 //! ```text
-//! luws-bench-load floor                                    echoes on a free port, which it prints, until its input ends
-//! luws-bench-load echo PORT CONNECTIONS SIZE SECONDS       how many messages are echoed in a second
-//! luws-bench-load open PORT CONNECTIONS                    how many are opened in a second; they last until its input ends
-//! luws-bench-load ask PORT CONNECTIONS TEXT TIMES          the answers to a text that one of the connections sends
-//! luws-bench-load bridge PORT PEER                         listens at a port, and bridges to the peer at another
-//! luws-bench-load through                                  both ends of connections through a bridge: see through.rs
+//! luws-bench-load floor                                echoes on a free port, which it prints, until its input ends
+//! luws-bench-load echo PORT CONNECTIONS SIZE SECONDS   how many messages are echoed in a second
+//! luws-bench-load open PORT CONNECTIONS                how many are opened in a second; they last until its input ends
+//! luws-bench-load ask PORT CONNECTIONS TEXT TIMES      the answers to a text that one of the connections sends
+//! luws-bench-load bridge PORT PEER                     listens at a port, and bridges to the peer at another
+//! luws-bench-load through                              both ends of connections through a bridge: see through.rs
 //! ```
 //!
-//! All of it is for x86-64 and other little-endian machines with Linux, and checks as little as it can.
+//! All of it needs Linux (epoll), and checks as little as it can.
 
 mod bridge;
 mod client;

@@ -65,8 +65,8 @@ const CIRCLE: Wrong = Wrong::Text("the table contains itself");
 const TOO_MANY: Wrong = Wrong::Text("more than 1000 binary values");
 
 impl Encoder {
-    /// Begins: pushes what is needed on the stack while values are read. `binary` is where the metatable of binary values
-    /// is, if they may occur.
+    /// Begins: pushes what is needed on the stack while values are read. `binary` is where the metatable of binary
+    /// values is, if they may occur.
     pub(in super::super) unsafe fn begin(&mut self, state: *mut State, binary: Option<c_int>) {
         unsafe {
             ffi::luaL_checkstack(state, 8, ptr::null());

@@ -1,5 +1,5 @@
-//! JSON for Lua: `json_decode` makes Lua values of a document, `json_encode` makes a document of Lua values. What JSON is
-//! stands in [`crate::json`].
+//! JSON for Lua: `json_decode` makes Lua values of a document, `json_encode` makes a document of Lua values. What JSON
+//! is stands in [`crate::json`].
 //!
 //! Lua values are made and read in a function of their own under `lua_pcall`, in whose frames nothing is to be dropped:
 //! what it works on is in a box, which [`protected`] frees, whatever has happened. No metamethods are called.
