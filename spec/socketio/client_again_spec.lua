@@ -75,6 +75,22 @@ describe("connecting again by a listener", function()
     end
   end)
 
+  it("that is told of 'io server disconnect' uses another engine, as the server may end this one", function()
+    local socket, engine, told = connected()
+    local is_closed
+    socket:on("disconnect", function()
+      is_closed = engine.is_closed
+      socket:connect()
+      engine:lose "transport close"
+    end)
+    engine:say "1"
+    e:turn()
+    e:last():open():say '0{"sid":"s2"}'
+    e:turn(60)
+    assert.same({ { "disconnect", "io server disconnect" }, { "connect" } }, told)
+    assert.same({ true, "s2", 2 }, { is_closed, socket.id, #e.made })
+  end)
+
   it("that is told of the first connect_error is the only attempt", function()
     local socket = io "http://a.test"
     socket:once("connect_error", function() socket:connect() end)

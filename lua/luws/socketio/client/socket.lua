@@ -292,9 +292,10 @@ function Socket:received(kind, id, ...)
     if type(data) ~= "table" or type(data.sid) ~= "string" then return self:refused(failure.new(OLD_SERVER)) end
     let_in(self, data.sid, type(data.pid) == "string" and data.pid)
   elseif kind == DISCONNECT then
+    -- The server may be about to end the connection as well: a listener that connects again must not use it.
     self.io:want(self, false)
+    self.io:close_unused()
     self:closed "io server disconnect"
-    if not self.is_wanted then self.io:close_unused() end
   elseif kind == CONNECT_ERROR then
     self.unanswered = nil
     self:refused(failure.of((...)))
