@@ -420,6 +420,30 @@ describe("a manager", function()
       "bad option 'reconnectionDelay' (number expected, got string)")
   end)
 
+  it("has options that may be changed before another attempt", function()
+    local opts = { query = { version = "1" }, max_payload_size = 1 }
+    local socket, engine, told = connected(opts)
+    local manager, refused, size = socket.io, nil, nil
+    socket:once("connect_error", function(err) refused = err.message end)
+    socket:on("m", function(value) size = #value end)
+    manager:on("reconnect_attempt", function(count)
+      manager.opts.query.version = tostring(count + 1)
+      manager.opts.transports = { "websocket" }
+      manager.opts.parser = count == 1
+      manager.opts.max_payload_size = nil
+    end)
+    engine:lose "transport close"
+    e:turn(10)
+    assert.same({ "disconnect", "transport close" }, take(told)[1])
+    assert.matches("^bad option 'parser'", refused)
+    local given = e:last().given
+    assert.same({ "3", { "websocket" }, "/socket.io" }, { given.query.version, given.transports, given.path })
+    e:last():open():say('0{"sid":"s2"}', '51-["m",{"_placeholder":true,"num":0}]', io.binary "xx")
+    e:turn()
+    assert.same({ "connect" }, take(told)[1])
+    assert.equal(2, size)
+  end)
+
   it("has a socket for each namespace, and an engine as long as one of them wants it", function()
     local one, engine = connected(nil, "http://a.test/x")
     local two = io "http://a.test/y"

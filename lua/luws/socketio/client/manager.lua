@@ -139,11 +139,30 @@ local function listen(manager, engine, on_opened)
   end)
 end
 
+-- The bytes of a packet with its binary values, at most: JavaScript has no limit.
+local MOST_SIZE = 64 * 1024 * 1024
+
+--- read(opts): returns a manager's options, and those of its engines.
+local function read(opts)
+  local own, others = settings.read("client", opts)
+  if others.path == nil then others.path = "/socket.io" end
+  return own, others
+end
+
+--- connect(manager): opens an engine with the options as they are now: a program may change manager.opts between two
+-- attempts. Raises an error if they are wrong; a file may be gone, for instance.
+local function connect(manager)
+  local _, options = read(manager.opts)
+  local engine = engines.connect(manager.uri, options)
+  manager.most_size = options.max_payload_size or MOST_SIZE
+  return engine
+end
+
 --- start(manager, f): begins to open the engine, which is closed.
 local function start(manager, f)
   manager.state, manager.is_closing = "opening", false
-  local ok, engine = pcall(engines.connect, manager.uri, manager.engine_options)
-  if not ok then -- the options were right before: a file may be gone, for instance
+  local ok, engine = pcall(connect, manager)
+  if not ok then
     manager.timer = manager.reactor.after(0, function()
       manager.timer = nil
       failed(manager, failure.of(engine), f)
@@ -271,21 +290,16 @@ for name, unit in pairs {
   end
 end
 
--- The bytes of a packet with its binary values, at most: JavaScript has no limit.
-local MOST_SIZE = 64 * 1024 * 1024
-
 --- new(uri [, opts]): makes a manager for a server. Opens the engine unless opts.autoConnect is false.
 function managers.new(uri, opts)
-  local own, engine_options = settings.read("client", opts)
-  if engine_options.path == nil then engine_options.path = "/socket.io" end
-  engine_sockets.check(uri, engine_options) -- what is wrong is an error now, even if the engine is opened later
+  local own, others = read(opts)
+  engine_sockets.check(uri, others) -- what is wrong is an error now, even if the engine is opened later
   local self = setmetatable({
     uri = uri,
     opts = opts or {},
     settings = own,
-    engine_options = engine_options,
-    most_size = engine_options.max_payload_size or MOST_SIZE,
-    reactor = engine_options.reactor or main_reactor,
+    most_size = nil, -- the bytes of a packet with its binary values
+    reactor = others.reactor or main_reactor,
     state = "closed", -- or "opening", "open"
     engine = nil,
     attempt = nil, -- stands for the engine as long as it is ours
