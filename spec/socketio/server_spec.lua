@@ -389,6 +389,23 @@ describe("the end of a socket", function()
     assert.equal("socket has been disconnected", told)
   end)
 
+  it("tells those who ask afterwards", function()
+    local conn, socket = client()
+    conn:lose "transport close"
+    e:turn()
+    local told = {}
+    local function note_in(name)
+      return function(err) told[#told + 1] = name .. ": " .. err.message end
+    end
+    socket:timeout(1000):emit("m", note_in "timeout")
+    socket:emit("m", note_in "emit") -- wants no errors
+    io.spawn(function() note_in "emitWithAck"(select(2, socket:emitWithAck "m")) end)
+    assert.same({}, told)
+    e:turn()
+    e:turn()
+    assert.same({ "timeout: socket has been disconnected", "emitWithAck: socket has been disconnected" }, told)
+  end)
+
   it("comes to all when the server is closed", function()
     local conn, socket = client()
     local told = note(socket, {}, "disconnect")

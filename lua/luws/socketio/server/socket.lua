@@ -21,6 +21,15 @@ anything.extend(Socket)
 
 -- Sending
 
+local function nothing() return false end
+
+--- register(socket, flags, id, ack): has a function wait for the acknowledgement of an event. If the socket is over,
+-- it is told so, as those are that waited at the end.
+local function register(socket, flags, id, ack)
+  socket.acks:add(id, ack, flags.timeout, flags.wants_error)
+  if socket.is_over then socket.nsp.server.reactor.after(0, socket.acks:forget(nothing)) end
+end
+
 --- dispatch(socket, flags, ack, name, ...): sends an event.
 local function dispatch(socket, flags, ack, name, ...)
   local nsp = socket.nsp
@@ -33,7 +42,7 @@ local function dispatch(socket, flags, ack, name, ...)
   local id = ack and nsp:next_id() or nil
   socket.client:transmit(flags, encoded(EVENT, nsp.name, id, name, ...))
   anything.outgoing(socket, name, ...)
-  if ack then socket.acks:add(id, ack, flags.timeout, flags.wants_error) end
+  if ack then register(socket, flags, id, ack) end
   return socket
 end
 
@@ -174,7 +183,7 @@ function Socket:closed(reason, details)
   self.nsp:remove(self)
   self.client:remove(self)
   self.connected = false
-  local tell_waiting = self.acks:forget(function() return false end)
+  local tell_waiting = self.acks:forget(nothing)
   emit(self, "disconnect", reason, details)
   tell_waiting()
 end
