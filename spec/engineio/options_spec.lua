@@ -18,6 +18,13 @@ describe("a client refuses", function()
     { { "http://x", { upgrad = true } }, "unknown option 'upgrad' (upgrade?)" },
     { { "http://x", { rejectUnauthorized = false } }, "bad option 'rejectUnauthorized' (it is ssl_verify here)" },
     { { "http://x", { ca = "x" } }, "bad option 'ca' (it is ssl_cafile here)" },
+    { { "http://x", { transportOptions = {} } },
+      "bad option 'transportOptions' (all transports have the same options; extraHeaders are for all requests)" },
+    { { "http://x", { autoUnref = true } },
+      "bad option 'autoUnref' (a session keeps no program running; leave it out)" },
+    { { "http://x", { useNativeTimers = true } }, "bad option 'useNativeTimers' (it is for browsers; leave it out)" },
+    { { "http://x", { closeOnBeforeunload = true } },
+      "bad option 'closeOnBeforeunload' (it is for browsers; leave it out)" },
     { { "http://x", { requestTimeout = "1" } },
       "bad option 'requestTimeout' (a number from 0 to 2147483647 expected, got string)" },
     { { "http://x", { extraHeaders = { X = "a\r\nb" } } },
@@ -76,6 +83,7 @@ describe("a server refuses", function()
     { { destroyUpgradeTimeout = 10 },
       "bad option 'destroyUpgradeTimeout' (upgrades outside of the path are the program's or get 404 at once; "
         .. "leave it out)" },
+    { { wsEngine = "ws" }, "bad option 'wsEngine' (luws has its own; leave it out)" },
     { { transports = { "x" } }, "bad option 'transports' ('polling' or 'websocket' expected, got x)" },
   } do
     it(case[2], function()
@@ -84,6 +92,14 @@ describe("a server refuses", function()
       assert.same({ nil, case[2] }, { engineio.listen(case[1]) })
     end)
   end
+
+  it("a middleware that is not a function", function()
+    local engine = assert(engineio.listen { port = 0 })
+    local ok, err = pcall(engine.use, engine, "x")
+    engine:close()
+    assert.is_false(ok)
+    assert.matches("bad argument #1 to 'use' %(function expected, got string%)", err)
+  end)
 
   it("nothing that turns off what is not there", function()
     local engine = assert(engineio.listen { port = 0, destroyUpgrade = false })

@@ -70,6 +70,8 @@ describe("io(url, opts)", function()
       ["bad option 'parser' (luws.socketio has Socket.IO's own parser only; leave it out, at both ends)"] = {
         "http://a.test", { forceNew = true, parser = {} },
       },
+      ["unknown option 'reconnectionAttempt' (reconnectionAttempts?)"] = { "http://a.test",
+        { reconnectionAttempt = 5 } },
       ["unknown option 'adapter'"] = { "http://a.test", { forceNew = true, adapter = {}, autoConnect = false } },
       ["bad option 'ssl_cafile': No such file or directory (/nowhere)"] = { "https://a.test",
         { ssl_cafile = "/nowhere", autoConnect = false } },

@@ -469,6 +469,10 @@ describe("io.server", function()
       ["bad option 'maxDisconnectionDuration' (number expected, got boolean)"] = {
         connectionStateRecovery = { maxDisconnectionDuration = true },
       },
+      ["unknown option 'maxDisconectionDuration' (maxDisconnectionDuration?)"] = {
+        connectionStateRecovery = { maxDisconectionDuration = 5 },
+      },
+      ["unknown option 'connectTimout' (connectTimeout?)"] = { connectTimout = 5 },
       ["bad option 'adapter' (luws.socketio keeps rooms in this process only; leave it out, and have all clients come "
         .. "to one server)"] = { adapter = {} },
       ["bad option 'parser' (luws.socketio has Socket.IO's own parser only; leave it out, at both ends)"] = {

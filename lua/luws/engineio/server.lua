@@ -43,6 +43,9 @@ end
 --- use(f): has f(request, response, done) called for each request, before anything is checked. response.headers are
 -- those of the answer; done(err) goes on, or refuses the request.
 function Engine:use(f)
+  if not guard.is_callable(f) then
+    error(("bad argument #1 to 'use' (function expected, got %s)"):format(type(f)), 2)
+  end
   self.middlewares[#self.middlewares + 1] = f
   return self
 end

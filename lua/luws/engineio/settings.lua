@@ -116,15 +116,33 @@ local RENAMED = {
 }
 
 local DESTROY = "upgrades outside of the path are the program's or get 404 at once; leave it out"
+local BROWSER = "it is for browsers; leave it out"
 
 -- JavaScript's options for what is not needed here: why.
-local ABSENT = { client = {}, server = { destroyUpgrade = DESTROY, destroyUpgradeTimeout = DESTROY } }
+local ABSENT = {
+  client = {
+    autoUnref = "a session keeps no program running; leave it out",
+    closeOnBeforeunload = BROWSER, useNativeTimers = BROWSER,
+    transportOptions = "all transports have the same options; extraHeaders are for all requests",
+  },
+  server = {
+    destroyUpgrade = DESTROY, destroyUpgradeTimeout = DESTROY,
+    wsEngine = "luws has its own; leave it out",
+  },
+}
 
 -- Options of wsopen that a client hands on.
 local SHARED = {
   auth = true, connect = true, connect_timeout = true, cookies = true, proxy = true, proxy_auth = true,
   proxy_ssl = true, reactor = true, sockproxy = true, ssl = true,
 }
+
+--- is_known(role, name): returns whether there is something to say about an option of a "client" or of a "server" here.
+function settings.is_known(role, name)
+  if type(name) ~= "string" then return false end
+  local is_shared = name:find "^ssl_" or SHARED[name]
+  return (options.names(rows[role])[name] or RENAMED[name] or ABSENT[role][name] or is_shared) and true or false
+end
 
 --- stranger(name, role): returns what is wrong with an option that is none of ours.
 local function stranger(name, role)

@@ -4,7 +4,8 @@ milliseconds. What is none of ours is the engine's. Wrong values are errors, bef
 --]]
 
 local _, import = ...
-local guard, options = import("guard"), import("options")
+local engine_settings, guard, options = import("engineio/settings"), import("guard"), import("options")
+local spelling = import("spelling")
 
 local settings = {}
 
@@ -90,6 +91,17 @@ local function refuse_absent(role, others)
   end
 end
 
+--- refuse_unknown(role, others): raises an error for an option that cannot be the engine's, or that is almost one of
+-- ours and not known there.
+local function refuse_unknown(role, others)
+  local names = options.names(rows[role])
+  for name in pairs(others) do
+    local is_wrong = role == "recovery" or type(name) == "string" and not engine_settings.is_known(role, name)
+      and spelling(name, names)
+    if is_wrong then error(options.unknown(name, names), 0) end
+  end
+end
+
 --- read(role, given): reads our options for "client", "server" or "recovery". Returns them, and a table of the
 -- others, which are the engine's. Raises an error for a wrong value.
 function settings.read(role, given)
@@ -101,6 +113,7 @@ function settings.read(role, given)
   local wrong = options.take(rows[role], others, own)
   if wrong then error(wrong, 0) end
   refuse_absent(role, others)
+  refuse_unknown(role, others)
   if own.retries and not own.ackTimeout then error("bad option 'retries' (it needs ackTimeout)", 0) end
   return own, others
 end
