@@ -113,6 +113,22 @@ it("warns of a function that listens twice to one event", function()
   assert.matches("the same function listens to 'a' more than once", lines[1])
 end)
 
+it("has the names of Node's emitters as well", function()
+  local f = noting "f"
+  assert.equal(object, object:addListener("a", f):addListener("b", f):addListener("c", f))
+  object:removeListener("a", f):removeAllListeners "b"
+  for _, name in ipairs { "a", "b", "c" } do emitter.emit(object, name) end
+  assert.same({ "f" }, seen)
+end)
+
+it("refuses a call with a dot in place of the colon, which would lose an argument", function()
+  for _, method in ipairs { "on", "once", "off", "addListener", "removeAllListeners" } do
+    local ok, err = pcall(object[method], "a", noting "f")
+    assert.is_false(ok)
+    assert.matches("^calling '%w+' on bad self %(object expected, got string; call it with a colon", err)
+  end
+end)
+
 it("refuses what is no name or no function", function()
   for _, case in ipairs {
     { "on", nil, print, "bad argument #1 to 'on' (string expected, got nil)" },

@@ -17,8 +17,17 @@ local emitter = {}
 -- { f, is_once, is_over }.
 local LISTENERS = {}
 
---- check(method, name, f): raises an error unless these are the name of an event and a function.
-local function check(method, name, f)
+--- check_self(object, method): raises an error if a method was called without its object, as it is with a dot in place
+-- of the colon. The first argument would be taken for the object, and be lost.
+function emitter.check_self(object, method)
+  if type(object) == "table" then return end
+  error(("calling '%s' on bad self (object expected, got %s; call it with a colon, as in object:%s(...))"):format(
+    method, type(object), method), 0)
+end
+
+--- check(object, method, name, f): raises an error unless these are an object, the name of an event and a function.
+local function check(object, method, name, f)
+  emitter.check_self(object, method)
   if type(name) ~= "string" then
     error(("bad argument #1 to '%s' (string expected, got %s)"):format(method, type(name)), 0)
   end
@@ -76,20 +85,21 @@ local methods = {}
 
 --- on(name, f): has f called for each event of this name. Returns the object; so do the next two.
 function methods:on(name, f)
-  check("on", name, f)
+  check(self, "on", name, f)
   add(self, name, f, false)
   return self
 end
 
 --- once(name, f): the same for the next event only.
 function methods:once(name, f)
-  check("once", name, f)
+  check(self, "once", name, f)
   add(self, name, f, true)
   return self
 end
 
 --- off([name [, f]]): removes one listener; without f all for that event; without a name all for all events.
 function methods:off(name, f)
+  emitter.check_self(self, "off")
   if name == nil then
     rawset(self, LISTENERS, nil)
   elseif f == nil then
@@ -101,6 +111,9 @@ function methods:off(name, f)
   end
   return self
 end
+
+-- The names that Node's emitters have for the same.
+methods.addListener, methods.removeListener, methods.removeAllListeners = methods.on, methods.off, methods.off
 
 --- listeners(name): returns an array of the functions that listen to an event.
 function methods:listeners(name)

@@ -312,6 +312,27 @@ describe("a socket", function()
   end)
 end)
 
+it("methods that are called with a dot in place of the colon raise an error, and send nothing", function()
+  local conn, socket = client()
+  local client_socket, engine = e:connected()
+  for _, object in ipairs {
+    client_socket, client_socket.volatile, socket, socket.volatile, socket.broadcast, server, server.sockets,
+    server:to "room", server.localOnly,
+  } do
+    for _, method in ipairs { "emit", "send", "timeout" } do
+      local ok, err = pcall(object[method], "hello", "world")
+      assert.is_false(ok)
+      assert.matches("^calling '%w+' on bad self %(object expected, got string; call it with a colon", err)
+    end
+  end
+  for _, object in ipairs { client_socket, socket } do
+    assert.has_error(function() object.onAny(print) end, "calling 'onAny' on bad self (object expected, got function; "
+      .. "call it with a colon, as in object:onAny(...))")
+  end
+  e:turn()
+  assert.same({ {}, {} }, { conn:heard(), engine:heard() })
+end)
+
 describe("the end of a socket", function()
   for reason in pairs { ["ping timeout"] = 1, ["transport close"] = 1, ["transport error"] = 1, ["parse error"] = 1 } do
     it("by '" .. reason .. "' is told before and after it has left its rooms", function()

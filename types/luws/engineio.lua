@@ -102,6 +102,21 @@ function emitter:once(name, f) end
 ---@param f function?
 function emitter:off(name, f) end
 
+---The same as on.
+---@param name string
+---@param f function
+function emitter:addListener(name, f) end
+
+---The same as off.
+---@param name string?
+---@param f function?
+function emitter:removeListener(name, f) end
+
+---The same as off.
+---@param name string?
+---@param f function?
+function emitter:removeAllListeners(name, f) end
+
 ---The functions that listen to an event.
 ---@param name string
 ---@return function[]

@@ -4,7 +4,7 @@ before the ordinary listeners, with the name and the arguments. Knows nothing of
 --]]
 
 local _, import = ...
-local guard, log = import("guard"), import("log")
+local emitter, guard, log = import("emitter"), import("guard"), import("log")
 
 local anything = {}
 
@@ -20,6 +20,7 @@ end
 --- add(object, method, key, f, first): adds a function to a list, as its first or its last. Returns the object; so does
 -- the next one.
 local function add(object, method, key, f, first)
+  emitter.check_self(object, method)
   if not guard.is_callable(f) then
     error(("bad argument #1 to '%s' (function expected, got %s)"):format(method, type(f)), 0)
   end

@@ -134,7 +134,10 @@ function meta:__index(key)
   local sockets = rawget(self, "sockets")
   local value = sockets and sockets[key]
   if type(value) ~= "function" then return value end
-  return function(_, ...) return value(sockets, ...) end
+  return function(given, ...)
+    emitter.check_self(given, key)
+    return value(sockets, ...)
+  end
 end
 
 -- The bytes of a packet together with its binary values, in messages of the largest size.

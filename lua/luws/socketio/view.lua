@@ -5,6 +5,7 @@ flags. What sending means is the role's.
 
 local _, import = ...
 local arguments, failure, guard = import("socketio/arguments"), import("socketio/failure"), import("guard")
+local check_self = import("emitter").check_self
 local parser, waiting = import("socketio/parser"), import("socketio/waiting")
 
 local views = {}
@@ -75,8 +76,14 @@ function views.extend(class, role)
   methods.write = methods.send
   for name, f in pairs(role.methods or {}) do methods[name] = f end
   for name, f in pairs(methods) do
-    class[name] = function(self, ...) return f(self, NO_FLAGS, ...) end
-    View[name] = function(self, ...) return f(self.socket, self.flags, ...) end
+    class[name] = function(self, ...)
+      check_self(self, name)
+      return f(self, NO_FLAGS, ...)
+    end
+    View[name] = function(self, ...)
+      check_self(self, name)
+      return f(self.socket, self.flags, ...)
+    end
   end
   local getters = { volatile = function(socket, flags) return view(socket, views.with(flags, "volatile", true)) end }
   for name, f in pairs(role.getters or {}) do getters[name] = f end

@@ -4,6 +4,7 @@ To whom and how something is sent: rooms, exceptions and flags, which are added 
 
 local _, import = ...
 local acks, arguments = import("socketio/acks"), import("socketio/arguments")
+local check_self = import("emitter").check_self
 local failure, guard = import("socketio/failure"), import("guard")
 local json, parser, views = import("json").public, import("socketio/parser"), import("socketio/view")
 
@@ -129,6 +130,13 @@ function Operator:socketsLeave(room) self.adapter:delSockets(opts_of(self), oper
 --- disconnectSockets([close]): disconnects the sockets; with `close`, their connections.
 function Operator:disconnectSockets(close) self.adapter:disconnectSockets(opts_of(self), close) end
 
+for name, method in pairs(Operator) do
+  Operator[name] = function(self, ...)
+    check_self(self, name)
+    return method(self, ...)
+  end
+end
+
 --- A flag as a field: returns a copy that has it.
 local flags = { volatile = "volatile", ["local"] = "local", localOnly = "local" }
 
@@ -147,7 +155,10 @@ end
 -- function of (self, key), which returns a view for the name of a flag.
 function operators.extend(class, find)
   for name, method in pairs(Operator) do
-    class[name] = function(self, ...) return method(find(self), ...) end
+    class[name] = function(self, ...)
+      check_self(self, name)
+      return method(find(self), ...)
+    end
   end
   return function(self, key) return flags[key] and find(self)[key] end
 end
