@@ -40,7 +40,7 @@ local CORE = {
   origin = { "", "x", "https://a/", "https://a b" }, auth = { "", "user", ":password" },
   ["auth-file"] = { "/", "/dev/null", unpack(NO_FILE) },
   ["tls-cert"] = NO_FILE, ["tls-key"] = NO_FILE, ["tls-client-ca"] = NO_FILE, ["tls-peer-ca"] = PEM,
-  ["trusted-proxies"] = { "", "localhost", "10.0.0.0/8" }, status = { "", "status", "/a b", "/a?b" },
+  ["trusted-proxies"] = { "", "localhost", "10.0.0.0/33" }, status = { "", "status", "/a b", "/a?b" },
   ["log-level"] = { "", "all", "INFO" },
 }
 local BACKENDS = {

@@ -284,7 +284,8 @@ expression = %%endpoint%%
       "option '--tls-client-ca': no PEM certificate in it (Makefile)" },
     { { "--tls-peer-ca", "Makefile" }, "option '--tls-peer-ca': no PEM certificate in it (Makefile)" },
     { { "--trusted-proxies", "proxy.example" },
-      "option '--trusted-proxies': an IP address or 'unix' expected, got 'proxy.example'" },
+      "option '--trusted-proxies': an IP address, a network such as 10.0.0.0/8 or 'unix' expected, "
+        .. "got 'proxy.example'" },
     { { "--reverse" }, "option '--reverse': the server (the backend's option url) is missing" },
   } do
     it("refuses " .. table.concat(case[1], " "), function()
