@@ -57,6 +57,8 @@ local has_claimed, has_grown = false, false
 --- grown(): returns whether the heap of this worker has grown too large, since its first file, for a further one.
 local function grown()
   if has_grown or not has_claimed or collectgarbage "count" <= HEAP then return has_grown end
+  local jit = rawget(_G, "jit")
+  if jit then jit.flush() end -- machine code holds on to what it was made for
   collectgarbage()
   collectgarbage()
   has_grown = collectgarbage "count" > HEAP
