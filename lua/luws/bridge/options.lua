@@ -4,16 +4,13 @@ made. Knows what they may be, each by itself; what they do, and which of them go
 --]]
 
 local _, import = ...
-local access, address, kinds = import("bridge/access"), import("bridge/address"), import("bridge/kinds")
+local access, address, kinds = import("bridge/access"), import("bridge/address"), import("kinds")
 local guard, logs, meant, plugin = import("guard"), import("bridge/log"), import("spelling"), import("bridge/plugin")
 local server_options = import("server/options")
 
 local options = {}
 
 local GIB = 1024 * 1024 * 1024
-local LONGEST = 365 * 24 * 3600 -- seconds
-
-local seconds, positive = kinds.number(0, LONGEST), kinds.number(0.001, LONGEST)
 
 --- Reads a port to listen at.
 local function listening_port(value, is_text)
@@ -63,16 +60,17 @@ options.CORE = {
   { "port", short = "p", value = "PORT", default = 8001, read = listening_port, help = "listens at this port (8001)" },
   { "listen", short = "l", value = "HOST", default = "::", read = place,
     help = "listens at this address (::, which is all), or at unix://PATH" },
-  { "ping", short = "k", value = "SECONDS", default = 30, read = seconds,
+  { "ping", short = "k", value = "SECONDS", default = 30, read = kinds.seconds,
     help = "pings a client that has been silent for so long (30); 0: never" },
   { "backend", short = "b", value = "NAME", default = "defaultpeer", read = backend_name,
     help = "what finds the peer: defaultpeer, file or lua:FILE" },
-  { "pong-timeout", value = "SECONDS", read = positive,
+  { "pong-timeout", value = "SECONDS", read = kinds.limit,
     help = "drops a client that has not answered a ping for so long (as --ping)" },
-  { "idle-timeout", value = "SECONDS", default = 0, read = seconds,
+  { "idle-timeout", value = "SECONDS", default = 0, read = kinds.seconds,
     help = "closes a connection without data for so long (0: never)" },
-  { "handshake-timeout", value = "SECONDS", default = 10, read = positive, help = "the most time for a request (10)" },
-  { "connect-timeout", value = "SECONDS", default = 10, read = positive,
+  { "handshake-timeout", value = "SECONDS", default = 10, read = kinds.limit,
+    help = "the most time for a request (10)" },
+  { "connect-timeout", value = "SECONDS", default = 10, read = kinds.limit,
     help = "the most time for connecting to a peer (10)" },
   { "max-connections", value = "N", default = 1000, read = kinds.whole(1, 1e6), help = "how many at a time (1000)" },
   { "max-message", value = "BYTES", default = 16 * 1024 * 1024, read = kinds.whole(1, GIB),

@@ -4,7 +4,7 @@ none of the options; each command has rows of them:
 
   { "header", short = "H", value = "NAME:VALUE", many = true, read = f, help = "sends this header" }
 
-Without `value` it is a flag, whose value is true. `read(text)` returns the value, or nil and what is wrong with it.
+Without `value` it is a flag, whose value is true. `read` is a kind (kinds), and is given text.
 With `many` it can be repeated, and its value is an array. With `secret`, messages do not repeat its value.
 --]]
 
@@ -12,34 +12,6 @@ local _, import = ...
 local meant = import("spelling")
 
 local arguments = {}
-
--- The most of anything that is a number: seconds, pings. It is more than a year.
-local MOST = 1e8
-
-local function decimal(text) return (text:find "^%d+%.?%d*$" or text:find "^%.%d+$") and tonumber(text) end
-
---- seconds(text): reads a time, which may be 0.
-function arguments.seconds(text)
-  local number = decimal(text)
-  if number and number <= MOST then return number end
-  return nil, ("a number from 0 to %.0f expected"):format(MOST)
-end
-
---- limit(text): reads a time within which something has to happen.
-function arguments.limit(text)
-  local number = decimal(text)
-  if number and number > 0 and number <= MOST then return number end
-  return nil, ("a number above 0, up to %.0f, expected"):format(MOST)
-end
-
---- whole(most): returns a reader of whole numbers up to this.
-function arguments.whole(most)
-  return function(text)
-    local number = text:find "^%d+$" and tonumber(text)
-    if number and number <= most then return number end
-    return nil, ("a whole number from 0 to %.0f expected"):format(most)
-  end
-end
 
 --- find(rows, name): returns the row of an option, by its name without dashes; or nil, and what to say about it.
 local function find(rows, name)
@@ -108,7 +80,7 @@ function arguments.read(rows, words)
   local values, others = {}, {}
   local function take(row, text, shown)
     local value, wrong = text, nil
-    if row.read then value, wrong = row.read(text) end
+    if row.read then value, wrong = row.read(text, true) end
     if value == nil then
       return ("option '%s': %s%s"):format(shown, wrong, row.secret and "" or (", got '%s'"):format(text))
     end

@@ -3,7 +3,7 @@ luws connect: a conversation. What is typed is sent, and what comes is printed, 
 --]]
 
 local _, import = ...
-local arguments, failure, input = import("command/arguments"), import("command/failure"), import("command/input")
+local failure, input, kinds = import("command/failure"), import("command/input"), import("kinds")
 local luws, opening, output = import("luws"), import("command/opening"), import("command/output")
 local pretty, reactor = import("command/pretty"), import("reactor").public
 
@@ -17,7 +17,7 @@ local LONGEST_TYPED = 4095
 
 local function seconds_or_forever(text)
   if text == "forever" then return math.huge end
-  local seconds, wrong = arguments.seconds(text)
+  local seconds, wrong = kinds.seconds(text, true)
   return seconds, wrong and wrong .. ", or 'forever'"
 end
 
@@ -33,7 +33,7 @@ local connect = {
     { "binary", short = "b", help = "sends lines as binary messages" },
     { "output", short = "o", value = "FILE", help = "writes binary messages to FILE, one after the other" },
     { "json", short = "j", help = "prints JSON with indentation" },
-    { "ping", value = "SECONDS", read = arguments.seconds,
+    { "ping", value = "SECONDS", read = kinds.seconds,
       help = "pings a server that is silent so long; 0: never" },
     { "slash", help = "takes commands such as /ping from pipes and files, too" },
     { "verbose", short = "v", help = "says more: headers, TLS, pings" },

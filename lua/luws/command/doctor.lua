@@ -6,7 +6,7 @@ into a report. Nothing secret is in it: no password, no query, no cookie.
 local native, import = ...
 local dialling, failure, luws = import("dialling"), import("command/failure"), import("luws")
 local opening, output = import("command/opening"), import("command/output")
-local arguments, reactor = import("command/arguments"), import("reactor").public
+local kinds, reactor = import("kinds"), import("reactor").public
 
 local STATUS = opening.STATUS
 
@@ -16,7 +16,7 @@ local doctor = {
   argument = "the URL",
   description = "Reports each step to a connection and back. Passwords and the query of the URL are not shown.",
   options = {
-    { "pings", value = "N", read = arguments.whole(100), help = "how many pings are sent (3)" },
+    { "pings", value = "N", read = kinds.whole(0, 100), help = "how many pings are sent (3)" },
   },
   notes = "The exit statuses are those of luws connect; docs/command.md has them.",
 }

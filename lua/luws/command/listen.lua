@@ -3,7 +3,7 @@ luws listen: a server to try clients with. It echoes, broadcasts, greets, or has
 --]]
 
 local native, import = ...
-local arguments, input, luws = import("command/arguments"), import("command/input"), import("luws")
+local input, kinds, luws = import("command/input"), import("kinds"), import("luws")
 local opening, output = import("command/opening"), import("command/output")
 local blame, listeners, server = import("blame"), import("server/listeners"), import("server").public
 
@@ -89,7 +89,7 @@ end
 
 --- run(values, port): listens until a signal comes. Returns the exit status; or nil and what is wrong.
 function listen.run(values, port)
-  local number = arguments.whole(65535)(port)
+  local number = kinds.whole(0, 65535)(port, true)
   if not number then return nil, ("a port from 0 to 65535 expected, got '%s'"):format(port) end
   local mode = mode_of(values)
   if not mode then return nil, "only one of --echo, --broadcast, --execute and --talk can be done" end

@@ -4,7 +4,7 @@ is waited for, and with which status the command ends. Knows only what every pro
 --]]
 
 local _, import = ...
-local arguments, blame, luws = import("command/arguments"), import("blame"), import("luws")
+local blame, kinds, luws = import("blame"), import("kinds"), import("luws")
 local output = import("command/output")
 local reactor = import("reactor").public
 
@@ -39,8 +39,8 @@ opening.OPTIONS = {
   { "auth", value = "USER:PASSWORD", read = credentials, secret = true,
     help = "by Basic or Digest, as the server asks for it" },
   { "compress", help = "offers compression (permessage-deflate)" },
-  { "redirects", value = "N", read = arguments.whole(100), help = "follows up to N redirects" },
-  { "timeout", value = "SECONDS", read = arguments.limit, help = "the most time for connecting (15)" },
+  { "redirects", value = "N", read = kinds.whole(0, 100), help = "follows up to N redirects" },
+  { "timeout", value = "SECONDS", read = kinds.limit, help = "the most time for connecting (15)" },
   { "proxy", value = "URL", help = "through this proxy; 'env': the one that the environment names" },
   { "ca", value = "FILE", help = "trusts these authorities (PEM) instead of the system's" },
   { "fingerprint", value = "SHA-256", help = "trusts this certificate or key, and nothing else" },

@@ -1,19 +1,29 @@
 --[[
-The kinds of values that a bridge's options have. A kind is read(value, is_text), which is given what a Lua program has
-written, or text from a command line or a file. It returns the value; or nil and what would be right.
+The kinds of values that options have which can be written on a command line or in a file, too. A kind is
+read(value, is_text), which is given what a Lua program has written, or such a text. It returns the value; or nil and
+what would be right.
 --]]
 
 local kinds = {}
+
+-- The longest time, in seconds: a year.
+local LONGEST = 365 * 24 * 3600
 
 --- number(least, most): a number in a range. In a text it is decimal.
 function kinds.number(least, most)
   local expected = ("a number from %s to %.0f expected"):format(tostring(least), most)
   return function(value, is_text)
-    if is_text then value = value:find "^%d+%.?%d*$" and tonumber(value) end
+    if is_text then value = (value:find "^%d+%.?%d*$" or value:find "^%.%d+$") and tonumber(value) end
     if type(value) == "number" and value >= least and value <= most then return value end
     return nil, expected
   end
 end
+
+--- seconds: a time, which may be 0.
+kinds.seconds = kinds.number(0, LONGEST)
+
+--- limit: a time within which something has to happen.
+kinds.limit = kinds.number(0.001, LONGEST)
 
 --- whole(least, most): a whole number in a range.
 function kinds.whole(least, most)
