@@ -5,14 +5,15 @@ bridge/clients or bridge/reverse.
 --]]
 
 local native, import = ...
-local clients, reactor, reverse, settings = import("bridge/clients"), import("reactor").public,
-  import("bridge/reverse"), import("bridge/settings")
-local shutdown = import("server/shutdown")
+local clients, options, reactor = import("bridge/clients"), import("options"), import("reactor").public
+local reverse, settings, shutdown = import("bridge/reverse"), import("bridge/settings"), import("server/shutdown")
 
 local public = {}
 
--- How long the clients have to answer when the bridge is closed, in seconds.
-local PATIENCE = 5
+-- Options of close.
+local close_rows = {
+  { "timeout", 5, options.at_least(0) }, -- seconds that clients and peers have to end
+}
 
 local Bridge = {}
 local meta = { __index = Bridge }
@@ -76,11 +77,16 @@ end
 -- descriptors as far as it is allowed to. Returns true; or nil and why signals cannot be watched.
 function Bridge:run() return steps(self) end
 
---- close(): takes nobody any more, and closes all connections with code 1001. Steps do the rest, for 5 seconds at most.
-function Bridge:close()
-  if self.is_closing then return end
-  self.is_closing = true
-  self.side:close(PATIENCE)
+--- close([options]): takes nobody any more, and closes all connections with code 1001. Steps do the rest, for `timeout`
+-- seconds at most. Returns true; or nil and what is wrong with the options.
+function Bridge:close(given)
+  local read, wrong = options.argument("close", close_rows, given)
+  if not read then return nil, wrong end
+  if not self.is_closing then
+    self.is_closing = true
+    self.side:close(read.timeout)
+  end
+  return true
 end
 
 --- is_closed(): returns whether nothing is left of the bridge.

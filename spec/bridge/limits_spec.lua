@@ -1,4 +1,5 @@
--- What a bridge withstands: floods from both sides at once, peers that hold up its end, and too few descriptors.
+-- What a bridge withstands: floods from both sides at once, clients and peers that hold up its end, and too few
+-- descriptors.
 
 local bridging = require "spec.support.bridging"
 local child = require "spec.support.child"
@@ -47,11 +48,54 @@ it("a bridge that is closed waits for peers no longer than it says, whatever is 
   local peer = server:accept()
   bridging.flood(raw, peer.raw, frame(2, PIECE):rep(COUNT))
   local begun = luws.gettime()
-  b.bridge.side:close(0.3) -- as close() does, with 5 seconds
+  assert.is_true(b.bridge:close { timeout = 0.3 })
   till(function() return b.bridge:is_closed() end)
   local took = luws.gettime() - begun
   assert.is_true(took >= 0.29 and took < 2, took)
   assert.is_true(b:said "code 1001")
+end)
+
+--- closed_in(b): closes a bridge within 0.2 seconds. Returns how many seconds that has taken.
+local function closed_in(b)
+  local begun = luws.gettime()
+  b.bridge:close { timeout = 0.2 }
+  till(function() return b.bridge:is_closed() end)
+  return luws.gettime() - begun
+end
+
+it("a bridge that is closed waits for clients no longer than it says, if they do not answer", function()
+  local server = bridging.listen()
+  local b = bridging.start { host = server.address }
+  local raw = b:open "/"
+  local peer = server:accept()
+  local took = closed_in(b)
+  assert.is_true(took >= 0.19 and took < 2, took)
+  assert.same({ "\136\2\3\233", true }, { bridging.read(raw) })
+  assert.is_true(select(2, peer:read()))
+end)
+
+it("a bridge in reverse that is closed waits for a server no longer than it says, if that does not answer", function()
+  local s = serving.start { on_open = function(conn) conn:pause() end }
+  local b = bridging.start { reverse = true, url = ("ws://127.0.0.1:%d/"):format(s.port) }
+  local raw = b:dial()
+  till(function() return b.bridge:stats().connections == 1 end)
+  local took = closed_in(b)
+  assert.is_true(took >= 0.19 and took < 2, took)
+  assert.same({ "", true }, { bridging.read(raw) })
+end)
+
+it("a bridge that is closed says what is wrong with how", function()
+  local b = bridging.start {}
+  for _, case in ipairs {
+    { 5, "bad argument #1 to 'close' (table expected, got number)" },
+    { { timeout = -1 }, "bad option 'close' (timeout: a number of at least 0 expected, got -1)" },
+    { { timout = 1 }, "bad option 'close' (timout: unknown)" },
+  } do
+    local closed, why = b.bridge:close(case[1])
+    assert.is_nil(closed)
+    assert.is_truthy(why:find(case[2], 1, true), why)
+  end
+  assert.is_false(b.bridge:is_closed())
 end)
 
 it("a bridge without descriptors refuses clients or has them wait, does not spin, and goes on with the next", function()

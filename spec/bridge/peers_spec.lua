@@ -236,6 +236,20 @@ describe("a request without a peer", function()
     end
   end)
 
+  it("is refused with 504 after connect_timeout, if the peer takes no connection", function()
+    local server = bridging.listen("127.0.0.1", 0)
+    local first = socket.connect("127.0.0.1", server.port) -- there is no room for another one
+    local b = bridging.start { host = server.address, connect_timeout = 0.2 }
+    local begun = luws.gettime()
+    local status, all = b:refused "/"
+    local took = luws.gettime() - begun
+    first:close()
+    assert.is_true(took >= 0.19 and took < 2, took)
+    assert.equal(504, status)
+    assert.equal("the peer cannot be reached in time\n", all:match "\r\n\r\n(.*)$")
+    assert.is_true(b:said "504: tcp://127.0.0.1:%d+: timeout$")
+  end)
+
   it("connects to nothing if it is no upgrade, or may not become one", function()
     local server = bridging.listen()
     local b = bridging.start { host = server.address }

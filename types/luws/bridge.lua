@@ -80,8 +80,11 @@ function bridge:step(seconds) end
 ---@return string? why
 function bridge:run() end
 
----Takes nobody any more, and closes all connections with code 1001. Steps do the rest, for 5 seconds at most.
-function bridge:close() end
+---Takes nobody any more, and closes all connections with code 1001. Steps do the rest.
+---@param options? { timeout?: number } seconds that clients and peers have to end. Default: 5
+---@return boolean? ok nil: an option is wrong
+---@return string? why
+function bridge:close(options) end
 
 ---@return boolean whether nothing is left of it
 function bridge:is_closed() end

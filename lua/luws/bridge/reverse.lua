@@ -11,6 +11,10 @@ local peers, quick, relays, tallies = import("bridge/peers"), import("quick"), i
 
 local reverse = {}
 
+-- In how many seconds a server has to take what is queued for it, and to answer the close frame; as luws.server's
+-- clients.
+local CLOSING = 5
+
 local Reverse = {}
 Reverse.__index = Reverse
 
@@ -48,14 +52,15 @@ local function accept(self, socket, host, port)
   }
   self.clients[client], self.count = true, self.count + 1
   local conn
-  conn, wrong = luws.wsopen(target.url, function(_, _, why) client.why = why end, {
+  client.options = {
     wait = false, subprotocols = target.subprotocol, ssl_verify = "peer", ssl_cafile = read.tls_peer_ca,
     max_payload_size = read.max_message, max_buffered = 0, deflate = read.compress,
     connect_timeout = read.connect_timeout, upgrade_timeout = read.handshake_timeout,
-    ping_interval = read.ping, ping_timeout = read.pong_timeout,
+    ping_interval = read.ping, ping_timeout = read.pong_timeout, close_timeout = CLOSING,
     open_handler = function(opened_one) opened(self, client, opened_one) end,
     close_handler = function(ended) finish(self, client, ended.close_code_sent or ended.close_code or 1006) end,
-  })
+  }
+  conn, wrong = luws.wsopen(target.url, function(_, _, why) client.why = why end, client.options)
   client.conn = conn
   if conn then return end
   client.why = wrong
@@ -74,7 +79,7 @@ function Reverse:address() return listeners.address(self.listeners) end
 --- reload(): there are no certificates.
 function Reverse.reload() return true end
 
---- close(seconds): takes nobody any more, and closes all connections with code 1001.
+--- close(seconds): takes nobody any more, and closes all connections with code 1001, within this time.
 function Reverse:close(seconds)
   self.is_closing = true
   for _, one in ipairs(self.listeners) do one:close() end
@@ -83,6 +88,7 @@ function Reverse:close(seconds)
   for _, client in ipairs(left) do
     local state = quick.state_of(client.conn)
     if client.relay and state.phase ~= "closed" then
+      client.options.close_timeout = seconds
       close.close(state, 1001, "", "closed")
     elseif not client.relay then
       luws.wsclose(client.conn)
