@@ -4,6 +4,7 @@
 local bridging = require "spec.support.bridging"
 local child = require "spec.support.child"
 local luws = require "luws"
+local measure = require "spec.support.measure"
 local serving = require "spec.support.serving"
 local socket = require "socket"
 
@@ -39,6 +40,17 @@ it("a bridge loses nothing if both sides flood, and read only when they cannot s
     return ends[1].came >= #ends[1].gets and ends[2].came >= #ends[2].gets
   end, 0.001)
   for _, one in ipairs(ends) do assert.is_true(table.concat(one.parts) == one.gets) end
+end)
+
+it("a client that does not read holds a few times the buffer, also if its messages have one byte each", function()
+  local BUFFER = 4 * 1024 * 1024
+  local server, bytes = bridging.listen(), ("x"):rep(BUFFER)
+  local b = bridging.start { host = server.address, framing = "fixedlength", framing_config = "1", buffer = BUFFER }
+  local raw = b:open "/"
+  local peer, before = server:accept(), measure.resident()
+  bridging.flood(peer.raw, raw, bytes)
+  local held = measure.resident() - before
+  assert.is_true(held < 6 * BUFFER, held)
 end)
 
 it("a bridge that is closed waits for peers no longer than it says, whatever is queued for them", function()

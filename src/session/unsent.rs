@@ -10,49 +10,99 @@ struct Mark {
     data: usize,
 }
 
-/// Marks in the order of their positions.
+/// Marks in the order of their positions. However small the messages are, their marks take less memory than their
+/// frames: those after the first are the distance from the one before and the data, as numbers in pieces of 7 bits.
 #[derive(Debug, Default)]
-struct Marks(VecDeque<Mark>);
+struct Marks {
+    /// Most messages leave before the next one. Without data there is none.
+    first: Mark,
+    others: VecDeque<u8>,
+    /// The end of the last one.
+    end: u64,
+}
+
+/// The most octets of two numbers.
+const LONGEST: usize = 20;
+
+/// Room for this many octets is kept while there are no others than the first.
+const KEPT: usize = 512;
 
 impl Marks {
-    #[inline(never)]
+    #[inline]
     fn push(&mut self, mark: Mark) {
-        if self.0.len() == self.0.capacity() && self.0.try_reserve(1).is_err() {
-            // Without memory the last messages count as one.
-            if let Some(last) = self.0.back_mut() {
-                *last = Mark { end: mark.end, data: last.data + mark.data };
-            }
-            return;
+        if self.first.data == 0 {
+            (self.first, self.end) = (mark, mark.end);
+        } else {
+            self.push_other(mark);
         }
-        self.0.push_back(mark);
+    }
+
+    #[inline(never)]
+    fn push_other(&mut self, mark: Mark) {
+        if self.others.try_reserve(LONGEST).is_ok() {
+            self.put(mark.end - self.end);
+            self.put(mark.data as u64);
+        } else {
+            // Without memory they count as one.
+            self.first = Mark { end: mark.end, data: self.take(u64::MAX) + mark.data };
+        }
+        self.end = mark.end;
     }
 
     /// Takes the marks up to a position. Returns their data.
-    #[inline(never)]
+    #[inline]
     fn take(&mut self, position: u64) -> usize {
-        let mut data = 0;
-        while let Some(mark) = self.0.front().filter(|mark| mark.end <= position) {
-            data += mark.data;
-            self.0.pop_front();
+        let Mark { end, data } = self.first;
+        if data == 0 || end > position {
+            return 0;
         }
-        if data > 0 && self.0.is_empty() && self.0.capacity() > KEPT {
-            self.0 = VecDeque::new();
+        if self.others.is_empty() {
+            self.first = Mark::default();
+            return data;
+        }
+        self.take_others(position)
+    }
+
+    #[inline(never)]
+    fn take_others(&mut self, position: u64) -> usize {
+        let mut data = 0;
+        while self.first.data > 0 && self.first.end <= position {
+            data += self.first.data;
+            self.first = Mark { end: self.first.end + self.get(), data: self.get() as usize };
+        }
+        if self.others.is_empty() && self.others.capacity() > KEPT {
+            self.others = VecDeque::new();
         }
         data
     }
-}
 
-/// Room for this many marks is kept while there are none.
-const KEPT: usize = 64;
+    fn put(&mut self, mut number: u64) {
+        while number > 0x7f {
+            self.others.push_back(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.others.push_back(number as u8);
+    }
+
+    /// The next number; 0 if there is none.
+    fn get(&mut self) -> u64 {
+        let (mut number, mut shift) = (0, 0);
+        while let Some(octet) = self.others.pop_front() {
+            number |= u64::from(octet & 0x7f) << shift;
+            shift += 7;
+            if octet < 0x80 {
+                break;
+            }
+        }
+        number
+    }
+}
 
 /// The data that has not left yet. With TLS, a message leaves the plaintext first, and then the ciphertext.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
     /// The bytes of plaintext that were taken from the queue of frames.
     taken: u64,
-    /// The first message whose plaintext has not left; without data if there is none. Most leave before the next one.
-    first: Mark,
-    /// Those after it.
     plain: Marks,
     encrypted: Marks,
     total: usize,
@@ -62,15 +112,9 @@ impl Unsent {
     /// Notes a message or a fragment with this much data, whose frames end where the queue of `waiting` bytes ends now.
     #[inline]
     pub(super) fn note(&mut self, data: usize, waiting: usize) {
-        if data == 0 {
-            return;
-        }
-        let mark = Mark { end: self.taken + waiting as u64, data };
-        self.total += data;
-        if self.first.data == 0 {
-            self.first = mark;
-        } else {
-            self.plain.push(mark);
+        if data > 0 {
+            self.total += data;
+            self.plain.push(Mark { end: self.taken + waiting as u64, data });
         }
     }
 
@@ -78,17 +122,7 @@ impl Unsent {
     #[inline]
     fn take(&mut self, count: usize) -> usize {
         self.taken += count as u64;
-        let Mark { end, data } = self.first;
-        if data == 0 || end > self.taken {
-            return 0;
-        }
-        self.first = Mark::default();
-        if self.plain.0.is_empty() {
-            return data;
-        }
-        let more = self.plain.take(self.taken);
-        self.first = self.plain.0.pop_front().unwrap_or_default();
-        data + more
+        self.plain.take(self.taken)
     }
 
     /// Notes that `count` bytes of plaintext have left for the wire.
@@ -109,9 +143,7 @@ impl Unsent {
     /// Notes that the wire has taken everything up to this position.
     #[inline]
     pub(super) fn written(&mut self, position: u64) {
-        if !self.encrypted.0.is_empty() {
-            self.total -= self.encrypted.take(position);
-        }
+        self.total -= self.encrypted.take(position);
     }
 
     /// The bytes of data.
@@ -158,14 +190,35 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_little_room_once_all_has_left() {
+    fn each_message_counts_by_itself_whatever_its_size() {
+        let sizes = [1, 125, 126, 1 << 14, 3, usize::MAX >> 8, 1 << 31, 1];
         let mut unsent = Unsent::default();
-        for number in 1..=10 * KEPT {
-            unsent.note(1, 7 * number);
+        let (mut end, mut left) = (0, 0);
+        for data in sizes {
+            end += data + 14;
+            unsent.note(data, end);
+            left += data;
         }
-        assert_eq!(unsent.total(), 10 * KEPT);
-        unsent.left(70 * KEPT);
+        for data in sizes {
+            unsent.left(data + 13);
+            assert_eq!(unsent.total(), left);
+            unsent.left(1);
+            left -= data;
+            assert_eq!(unsent.total(), left);
+        }
+    }
+
+    #[test]
+    fn small_messages_take_two_octets_each_and_what_the_queue_grows_ahead() {
+        const COUNT: usize = 100_000;
+        let mut unsent = Unsent::default();
+        for number in 1..=COUNT {
+            unsent.note(1, 3 * number);
+        }
+        assert_eq!(unsent.total(), COUNT);
+        assert!(unsent.plain.others.capacity() <= 2 * 2 * COUNT);
+        unsent.left(3 * COUNT);
         assert_eq!(unsent.total(), 0);
-        assert!(unsent.plain.0.capacity() <= KEPT);
+        assert!(unsent.plain.others.capacity() <= KEPT);
     }
 }
