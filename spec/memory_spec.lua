@@ -1,5 +1,5 @@
--- The memory that idle connections take: buffers for traffic are shared by all connections of a Lua state. And what is
--- left of it when they are closed.
+-- The memory that idle connections take: buffers for traffic are shared by all connections of a Lua state. What is left
+-- of it when they are closed. And what each plugin's instance takes: what was compiled is shared by all.
 
 local child = require "spec.support.child"
 local odd_host = require "spec.support.odd_host"
@@ -94,4 +94,25 @@ it("the memory of connections that were closed is given back, without another ca
   local taken, left = output:match "^(%d+)\t(%-?%d+)\n$"
   assert.is_true(tonumber(taken) > 4000, output)
   assert.is_true(tonumber(left) < tonumber(taken) / 4, output)
+end)
+
+it("an instance of the module takes at most 100 KiB, once there is another", function()
+  local output, status = child.program [[
+    local luws = require "luws"
+    local instances = {}
+    local function make(count)
+      for i = 1, count do
+        local own = luws.instance "plugin"
+        assert(not own.wsopen("ws://127.0.0.1:1/"))
+        instances[#instances + 1] = own
+      end
+      collectgarbage()
+      collectgarbage()
+      return collectgarbage "count"
+    end
+    local before = make(2)
+    print((make(10) - before) / 10)
+  ]]
+  assert.equal(0, status, output)
+  assert.is_true(tonumber(output) < 100, output)
 end)
