@@ -196,9 +196,15 @@ impl Dial {
         };
         let mut polled: Vec<_> =
             self.attempts.iter().map(|socket| PollFd::new(socket, PollFlags::OUT)).collect();
-        wait_for(&mut polled, Some(wait))?;
+        let waited = wait_for(&mut polled, Some(wait));
         let ended = polled.iter().position(|fd| !fd.revents().is_empty());
         drop(polled);
+        if let Err(error) = waited {
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.attempts.clear(); // nobody would ever learn what becomes of them
+            }
+            return Err(error);
+        }
         let Some(index) = ended else { return Ok(None) };
         let socket = self.attempts.swap_remove(index);
         if let Some(error) = socket.take_error()? {
