@@ -3,10 +3,11 @@
 //! The `flate2` crate implements DEFLATE. Knows nothing of frames: message bytes go in and come out, and RSV1 is
 //! handled elsewhere.
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::error::{ParametersError, ProtocolError, ReceiveError};
 use super::extensions::Extension;
+use super::spare;
 use crate::memory::{self, OutOfMemory};
 
 /// The extension's registered name (section 7).
@@ -19,10 +20,6 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// Output space is allocated in pieces of this size, so that a message that inflates beyond its limit costs no more
 /// than the limit and one piece.
 const PIECE: usize = 16 * 1024;
-
-/// The most bytes that the library needs for each direction.
-const DEFLATE_MEMORY: usize = 512 * 1024;
-const INFLATE_MEMORY: usize = 64 * 1024;
 
 /// The window sizes that section 7.1.2 allows, as base-2 logarithms.
 const WINDOW_BITS: std::ops::RangeInclusive<u8> = 8..=15;
@@ -271,7 +268,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Deflater {
     parameters: NegotiatedParameters,
-    /// Created when first needed.
+    /// There when first needed; without context takeover, only during a message.
     compress: Option<Compress>,
     output: Vec<u8>,
 }
@@ -337,15 +334,10 @@ impl Deflater {
     }
 
     fn try_compress(&mut self, data: &[u8], fin: bool) -> Result<(), OutOfMemory> {
-        let parameters = &self.parameters;
+        let kind = self.kind();
         let compress = match &mut self.compress {
             Some(compress) => compress,
-            none => none.insert(memory::made(DEFLATE_MEMORY, || {
-                // zlib has no window of 256 bytes. With 512 it looks back at most 250 bytes (it keeps 262 bytes of the
-                // window for look-ahead), so the peer's 256 are enough.
-                let bits = parameters.own_window_bits.max(9);
-                Compress::new_with_window_bits(Compression::new(parameters.level), false, bits)
-            })?),
+            none => none.insert(spare::compressor(kind)?),
         };
         self.output.clear();
         self.output.shrink_to(PIECE);
@@ -367,11 +359,17 @@ impl Deflater {
             if self.output.is_empty() {
                 self.output.push(0); // section 7.2.3.6
             }
-            if !self.parameters.own_takeover {
-                self.compress = None; // frees its memory until the next message
+            if let Some(compress) = self.compress.take_if(|_| !self.parameters.own_takeover) {
+                spare::keep_compressor(kind, compress);
             }
         }
         Ok(())
+    }
+
+    fn kind(&self) -> spare::Kind {
+        // zlib has no window of 256 bytes. With 512 it looks back at most 250 bytes (it keeps 262 bytes of the window
+        // for look-ahead), so the peer's 256 are enough.
+        (self.parameters.level, self.parameters.own_window_bits.max(9))
     }
 }
 
@@ -381,7 +379,7 @@ impl Deflater {
 #[derive(Debug)]
 pub struct Inflater {
     peer_takeover: bool,
-    /// Created when first needed.
+    /// There when first needed; without context takeover, only during a message.
     decompress: Option<Decompress>,
     /// The input so far ended with a block marked as the last.
     ended: bool,
@@ -400,7 +398,7 @@ impl Inflater {
     pub fn push(&mut self, piece: &[u8], data: &mut Vec<u8>, limit: usize) -> Result<(), ReceiveError> {
         let decompress = match &mut self.decompress {
             Some(decompress) => decompress,
-            none => none.insert(memory::made(INFLATE_MEMORY, || Decompress::new(false))?),
+            none => none.insert(spare::inflater()?),
         };
         let mut rest = piece;
         let mut is_inflated = rest.is_empty();
@@ -434,11 +432,13 @@ impl Inflater {
         if !std::mem::take(&mut self.ended) {
             self.push(&TAIL, data, limit)?;
         }
-        self.forget();
+        if let Some(decompress) = self.decompress.take_if(|_| !self.peer_takeover) {
+            spare::keep_inflater(decompress);
+        }
         Ok(())
     }
 
-    /// Ends the use of the window between messages, if the peer does not keep its own.
+    /// Ends a message that was not inflated to its end, and the use of the window, if the peer does not keep its own.
     pub fn forget(&mut self) {
         if !self.peer_takeover {
             self.decompress = None;

@@ -169,6 +169,48 @@ fn the_windows_agree_after_a_forgotten_message() {
 }
 
 #[test]
+fn without_context_takeover_a_message_depends_on_none_before_it_on_any_connection() {
+    // Compressors and inflaters go from one connection to the next.
+    for bits in [8, 9, 15] {
+        let wish = format!("s c S{bits} C{bits}");
+        let sent = |data: &[u8]| {
+            let (mut client, mut server) = pair(&wish, "", 1 << 20);
+            client.send(Opcode::Binary, data, true).unwrap();
+            let wire = frames(&collect(&mut client)).remove(0).1;
+            server.send(Opcode::Binary, data, true).unwrap();
+            transfer(&mut server, &mut client, usize::MAX);
+            assert!(next(&mut client) == format!("binary {}", feeding::hex(data)));
+            wire
+        };
+        let alone: Vec<_> = samples()
+            .into_iter()
+            .map(|data| std::thread::scope(|scope| scope.spawn(|| sent(&data)).join().unwrap()))
+            .collect();
+        for _ in 0..2 {
+            let together: Vec<_> = samples().iter().map(|data| sent(data)).collect();
+            assert!(together == alone, "{bits}");
+        }
+    }
+    // A reference to what another connection has received is a fault.
+    let data = b"a word that the second message repeats from the first";
+    let (mut client, mut server) = pair("", "", 1 << 20);
+    let [first, second] = [(); 2].map(|()| {
+        server.send(Opcode::Binary, data, true).unwrap();
+        collect(&mut server)
+    });
+    client.receive(&[&first[..], &second].concat());
+    assert_eq!(
+        [next(&mut client), next(&mut client)],
+        [(); 2].map(|()| format!("binary {}", feeding::hex(data)))
+    );
+    for (bytes, told) in [(&first, "binary "), (&second, "error compressed message is not valid DEFLATE")] {
+        let (mut client, _) = pair("s", "", 1 << 20);
+        client.receive(bytes);
+        assert!(next(&mut client).starts_with(told));
+    }
+}
+
+#[test]
 fn messages_under_the_threshold_are_not_compressed() {
     let deflate = Some(Options { threshold: 100, ..Options::default() });
     let config = Config { deflate, ..Config::default() };

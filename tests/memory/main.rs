@@ -257,6 +257,28 @@ fn members_for_whom_no_frames_could_be_kept_make_their_own() {
 }
 
 #[test]
+fn without_context_takeover_all_connections_use_the_same_memory() {
+    let deflate =
+        Options { client_no_context_takeover: true, server_no_context_takeover: true, ..Options::default() };
+    let config = Config { deflate: Some(deflate), ..Config::default() };
+    let mut ends = [(); 3].map(|()| {
+        let (client, server) = luws::fuzzing::pair(config.clone(), config.clone());
+        (End::new(client, true), End::new(server, true))
+    });
+    for number in 0..10 {
+        for (client, server) in &mut ends {
+            // What each needs for a message beside that is made with its first one.
+            choose(if number == 0 { usize::MAX } else { 0 });
+            for _ in 0..2 {
+                client.send(Opcode::Text, &text(3000), true).unwrap();
+                client.transfer(server, usize::MAX);
+            }
+            assert_eq!((server.received.len(), was_refused()), (2 * number + 2, false));
+        }
+    }
+}
+
+#[test]
 fn a_refused_allocation_is_an_error_of_gzip() {
     hide_panics_of_zlib();
     let data = text(200_000);
