@@ -117,6 +117,18 @@ describe("connecting to a namespace", function()
     assert.equal("open", conn.readyState)
   end)
 
+  it("is refused even if the error cannot be sent", function()
+    local errors = { { message = "no", data = print }, { message = "\255" } }
+    for place, protocol in ipairs { 4, 3 } do
+      start()
+      server:use(function(_, following) following(errors[place]) end)
+      local conn = e:accept { protocol = protocol }
+      local lines = log.capture(function() say(conn, protocol == 4 and "0" or nil) end)
+      assert.same({ protocol == 4 and '4{"message":"error"}' or '4"error"' }, conn:heard())
+      assert.matches("the error for a client that is refused cannot be sent: ", lines[1])
+    end
+  end)
+
   it("goes through a hundred middlewares without nesting them", function()
     for _ = 1, 300 do server:use(function(_, following) following() end) end
     local _, socket = client()

@@ -3,7 +3,8 @@ One connection of a client to a Socket.IO server: an engine, and the sockets tha
 --]]
 
 local native, import = ...
-local clock, failure, parser = import("clock"), import("socketio/failure"), import("socketio/parser")
+local clock, failure, log = import("clock"), import("socketio/failure"), import("log")
+local parser = import("socketio/parser")
 local queries, views, waiting = import("query"), import("socketio/view"), import("socketio/waiting")
 
 local clients = {}
@@ -54,13 +55,23 @@ local function cancel_timer(client)
   client.timer = nil
 end
 
+--- transmit_refusal(client, name, why): sends a refusal. If the program's words cannot be sent, the client is to know
+-- that it is refused nevertheless.
+local function transmit_refusal(client, name, why)
+  local text, wrong = parser.encode(CONNECT_ERROR, name, nil, why)
+  if not text then
+    log.warning("the error for a client that is refused cannot be sent: %s", wrong)
+    text = parser.encode(CONNECT_ERROR, name, nil, client.conn.protocol == 3 and "error" or { message = "error" })
+  end
+  client:transmit({}, text)
+end
+
 --- refuse(client, name, err): tells the client that it is not let into a namespace, and why. Up to version 2, clients
 -- know no errors with a message.
 local function refuse(client, name, err)
   client.asked[name], client.count = nil, client.count - 1
   local is_old = client.conn.protocol == 3
-  local why = is_old and (err.data or err.message) or { message = err.message, data = err.data }
-  client:transmit({}, parser.encoded(CONNECT_ERROR, name, nil, why))
+  transmit_refusal(client, name, is_old and (err.data or err.message) or { message = err.message, data = err.data })
 end
 
 --- enter(client, nsp, auth): has a namespace decide about the client.
