@@ -164,6 +164,7 @@ describe("connecting", function()
     for message, auth in pairs {
       ["auth: cannot encode a function"] = { f = print },
       ["auth: table expected, got number"] = function() return 5 end,
+      ["auth: table with names expected, got a list"] = { "token" },
       ["auth: the function raised an error"] = function() error "no" end,
     } do
       log.start()
@@ -175,6 +176,15 @@ describe("connecting", function()
       local got = told[1][2]:gsub("auth: f: ", "auth: ")
       assert.same({ message, false }, { got, socket.active })
     end
+  end)
+
+  it("is refused by what the program has made of auth since", function()
+    local socket = io("http://a.test", { autoConnect = false })
+    socket.auth = "token"
+    local told = note(socket:connect(), {}, "connect_error")
+    e:last():open()
+    e:turn()
+    assert.same({ { { "connect_error", "auth: table expected, got string" } }, {} }, { told, e:last():heard() })
   end)
 
   it("tells of a refusal, which is not tried again, with its data", function()

@@ -96,8 +96,12 @@ local function refuse_in_turn(socket, why)
   end)
 end
 
---- send_connect(socket, auth): asks the server to let us in.
+--- send_connect(socket, auth): asks the server to let us in. A server ends the connection for everybody who shares it
+-- if auth is not an object.
 local function send_connect(socket, auth)
+  if auth ~= nil and type(auth) ~= "table" then
+    return refuse_in_turn(socket, "auth: table expected, got " .. type(auth))
+  end
   local data = auth
   if socket.pid then
     data = { pid = socket.pid, offset = socket.last_offset }
@@ -105,6 +109,7 @@ local function send_connect(socket, auth)
   end
   local text, why = encode(CONNECT, socket.nsp, nil, data)
   if not text then return refuse_in_turn(socket, "auth: " .. why) end
+  if data and text:sub(-1) ~= "}" then return refuse_in_turn(socket, "auth: table with names expected, got a list") end
   socket.io:transmit(nil, text)
   socket.unanswered = socket.io.attempt
 end
@@ -120,8 +125,7 @@ function Socket:opened()
   local function give(data)
     if self.turn ~= turn or not self.io:can_send() then return end
     self.turn = nil
-    if data == nil or type(data) == "table" then return send_connect(self, data) end
-    refuse_in_turn(self, "auth: table expected, got " .. type(data))
+    send_connect(self, data)
   end
   local ok, returned = guard.free(auth, give)
   if not ok then
