@@ -93,6 +93,12 @@ describe("a server refuses", function()
     end)
   end
 
+  it("to be attached to what is no server", function()
+    for _, case in ipairs { { nil, "nil" }, { 5, "number" }, { {}, "table" } } do
+      assert.same({ nil, "a server of luws.server expected, got " .. case[2] }, { engineio.attach(case[1]) })
+    end
+  end)
+
   it("a middleware that is not a function", function()
     local engine = assert(engineio.listen { port = 0 })
     local ok, err = pcall(engine.use, engine, "x")

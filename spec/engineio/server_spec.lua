@@ -416,6 +416,8 @@ describe("a message to many sessions", function()
     assert.same({ nil, "4a" }, { clients[1].messages[2], clients[4].messages[2] })
     assert.has_error(function() e.engine:multicast(e.sockets, 5) end,
       "bad argument #1 to 'send' (string or binary value expected, got number)")
+    assert.has_error(function() e.engine:multicast(nil, "a") end,
+      "bad argument #1 to 'multicast' (list of sockets expected, got nil)")
   end)
 end)
 

@@ -238,6 +238,9 @@ end
 --- attach(srv, given): makes an engine on a server of luws.server, below its path. Returns it, or nil and what is
 -- wrong.
 function servers.attach(srv, given)
+  if type(srv) ~= "table" or not guard.is_callable(srv.route) then
+    return nil, "a server of luws.server expected, got " .. type(srv)
+  end
   local ok, own, others = pcall(settings.server, given, function(name) return name == "reactor" end)
   if not ok then return nil, own end
   local _, bad = options.opening(others) -- it says in which world this is

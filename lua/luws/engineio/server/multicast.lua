@@ -37,6 +37,9 @@ end
 
 --- multicast(srv, list, data, options): sends a message to sessions whose connections are of the server srv.
 return function(srv, list, data, options)
+  if type(list) ~= "table" then
+    error(("bad argument #1 to 'multicast' (list of sockets expected, got %s)"):format(type(list)), 0)
+  end
   packets.check(data)
   local groups, sessions, others = {}, nil, list
   if #list >= FEW then groups, sessions, others = grouped(list) end
