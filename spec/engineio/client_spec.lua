@@ -28,6 +28,23 @@ describe("a request", function()
       { post.method, post.body, post.headers["content-type"], post.headers["x-token"] })
   end)
 
+  it("can be without what keeps caches from answering", function()
+    s:connect { timestampRequests = false }
+    assert.is_nil(s:next_request().query.t)
+  end)
+
+  it("for a WebSocket has the subprotocols, and offers compression unless it is not wanted", function()
+    for _, case in ipairs {
+      { nil, nil, "permessage-deflate" }, { { "a", "b" }, false, nil },
+      { "a", { threshold = 10 }, "permessage-deflate" },
+    } do
+      local headers = s:websocket({ protocols = case[1], perMessageDeflate = case[2] }).headers
+      local wanted = type(case[1]) == "table" and table.concat(case[1], ", ") or case[1]
+      local offered = headers["sec-websocket-extensions"]
+      assert.same({ wanted, case[3] }, { headers["sec-websocket-protocol"], offered and offered:match "^[%w-]+" })
+    end
+  end)
+
   it("goes where the options say", function()
     for _, case in ipairs {
       { "http://peer.test", {}, "/engine.io/", 80 }, { "peer.test:81", {}, "/engine.io/", 81 },
@@ -93,6 +110,17 @@ describe("a session by polling", function()
       s:pass(1)
       s.server.requests = {}
     end
+  end)
+
+  it("takes a server that does not say how much it takes", function()
+    s:connect { upgrade = false }
+    s:next_request():respond '0{"sid":"s1","upgrades":[],"pingInterval":300,"pingTimeout":200}'
+    local get = s:next_request()
+    s.socket:send "x"
+    s:next_request():respond "ok"
+    for _ = 1, 3 do s.socket:send(("y"):rep(1e6)) end
+    assert.equal(3e6 + 5, #s:next_request().body)
+    assert.same({ "GET", { "open" } }, { get.method, s:news() })
   end)
 
   it("ends with the reason", function()

@@ -42,6 +42,16 @@ describe("the server", function()
     end, raw
   end
 
+  it("takes a POST that comes in chunks", function()
+    local raw = assert(socket.connect("127.0.0.1", e.engine.port))
+    raw:settimeout(0)
+    assert(raw:send(("POST /engine.io/?EIO=4&transport=polling&sid=%s HTTP/1.1\r\nHost: h\r\n"):format(sid)
+      .. "Transfer-Encoding: chunked\r\n\r\n2\r\n4a\r\n3\r\n\0304b\r\n0\r\n\r\n"))
+    till(function() return #e.seen == 2 end)
+    assert.same({ "message a", "message b" }, e:news())
+    raw:close()
+  end)
+
   it("refuses a POST that comes while another one is coming, and ends the session", function()
     local _, raw = begin_post(10, "4a")
     rest(0.05)

@@ -199,6 +199,19 @@ describe("emit", function()
     assert.same({ { n = 1, "yes" } }, answers)
   end)
 
+  it("buffers what a server would not get that should have pinged before now", function()
+    local socket, engine = connected()
+    engine.has_expired = true -- as after a suspension of the machine
+    socket:emit "a"
+    socket.volatile:emit "b"
+    assert.same({ {}, 1 }, { engine:heard(), #socket.sendBuffer })
+    engine:lose "ping timeout"
+    e:turn(2)
+    e:last():open():say '0{"sid":"s2"}'
+    e:turn()
+    assert.same({ "0", '2["a"]' }, e:last():heard())
+  end)
+
   it("keeps what is buffered after the event for which a listener has ended the connection", function()
     local socket = io "http://a.test"
     local answers, left = {}, nil

@@ -237,6 +237,13 @@ describe("connecting", function()
     assert.same({}, told)
   end)
 
+  it("does nothing when it is connected", function()
+    local socket, engine, told = connected()
+    assert.equal(socket, socket:connect():open())
+    e:turn(10)
+    assert.same({ {}, {}, 1, 5 }, { engine:heard(), told, #e.made, io.protocol })
+  end)
+
   it("happens when the program wants it, with autoConnect = false", function()
     local socket = io("http://a.test", { autoConnect = false })
     e:turn(10)

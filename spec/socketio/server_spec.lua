@@ -29,8 +29,9 @@ end
 
 describe("connecting to a namespace", function()
   it("gives an id, and tells the namespace", function()
-    local sockets = {}
+    local sockets, others = {}, {}
     server:on("connection", function(socket) sockets[#sockets + 1] = socket end)
+    server:on("connect", function(socket) others[#others + 1] = socket end) -- another name for it
     local conn = e:accept()
     say(conn, "0")
     local socket = sockets[1]
@@ -43,6 +44,7 @@ describe("connecting to a namespace", function()
     assert.equal(server.sockets, socket.nsp)
     assert.equal(socket, server.sockets.sockets[socket.id])
     assert.same({ conn, conn.request }, { socket.conn, socket.request })
+    assert.same({ 1, 1, true }, { #sockets, #others, others[1] == socket })
   end)
 
   it("has a handshake", function()
