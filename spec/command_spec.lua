@@ -102,6 +102,15 @@ describe("luws connect", function()
     end)
   end
 
+  it("says with -q how it was closed if that is an error, and nothing if not", function()
+    for code, expected in pairs { [1000] = { "", 0 }, [4001] = { "closed by the server: 4001: why\n", 7 } } do
+      peer = scripted.peer { { "upgrade" }, { "send", closing(code) }, { "read_to_eof" } }
+      local _, said, status = run("", "connect", "-q", "-w", "9", peer.url)
+      assert.same(expected, { said, status })
+      peer:close()
+    end
+  end)
+
   it("verifies certificates, says how to trust another one, and does so", function()
     local secure = servers.url("demo", "wss", "/echo")
     local _, said, status = run("a\n", "connect", secure)
@@ -151,7 +160,7 @@ end)
 describe("luws listen", function()
   -- the arguments, what the clients send in turn, what each prints, and a line of the log (a pattern)
   for _, case in ipairs {
-    { "echoes", { "--log" }, "a", "a\n", "#1 text: a\n#1 closed: 1000 \n" },
+    { "echoes", { "--log" }, "a", "a\n", "#1 text: a\n#1 closed: 1000\n" },
     { "greets", { "-x", "hello", "--log" }, "a", "hello\n", "#1 open: 127.0.0.1 /path\n" },
     { "broadcasts to others", { "--broadcast" }, "a", "", "^$" },
   } do

@@ -294,8 +294,9 @@ function Talk:ended()
     output.fail("lost: " .. (self.why == "receiver error: closed" and "no close frame came" or self.why))
     return STATUS.lost
   end
-  self:say("closed by the server: " .. code_text(code, conn.close_reason))
-  return (code == 1000 or code == 1005) and (self.status or STATUS.ended) or STATUS.closed
+  local is_normal, text = code == 1000 or code == 1005, "closed by the server: " .. code_text(code, conn.close_reason)
+  if is_normal then self:say(text) else output.fail(text) end
+  return is_normal and (self.status or STATUS.ended) or STATUS.closed
 end
 
 --- run(values, word): talks. Returns the exit status.

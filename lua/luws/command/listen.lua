@@ -118,7 +118,7 @@ function listen.run(values, port)
       if lines then lines:resume() end
     end,
     on_close = function(conn, code, reason)
-      say(conn, "closed: %d %s", code, reason)
+      say(conn, "closed: %d%s", code, reason ~= "" and " " .. reason or "")
       if not lines or srv:count() > 0 then return end
       lines:pause()
       output.leave_prompt()
@@ -126,7 +126,7 @@ function listen.run(values, port)
   }
   if not srv then
     if blame(why) then return nil, opening.named(why) end
-    output.fail(("cannot listen at port %d: %s"):format(number, why))
+    output.fail(why)
     return STATUS.unconnected
   end
   native.raise_descriptor_limit() -- if it cannot be, clients wait once there are too many
