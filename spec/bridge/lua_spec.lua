@@ -106,6 +106,21 @@ describe("a framing that is a function", function()
     assert.equal(1000, client.conn.close_code)
   end)
 
+  it("is given little at a time while messages are short, and is not asked often for a long one", function()
+    local most, calls = 0, 0
+    local _, client, peer = joined(function(_, data)
+      most, calls = math.max(most, #data), calls + 1
+      return (data:find("\n", 1, true))
+    end)
+    peer:send(("seven..\n"):rep(20000))
+    till(function() return #client.told == 20000 end)
+    assert.is_true(most <= 4096, most)
+    calls = 0
+    peer:send(("x"):rep(500000) .. "\n")
+    till(function() return #client.told == 20001 end)
+    assert.is_true(calls < 80, calls)
+  end)
+
   for _, case in ipairs {
     { "raises an error", function() error "oops" end, 1011, "the framing function: .*oops" },
     { "returns too much", function(_, data) return #data + 1 end, 1011, "it returned 4 for 3 bytes" },

@@ -18,6 +18,10 @@ use crate::relay::peer::Peer;
 const READ: usize = 64 * 1024 - 1;
 const READ_DATAGRAM: usize = 256 * 1024;
 
+/// How many bytes are read at first for an owner who says what is a message, and is given all that is held each time:
+/// short messages are not among many others then, and for long ones more is read.
+const READ_FOR_OWNER: usize = 4 * 1024;
+
 /// How many reads of a side a turn has, so that the others have theirs.
 pub(super) const READS: usize = 16;
 
@@ -255,8 +259,10 @@ impl Far {
     pub(super) fn read(&mut self) -> io::Result<bool> {
         let is_end = match &self.link {
             Link::Stream(tcp) => {
+                let held = self.peer.framer().held().len();
+                let most = if self.asks { READ.min(held.max(READ_FOR_OWNER)) } else { READ };
                 let read =
-                    self.peer.receive_with(READ.min(self.limits.max_segment), |space| tcp.read(space))?;
+                    self.peer.receive_with(most.min(self.limits.max_segment), |space| tcp.read(space))?;
                 self.source.has_read(read.more || self.fault.is_some());
                 read.ended
             }
