@@ -24,7 +24,7 @@ describe("the log of a bridge", function()
     log:closed(connection)
     log:refused("192.0.2.1:5000", "/b?token=hush", 502, "connection refused")
     log:refused("192.0.2.1:5000", "", 408, "the request was not complete in time")
-    log:debug "not shown"
+    log:connecting(connection) -- which is not shown
     assert.same({
       "luws bridge: listening at ws://[::]:8001/",
       "luws bridge: open: 192.0.2.1:5000 /a?... -> tcp://localhost:5900",
@@ -43,8 +43,9 @@ describe("the log of a bridge", function()
       local log = new(level)
       log:error "a"
       log:info "b"
-      log:debug "c"
+      log:connecting { client = "192.0.2.1:5000", endpoint = "/a?b", peer = "tcp://localhost:1", subprotocol = "c" }
       assert.equal(expected, #lines)
+      assert.equal(lines[3] and "luws bridge: connecting: 192.0.2.1:5000 /a?... -> tcp://localhost:1 (c)", lines[3])
     end
   end)
 

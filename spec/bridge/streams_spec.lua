@@ -230,6 +230,15 @@ describe("the end of a peer", function()
     assert.same({ "", true }, { read(raw) })
   end)
 
+  it("is no error of a client that ends the connection without an answer", function()
+    local b, raw, peer = open()
+    peer:shutdown()
+    assert.equal("\136\2\3\232", read(raw, function(all) return #all == 4 end))
+    raw:close()
+    till(function() return b:said "code 1000$" end)
+    assert.is_true(select(2, peer:read()))
+  end)
+
   it("by an error brings 1011, after what it had sent", function()
     local b, client, peer = joined()
     peer:send "last"

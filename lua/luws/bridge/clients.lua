@@ -88,6 +88,10 @@ local function on_request(self, request)
     reason = ("%s: %s"):format(address.text(found.address), reason)
     request:refuse(refusal(self, request, failed, reason))
   end
+  read.log:connecting {
+    client = client_of(request), endpoint = request.target, peer = address.text(found.address),
+    subprotocol = found.subprotocol,
+  }
   self.connecting = self.connecting + 1
   self.attempts[request] =
     peers.connect(found.address, allows, options_of(self, found, request), read.connect_timeout, done)

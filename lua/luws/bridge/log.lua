@@ -57,6 +57,9 @@ local function ends_of(connection)
   return connection.client or "unix", without_query(connection.endpoint), connection.peer, subprotocol
 end
 
+--- connecting(connection): a peer was found for a client.
+function Log:connecting(connection) self:debug("connecting: %s %s -> %s%s", ends_of(connection)) end
+
 --- opened(connection): a client is connected with a peer.
 function Log:opened(connection) self:info("open: %s %s -> %s%s", ends_of(connection)) end
 

@@ -50,7 +50,8 @@ local function client_ended(self, what, why)
   elseif what == "too big" then
     fail(self, 1009, why, why)
   else
-    self.why = self.why or why
+    -- After the peer's end there is nothing left to lose by that.
+    if not self.is_ending then self.why = self.why or why end
     close.finish(state, why, "receiver error: " .. why, true)
   end
 end

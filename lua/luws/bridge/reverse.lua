@@ -51,6 +51,7 @@ local function accept(self, socket, host, port)
     link = peer, client = address.client(host, port), endpoint = "-", peer = target.url, begun = clock.now(),
   }
   self.clients[client], self.count = true, self.count + 1
+  read.log:connecting(client)
   local conn
   client.options = {
     wait = false, subprotocols = target.subprotocol, ssl_verify = "peer", ssl_cafile = read.tls_peer_ca,
