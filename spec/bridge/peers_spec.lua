@@ -5,6 +5,7 @@ local luws = require "luws"
 local servers = require "spec.support.servers"
 local serving = require "spec.support.serving"
 local socket = require "socket"
+local unix = require "socket.unix"
 
 local till, frame, read = bridging.till, bridging.frame, bridging.read
 
@@ -40,6 +41,22 @@ describe("a stream peer", function()
       assert.equal(1000, client.conn.close_code)
     end)
   end
+
+  it("of the unix domain is waited for, while too many are before it", function()
+    local path, raw = bridging.path(), unix.stream()
+    assert(raw:bind(path))
+    assert(raw:listen(0))
+    raw:settimeout(0)
+    local b = bridging.start { host = "unix://" .. path }
+    b:open "/"
+    local second = b:dial()
+    second:send(serving.upgrade "/")
+    serving.rest(0.1)
+    assert.is_nil((second:receive(1)))
+    raw:accept():close()
+    assert.matches("^HTTP/1.1 101 ", (read(second, function(all) return all:find "\r\n\r\n" end)))
+    raw:close()
+  end)
 
   it("is reached at the address of its name at which it listens", function()
     local server = bridging.listen "127.0.0.1"
@@ -181,6 +198,13 @@ describe("a peer over TLS", function()
     local all = ""
     for _, message in ipairs(client.told) do all = all .. (message[2] or "") end
     assert.matches("^HTTP/1.1 200 OK\r\n.*\r\n\r\n/question", all)
+  end)
+
+  it("learns before TLS who the client is, if proxy_protocol says so", function()
+    local server = bridging.listen()
+    local b = bridging.start { host = (server.address:gsub("^tcp", "tls")), proxy_protocol = true }
+    b:dial():send(serving.upgrade "/")
+    assert.matches("^PROXY TCP4 127.0.0.1 127.0.0.1 %d+ %d+\r\n\22\3", (server:accept():read(60)))
   end)
 
   -- its certificate, the options, and why it is refused

@@ -39,6 +39,24 @@ describe("a bridge", function()
     end)
   end
 
+  it("takes a message that comes with the request, before the peer is there", function()
+    local server = bridging.listen()
+    local b = bridging.start { host = server.address }
+    local raw = b:dial()
+    raw:send(serving.upgrade "/" .. bridging.frame(1, "early"))
+    local peer = server:accept()
+    assert.equal("early", peer:read(5))
+    peer:send "late"
+    assert.matches("^HTTP/1.1 101 .*\r\n\r\n\129\4late$", (read(raw, function(all) return all:find "late" end)))
+  end)
+
+  it("takes the cookies of all lines", function()
+    local seen
+    local b = bridging.start { peer = function(request) seen = request.headers.cookie end }
+    assert.equal(404, (b:refused("/", "Cookie: a=1", "cookie: b=2; c=3")))
+    assert.equal("a=1; b=2; c=3", seen)
+  end)
+
   it("ends a request that is not complete in handshake_timeout, and says so", function()
     local server = bridging.listen()
     local b = bridging.start { host = server.address, handshake_timeout = 0.1 }

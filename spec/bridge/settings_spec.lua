@@ -171,6 +171,7 @@ describe("the options of a bridge", function()
       assert.equal("a b=c", found.framing.config)
       assert.is_table((from_file "\239\187\191[core]\nport = 9001"))
       assert.is_table((from_file ""))
+      assert.equal(80, from_file "port = http".port)
     end)
 
     it("configure the backend that was named last", function()
