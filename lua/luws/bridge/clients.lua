@@ -51,9 +51,9 @@ local function options_of(self, found, request)
   }
 end
 
---- accept(self, request, found, peer): goes on with a request whose peer is there.
-local function accept(self, request, found, peer)
-  local pending = { peer = peer, found = found }
+--- accept(self, request, found, record, peer): goes on with a request whose peer is there.
+local function accept(self, request, found, record, peer)
+  local pending = { peer = peer, found = found, record = record }
   local function give_up()
     if self.accepted[request] ~= pending then return end
     self.accepted[request] = nil
@@ -81,17 +81,17 @@ local function on_request(self, request)
   local ok, found, status, wrong = guard.free(read.backend, request)
   if not ok then return refusal(self, request, 500, "the backend raised an error: " .. tostring(found)) end
   if not found then return refusal(self, request, status or 404, wrong or "the backend has no peer for it") end
-  local function allows(...) return read.access:allows(...) end
-  local function done(peer, failed, reason)
-    self:forget(request)
-    if peer then return accept(self, request, found, peer) end
-    reason = ("%s: %s"):format(address.text(found.address), reason)
-    request:refuse(refusal(self, request, failed, reason))
-  end
-  read.log:connecting {
+  local record = {
     client = client_of(request), endpoint = request.target, peer = address.text(found.address),
     subprotocol = found.subprotocol,
   }
+  local function allows(...) return read.access:allows(...) end
+  local function done(peer, failed, reason)
+    self:forget(request)
+    if peer then return accept(self, request, found, record, peer) end
+    request:refuse(refusal(self, request, failed, ("%s: %s"):format(record.peer, reason)))
+  end
+  read.log:connecting(record)
   self.connecting = self.connecting + 1
   self.attempts[request] =
     peers.connect(found.address, allows, options_of(self, found, request), read.connect_timeout, done)
@@ -117,13 +117,10 @@ end
 local function on_open(self, conn, request)
   local pending = self.accepted[request]
   self.accepted[request] = nil
-  local found = pending.found
-  local record = {
-    client = client_of(request), endpoint = request.target, peer = address.text(found.address),
-    subprotocol = conn.subprotocol, begun = clock.now(),
-  }
+  local record = pending.record
+  record.subprotocol, record.begun = conn.subprotocol, clock.now()
   self.records[conn] = record
-  record.relay = self.relays:join(conn, pending.peer, found.framing)
+  record.relay = self.relays:join(conn, pending.peer, pending.found.framing)
   self.tally:opened(record)
 end
 

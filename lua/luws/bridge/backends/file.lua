@@ -137,10 +137,12 @@ function backend.make(own)
     if not templates[i] then return nil, "expression", wrong end
   end
   return function(request)
+    local tried = {}
     for _, parts in ipairs(templates) do
       local name = expand(parts, request)
       if name then
         local path = folder .. "/" .. name
+        tried[#tried + 1] = path
         local content, why = native.read_file(path, LARGEST)
         -- The next template may be meant for other clients.
         if content == nil then return nil, 500, ("%s cannot be read: %s"):format(path, why) end
@@ -151,7 +153,7 @@ function backend.make(own)
         end
       end
     end
-    return nil, 404, "no file has a peer for it"
+    return nil, 404, "no file has a peer for it" .. (tried[1] and ": " .. table.concat(tried, ", ") or "")
   end
 end
 
