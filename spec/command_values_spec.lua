@@ -1,5 +1,6 @@
 -- Every option of every command, with values that it cannot have: on the command line, in the bridge's file, in Lua.
--- Each is refused by its name before anything is opened. An option that is not in these tables fails the specs.
+-- Each is refused by its name before anything is opened. An option that is not in these tables fails the specs; so does
+-- one that is not in the manual.
 
 local child = require "spec.support.child"
 local files = require "spec.support.files"
@@ -87,6 +88,18 @@ local function run(lines)
   for line in output:gmatch "[^\n]+" do all[#all + 1] = line end
   return all
 end
+
+it("every option of connect, listen and doctor is in the manual", function()
+  local manual, missing = files.read "docs/command.md", {}
+  for name in pairs(WRONG) do
+    for _, row in ipairs(w.import("command/" .. name).options) do
+      local is_there = manual:find("`%-%-" .. row[1]:gsub("-", "%%-") .. "[` ]")
+        or row.short and manual:find("`%-" .. row.short .. "[` ]")
+      if not is_there then missing[#missing + 1] = name .. " --" .. row[1] end
+    end
+  end
+  assert.same({}, missing)
+end)
 
 describe("what an option cannot be is refused by its name:", function()
   --- refused(lines, expected): asserts that what is said of each line begins with the text at the same place.

@@ -1,6 +1,6 @@
 --[[
-The module luws.bridge: connects WebSocket clients with servers of TCP, UDP and unix domain sockets, as websocksy does;
-or, in reverse, clients of TCP with a WebSocket server. Checks its options (bridge/settings); the work is done in
+The module luws.bridge: connects WebSocket clients with servers of TCP, TLS, UDP and unix domain sockets, as websocksy
+does; or, in reverse, clients of TCP with a WebSocket server. Checks its options (bridge/settings); the work is done in
 bridge/clients or bridge/reverse.
 --]]
 

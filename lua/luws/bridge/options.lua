@@ -92,13 +92,13 @@ options.CORE = {
   { "tls-peer-ca", value = "FILE", read = kinds.file,
     help = "trusts these authorities for tls:// peers, instead of the system's" },
   { "trusted-proxies", value = "ADDRESS", many = true, read = kinds.list(kinds.through(server_options.proxy)),
-    help = "believes this proxy who its clients are; 'unix': all of unix sockets; repeatable" },
+    help = "believes this proxy, or network, who its clients are; 'unix': all of unix sockets" },
   { "compress", default = false, read = kinds.flag, help = "takes compression, if the client offers it" },
   { "status", value = "PATH", read = kinds.matching("^/[^?#%s]*$", "a path that begins with / expected"),
     help = "answers GET of this path with counts (JSON)" },
   { "proxy-protocol", default = false, read = kinds.flag, help = "tells stream peers who the client is (PROXY, v1)" },
   { "reverse", default = false, read = kinds.flag, help = "listens for TCP, and connects to -c url=ws://..." },
-  { "log-level", value = "LEVEL", default = "info", read = kinds.one_of(logs.LEVELS), help = "error, info or debug" },
+  { "log-level", value = "LEVEL", default = "info", read = kinds.one_of(logs.LEVELS), help = "error, info or debug (info)" },
 }
 
 --- The options that only Lua programs have.

@@ -22,7 +22,7 @@ local function own_pages()
 end
 
 local command = {
-  summary = "connects WebSocket clients with servers of TCP, UDP and unix domain sockets",
+  summary = "connects WebSocket clients with servers of TCP, TLS, UDP and unix domain sockets",
   usage = "luws bridge [OPTION]... | luws bridge FILE",
   description = "Takes WebSocket connections, and connects each with a peer. Without options: with a VNC server here.",
   options = { OWN },
