@@ -98,7 +98,8 @@ options.CORE = {
     help = "answers GET of this path with counts (JSON)" },
   { "proxy-protocol", default = false, read = kinds.flag, help = "tells stream peers who the client is (PROXY, v1)" },
   { "reverse", default = false, read = kinds.flag, help = "listens for TCP, and connects to -c url=ws://..." },
-  { "log-level", value = "LEVEL", default = "info", read = kinds.one_of(logs.LEVELS), help = "error, info or debug (info)" },
+  { "log-level", value = "LEVEL", default = "info", read = kinds.one_of(logs.LEVELS),
+    help = "error, info or debug (info)" },
 }
 
 --- The options that only Lua programs have.
