@@ -241,6 +241,34 @@ describe("headers", function()
   end
 end)
 
+it("takes no more sessions from a shared server once it is closed", function()
+  local srv = assert(luws_server.listen { port = 0, on_request = function() return { body = "page" } end })
+  local _, port = srv:address()
+  local e, opened, asked = engine.start(), 0, {}
+  local function attach(options)
+    local shared = assert(engineio.attach(srv, options))
+    shared:on("connection", function() opened = opened + 1 end)
+    return shared
+  end
+  e.base = ("http://127.0.0.1:%d/engine.io/"):format(port)
+  local shared = attach { allowRequest = function(_, done) asked[#asked + 1] = done end }
+  local answer = e:ask "transport=polling"
+  till(function() return asked[1] end)
+  shared:close()
+  asked[1](nil, true)
+  assert.equal(404, till(answer).status)
+  assert.equal(404, e:get("transport=polling").status)
+  local ws, response = e:websocket "transport=websocket"
+  assert.same({ nil, 404 }, { ws, response.status })
+  assert.same({ 0, 0, 1 }, { shared.clientsCount, opened, #asked })
+  attach() -- another one in its place
+  assert.equal(200, e:get("transport=polling").status)
+  assert.equal(1, opened)
+  e.base = e.base:gsub("engine.io/$", "")
+  assert.equal("page", e:get("").body)
+  srv:close { timeout = 0 }
+end)
+
 it("shares a server of luws.server with everything else", function()
   local srv = assert(luws_server.listen { port = 0, on_request = function() return { body = "page" } end })
   local shared = assert(engineio.attach(srv, { path = "/sessions", maxHttpBufferSize = 100 }))

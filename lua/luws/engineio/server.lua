@@ -83,6 +83,7 @@ local function codec_of(request) return checks.revision(request) == 3 and packet
 
 --- shake_hands(self, answer): begins a session.
 local function shake_hands(self, answer)
+  if self.is_closed then return answer:finish(404) end -- while the program was asked
   local request = answer.request
   local protocol = checks.revision(request)
   if protocol == 3 and not self.own.allowEIO3 then
@@ -154,7 +155,7 @@ local function opened(self, conn, request)
   self.transports[conn] = transport
   local session = answer.session
   if not session then
-    if self.clients[answer.id] then return transport:leave() end -- it has come meanwhile
+    if self.clients[answer.id] or self.is_closed then return transport:leave() end -- meanwhile
     local socket = begin(self, answer.id, answer, transport)
     sockets.open(socket, upgrades_of(self, "websocket"))
     return emit(self, "connection", socket)
@@ -171,8 +172,8 @@ local function handlers(self)
     on_head = function(request)
       local answer = answers.new(self, request)
       request[ANSWER] = answer
-      if announce(self, answer) then return end
-      answer:finish(400)
+      if not self.is_closed and announce(self, answer) then return end
+      answer:finish(self.is_closed and 404 or 400)
       return answer:returned()
     end,
     on_request = function(request)
@@ -205,8 +206,10 @@ function Engine:multicast(list, data, opts)
   return self
 end
 
---- close(): ends all sessions, and the server if it was made for them. Their events come in later turns.
+--- close(): ends all sessions, and the server if it was made for them. On one that is shared, requests get 404 from now
+-- on. The events of the sessions come in later turns.
 function Engine:close()
+  self.is_closed = true
   for _, socket in pairs(self.clients) do socket:close(true) end
   if self.srv then reactor.after(0, function() self.srv:close() end) end -- their ends come first
   return self
@@ -220,6 +223,7 @@ local function new(own)
     host = nil, -- the server whose connections these are
     srv = nil, port = nil, -- the same, if it is its own, and its port
     transports = {}, -- by their connections
+    is_closed = false, -- it takes no more sessions
   }, Engine)
   for _, name in ipairs(own.transports) do self.has_transport[name] = true end
   local read, wrong
