@@ -84,6 +84,8 @@ function io.connect(url, opts)
   if is_own or not manager then
     manager = managers.new(parsed.source, given)
     if not is_own then shared[id] = manager end
+  else
+    managers.check(parsed.source, given) -- its options count, but these are not to be wrong unnoticed
   end
   return manager:socket(parsed.namespace, given)
 end

@@ -83,6 +83,17 @@ describe("io(url, opts)", function()
     assert.equal(0, #e.made)
   end)
 
+  it("raises an error for wrong options even if others count, as the manager is shared", function()
+    io "https://a.test/x"
+    for message, options in pairs {
+      ["unknown option 'colour'"] = { colour = "red" },
+      ["bad option 'ssl_cafile': No such file or directory (/nowhere)"] = { ssl_cafile = "/nowhere" },
+    } do
+      assert.same({ false, message }, { pcall(io, "https://a.test/y", options) })
+    end
+    assert.equal(1, #e.made)
+  end)
+
   it("calls nobody before the reactor has its turn", function()
     local socket = io "http://a.test"
     local told = note(socket, {}, "connect", "connect_error")

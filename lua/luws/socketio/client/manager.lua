@@ -290,10 +290,17 @@ for name, unit in pairs {
   end
 end
 
+--- check(uri, opts): raises an error for what is wrong with them, even if the engine is opened later. Returns the
+-- options, and those of its engines.
+function managers.check(uri, opts)
+  local own, others = read(opts)
+  engine_sockets.check(uri, others)
+  return own, others
+end
+
 --- new(uri [, opts]): makes a manager for a server. Opens the engine unless opts.autoConnect is false.
 function managers.new(uri, opts)
-  local own, others = read(opts)
-  engine_sockets.check(uri, others) -- what is wrong is an error now, even if the engine is opened later
+  local own, others = managers.check(uri, opts)
   local self = setmetatable({
     uri = uri,
     opts = opts or {},
