@@ -130,8 +130,10 @@ function Operator:socketsLeave(room) self.adapter:delSockets(opts_of(self), oper
 --- disconnectSockets([close]): disconnects the sockets; with `close`, their connections.
 function Operator:disconnectSockets(close) self.adapter:disconnectSockets(opts_of(self), close) end
 
+-- The methods that operators have.
+local checked = {}
 for name, method in pairs(Operator) do
-  Operator[name] = function(self, ...)
+  checked[name] = function(self, ...)
     check_self(self, name)
     return method(self, ...)
   end
@@ -143,7 +145,7 @@ local flags = { volatile = "volatile", ["local"] = "local", localOnly = "local" 
 function meta:__index(key)
   local flag = flags[key]
   if flag then return changed(self, "flags", views.with(self.flags, flag, true)) end
-  return Operator[key]
+  return checked[key]
 end
 
 --- new(adapter [, flags [, except]]): everybody in a namespace, but for the set `except`.
