@@ -1,16 +1,14 @@
--- The server of Socket.IO above engines in memory: rooms and broadcasts, namespaces, and what clients get back that
--- were away.
+-- The server of Socket.IO above engines in memory: rooms and broadcasts, and namespaces.
 
 local engines = require "spec.support.engines"
 local world = require "spec.support.world"
 
 local note = engines.note
 
-local w, e, io, server
+local e, io, server
 
 local function start(options)
-  w = world.new()
-  e = engines.new(w)
+  e = engines.new(world.new())
   io = e.io
   server = io.server(options or {})
   return server
@@ -60,10 +58,25 @@ describe("rooms", function()
       ["24"] = function() sockets[1]:except(sockets[3].id):emit "m" end,
       ["3"] = function() sockets[2]:to("b"):compress(false):emit "m" end,
       ["14"] = function() sockets[2].localOnly:except("b"):emit "m" end,
+      ["124"] = function() sockets[3].broadcast["local"]:write "m" end,
     } do
       send()
       assert.equal(expected, table.concat(heard_by()), expected)
     end
+  end)
+
+  it("have flags: what is volatile is dropped for those who cannot take it, and compress is the engine's", function()
+    conns[2].transport.writable = false
+    server.volatile:emit "m"
+    sockets[1].volatile.broadcast:emit "m"
+    assert.same({ 1, 0, 2, 2 }, { #conns[1]:heard(), #conns[2]:heard(), #conns[3]:heard(), #conns[4]:heard() })
+    conns[2].transport.writable = true
+    sockets[4]:compress(false):emit "m"
+    server:to("b"):compress(false):emit "m"
+    server:to("b"):emit "m"
+    local uncompressed = { compress = false }
+    assert.same({ uncompressed, uncompressed, false },
+      { conns[4].options[1], conns[2].options[1], conns[2].options[2] })
   end)
 
   it("are left at once, and end with their last member", function()
@@ -295,118 +308,5 @@ describe("namespaces", function()
     for _, name in ipairs { "connect", "connection", "new_namespace" } do
       assert.has_error(function() server:serverSideEmit(name) end, ('"%s" is a reserved event name'):format(name))
     end
-  end)
-end)
-
-describe("recovery of the connection's state", function()
-  --- Returns the id, the secret and the last offset of what a client has heard.
-  local function facts(conn)
-    local heard = conn:heard()
-    local pid, sid = heard[1]:match '"pid":"(.-)","sid":"(.-)"'
-    return sid, pid, heard[#heard]:match ',"([^"]*)"%]$'
-  end
-
-  local function come_back(pid, offset)
-    local conn = e:accept()
-    say(conn, ('0{"pid":"%s","offset":"%s"}'):format(pid, offset))
-    return conn
-  end
-
-  local conn, socket
-
-  before_each(function()
-    start { connectionStateRecovery = { maxDisconnectionDuration = 10000 } }
-    server:on("connection", function(new) socket = new end)
-    conn = e:accept()
-    say(conn, "0")
-  end)
-
-  it("gives back id, rooms and data, and what was missed", function()
-    socket:join "a"
-    socket.data.name = "x"
-    socket:emit("m", 1)
-    local sid, pid, offset = facts(conn)
-    conn:lose "transport close"
-    e:turn()
-    server:to("a"):emit("in a", 1)
-    server:to("b"):emit "in b"
-    server:except("a"):emit "not in a"
-    server.volatile:emit "volatile"
-    server:to(sid):emit("for it", io.binary "x")
-    server:emit "all"
-    local again = come_back(pid, offset)
-    local heard = again:heard()
-    assert.equal(('0{"pid":"%s","sid":"%s"}'):format(pid, sid), heard[1])
-    assert.matches('^2%["in a",1,"[^"]+"%]$', heard[2])
-    assert.matches('^51%-%["for it",{"_placeholder":true,"num":0},"[^"]+"%]$', heard[3])
-    assert.matches('^2%["all","[^"]+"%]$', heard[5])
-    assert.equal(5, #heard)
-    assert.same({ true, "x", sid }, { socket.recovered, socket.data.name, socket.id })
-    assert.is_true(socket.rooms.a)
-  end)
-
-  it("comes after certain ends only, and not after its time, and once", function()
-    for reason, expected in pairs {
-      ["transport error"] = true, ["ping timeout"] = true, ["transport close"] = true, ["parse error"] = false,
-    } do
-      socket:emit "m"
-      local _, pid, offset = facts(conn)
-      conn:lose(reason)
-      e:turn()
-      conn = come_back(pid, offset)
-      assert.equal(expected, socket.recovered, reason)
-    end
-    socket:emit "m"
-    local _, pid, offset = facts(conn)
-    socket:disconnect()
-    e:turn()
-    conn = come_back(pid, offset)
-    assert.is_false(socket.recovered)
-    socket:emit "m"
-    _, pid, offset = facts(conn)
-    conn:lose "transport close"
-    e:turn(11)
-    server:emit "m"
-    conn = come_back(pid, offset)
-    assert.is_false(socket.recovered)
-    conn = come_back("unknown", "unknown")
-    assert.is_false(socket.recovered)
-  end)
-
-  it("skips the middlewares, unless they are wanted", function()
-    local asked = 0
-    server:use(function(_, following)
-      asked = asked + 1
-      following()
-    end)
-    socket:emit "m"
-    local _, pid, offset = facts(conn)
-    conn:lose "transport close"
-    e:turn()
-    conn = come_back(pid, offset)
-    assert.same({ true, 0 }, { socket.recovered, asked })
-  end)
-
-  it("adds no offset to what is to be acknowledged, or volatile", function()
-    conn:heard()
-    socket:emit("a", function() end)
-    socket.volatile:emit "b"
-    assert.same({ '20["a"]', '2["b"]' }, conn:heard())
-  end)
-
-  it("keeps no more clients than its bounds", function()
-    local store = server.sockets.adapter.sessions
-    for i = 1, 10100 do store:persist { pid = "p" .. i, rooms = {} } end
-    assert.same({ 10000, nil }, { store.last_session - store.first_session + 1, store.by_pid.p100 })
-    assert.is_truthy(store.by_pid.p101)
-  end)
-
-  it("keeps no more events than its bounds", function()
-    for i = 1, 10100 do server:emit("m", i) end
-    local store = server.sockets.adapter.sessions
-    assert.equal(10000, store.last - store.first + 1)
-    local count = 0
-    for _ in pairs(store.places) do count = count + 1 end
-    assert.equal(10000, count)
   end)
 end)
