@@ -125,6 +125,7 @@ describe("a session by polling", function()
 
   it("ends with the reason", function()
     local hint = "; this client speaks Engine.IO 4, as Socket.IO 3 and 4 do, and the server does not"
+    local other = "; it does not take polling, so leave that out of the option transports"
     for _, case in ipairs {
       { function(get) get:respond("", { status = 400 }) end,
         "error xhr poll error: the server has answered 400 Bad Request",
@@ -132,6 +133,9 @@ describe("a session by polling", function()
       { function(get) get:respond('{"code":5,"message":"Unsupported protocol version"}', { status = 400 }) end,
         "error xhr poll error: the server has answered 400: Unsupported protocol version" .. hint,
         "close transport error: the server has answered 400: Unsupported protocol version" .. hint },
+      { function(get) get:respond('{"code":0,"message":"Transport unknown"}', { status = 400 }) end,
+        "error xhr poll error: the server has answered 400: Transport unknown" .. other,
+        "close transport error: the server has answered 400: Transport unknown" .. other },
       { function(get) get:vanish() end,
         "error xhr poll error: request failed; the peer closed the connection (is it https?)",
         "close transport error: request failed; the peer closed the connection (is it https?)" },
@@ -342,4 +346,15 @@ it("says when nothing is left to be sent", function()
   table.sort(seen)
   assert.same({ "drain", "flush" }, seen)
   assert.same({ "4a" }, texts(ws))
+end)
+
+it("tells of each packet that is to be sent, in a turn of the reactor", function()
+  local ws = s:websocket()
+  local seen = {}
+  s.socket:on("packetCreate", function(packet) seen[#seen + 1] = packet.type .. " " .. tostring(packet.data) end)
+  s.socket:send "a"
+  assert.same({}, seen)
+  ws:send(1, "2")
+  s:pass()
+  assert.same({ { "message a", "pong nil" }, { "4a", "3" } }, { seen, texts(ws) })
 end)

@@ -35,14 +35,19 @@ end
 -- Engine.IO 3 begins its payloads with a length.
 local REVISION_3 = "^%d+:0{"
 
+-- What people have to know about some of the errors of a server, by their codes.
+local HINTS = {
+  [0] = "; it does not take polling, so leave that out of the option transports",
+  [5] = "; this client speaks Engine.IO 4, as Socket.IO 3 and 4 do, and the server does not",
+}
+
 --- words(response): returns an error message for people, made from a response that is not 200.
 local function words(response)
   local answer = json.decode(response.body)
   if type(answer) ~= "table" or type(answer.message) ~= "string" then
     return ("the server has answered %d %s"):format(response.status, response.reason)
   end
-  local hint = answer.code == 5 and "; this client speaks Engine.IO 4, as Socket.IO 3 and 4 do, and the server does not"
-  return ("the server has answered %d: %s%s"):format(response.status, answer.message, hint or "")
+  return ("the server has answered %d: %s%s"):format(response.status, answer.message, HINTS[answer.code] or "")
 end
 
 --- fail(self, err): nothing more can come, or be sent.
