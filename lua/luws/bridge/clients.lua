@@ -43,12 +43,10 @@ end
 --- options_of(self, found, request): returns the options of the native function relay_stream for a peer that a backend
 -- has found.
 local function options_of(self, found, request)
-  local read = self.settings
-  return {
-    framing = found.framing.name and found.framing or nil, max_segment = read.max_segment,
-    max_message = read.max_message, buffer = read.buffer, preface = preface(self, request),
-    tls = found.address.scheme == "tls" and { verify = "peer", cafile = read.tls_peer_ca } or nil,
-  }
+  local options = relays.options(self.settings, found.framing)
+  options.preface = preface(self, request)
+  if found.address.scheme == "tls" then options.tls = { verify = "peer", cafile = self.settings.tls_peer_ca } end
+  return options
 end
 
 --- accept(self, request, found, record, peer): goes on with a request whose peer is there.

@@ -248,6 +248,15 @@ function Set:close(seconds)
   end)
 end
 
+--- options(settings, framing): returns the options of the native function relay_stream, for a peer whose bytes become
+-- messages by this framing.
+function relays.options(settings, framing)
+  return {
+    framing = framing.name and framing or nil, max_segment = settings.max_segment,
+    max_message = settings.max_message, buffer = settings.buffer,
+  }
+end
+
 --- set(settings): returns an object for the relays of a bridge with these settings.
 function relays.set(settings)
   return setmetatable({

@@ -39,10 +39,7 @@ end
 --- accept(self, socket, host, port): takes a client, and connects to the server for it.
 local function accept(self, socket, host, port)
   local read, target = self.settings, self.settings.target
-  local peer, wrong = peers.adopt(socket, {
-    framing = target.framing.name and target.framing or nil, max_segment = read.max_segment,
-    max_message = read.max_message, buffer = read.buffer,
-  })
+  local peer, wrong = peers.adopt(socket, relays.options(read, target.framing))
   if not peer then
     read.log:error("a client cannot be taken: %s", wrong)
     return
@@ -52,7 +49,6 @@ local function accept(self, socket, host, port)
   }
   self.clients[client], self.count = true, self.count + 1
   read.log:connecting(client)
-  local conn
   client.options = {
     wait = false, subprotocols = target.subprotocol, ssl_verify = "peer", ssl_cafile = read.tls_peer_ca,
     max_payload_size = read.max_message, max_buffered = 0, deflate = read.compress,
@@ -61,9 +57,8 @@ local function accept(self, socket, host, port)
     open_handler = function(opened_one) opened(self, client, opened_one) end,
     close_handler = function(ended) finish(self, client, ended.close_code_sent or ended.close_code or 1006) end,
   }
-  conn, wrong = luws.wsopen(target.url, function(_, _, why) client.why = why end, client.options)
-  client.conn = conn
-  if conn then return end
+  client.conn, wrong = luws.wsopen(target.url, function(_, _, why) client.why = why end, client.options)
+  if client.conn then return end
   client.why = wrong
   finish(self, client)
 end
