@@ -1,6 +1,6 @@
 --[[
-Keeps passwords and tokens out of what is said about a failure: servers and proxies know some of them, and could repeat
-them. Knows where they are; how they are hidden is native (src/http/auth/hiding.rs).
+Keeps passwords and tokens out of what is said: servers and proxies know some of them, and could repeat them; others are
+in URLs. Knows where they are; how they are hidden is native (src/http/auth/hiding.rs).
 --]]
 
 local native = ...
@@ -44,6 +44,11 @@ function secrets.hide(plan, opening, text, is_message)
   end
   if not (list[1] or values[1]) then return text end
   return native.auth_hide(text, is_message or false, list, values)
+end
+
+--- url(text): returns a URL without what is secret in it: user, password and query.
+function secrets.url(text)
+  return (text:gsub("^(%a+://)[^/?#]*@", "%1"):gsub("[?].*$", "?..."))
 end
 
 return secrets

@@ -56,6 +56,21 @@ describe("a bridge in reverse", function()
     assert.is_true(b:said "code 4000$")
   end)
 
+  it("keeps what is secret in its URL out of its log", function()
+    local s = serving.start {}
+    local url = ("ws://me:hush@127.0.0.1:%d/path?token=hush"):format(s.port)
+    local b = bridging.start { reverse = true, url = url, log_level = "debug" }
+    b:dial():close()
+    till(function() return b:said "^closed: " end)
+    for _, line in ipairs(b.lines) do assert.is_nil(line:find "hush", line) end
+    assert.is_true(b:said(("^open: 127.0.0.1:%%d+ %%- %%-> ws://127.0.0.1:%d/path%%?%%.%%.%%.$"):format(s.port)))
+    s.srv:close()
+    till(function() return s.srv:is_closed() end)
+    b:dial()
+    till(function() return b:said "^refused: " end)
+    for _, line in ipairs(b.lines) do assert.is_nil(line:find "hush", line) end
+  end)
+
   it("ends a client whose server is not there, and says why", function()
     local free = bridging.listen()
     free:close()

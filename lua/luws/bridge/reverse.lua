@@ -6,8 +6,8 @@ and joins both.
 local _, import = ...
 local address, clock, close, listeners, luws = import("bridge/address"), import("clock"), import("close"),
   import("server/listeners"), import("luws")
-local peers, quick, relays, tallies = import("bridge/peers"), import("quick"), import("bridge/relay"),
-  import("bridge/tally")
+local peers, quick, relays, secrets, tallies = import("bridge/peers"), import("quick"), import("bridge/relay"),
+  import("secrets"), import("bridge/tally")
 
 local reverse = {}
 
@@ -26,7 +26,7 @@ local function finish(self, client, code)
     self.tally:closed(client, code)
   else
     client.link:close()
-    self.tally:refused(client.client, self.settings.target.url, 502, client.why or "closed")
+    self.tally:refused(client.client, client.peer, 502, client.why or "closed")
   end
 end
 
@@ -45,7 +45,8 @@ local function accept(self, socket, host, port)
     return
   end
   local client = {
-    link = peer, client = address.client(host, port), endpoint = "-", peer = target.url, begun = clock.now(),
+    link = peer, client = address.client(host, port), endpoint = "-", peer = secrets.url(target.url),
+    begun = clock.now(),
   }
   self.clients[client], self.count = true, self.count + 1
   read.log:connecting(client)

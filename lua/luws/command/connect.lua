@@ -5,7 +5,7 @@ luws connect: a conversation. What is typed is sent, and what comes is printed, 
 local _, import = ...
 local failure, input, kinds = import("command/failure"), import("command/input"), import("kinds")
 local luws, opening, output = import("luws"), import("command/opening"), import("command/output")
-local pretty, reactor = import("command/pretty"), import("reactor").public
+local pretty, reactor, secrets = import("command/pretty"), import("reactor").public, import("secrets")
 
 local STATUS = opening.STATUS
 
@@ -207,7 +207,7 @@ end
 function Talk:begin()
   local conn, values = self.conn, self.values
   self.is_open = true
-  self:say("connected to " .. opening.shown(self.url)
+  self:say("connected to " .. secrets.url(self.url)
     .. (conn.subprotocol and ", subprotocol " .. conn.subprotocol or ""), "green")
   if values.verbose then
     for _, line in ipairs(failure.headers(conn.response_headers)) do self:say(line) end
@@ -277,7 +277,7 @@ function Talk:ended()
   if not self.is_open then
     if opening.signal_status() then return opening.signal_status() end
     local why = self.why or "unknown"
-    output.fail(("cannot open %s: %s"):format(opening.shown(self.url), why))
+    output.fail(("cannot open %s: %s"):format(secrets.url(self.url), why))
     for _, line in ipairs(failure.lines(self.url, self.values, why, conn.response)) do output.say(line) end
     return opening.signal_status() or opening.status_of(why, conn.response)
   end

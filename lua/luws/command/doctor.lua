@@ -6,7 +6,7 @@ into a report. Nothing secret is in it: no password, no query, no cookie.
 local native, import = ...
 local dialling, failure, luws = import("dialling"), import("command/failure"), import("luws")
 local opening, output = import("command/opening"), import("command/output")
-local kinds, reactor = import("kinds"), import("reactor").public
+local kinds, reactor, secrets = import("kinds"), import("reactor").public, import("secrets")
 
 local STATUS = opening.STATUS
 
@@ -135,10 +135,10 @@ function doctor.run(values, word)
   if not probe then return nil, wrong end
   luws.wsclose(probe)
   report("luws", nil, "%d, %s", luws._VERSION, output.interpreter)
-  report("url", nil, "%s", opening.shown(url))
+  report("url", nil, "%s", secrets.url(url))
   local addresses = {}
   if options.proxy then
-    report("proxy", nil, "%s", options.proxy == true and "what the environment names" or opening.shown(options.proxy))
+    report("proxy", nil, "%s", options.proxy == true and "what the environment names" or secrets.url(options.proxy))
   else
     local target = native.parse_url(url)
     local host = target.zone and target.host .. "%" .. target.zone or target.host

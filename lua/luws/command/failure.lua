@@ -4,7 +4,7 @@ was not accepted.
 --]]
 
 local native, import = ...
-local opening = import("command/opening")
+local opening, secrets = import("command/opening"), import("secrets")
 
 local failure = {}
 
@@ -59,7 +59,7 @@ function failure.headers(headers, is_discreet)
     local value = headers[name]
     for _, one in ipairs(type(value) == "table" and value or { value }) do
       if is_discreet and SECRET[name] then one = "(hidden)" end
-      if is_discreet and name == "location" then one = opening.shown(one) end
+      if is_discreet and name == "location" then one = secrets.url(one) end
       lines[#lines + 1] = ("  %s: %s"):format(name, one)
     end
   end

@@ -91,11 +91,6 @@ function opening.options(values)
   return options
 end
 
---- shown(url): returns a URL without what is secret in it: user, password and query.
-function opening.shown(url)
-  return (url:gsub("^(%a+://)[^/?#]*@", "%1"):gsub("[?].*$", "?..."))
-end
-
 --- open(url, handler, options): calls wsopen. Returns the connection; or nil, and what is wrong with the URL or with an
 -- option.
 function opening.open(url, handler, options)
