@@ -381,7 +381,7 @@ describe("a block of Lua in the documentation", function()
       local path = (";" .. os.getenv(name)):gsub(";%./", ";" .. root .. "/"):sub(2)
       return ("%s='%s'"):format(name, path)
     end
-    environment = ("cd '%s' && %s %s timeout %d"):format(folder, absolute "LUA_PATH", absolute "LUA_CPATH", PATIENCE)
+    environment = ("--chdir='%s' %s %s timeout %d"):format(folder, absolute "LUA_PATH", absolute "LUA_CPATH", PATIENCE)
     for _ = 1, AT_A_TIME do start() end
   end)
 

@@ -6,6 +6,9 @@ local child = {}
 
 local INTERPRETER = os.getenv "LUWS_SPEC_LUA" or "lua5.1"
 
+-- One that has not ended after so many seconds is killed, which is status 137: no run waits for ever.
+local LIMIT = "timeout --foreground --signal=KILL 200 env"
+
 -- Programs are written for Lua 5.1; its successors are given what they lack of that, on the programs' first line.
 local ROOT = debug.getinfo(1, "S").source:match "^@(.*)spec/support/child%.lua$" or ""
 local PRELUDE = _VERSION == "Lua 5.1" and "" or ("dofile(%q).install() "):format(ROOT .. "spec/support/compat.lua")
@@ -22,6 +25,7 @@ local function spawn(arguments, before)
   local words = {}
   if arguments.memory then words[#words + 1] = ("ulimit -v %d;"):format(arguments.memory) end
   if arguments.descriptors then words[#words + 1] = ("ulimit -S -n %d;"):format(arguments.descriptors) end
+  words[#words + 1] = LIMIT
   words[#words + 1] = arguments.environment
   words[#words + 1] = before
   words[#words + 1] = quote(INTERPRETER)
@@ -57,9 +61,9 @@ function Child:stop(signal)
 end
 
 --- start{ argument, ... }: starts an interpreter with these arguments; `input`, if given, is its program.
--- `environment`: assignments for the shell; `memory`: how many KiB of memory the interpreter may have; `descriptors`:
--- how many of those, unless it asks for more. Returns a function that waits for the end, and returns the output (both
--- streams) and the exit status.
+-- `environment`: assignments, options of env, or a command that starts it; `memory`: how many KiB of memory it may
+-- have; `descriptors`: how many of those, unless it asks for more. Returns a function that waits for the end, and
+-- returns the output (both streams) and the exit status.
 function child.start(arguments)
   local self = spawn(arguments)
   return function() return self:wait() end

@@ -93,7 +93,7 @@ end)
 
 it("a process that has no descriptor left says so, and verifies as soon as it has some again", function()
   local output = child.run {
-    peer.url, environment = ("ulimit -n 40; SSL_CERT_FILE='%s' SSL_CERT_DIR=/none"):format(servers.ca_file()),
+    peer.url, descriptors = 40, environment = ("SSL_CERT_FILE='%s' SSL_CERT_DIR=/none"):format(servers.ca_file()),
     input = [[
       local luws = require "luws"
       local files, file = {}, nil
