@@ -106,6 +106,18 @@ describe("a framing that is a function", function()
     assert.equal(1000, client.conn.close_code)
   end)
 
+  it("that raises an error loses none of the messages before it", function()
+    local _, client, peer = joined(function(_, data)
+      assert(data:sub(1, 1) ~= "!")
+      return 3
+    end)
+    peer:send(("abc"):rep(1000) .. "!")
+    till(function() return client.conn.close_code end)
+    assert.equal(1011, client.conn.close_code)
+    assert.equal(1001, #client.told) -- the end is one, too
+    assert.same({ 1, "abc" }, client.told[1000])
+  end)
+
   it("is given little at a time while messages are short, and is not asked often for a long one", function()
     local most, calls = 0, 0
     local _, client, peer = joined(function(_, data)

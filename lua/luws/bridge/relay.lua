@@ -104,6 +104,7 @@ local function move(self, client, peer)
   local more, what, why, peer_what, reason, asks = native.relay_move(self.native, client, peer)
   if asks or self.is_asked then
     self.is_asked = ask(self, self.at_end or peer_what ~= nil)
+    if self.state.phase ~= "closed" then self.state.wire:write() end -- the messages together
     if self.is_asked and peer_what then -- the end comes after its last messages
       self.at_end = { peer_what, reason }
       peer_what = nil

@@ -49,7 +49,7 @@ pub(super) const FUNCTIONS: &[(&CStr, Native)] = &[
     // nil) and why; and whether the owner is to be asked for messages
     (c"relay_move", relay_move),
     // relay_held(relay): what the peer has sent and no message has had; relay_take(relay, length, is_text): sends the
-    // first bytes of that as a message
+    // first bytes of that as a message, which is written once many have gathered, or by the owner
     (c"relay_held", relay_held),
     (c"relay_take", relay_take),
     // relay_is_held(relay): whether the client is not read, because the peer does not take what it has sent
@@ -213,7 +213,9 @@ fn relay_take(_: &Rc<Context>, arguments: &[Value]) -> Reply {
     with(arguments, |relay| {
         let Some(session) = relay.session.clone() else { return };
         relay.far.send(&session, |framer| Ok(Some(framer.take(length, is_text))));
-        let _ = session.write();
+        if session.outgoing() >= GATHERED {
+            let _ = session.write(); // why it cannot be, shows later
+        }
     });
     vec![]
 }
