@@ -7,9 +7,10 @@
 -- subprotocols (array or nil), upgrade (whether it begins before that), input (bytes; with {accept} and {key} in them),
 -- events (array of lines, with all bytes written out and text as it is).
 
+local lfs = require "lfs"
+
 local format = {}
 
-local FILES = { "frames", "messages", "closing", "handshake", "negotiation", "deflate" }
 local FOLDER = debug.getinfo(1, "S").source:match "^@(.*)format%.lua$"
 
 local ANSWER = {
@@ -88,7 +89,10 @@ end
 --- Every vector that is for a client, in order.
 function format.all()
   local vectors, mine = {}, {}
-  for _, name in ipairs(FILES) do read(name, vectors) end
+  local names = {}
+  for file in lfs.dir(FOLDER) do names[#names + 1] = file:match "^(.*)%.txt$" end
+  table.sort(names)
+  for _, name in ipairs(names) do read(name, vectors) end
   for _, vector in ipairs(vectors) do
     vector.input = table.concat(vector.input)
     if vector.role ~= "server" then mine[#mine + 1] = vector end

@@ -316,7 +316,7 @@ fn reset_skips_what_has_come_of_a_frame_whose_beginning_was_taken() {
 }
 
 #[test]
-fn many_small_fragments_cost_no_more_than_their_bytes() {
+fn a_message_may_have_as_many_fragments_as_bytes() {
     let count = 65_536;
     let mut client = client(Config { max_message_size: count, ..Config::default() });
     let mut input = bytes("02 00");

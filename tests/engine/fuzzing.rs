@@ -401,6 +401,20 @@ fn every_fuzz_body_keeps_its_promises_over_every_seed() {
 }
 
 #[test]
+fn cargo_fuzz_has_the_same_targets() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    for (name, ..) in TARGETS {
+        let program = fs::read_to_string(folder.join(format!("fuzz_targets/{name}.rs"))).expect(name);
+        assert!(program.contains(&format!("luws::fuzzing::{name}(data)")), "{name}");
+        let path = format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\n");
+        assert_eq!(manifest.matches(&path).count(), 1, "{name}");
+    }
+    assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
+    assert_eq!(fs::read_dir(folder.join("fuzz_targets")).unwrap().count(), TARGETS.len());
+}
+
+#[test]
 #[ignore = "writes the seeds to fuzz/corpus, for make fuzz"]
 fn write_corpus() {
     for (name, _, seeds) in TARGETS {

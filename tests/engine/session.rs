@@ -99,8 +99,8 @@ fn a_peer_that_pings_and_never_reads_costs_no_memory() {
 }
 
 #[test]
-fn a_promise_of_many_bytes_costs_no_memory() {
-    // The header says 2^62 bytes: over the limit, so it fails before any of them has come.
+fn a_promise_of_too_many_bytes_fails_before_any_of_them_has_come() {
+    // The header says 2^62 bytes.
     let (mut client, _) = pair(Config::default(), Config::default());
     client.receive(&[0x82, 127, 0x40, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(

@@ -290,7 +290,7 @@ fn every_vector_comes_out_as_it_says_however_it_arrives() {
 }
 
 #[test]
-fn names_of_vectors_say_which_is_meant() {
+fn each_vector_has_a_name_of_its_own() {
     let vectors = format::all();
     let names: std::collections::HashSet<_> = vectors.iter().map(|vector| &vector.name).collect();
     assert_eq!(names.len(), vectors.len());

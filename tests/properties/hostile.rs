@@ -1,8 +1,8 @@
 //! Whatever a peer sends, in whatever state: no panic and no endless loop, no more memory than promised, the same
 //! events however the bytes are cut, and none after the end.
 //!
-//! The first property runs the fuzz targets (src/fuzzing) with bytes that look like frames and heads. The second counts
-//! memory while a peer sends without end.
+//! The first properties run the fuzz targets (src/fuzzing) with bytes that look like frames and heads. The others, and
+//! the tests below them, count memory while a peer sends without end.
 
 use luws::fuzzing::{self, collect, request};
 use luws::protocol::connection::{Config, Event as Received};

@@ -9,9 +9,6 @@ use sha1::{Digest, Sha1};
 
 use crate::feeding::{self, Role};
 
-const FILES: [&str; 6] =
-    ["frames.txt", "messages.txt", "closing.txt", "handshake.txt", "negotiation.txt", "deflate.txt"];
-
 /// The key in `{GET}`, from RFC 6455 section 1.3.
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -61,9 +58,12 @@ pub(crate) struct Vector {
 /// Every vector of every file.
 pub(crate) fn all() -> Vec<Vector> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/vectors");
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "txt")).collect();
+    files.sort();
     let mut vectors: Vec<Vector> = Vec::new();
-    for file in FILES {
-        let text = fs::read_to_string(folder.join(file)).unwrap();
+    for path in files {
+        let (text, file) = (fs::read_to_string(&path).unwrap(), path.file_name().unwrap().display());
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             match line.strip_prefix("  ") {
                 None => vectors.push(Vector::new(format!("{file}: {line}"))),
