@@ -1,7 +1,6 @@
 -- The option `proxy`, against proxies that play their part in memory: what they are asked, what their answers become,
 -- and how long they are waited for. spec/proxies_spec.lua has real ones.
 
-local env = require "spec.support.environment"
 local relay = require "spec.support.relay"
 local unpack = require "spec.support.compat".unpack
 local world = require "spec.support.world"
@@ -444,53 +443,5 @@ describe("The option proxy", function()
     while #opened < 3 do w.reactor.step(10) end
     assert.same({ "b.test at 1", "a.test at 2", "a.test at 2" }, opened)
     assert.equal(3, #conns)
-  end)
-
-  describe("true", function()
-    local CASES = {
-      -- the variables, the URL, and the proxy's host or false for none
-      { { http_proxy = "http://a" }, "ws://peer.test/", "a" },
-      { { http_proxy = "http://a" }, "wss://peer.test/", false },
-      { { https_proxy = "http://a" }, "wss://peer.test/", "a" },
-      { { https_proxy = "http://a" }, "ws://peer.test/", false },
-      { { HTTPS_PROXY = "http://a" }, "wss://peer.test/", "a" },
-      { { HTTPS_PROXY = "http://a", https_proxy = "http://b" }, "wss://peer.test/", "b" },
-      { { HTTP_PROXY = "http://a" }, "ws://peer.test/", false },
-      { { all_proxy = "socks5h://a" }, "ws://peer.test/", "a" },
-      { { ALL_PROXY = "socks5h://a" }, "wss://peer.test/", "a" },
-      { { all_proxy = "http://a", http_proxy = "http://b" }, "ws://peer.test/", "b" },
-      { { all_proxy = "http://a", http_proxy = "" }, "ws://peer.test/", "a" },
-      { { ws_proxy = "http://a", http_proxy = "http://b" }, "ws://peer.test/", "a" },
-      { { wss_proxy = "http://a", https_proxy = "http://b" }, "wss://peer.test/", "a" },
-      { { WSS_PROXY = "http://a" }, "wss://peer.test/", "a" },
-      { { http_proxy = "http://a", no_proxy = "peer.test" }, "ws://peer.test/", false },
-      { { http_proxy = "http://a", NO_PROXY = "test" }, "ws://peer.test/", false },
-      { { http_proxy = "http://a", NO_PROXY = "*", no_proxy = "x" }, "ws://peer.test/", "a" },
-      { { http_proxy = "http://a", no_proxy = "peer.test:81" }, "ws://peer.test/", "a" },
-      { { http_proxy = "http://a", no_proxy = "10.0.0.0/8" }, "ws://10.1.2.3/", false },
-      { { http_proxy = "http://a" }, "ws://127.0.0.1/", "a" },
-      { {}, "ws://peer.test/", false },
-    }
-    for i, case in ipairs(CASES) do
-      it(("reads the environment, case %d"):format(i), function()
-        w.dials = { { 0, "not now" } }
-        local _, why = env.with(case[1], w.luws.wsopen, case[2], nil, { proxy = true })
-        local host = case[3]
-        assert.equal(host and "Proxy failed: not now" or nil, why:match "^Proxy failed: .*")
-        if host then assert.equal(host, w.asked[1]) else assert.not_equal("a", w.asked[1]) end
-      end)
-    end
-
-    it("names the variable that is wrong, without its value", function()
-      local conn, why = env.with({ all_proxy = "ftp://me:secret@p" }, w.luws.wsopen, URL, nil, { proxy = true })
-      assert.same({ false, "bad option 'proxy' (the variable all_proxy: the scheme of the URL is not http, https, "
-        .. "socks4, socks4a, socks5 or socks5h)" }, { conn, why })
-    end)
-
-    it("does not touch a proxy that is named, whatever no_proxy says", function()
-      w.dials = { { 0, "not now" } }
-      local _, why = env.with({ no_proxy = "*" }, w.luws.wsopen, URL, nil, { proxy = "http://p" })
-      assert.equal("Proxy failed: not now", why)
-    end)
   end)
 end)

@@ -1,6 +1,6 @@
 -- wsopen's deadlines for wss: if a server is silent, slow, or stops half-way, wsopen fails in time and leaks nothing.
 -- The servers speak real TLS, so the time is real. The defaults, and servers that get nowhere near TLS, are in
--- ../open_spec.lua on a virtual clock.
+-- ../open_failures_spec.lua on a virtual clock.
 
 local luws = require "luws"
 local openssl = require "spec.support.openssl"
