@@ -77,7 +77,7 @@ help:
 	@echo "  make bench-record       what recordings cost"
 	@echo "  make bench-server       luws.server beside other servers, in three minutes; with QUICK=1 in one"
 	@echo "  make bench-socketio     luws.socketio beside npm's and Python's, in a minute"
-	@echo "  make bench-bridge       luws.bridge beside other bridges, in three minutes; with QUICK=1 in one;"
+	@echo "  make bench-bridge       luws.bridge beside other bridges, in five minutes; with QUICK=1 in one;"
 	@echo "                          WEBSOCKSY=FILE names the program of websocksy"
 	@echo "  make bench-docs         what the last full run of make bench has found, into docs/"
 	@echo "  make bench-reactor      what the reactor costs with COUNT=10000 connections"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures bridges to TCP: luws on Lua 5.1 and LuaJIT, websockify, websocat, and the least that a bridge could do.
 
-usage: run.py        measures everything, in two minutes (`make bench-bridge`); in the environment:
+usage: run.py        measures everything, in five minutes (`make bench-bridge`); in the environment:
 
   QUICK=1            less of everything
   WEBSOCKSY=FILE     websocksy as well, by its program

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures servers: luws on Lua 5.1 and LuaJIT, npm's ws, Python's websockets, and the least that a server could do.
 
-usage: run.py        measures everything, in two minutes (`make bench-server`); in the environment:
+usage: run.py        measures everything, in three minutes (`make bench-server`); in the environment:
 
   QUICK=1            less of everything
 
