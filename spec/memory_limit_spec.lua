@@ -37,10 +37,11 @@ local PRELUDE = [[
   local function fill()
     for _, size in ipairs { 2 ^ 24, 2 ^ 22, 2 ^ 20, 2 ^ 20, 2 ^ 20, 2 ^ 20 } do
       collectgarbage()
+      local refused = 0 -- LuaJIT looks for room at random, and may miss what there is
       repeat
         local ok, text = pcall(string.rep, "x", size + #held)
-        held[#held + 1] = ok and text
-      until not ok
+        if ok then held[#held + 1] = text else refused = refused + 1 end
+      until refused == (jit and 8 or 1)
     end
     collectgarbage()
   end

@@ -9,6 +9,7 @@ use crate::protocol::connection::{Config, Event as Received};
 use crate::protocol::deflate::Options;
 use crate::protocol::frame::{FrameHeader, Lengths, MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode};
 use crate::protocol::handshake::{self, ServerHandshake, UpgradeRequest};
+use crate::protocol::spare::Spares;
 use crate::session::{Event, Session};
 
 use super::pair::{collect, pair, request};
@@ -60,6 +61,7 @@ impl Setup {
             // What is sent is compared, so it must not be masked.
             use_masking: false,
             deflate: self.deflate.as_ref().map(|_| Options::default()),
+            spares: Spares::shared(),
             ..Config::default()
         }
     }

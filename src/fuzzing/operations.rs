@@ -8,6 +8,7 @@ use crate::protocol::close_code::CloseCode;
 use crate::protocol::connection::{Config, Event as Received};
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
+use crate::protocol::spare::Spares;
 use crate::session::{Event, Session};
 
 use super::pair::pair;
@@ -56,6 +57,7 @@ pub fn operations(data: &[u8]) {
         use_masking: true,
         fragment_size: [0, 1, 7, 1000][usize::from(setup >> 1 & 3)],
         deflate: None,
+        spares: Spares::shared(),
         seed: None,
         ..Config::default()
     };

@@ -43,6 +43,7 @@ use crate::net::process::{NOT_OURS, Process};
 use crate::network::Network;
 use crate::protocol::error::SendError;
 use crate::protocol::frame::Opcode;
+use crate::protocol::spare::Spares;
 use crate::tls::{Connector, TlsOptions};
 use crate::url::{Target, UrlError};
 use objects::Objects;
@@ -147,6 +148,7 @@ struct Context {
     /// What Lua holds.
     objects: Objects,
     storage: RefCell<session::Shared>,
+    spares: Spares,
     sessions: session::Register,
     connectors: RefCell<Connectors>,
     files: RefCell<Files>,
@@ -163,6 +165,7 @@ impl Context {
             ended: Cell::new(0),
             objects: Objects::default(),
             storage: RefCell::default(),
+            spares: Spares::shared(),
             sessions: session::Register::default(),
             connectors: RefCell::default(),
             files: RefCell::default(),

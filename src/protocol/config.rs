@@ -1,6 +1,7 @@
 //! The settings of a connection, whichever part of it they are for.
 
 use super::deflate;
+use super::spare::Spares;
 
 /// The settings of a connection.
 ///
@@ -30,6 +31,8 @@ pub struct Config {
     pub allow_long_lengths: bool,
     /// The permessage-deflate parameters to offer (client) or to accept (server); `None` for no compression.
     pub deflate: Option<deflate::Options>,
+    /// What it compresses and inflates with, if it keeps no window between messages and shares that with others.
+    pub spares: Spares,
     /// A seed for the nonce and the masking keys, instead of the system's generator. For tests only: a peer must not be
     /// able to predict them (section 10.3).
     pub seed: Option<u64>,
@@ -44,6 +47,7 @@ impl Default for Config {
             validate_utf8: true,
             allow_long_lengths: false,
             deflate: None,
+            spares: Spares::default(),
             seed: None,
         }
     }

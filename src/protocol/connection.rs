@@ -104,8 +104,8 @@ impl Connection {
     ) -> Self {
         let keys = (role == Role::Client && config.use_masking).then_some(rng);
         // Most connections have no compression.
-        let inflater = compression.as_ref().map(Inflater::new).map(Box::new);
-        let deflater = compression.map(Deflater::new).map(Box::new);
+        let inflater = compression.as_ref().map(|all| Box::new(Inflater::new(all).sharing(&config.spares)));
+        let deflater = compression.map(|all| Box::new(Deflater::new(all).sharing(&config.spares)));
         Self {
             incoming: Incoming::new(role, &config, input, inflater),
             outgoing: Outgoing::new(output, keys, deflater, &config),

@@ -7,7 +7,7 @@ use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::error::{ParametersError, ProtocolError, ReceiveError};
 use super::extensions::Extension;
-use super::spare;
+use super::spare::{self, Spares};
 use crate::memory::{self, OutOfMemory};
 
 /// The extension's registered name (section 7).
@@ -270,13 +270,20 @@ pub struct Deflater {
     parameters: NegotiatedParameters,
     /// There when first needed; without context takeover, only during a message.
     compress: Option<Compress>,
+    spares: Spares,
     output: Vec<u8>,
 }
 
 impl Deflater {
     #[must_use]
     pub fn new(parameters: NegotiatedParameters) -> Self {
-        Self { parameters, compress: None, output: Vec::new() }
+        Self { parameters, compress: None, spares: Spares::default(), output: Vec::new() }
+    }
+
+    /// The same, with compressors of these.
+    #[must_use]
+    pub fn sharing(self, spares: &Spares) -> Self {
+        Self { spares: spares.clone(), ..self }
     }
 
     /// The bits of the window, if what a message is compressed to does not depend on the messages before it.
@@ -337,7 +344,7 @@ impl Deflater {
         let kind = self.kind();
         let compress = match &mut self.compress {
             Some(compress) => compress,
-            none => none.insert(spare::compressor(kind)?),
+            none => none.insert(self.spares.compressor(kind)?),
         };
         self.output.clear();
         self.output.shrink_to(PIECE);
@@ -360,7 +367,7 @@ impl Deflater {
                 self.output.push(0); // section 7.2.3.6
             }
             if let Some(compress) = self.compress.take_if(|_| !self.parameters.own_takeover) {
-                spare::keep_compressor(kind, compress);
+                self.spares.keep_compressor(kind, compress);
             }
         }
         Ok(())
@@ -381,6 +388,7 @@ pub struct Inflater {
     peer_takeover: bool,
     /// There when first needed; without context takeover, only during a message.
     decompress: Option<Decompress>,
+    spares: Spares,
     /// The input so far ended with a block marked as the last.
     ended: bool,
 }
@@ -388,7 +396,14 @@ pub struct Inflater {
 impl Inflater {
     #[must_use]
     pub fn new(parameters: &NegotiatedParameters) -> Self {
-        Self { peer_takeover: parameters.peer_takeover, decompress: None, ended: false }
+        let peer_takeover = parameters.peer_takeover;
+        Self { peer_takeover, decompress: None, spares: Spares::default(), ended: false }
+    }
+
+    /// The same, with inflaters of these.
+    #[must_use]
+    pub fn sharing(self, spares: &Spares) -> Self {
+        Self { spares: spares.clone(), ..self }
     }
 
     /// Inflates the next piece of a message and appends it to `data`, which may grow to `limit` bytes.
@@ -398,7 +413,7 @@ impl Inflater {
     pub fn push(&mut self, piece: &[u8], data: &mut Vec<u8>, limit: usize) -> Result<(), ReceiveError> {
         let decompress = match &mut self.decompress {
             Some(decompress) => decompress,
-            none => none.insert(spare::inflater()?),
+            none => none.insert(self.spares.inflater()?),
         };
         let mut rest = piece;
         let mut is_inflated = rest.is_empty();
@@ -433,7 +448,7 @@ impl Inflater {
             self.push(&TAIL, data, limit)?;
         }
         if let Some(decompress) = self.decompress.take_if(|_| !self.peer_takeover) {
-            spare::keep_inflater(decompress);
+            self.spares.keep_inflater(decompress);
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ pub mod mask;
 pub mod message;
 mod outgoing;
 mod role;
-mod spare;
+pub mod spare;
 pub mod utf8;
 
 pub use role::Role;

@@ -6,6 +6,7 @@ use luws::protocol::deflate::{Inflater, Options};
 use luws::protocol::error::{ProtocolError, ReceiveError};
 use luws::protocol::extensions;
 use luws::protocol::frame::{Opcode, RSV1};
+use luws::protocol::spare::Spares;
 use luws::session::Session;
 
 use crate::feeding::{self, collect, frames, next, transfer};
@@ -48,7 +49,17 @@ fn an_offer_has_what_the_client_wishes_for() {
 
 /// Two ends that have negotiated: the client asks, the server allows.
 fn pair(wish: &str, allowed: &str, limit: usize) -> (Session, Session) {
-    let end = |text| Config { max_message_size: limit, deflate: Some(options(text)), ..Config::default() };
+    sharing(wish, allowed, limit, &Spares::default())
+}
+
+/// The same, with these compressors.
+fn sharing(wish: &str, allowed: &str, limit: usize, spares: &Spares) -> (Session, Session) {
+    let end = |text| Config {
+        max_message_size: limit,
+        deflate: Some(options(text)),
+        spares: spares.clone(),
+        ..Config::default()
+    };
     feeding::pair(end(wish), end(allowed))
 }
 
@@ -171,10 +182,11 @@ fn the_windows_agree_after_a_forgotten_message() {
 #[test]
 fn without_context_takeover_a_message_depends_on_none_before_it_on_any_connection() {
     // Compressors and inflaters go from one connection to the next.
+    let shared = Spares::shared();
     for bits in [8, 9, 15] {
         let wish = format!("s c S{bits} C{bits}");
-        let sent = |data: &[u8]| {
-            let (mut client, mut server) = pair(&wish, "", 1 << 20);
+        let sent = |data: &[u8], spares: &Spares| {
+            let (mut client, mut server) = sharing(&wish, "", 1 << 20, spares);
             client.send(Opcode::Binary, data, true).unwrap();
             let wire = frames(&collect(&mut client)).remove(0).1;
             server.send(Opcode::Binary, data, true).unwrap();
@@ -182,18 +194,15 @@ fn without_context_takeover_a_message_depends_on_none_before_it_on_any_connectio
             assert!(next(&mut client) == format!("binary {}", feeding::hex(data)));
             wire
         };
-        let alone: Vec<_> = samples()
-            .into_iter()
-            .map(|data| std::thread::scope(|scope| scope.spawn(|| sent(&data)).join().unwrap()))
-            .collect();
+        let alone: Vec<_> = samples().into_iter().map(|data| sent(&data, &Spares::default())).collect();
         for _ in 0..2 {
-            let together: Vec<_> = samples().iter().map(|data| sent(data)).collect();
+            let together: Vec<_> = samples().iter().map(|data| sent(data, &shared)).collect();
             assert!(together == alone, "{bits}");
         }
     }
     // A reference to what another connection has received is a fault.
     let data = b"a word that the second message repeats from the first";
-    let (mut client, mut server) = pair("", "", 1 << 20);
+    let (mut client, mut server) = sharing("", "", 1 << 20, &shared);
     let [first, second] = [(); 2].map(|()| {
         server.send(Opcode::Binary, data, true).unwrap();
         collect(&mut server)
@@ -204,7 +213,7 @@ fn without_context_takeover_a_message_depends_on_none_before_it_on_any_connectio
         [(); 2].map(|()| format!("binary {}", feeding::hex(data)))
     );
     for (bytes, told) in [(&first, "binary "), (&second, "error compressed message is not valid DEFLATE")] {
-        let (mut client, _) = pair("s", "", 1 << 20);
+        let (mut client, _) = sharing("s", "", 1 << 20, &shared);
         client.receive(bytes);
         assert!(next(&mut client).starts_with(told));
     }

@@ -18,6 +18,7 @@ use luws::protocol::connection::{Config, Event, SharedMessage};
 use luws::protocol::deflate::Options;
 use luws::protocol::error::SendError;
 use luws::protocol::frame::Opcode;
+use luws::protocol::spare::Spares;
 use luws::session::{self, Kind, Session, Storage};
 use luws::tls::{TlsOptions, Verify};
 
@@ -260,7 +261,7 @@ fn members_for_whom_no_frames_could_be_kept_make_their_own() {
 fn without_context_takeover_all_connections_use_the_same_memory() {
     let deflate =
         Options { client_no_context_takeover: true, server_no_context_takeover: true, ..Options::default() };
-    let config = Config { deflate: Some(deflate), ..Config::default() };
+    let config = Config { deflate: Some(deflate), spares: Spares::shared(), ..Config::default() };
     let mut ends = [(); 3].map(|()| {
         let (client, server) = luws::fuzzing::pair(config.clone(), config.clone());
         (End::new(client, true), End::new(server, true))

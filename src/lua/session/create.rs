@@ -61,6 +61,7 @@ fn session(context: &Context, parameters: &Table) -> Result<Session, Fault> {
         validate_utf8: parameters.get("validate_utf8").boolean() != Some(false),
         allow_long_lengths: parameters.get("allow_long_lengths").boolean() == Some(true),
         deflate: parameters.get("deflate").table().map(options::deflate),
+        spares: context.spares.clone(),
         seed,
     };
     let role = parameters.get("role").text().unwrap_or_default();
