@@ -31,14 +31,18 @@ local TEXT, BINARY, ENOUGH = EVENT.text, EVENT.binary, EVENT.enough
 -- Not every Lua has room on its stack for more arguments than this.
 local MOST_ARGUMENTS = 4000
 
---- Returns the length of an array with holes. A field `n` gives it where trailing values are nil.
-local function length(array)
-  if type(array.n) == "number" then return math.min(array.n, MOST_ARGUMENTS) end
+-- One call in Lua 5.1 and LuaJIT.
+local maxn = table.maxn or function(array) -- luacheck: ignore
   local last = 0
   for k in pairs(array) do
     if type(k) == "number" and k > last then last = k end
   end
-  return math.min(last, MOST_ARGUMENTS)
+  return last
+end
+
+--- Returns the length of an array with holes. A field `n` gives it where trailing values are nil.
+local function length(array)
+  return math.min(type(array.n) == "number" and array.n or maxn(array), MOST_ARGUMENTS)
 end
 
 --- finished(conn, ok, result [, text]): returns what a handler has returned; nil if it has raised an error, which goes

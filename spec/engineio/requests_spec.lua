@@ -261,11 +261,12 @@ it("takes no more sessions from a shared server once it is closed", function()
   local ws, response = e:websocket "transport=websocket"
   assert.same({ nil, 404 }, { ws, response.status })
   assert.same({ 0, 0, 1 }, { shared.clientsCount, opened, #asked })
-  attach() -- another one in its place
+  local following = attach() -- another one in its place
   assert.equal(200, e:get("transport=polling").status)
   assert.equal(1, opened)
   e.base = e.base:gsub("engine.io/$", "")
   assert.equal("page", e:get("").body)
+  following:close()
   srv:close { timeout = 0 }
 end)
 

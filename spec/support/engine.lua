@@ -15,6 +15,9 @@ local luws = require "luws"
 local reactor = require "luws.reactor"
 local stepping = require "spec.support.stepping"
 
+-- How long the ends of all connections may take, in seconds.
+local PATIENCE = 5
+
 local engine = {}
 
 local started, conns = {}, {}
@@ -123,7 +126,7 @@ function Engine:websocket(query, options)
   return self_
 end
 
---- over(): ends all engines.
+--- over(): ends all engines, and checks that the reactor has nothing more to do in time.
 function engine.over()
   for _, conn in ipairs(conns) do luws.wsclose(conn) end
   for _, one in ipairs(started) do
@@ -131,7 +134,9 @@ function engine.over()
     one.srv:close { timeout = 0 }
   end
   started, conns = {}, {}
-  reactor.run(0.5)
+  local begun = luws.gettime()
+  reactor.run(PATIENCE)
+  assert(luws.gettime() - begun < PATIENCE, "something is left to be driven")
 end
 
 return engine
