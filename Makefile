@@ -136,7 +136,7 @@ test: setup-test
 	@$(MAKE) --no-print-directory build-modules build-server & building=$$!; \
 	  $(MAKE) --no-print-directory test-rust; tested=$$?; wait $$building && exit $$tested
 	@$(MAKE) --no-print-directory test-scripts
-	@echo "test: the specs on $(LUAS) (four minutes)"
+	@echo "test: the specs on $(LUAS) (five minutes)"
 	@scripts/busted.sh $(LUAS)
 	@$(MAKE) --no-print-directory test-rockspec
 	@echo "test: everything passed"
