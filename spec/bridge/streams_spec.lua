@@ -346,6 +346,15 @@ describe("time", function()
     till(function() return b:said "code 1006: ping timeout" end)
   end)
 
+  it("sends no pings if they are turned off, and keeps a client that says nothing", function()
+    local b, server = started { ping = 0, pong_timeout = 0.05 }
+    local raw = b:open "/"
+    server:accept()
+    serving.rest(0.2)
+    assert.is_nil((raw:receive(1)))
+    assert.equal(1, b.bridge:stats().connections)
+  end)
+
   it("does not drop a client that answers, while its peer reads nothing", function()
     local b, server = started { ping = 0.05, pong_timeout = 0.1, buffer = 1024 }
     local raw = b:open "/"
