@@ -196,7 +196,7 @@ for _, case in ipairs {
   { "ws", "yields" }, { "ws", "runs in a coroutine" }, { "ws", "has a user's socket in a coroutine" },
   IS_TRACED and { "ws", "traces" } or nil,
 } do
-  local is_tried_long = IS_FULL or case[2] == "usual" or case[2] == "is driven"
+  local is_tried_long = IS_FULL or case[2] == "usual" or case[2] == "is driven" or case[2] == "yields"
   for what, times in pairs { ["once"] = ONCE, ["from then on"] = is_tried_long and 1e9 or nil } do
     it(("memory that is refused %s leaves nothing behind: %s, %s"):format(what, case[1], case[2]), function()
       local output, status = odd_host.run {

@@ -96,7 +96,8 @@ end
 --- connected(state, wire, socket): goes on to the next step; bytes can be exchanged now.
 local function connected(state, wire, socket)
   note_time(state, "connect")
-  state.wire, state.socket, state.step = wire, socket, negotiate
+  state.wire, state.socket = wire, socket
+  state.step = negotiate -- last: there may be no memory for the others
   return false, false, NOTHING_TO_WAIT_FOR
 end
 
@@ -205,7 +206,8 @@ function begin(state, deadline)
   state.deadline = deadline or clock.now() + (route and route.timeout or opening.connect_timeout)
   if route and route.looks_up and not route.addresses then
     state.session, state.number = nil, nil
-    state.wire, state.step = dialling.begin(state, plan.target.host, plan.target.port), look_up_step
+    state.wire = dialling.begin(state, plan.target.host, plan.target.port)
+    state.step = look_up_step
     state.wire.dial:hold()
     return
   end
