@@ -42,36 +42,47 @@ function Connection:__tostring()
   return ("luws-websock[%s:%s]"):format(guard.text(self.ip) or "?", guard.text(self.port) or "?")
 end
 
+-- Fields whose values are found when somebody asks for them.
+local getters = {}
+
+--- As in the browsers' WebSocket: bytes that were passed to wssend and have not left yet.
+function getters.bufferedAmount(conn)
+  local state = state_of(conn)
+  if not state then return 0 end
+  local kept = state.outbox and state.outbox:size() or 0
+  return kept + (state.phase ~= "connecting" and connection.outgoing(state) or 0)
+end
+
+--- The data of messages that have not left yet, even while the connection lingers, and what never has.
+function getters.bufferedPayload(conn)
+  local state = state_of(conn)
+  if not (state and state.session) then return 0 end
+  local lingering = state.lingering
+  local unsent = lingering and lingering.over and lingering.unsent or native.unsent(state.session)
+  return unsent + (state.outbox and state.outbox:size() or 0)
+end
+
+--- How long each step of the last opening has taken.
+function getters.timings(conn)
+  local state = state_of(conn)
+  return state and state.timings
+end
+
+-- Those of a server's connections, which have 16 other fields (see `new`).
+
+function getters.remote(conn)
+  local request = rawget(conn, "request")
+  return request and request.remote
+end
+
+function getters.server(conn)
+  local state = state_of(conn)
+  return state and state.owner and state.owner.server
+end
+
 function Connection:__index(key)
-  -- As in the browsers' WebSocket: bytes that were passed to wssend and have not left yet.
-  if key == "bufferedAmount" then
-    local state = state_of(self)
-    if not state then return 0 end
-    local kept = state.outbox and state.outbox:size() or 0
-    return kept + (state.phase ~= "connecting" and connection.outgoing(state) or 0)
-  end
-  -- How long each step of the last opening has taken.
-  if key == "timings" then
-    local state = state_of(self)
-    return state and state.timings
-  end
-  -- The data of messages that have not left yet, even while the connection lingers, and what never has.
-  if key == "bufferedPayload" then
-    local state = state_of(self)
-    if not (state and state.session) then return 0 end
-    local lingering = state.lingering
-    local unsent = lingering and lingering.over and lingering.unsent or native.unsent(state.session)
-    return unsent + (state.outbox and state.outbox:size() or 0)
-  end
-  -- Of a server's connections, which have 16 other fields (see below).
-  if key == "remote" then
-    local request = rawget(self, "request")
-    return request and request.remote
-  end
-  if key == "server" then
-    local state = state_of(self)
-    return state and state.owner and state.owner.server
-  end
+  local getter = getters[key]
+  if getter then return getter(self) end
   return made[key]
 end
 
