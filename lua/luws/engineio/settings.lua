@@ -109,6 +109,8 @@ local rows = {
   },
 }
 
+local NAMES = { client = options.names(rows.client), server = options.names(rows.server) }
+
 -- JavaScript's options that have other names here.
 local RENAMED = {
   ca = "ssl_cafile", cert = "ssl_certificate", key = "ssl_key", pfx = "ssl_certificate", passphrase = "ssl_password",
@@ -141,7 +143,7 @@ local SHARED = {
 function settings.is_known(role, name)
   if type(name) ~= "string" then return false end
   local is_shared = name:find "^ssl_" or SHARED[name]
-  return (options.names(rows[role])[name] or RENAMED[name] or ABSENT[role][name] or is_shared) and true or false
+  return (NAMES[role][name] or RENAMED[name] or ABSENT[role][name] or is_shared) and true or false
 end
 
 --- stranger(name, role): returns what is wrong with an option that is none of ours.
@@ -149,7 +151,7 @@ local function stranger(name, role)
   if RENAMED[name] then return ("bad option '%s' (it is %s here)"):format(name, RENAMED[name]) end
   local why = ABSENT[role][name]
   if why then return ("bad option '%s' (%s)"):format(name, why) end
-  return options.unknown(name, options.names(rows[role]))
+  return options.unknown(name, NAMES[role])
 end
 
 --- read(role, given, is_handed_on): reads the options of a "client" or of a "server". Returns them, and a table of
