@@ -75,7 +75,7 @@ describe("connecting again by a listener", function()
     end
   end)
 
-  it("that is told of 'io server disconnect' uses another engine, as the server may end this one", function()
+  it("connects by a new engine after 'io server disconnect', because the server may end the old one", function()
     local socket, engine, told = connected()
     local is_closed
     socket:on("disconnect", function()

@@ -5,7 +5,7 @@ local engines = require "spec.support.engines"
 local log = require "spec.support.log"
 local world = require "spec.support.world"
 
-local note = engines.note
+local note, pack, take = engines.note, engines.pack, engines.take
 
 local e, io
 
@@ -14,15 +14,7 @@ before_each(function()
   io = e.io
 end)
 
-local function pack(...) return { n = select("#", ...), ... } end
-
 local function connected(...) return e:connected(...) end
-
-local function take(list)
-  local taken = {}
-  for i, row in ipairs(list) do taken[i], list[i] = row, nil end
-  return taken
-end
 
 describe("events", function()
   it("are heard by all listeners, in order, those for anything first", function()

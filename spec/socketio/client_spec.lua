@@ -4,7 +4,7 @@ local engines = require "spec.support.engines"
 local log = require "spec.support.log"
 local world = require "spec.support.world"
 
-local note = engines.note
+local note, take = engines.note, engines.take
 
 local e, io
 
@@ -14,12 +14,6 @@ before_each(function()
 end)
 
 local function connected(...) return e:connected(...) end
-
-local function take(list)
-  local taken = {}
-  for i, row in ipairs(list) do taken[i], list[i] = row, nil end
-  return taken
-end
 
 describe("io(url, opts)", function()
   it("takes the namespace, the query and the server from the URL", function()

@@ -3,7 +3,7 @@
 local engines = require "spec.support.engines"
 local world = require "spec.support.world"
 
-local note = engines.note
+local note, take = engines.note, engines.take
 
 local w, e, io
 
@@ -14,12 +14,6 @@ before_each(function()
 end)
 
 local function connected(...) return e:connected(...) end
-
-local function take(list)
-  local taken = {}
-  for i, row in ipairs(list) do taken[i], list[i] = row, nil end
-  return taken
-end
 
 describe("the delay before an attempt", function()
   --- Returns the delays before the first attempts after the first one, in milliseconds.

@@ -125,6 +125,16 @@ function engines.note(object, list, ...)
   return list
 end
 
+--- take(list): returns what is in a list, which is empty from then on.
+function engines.take(list)
+  local taken = {}
+  for i, row in ipairs(list) do taken[i], list[i] = row, nil end
+  return taken
+end
+
+--- pack(...): returns the arguments as an array, and their number as its field n.
+function engines.pack(...) return { n = select("#", ...), ... } end
+
 --- new(w): has the clients of a world get such engines.
 function engines.new(w)
   local emitter, interface = w.import "emitter", w.import("engineio").public
