@@ -154,9 +154,7 @@ function serving.over()
   for _, client in ipairs(clients) do luws.wsclose(client.conn) end
   for _, self in ipairs(started) do self.srv:close { timeout = 0 } end
   raws, clients, started = {}, {}, {}
-  local begun = luws.gettime()
-  reactor.run(serving.PATIENCE)
-  assert(luws.gettime() - begun < serving.PATIENCE, "something is left to be driven")
+  stepping.come_to_rest()
 end
 
 return serving

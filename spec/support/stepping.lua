@@ -29,4 +29,12 @@ function stepping.rest(seconds)
   repeat reactor.step(0.005) until luws.gettime() >= deadline
 end
 
+--- come_to_rest([patience]): steps until the reactor has nothing more to do; after so many seconds that is an error.
+function stepping.come_to_rest(patience)
+  patience = patience or stepping.PATIENCE
+  local begun = luws.gettime()
+  reactor.run(patience)
+  assert(luws.gettime() - begun < patience, "something is left to be driven")
+end
+
 return stepping
